@@ -1,0 +1,2 @@
+//! Benches follow.
+fn main() {}

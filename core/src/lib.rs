@@ -1,0 +1,102 @@
+//! Planning of VAE decodes over several ranks: who decodes which part of the latents, and how the
+//! parts become one image.
+//!
+//! Pure arithmetic on small `Copy` values: no allocation, no dependency, no device. Every rank
+//! computes the same plan from the same few numbers, so nothing about shapes needs to travel.
+//! Every function is total: for all of `u32` it returns a value or a [`PlanError`].
+//!
+//! From a request to a picture:
+//!
+//! 1. [`Request::resolve`]: how many ranks decode, and is tiling on.
+//! 2. [`choose_strategy`]: whole, tiled or patch.
+//! 3. [`Plan`]: the [`Piece`]s to decode, made from a [`TileGrid`] or a [`PatchGrid`].
+//! 4. [`piece_costs`] and [`largest_first`]: which rank decodes which piece.
+//! 5. [`Plan::bands`], [`Band::blocks`], [`Block::terms`]: which pieces make which rectangle of
+//!    the output, and with which weights.
+//!
+//! ```
+//! use halovae_core::*;
+//!
+//! // FLUX.1 at 2048 x 1536 pixels over three ranks.
+//! let latents = Size::new(256, 192);
+//! let axis = AxisTiling::Overlap {
+//!     tile_sample_min_size: 1024,
+//!     tile_latent_min_size: 128,
+//!     tile_overlap_factor: 0.25,
+//! };
+//! let tiling = Tiling { height: axis, width: axis, scale: 8 };
+//!
+//! let resolved = Request {
+//!     vae_patch_parallel_size: 4,
+//!     group_size: 3,
+//!     use_tiling: true,
+//!     parallel_supported: true,
+//! }
+//! .resolve()?;
+//! assert_eq!(resolved.ranks, 3);
+//! assert!(resolved.notices.iter().eq([Notice::SizeClamped { requested: 4, group: 3 }]));
+//!
+//! let triggers = tiling.triggers(Direction::Decode, latents);
+//! let strategy = choose_strategy(resolved.ranks, resolved.use_tiling, triggers);
+//! assert_eq!(strategy, Strategy::Tiled);
+//!
+//! let plan = Plan::tiled(TileGrid::new(Direction::Decode, latents, &tiling)?);
+//! assert_eq!(plan.piece_count(), 6);
+//! assert_eq!(plan.output(), Size::new(2048, 1536));
+//!
+//! // Largest pieces first, each to the least loaded rank.
+//! let (mut costs, mut owners, mut order) = ([0; 6], [0; 6], [0; 6]);
+//! let mut loads = [RankLoad::default(); 3];
+//! let model = WorkModel { flops_per_cell: 6e8, ..WorkModel::default() };
+//! piece_costs(&plan, &model, &mut costs)?;
+//! let balance = largest_first(&costs, &mut owners, &mut order, &mut loads)?;
+//! assert!(balance.imbalance() < 1.3);
+//!
+//! // What a stitcher does, for images of one channel that are all ones.
+//! let mut image = vec![0.0f32; plan.output().area() as usize];
+//! for block in plan.bands().flat_map(|band| band.blocks()) {
+//!     let mut weights = vec![0.0; block.rect.width as usize];
+//!     for term in block.terms() {
+//!         for dy in 0..block.rect.height {
+//!             term.fill_weights(dy, &mut weights);
+//!             let row = (block.rect.top + dy) as usize * plan.output().width as usize;
+//!             let out = &mut image[row + block.rect.left as usize..];
+//!             out.iter_mut().zip(&weights).for_each(|(pixel, weight)| *pixel += weight);
+//!         }
+//!     }
+//! }
+//! assert!(image.iter().all(|pixel| (pixel - 1.0).abs() < 1e-6));
+//! # Ok::<(), PlanError>(())
+//! ```
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod assign;
+mod axis;
+mod blend;
+mod choose;
+mod cost;
+mod error;
+mod geometry;
+mod notice;
+mod parallel;
+mod patch;
+mod plan;
+mod span;
+mod tile;
+mod tiling;
+
+pub use assign::{Balance, RankLoad, balance, contiguous, largest_first, round_robin};
+pub use axis::TileAxis;
+pub use blend::{Band, Bands, Block, Blocks, Term, Terms};
+pub use choose::{Request, Resolved, choose_strategy};
+pub use cost::{RankEstimate, WorkModel, estimate_ranks, piece_costs};
+pub use error::PlanError;
+pub use geometry::{Axis, Rect, Size};
+pub use notice::{Notice, Notices};
+pub use parallel::{DitParallel, vae_parallel_size};
+pub use patch::{MAX_PATCH_RANKS, Patch, PatchGrid, Patches};
+pub use plan::{Piece, Pieces, Plan, Strategy, Whole};
+pub use tile::{Tile, TileGrid, Tiles};
+pub use tiling::{AxisTiling, Direction, MAX_BLEND_DEPTH, Tiling};

@@ -1,0 +1,224 @@
+//! A plan: the pieces of one decode, whatever the strategy.
+
+use core::iter::FusedIterator;
+
+use crate::axis::scaled;
+use crate::blend::{Bands, Layout};
+use crate::span::SpanAxis;
+use crate::tiling::nonzero;
+use crate::{Axis, Direction, PatchGrid, PlanError, Rect, Size, TileGrid};
+
+/// How a decode is cut.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Strategy {
+    /// One rank, one piece.
+    Whole,
+    /// Overlapping tiles, each decoded alone, blended.
+    Tiled,
+    /// One patch a rank with a halo, cropped.
+    Patch,
+}
+
+impl core::fmt::Display for Strategy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Whole => "whole",
+            Self::Tiled => "tiled",
+            Self::Patch => "patch",
+        })
+    }
+}
+
+/// All latents in one piece.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Whole {
+    latents: Size,
+    output: Size,
+}
+
+impl Whole {
+    /// The decode of `latents` in one piece, with `scale` pixels per latent cell.
+    ///
+    /// # Errors
+    /// [`PlanError::Zero`], and [`PlanError::OutputTooLarge`] where the output leaves `u32`.
+    pub fn new(latents: Size, scale: u32) -> Result<Self, PlanError> {
+        nonzero("latent height", latents.height)?;
+        nonzero("latent width", latents.width)?;
+        nonzero("scale", scale)?;
+        let height = scaled(Axis::Height, latents.height, scale)?;
+        let width = scaled(Axis::Width, latents.width, scale)?;
+        Ok(Self { latents, output: Size { height, width } })
+    }
+
+    /// The latents, in cells.
+    pub const fn latents(&self) -> Size {
+        self.latents
+    }
+
+    /// The output, in pixels.
+    pub const fn output(&self) -> Size {
+        self.output
+    }
+}
+
+/// What is decoded in which pieces, and how the pieces become the output.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Plan {
+    /// One piece.
+    Whole(Whole),
+    /// Overlapping tiles.
+    Tiled(TileGrid),
+    /// One patch a rank.
+    Patch(PatchGrid),
+}
+
+/// One piece of a [`Plan`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Piece {
+    /// Its place in the plan.
+    pub index: u64,
+    /// The window to decode, in latent cells; for a grid that encodes, in pixels.
+    pub input: Rect,
+    /// The part of the decoded window that is wanted, in the window's own output units.
+    pub keep: Rect,
+    /// Where that part lies in the output; as large as `keep`.
+    pub output: Rect,
+}
+
+impl Plan {
+    /// The decode of `latents` in one piece, with `scale` pixels per latent cell.
+    ///
+    /// # Errors
+    /// Those of [`Whole::new`].
+    pub fn whole(latents: Size, scale: u32) -> Result<Self, PlanError> {
+        Whole::new(latents, scale).map(Self::Whole)
+    }
+
+    /// A tiled decode, or encode.
+    pub const fn tiled(grid: TileGrid) -> Self {
+        Self::Tiled(grid)
+    }
+
+    /// A decode of one patch a rank.
+    pub const fn patch(grid: PatchGrid) -> Self {
+        Self::Patch(grid)
+    }
+
+    /// How it is cut.
+    pub const fn strategy(&self) -> Strategy {
+        match self {
+            Self::Whole(_) => Strategy::Whole,
+            Self::Tiled(_) => Strategy::Tiled,
+            Self::Patch(_) => Strategy::Patch,
+        }
+    }
+
+    /// Which way through the VAE.
+    pub const fn direction(&self) -> Direction {
+        match self {
+            Self::Tiled(grid) => grid.direction(),
+            Self::Whole(_) | Self::Patch(_) => Direction::Decode,
+        }
+    }
+
+    /// The input: latent cells to decode, pixels to encode.
+    pub const fn input(&self) -> Size {
+        match self {
+            Self::Whole(whole) => whole.latents(),
+            Self::Tiled(grid) => grid.input(),
+            Self::Patch(grid) => grid.latents(),
+        }
+    }
+
+    /// The output: pixels to decode, latent cells to encode.
+    pub const fn output(&self) -> Size {
+        match self {
+            Self::Whole(whole) => whole.output(),
+            Self::Tiled(grid) => grid.output(),
+            Self::Patch(grid) => grid.output(),
+        }
+    }
+
+    /// How many pieces there are, at least 1.
+    pub fn piece_count(&self) -> u64 {
+        match self {
+            Self::Whole(_) => 1,
+            Self::Tiled(grid) => grid.len(),
+            Self::Patch(grid) => grid.len(),
+        }
+    }
+
+    /// Piece `index`.
+    pub fn piece(&self, index: u64) -> Option<Piece> {
+        match self {
+            Self::Whole(whole) => (index == 0).then(|| {
+                let output = whole.output().at_origin();
+                Piece { index, input: whole.latents().at_origin(), keep: output, output }
+            }),
+            Self::Tiled(grid) => grid.tile(index).map(|tile| Piece {
+                index,
+                input: tile.input,
+                keep: tile.output.size().at_origin(),
+                output: tile.output,
+            }),
+            Self::Patch(grid) => grid.patch(index).map(|patch| Piece {
+                index,
+                input: patch.window,
+                keep: patch.crop,
+                output: patch.output,
+            }),
+        }
+    }
+
+    /// All pieces in order, lazily.
+    pub const fn pieces(&self) -> Pieces {
+        Pieces { plan: *self, next: 0 }
+    }
+
+    /// The bands of the output, from top to bottom, whatever the strategy.
+    pub fn bands(&self) -> Bands {
+        match self {
+            Self::Whole(whole) => {
+                let Size { height, width } = whole.output();
+                let rows = SpanAxis::Whole { extent: height };
+                Layout { rows, cols: SpanAxis::Whole { extent: width } }.bands()
+            }
+            Self::Tiled(grid) => grid.bands(),
+            Self::Patch(grid) => {
+                let (rows, cols) = grid.axes();
+                Layout { rows: SpanAxis::Cores(rows), cols: SpanAxis::Cores(cols) }.bands()
+            }
+        }
+    }
+}
+
+/// The pieces of a [`Plan`].
+#[derive(Clone, Debug)]
+pub struct Pieces {
+    plan: Plan,
+    next: u64,
+}
+
+impl Iterator for Pieces {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        let piece = self.plan.piece(self.next)?;
+        self.next += 1;
+        Some(piece)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        size_hint(self.plan.piece_count() - self.next)
+    }
+}
+
+impl FusedIterator for Pieces {}
+
+/// The hint of an iterator with exactly `left` items, which may exceed `usize`.
+pub(crate) fn size_hint(left: u64) -> (usize, Option<usize>) {
+    match usize::try_from(left) {
+        Ok(left) => (left, Some(left)),
+        Err(_) => (usize::MAX, None),
+    }
+}

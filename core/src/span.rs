@@ -1,0 +1,146 @@
+//! One output axis cut into spans in which the same pieces overlap.
+
+use crate::TileAxis;
+
+/// How pieces lie along one output axis.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum SpanAxis {
+    /// One piece over the whole axis.
+    Whole { extent: u32 },
+    /// Overlapping tiles, blended.
+    Tiles(TileAxis),
+    /// Cores beside each other, cropped.
+    Cores(Cores),
+}
+
+/// `count` cores over `extent` latent cells, none of them empty. With fewer cells than cores were
+/// asked for, the `k`-th one that is not empty is cell `k`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Cores {
+    /// Latent cells.
+    pub(crate) extent: u32,
+    /// Cores asked for.
+    pub(crate) slots: u32,
+    /// Pixels per latent cell.
+    pub(crate) scale: u32,
+}
+
+impl Cores {
+    /// Cores that are not empty.
+    pub(crate) fn count(self) -> u32 {
+        self.slots.min(self.extent)
+    }
+
+    /// The slot of the `index`-th core that is not empty.
+    pub(crate) fn slot(self, index: u32) -> u32 {
+        if self.slots <= self.extent {
+            return index;
+        }
+        // The first slot whose end, floor((slot + 1) * extent / slots), is beyond cell `index`.
+        let end = (u64::from(index) + 1) * u64::from(self.slots);
+        (end.div_ceil(u64::from(self.extent)) - 1) as u32
+    }
+
+    /// Start and end of the `index`-th core that is not empty, in latent cells.
+    pub(crate) fn range(self, index: u32) -> (u32, u32) {
+        let slot = u64::from(self.slot(index));
+        let cut = |slot: u64| (slot * u64::from(self.extent) / u64::from(self.slots)) as u32;
+        (cut(slot), cut(slot + 1))
+    }
+}
+
+/// A stretch of the output over which the same pieces overlap: pieces `owner - depth ..= owner`
+/// of the axis.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Span {
+    /// Its start in the output.
+    pub(crate) start: u32,
+    /// Its length in the output.
+    pub(crate) len: u32,
+    /// The last piece over it.
+    pub(crate) owner: u32,
+    /// Its start in that piece.
+    pub(crate) offset: u32,
+    /// How many earlier pieces overlap it.
+    pub(crate) depth: u32,
+}
+
+impl SpanAxis {
+    /// How many pieces lie along the axis.
+    pub(crate) fn count(&self) -> u32 {
+        match self {
+            Self::Whole { .. } => 1,
+            Self::Tiles(axis) => axis.count(),
+            Self::Cores(cores) => cores.count(),
+        }
+    }
+
+    /// How far piece `i - back` of the axis starts before piece `i`, in output units.
+    pub(crate) fn shift(&self, back: u32) -> u64 {
+        match self {
+            Self::Tiles(axis) => u64::from(back) * u64::from(axis.row_limit()),
+            Self::Whole { .. } | Self::Cores(_) => 0,
+        }
+    }
+
+    /// The weight of piece `index` against the earlier ones at its own position `position`.
+    pub(crate) fn ramp(&self, index: u32, position: u64) -> f64 {
+        match self {
+            Self::Tiles(axis) => axis.ramp(index, position),
+            Self::Whole { .. } | Self::Cores(_) => 1.0,
+        }
+    }
+
+    /// The span at `cursor`, and moves it behind that span.
+    pub(crate) fn next(&self, cursor: &mut Cursor) -> Option<Span> {
+        let owner = cursor.owner;
+        if owner >= self.count() {
+            return None;
+        }
+        let whole = |start, len| Span { start, len, owner, offset: 0, depth: 0 };
+        let span = match self {
+            Self::Whole { extent } => whole(0, *extent),
+            Self::Cores(cores) => {
+                let (start, end) = cores.range(owner);
+                whole(start * cores.scale, (end - start) * cores.scale)
+            }
+            Self::Tiles(axis) => {
+                let kept = axis.row_limit().min(axis.output_len(owner));
+                let span = tile_span(axis, owner, cursor.offset, kept);
+                if span.offset + span.len < kept {
+                    cursor.offset = span.offset + span.len;
+                    return Some(span);
+                }
+                span
+            }
+        };
+        *cursor = Cursor { owner: owner + 1, offset: 0 };
+        Some(span)
+    }
+}
+
+/// The span of tile `owner` that starts at its position `offset`, in the `kept` part of it.
+///
+/// Position `p` lies in the ramp of tile `owner - k` while `p + k * row_limit < blend_extent`, so
+/// `ceil((blend_extent - p) / row_limit)` earlier tiles overlap it, if there are as many. Inside
+/// one kept part that number changes at most once, at `blend_extent % row_limit`.
+fn tile_span(axis: &TileAxis, owner: u32, offset: u32, kept: u32) -> Span {
+    let full_depth = axis.blend_extent() / axis.row_limit();
+    let change = axis.blend_extent() % axis.row_limit();
+    let (end, depth) = if owner <= full_depth {
+        (kept, owner)
+    } else if offset < change {
+        (change.min(kept), full_depth + 1)
+    } else {
+        (kept, full_depth)
+    };
+    let start = axis.output_start(owner) + offset;
+    Span { start, len: end - offset, owner, offset, depth }
+}
+
+/// Where an iteration over spans is.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub(crate) struct Cursor {
+    owner: u32,
+    offset: u32,
+}
