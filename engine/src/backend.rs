@@ -1,0 +1,229 @@
+//! What a device must offer to decode.
+//!
+//! # Who validates
+//! Everything that comes from outside (files, flags, sizes) is checked before a backend sees it:
+//! the [`ProgramBuilder`](crate::program::ProgramBuilder) guarantees that operands fit their op,
+//! [`Checkpoint::verify`](crate::checkpoint::Checkpoint::verify) that weights have their shapes,
+//! a plan that windows lie inside the latents. A backend relies on that; an operand of the wrong
+//! shape is a bug above, and an assertion there is the right answer. A backend's errors are what
+//! nobody could foresee: no memory, a lost device, an op that it does not have.
+//!
+//! # Layout
+//! Host tensors are f32, channels last. A backend keeps its own as it likes; nothing between the
+//! first op and the last returns to the host.
+//!
+//! # Fused ops
+//! A program arrives plain and is fused for the backend: a pass proposes the fused op, and
+//! [`Backend::supports`] accepts or declines. Plain ops must all be supported.
+//!
+//! # Cutting a decode
+//! Ops carry what a cut needs: padding per side (zero where a neighbour's rows stand), statistics
+//! apart from their application, attention whose keys and values may cover other positions than
+//! its queries. A backend takes each from the op and its operands' shapes, never from the program's
+//! idea of the whole image.
+
+use halovae_core::Rect;
+
+use crate::program::{MemoryModel, Op, Program, WeightSpec};
+use crate::tensor::{HostTensor, Shape};
+
+/// What a backend could not do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// The backend does not have this op.
+    #[error("the {backend} backend has no {op}")]
+    Unsupported {
+        /// The op's kind.
+        op: &'static str,
+        /// The backend's name.
+        backend: &'static str,
+    },
+    /// An allocation failed.
+    #[error(
+        "{device} has no room for {what} ({} needed); use smaller tiles or more ranks",
+        crate::format_bytes(*.requested)
+    )]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// What was to be stored.
+        what: String,
+        /// Bytes asked for.
+        requested: u64,
+    },
+    /// The device failed.
+    #[error("{device}: {message}")]
+    Device {
+        /// The device.
+        device: String,
+        /// What it said.
+        message: String,
+    },
+    /// A weight could not be read.
+    #[error("weight `{name}`: {message}")]
+    Weight {
+        /// The weight's canonical name.
+        name: String,
+        /// What was wrong.
+        message: String,
+    },
+}
+
+/// Names a device. Ranks on equal devices share one copy of the weights.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceId {
+    /// The backend's name.
+    pub backend: &'static str,
+    /// The device among those of the backend.
+    pub index: u32,
+}
+
+/// Where weights come from: a checkpoint, or a test.
+pub trait WeightSource: Sync {
+    /// Writes the weight into `out`, row major in the extents of `spec`; `out` has exactly as many
+    /// elements.
+    ///
+    /// # Errors
+    /// [`BackendError::Weight`] if it is missing, misshapen, or holds something that is no number.
+    fn load(&self, spec: &WeightSpec, out: &mut [f32]) -> Result<(), BackendError>;
+}
+
+/// An operand of an op.
+#[derive(Debug)]
+pub enum Operand<'a, T> {
+    /// Others will read it later.
+    Shared(&'a T),
+    /// This op is its last reader, and its memory may be taken for the output.
+    Owned(T),
+}
+
+impl<T> std::ops::Deref for Operand<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Operand::Shared(tensor) => tensor,
+            Operand::Owned(tensor) => tensor,
+        }
+    }
+}
+
+/// The operands of one op: up to three, in the order of [`Op::inputs`].
+#[derive(Debug)]
+pub struct Operands<'a, T> {
+    slots: [Option<Operand<'a, T>>; 3],
+}
+
+impl<'a, T> Operands<'a, T> {
+    /// Collects operands in the order of [`Op::inputs`]; at most three.
+    pub fn new(operands: impl IntoIterator<Item = Operand<'a, T>>) -> Self {
+        let mut slots = [const { None }; 3];
+        for (index, operand) in operands.into_iter().enumerate() {
+            slots[index] = Some(operand);
+        }
+        Self { slots }
+    }
+
+    /// Operand `index`.
+    ///
+    /// # Panics
+    /// If it is not there or was taken: the executor passes what the op names.
+    pub fn get(&self, index: usize) -> &T {
+        self.slots[index].as_ref().expect("the executor passes every operand that the op names")
+    }
+
+    /// Takes operand `index` if this op is its last reader, so that its memory can be reused.
+    pub fn take_owned(&mut self, index: usize) -> Option<T> {
+        match self.slots[index].take() {
+            Some(Operand::Owned(tensor)) => Some(tensor),
+            shared => {
+                self.slots[index] = shared;
+                None
+            }
+        }
+    }
+}
+
+/// Bytes that a backend holds on its device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Now: values, workspace and weights.
+    pub current: u64,
+    /// The most since the last [`Backend::reset_peak`].
+    pub peak: u64,
+}
+
+/// A device that holds tensors and runs ops on them. One rank uses one backend.
+pub trait Backend: MemoryModel + Send + Sync + 'static {
+    /// A value on the device. Dropping it frees its memory.
+    type Tensor: Send + 'static;
+    /// A program's weights on the device, in whatever order suits it.
+    type Weights: Send + Sync + 'static;
+
+    /// A short name: `cpu`, `wgpu`, `cuda`.
+    fn name(&self) -> &'static str;
+
+    /// The device it runs on.
+    fn device(&self) -> DeviceId;
+
+    /// One line about the device, for people.
+    fn description(&self) -> String;
+
+    /// Whether it runs `op` as it stands, fused parts included. Must hold for every plain op.
+    fn supports(&self, program: &Program, op: &Op) -> bool;
+
+    /// Reads every weight of the program once and puts it on the device.
+    ///
+    /// # Errors
+    /// What the source says, or that the device has no room.
+    fn prepare(
+        &self,
+        program: &Program,
+        source: &dyn WeightSource,
+    ) -> Result<Self::Weights, BackendError>;
+
+    /// Puts a host tensor on the device: a feature map, or statistics as `[batch, groups, 1, 2]`,
+    /// mean and biased variance (that is how merged statistics of several ranks come back).
+    ///
+    /// # Errors
+    /// That the device has no room.
+    fn upload(&self, tensor: &HostTensor) -> Result<Self::Tensor, BackendError>;
+
+    /// Fetches `region` (rows and columns) of all samples and channels.
+    ///
+    /// Statistics come as `[batch, groups, 1, 2]`.
+    ///
+    /// # Errors
+    /// That the host has no room, or that the device failed, now or in an op that it ran earlier.
+    fn download(&self, tensor: &Self::Tensor, region: Rect) -> Result<HostTensor, BackendError>;
+
+    /// The extents of a value; statistics have `[batch, groups, 1, 2]`.
+    fn shape(&self, tensor: &Self::Tensor) -> Shape;
+
+    /// Runs one op, or queues it.
+    ///
+    /// The output's extents follow from the operands and the op's geometry. The output may take
+    /// the memory of an owned operand ([`Operands::take_owned`]).
+    ///
+    /// # Errors
+    /// What the device says; [`BackendError::Unsupported`] for an op it does not have.
+    fn run(
+        &self,
+        program: &Program,
+        op: &Op,
+        weights: &Self::Weights,
+        operands: Operands<'_, Self::Tensor>,
+    ) -> Result<Self::Tensor, BackendError>;
+
+    /// Waits until everything queued has run.
+    ///
+    /// # Errors
+    /// That an op failed.
+    fn synchronize(&self) -> Result<(), BackendError>;
+
+    /// Bytes held by this rank. Weights count with the rank that prepared them.
+    fn memory(&self) -> Memory;
+
+    /// Starts a new peak at what is held now.
+    fn reset_peak(&self);
+}

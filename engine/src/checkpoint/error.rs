@@ -1,0 +1,181 @@
+//! What can be wrong with a checkpoint.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::config::ConfigError;
+use super::header::HeaderError;
+use super::text;
+
+/// Why a checkpoint cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder without weights.
+    #[error(
+        "`{}` has no weights; expected a folder with diffusion_pytorch_model.safetensors, a \
+         pipeline with such a folder `vae`, or a .safetensors file{}",
+        path.display(),
+        if *pickled { " (a .bin file is not read: save it with safe_serialization=True)" } else { "" }
+    )]
+    NoWeights {
+        /// The folder.
+        path: PathBuf,
+        /// The config that lies there all the same.
+        config: Option<PathBuf>,
+        /// Whether there are weights in Python's own format.
+        pickled: bool,
+    },
+    /// A file of weights that is none.
+    #[error("`{}` {source}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: HeaderError,
+    },
+    /// The index of a sharded checkpoint.
+    #[error("index `{}`: {problem}", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A config, read or inferred.
+    #[error("config `{}` {source}", path.display())]
+    Config {
+        /// The file that it was read from.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: ConfigError,
+    },
+    /// No config, and the weights do not tell it.
+    #[error(
+        "the decoder in `{}` is not that of an AutoencoderKL: {problem}; give the config.json that \
+         belongs to it, if it is one",
+        path.display()
+    )]
+    NotInferable {
+        /// The file or folder of the weights.
+        path: PathBuf,
+        /// What is missing or odd.
+        problem: String,
+    },
+    /// Nothing of a decoder.
+    #[error("`{}` holds no decoder: {problem}", path.display())]
+    NoDecoder {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it holds instead.
+        problem: String,
+    },
+    /// Weights in types that are not converted.
+    #[error(
+        "`{}` holds weights in unsupported types: {}; expected F32, F16 or BF16, convert it first",
+        path.display(),
+        text::listed(.weights.iter().map(|(name, dtype)| format!("{} is {dtype}", text::escaped(name))))
+    )]
+    Dtypes {
+        /// The file or folder.
+        path: PathBuf,
+        /// Names and the types that the file gives.
+        weights: Vec<(String, String)>,
+    },
+    /// Two tensors for one weight.
+    #[error(
+        "`{}` has two tensors for {}: {} and {}; expected one naming and one copy",
+        path.display(),
+        text::escaped(.name),
+        text::escaped(.first),
+        text::escaped(.second)
+    )]
+    Duplicate {
+        /// The file or folder.
+        path: PathBuf,
+        /// The weight's canonical name.
+        name: String,
+        /// A tensor, as the file calls it.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
+
+impl CheckpointError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}
+
+/// A weight of another shape than its decoder has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misshapen {
+    /// Its canonical name.
+    pub name: String,
+    /// What the decoder has.
+    pub expected: Vec<usize>,
+    /// What the checkpoint has.
+    pub found: Vec<usize>,
+}
+
+impl std::fmt::Display for Misshapen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [found, expected] = [&self.found, &self.expected].map(|extents| text::shape(extents));
+        write!(f, "{} is {found}, expected {expected}", text::escaped(&self.name))
+    }
+}
+
+/// Every difference between the weights of a checkpoint and those that its decoder reads. The
+/// message lists twelve of each kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.message())]
+pub struct WeightsError {
+    /// The file or folder of the weights.
+    pub path: PathBuf,
+    /// Where the config is from, for people.
+    pub config: Box<str>,
+    /// How many weights the decoder reads.
+    pub expected: usize,
+    /// Weights that the decoder reads and the checkpoint lacks.
+    pub missing: Vec<String>,
+    /// Weights that no part of the decoder reads.
+    pub extra: Vec<String>,
+    /// Weights of another shape.
+    pub misshapen: Vec<Misshapen>,
+}
+
+impl WeightsError {
+    fn message(&self) -> String {
+        let escaped = |names: &[String]| text::listed(names.iter().map(|name| text::escaped(name)));
+        let mut parts = Vec::new();
+        if !self.missing.is_empty() {
+            let (count, list) = (self.missing.len(), escaped(&self.missing));
+            parts.push(format!("{count} of {} weights missing ({list})", self.expected));
+        }
+        if !self.extra.is_empty() {
+            parts.push(format!("{} unexpected ({})", self.extra.len(), escaped(&self.extra)));
+        }
+        if !self.misshapen.is_empty() {
+            let (count, list) = (self.misshapen.len(), text::listed(&self.misshapen));
+            parts.push(format!("{count} misshapen ({list})"));
+        }
+        format!(
+            "`{}` does not hold the decoder that {} describes: {}; give the config that belongs to \
+             these weights",
+            self.path.display(),
+            self.config,
+            parts.join(", ")
+        )
+    }
+}

@@ -1,0 +1,62 @@
+//! The bytes of a file, without a copy.
+
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+/// Bytes of a safetensors file.
+#[derive(Debug)]
+pub(crate) enum Storage {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Storage {
+    /// Maps a regular file into memory.
+    pub(crate) fn map(path: &Path) -> io::Result<Self> {
+        let file = open_regular(path)?;
+        // SAFETY: the mapping is read only and never longer than the file is now. What Rust asks
+        // beyond that, that nobody writes the file while it is mapped, no process can enforce. The
+        // bytes are only ever read as plain numbers, at offsets from a header that was parsed into
+        // memory of its own, so other bytes mean other numbers; a file that shrinks raises SIGBUS,
+        // which `Checkpoint` documents.
+        let map = unsafe { Mmap::map(&file) }?;
+        Ok(Self::Mapped(map))
+    }
+}
+
+impl Deref for Storage {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Storage::Mapped(map) => map,
+            Storage::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Opens `path` for reading. Folders, pipes and devices are refused before they are opened, because
+/// opening a pipe waits for a writer.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, not a file"));
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    File::open(path)
+}
+
+/// Reads a file of at most `limit` bytes whole; `None` if it is longer.
+pub(crate) fn read_small(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    use io::Read;
+    let file = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= limit).then_some(bytes))
+}

@@ -1,0 +1,406 @@
+//! The suite: each function takes a way to make a backend and panics where it does not conform.
+
+use halovae_core::Rect;
+
+use super::{Random, RandomWeights, Reference};
+use crate::backend::{Backend, Operand, Operands};
+use crate::execute::execute;
+use crate::program::{
+    Conv2d, Norm, Op, Padding, Program, ProgramBuilder, Value, ValueId, ValueKind, WeightId,
+    WeightSpec, fuse,
+};
+use crate::tensor::{HostTensor, Shape};
+
+/// Largest difference from the f64 reference for one op, as a share of `max(1, max |reference|)`.
+/// Half of the project's bound for a whole decode leaves room for Winograd convs.
+const OP_TOLERANCE: f32 = 1e-4;
+
+/// The project's bound for a whole decode.
+const PROGRAM_TOLERANCE: f32 = 2e-4;
+
+fn random_tensor(random: &mut Random, shape: Shape) -> HostTensor {
+    let elements = shape.elements().expect("a small shape");
+    let data = (0..elements).map(|_| random.uniform(-2.0, 2.0)).collect();
+    HostTensor::new(shape, data).expect("one element for each place")
+}
+
+/// Plausible statistics: any mean, a variance that is not negative.
+fn random_stats(random: &mut Random, batch: usize, groups: usize) -> HostTensor {
+    let mut stats = random_tensor(random, Shape::new(batch, groups, 1, 2));
+    for pair in stats.data_mut().chunks_exact_mut(2) {
+        pair[1] = pair[1].abs() + 0.05;
+    }
+    stats
+}
+
+fn whole(shape: Shape) -> Rect {
+    Rect { top: 0, left: 0, height: shape.height as u32, width: shape.width as u32 }
+}
+
+fn assert_close(what: &str, got: &HostTensor, expected: &HostTensor, tolerance: f32) {
+    assert_eq!(got.shape(), expected.shape(), "{what}: another shape");
+    let bound = tolerance * expected.max_abs().max(1.0);
+    for (index, (g, e)) in got.data().iter().zip(expected.data()).enumerate() {
+        assert!((g - e).abs() <= bound, "{what}: element {index} is {g}, expected {e} +- {bound}");
+    }
+}
+
+/// A program of one op, its operands and random weights.
+struct Case {
+    program: Program,
+    operands: Vec<HostTensor>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let program = Program {
+            values: Vec::new(),
+            weights: Vec::new(),
+            ops: Vec::new(),
+            input: ValueId(0),
+            output: ValueId(0),
+        };
+        Self { program, operands: Vec::new() }
+    }
+
+    fn value(&mut self, name: &str, kind: ValueKind) -> ValueId {
+        self.program.values.push(Value { name: name.into(), kind });
+        ValueId(self.program.values.len() as u32 - 1)
+    }
+
+    fn features(&mut self, name: &str, tensor: HostTensor) -> ValueId {
+        let channels = tensor.shape().channels as u32;
+        self.operands.push(tensor);
+        self.value(name, ValueKind::Features { channels, scale: 1 })
+    }
+
+    fn stats(&mut self, tensor: HostTensor) -> ValueId {
+        let groups = tensor.shape().height as u32;
+        self.operands.push(tensor);
+        self.value("stats", ValueKind::Stats { groups })
+    }
+
+    fn weight(&mut self, name: &str, shape: &[u32]) -> WeightId {
+        let shape = shape.iter().map(|&extent| extent as usize).collect();
+        self.program.weights.push(WeightSpec { name: name.into(), shape });
+        WeightId(self.program.weights.len() as u32 - 1)
+    }
+
+    fn norm(&mut self, channels: u32, stats: ValueId, silu: bool) -> Norm {
+        let gamma = self.weight("norm.weight", &[channels]);
+        let beta = self.weight("norm.bias", &[channels]);
+        Norm { stats, gamma, beta, eps: 1e-6, silu }
+    }
+
+    fn output(&mut self, channels: u32) -> ValueId {
+        let id = self.value("output", ValueKind::Features { channels, scale: 1 });
+        self.program.output = id;
+        id
+    }
+
+    /// Runs the op; with `owned` the backend may reuse the operands' memory.
+    fn run_on<B: Backend>(&self, backend: &B, seed: u64, owned: bool) -> HostTensor {
+        let op = &self.program.ops[0];
+        let weights = backend
+            .prepare(&self.program, &RandomWeights { seed })
+            .expect("random weights can be prepared");
+        let upload = |tensor| backend.upload(tensor).expect("a small tensor can be uploaded");
+        let tensors: Vec<B::Tensor> = self.operands.iter().map(upload).collect();
+        let operands = match owned {
+            true => Operands::new(tensors.into_iter().map(Operand::Owned)),
+            false => Operands::new(tensors.iter().map(Operand::Shared)),
+        };
+        let output = backend
+            .run(&self.program, op, &weights, operands)
+            .unwrap_or_else(|error| panic!("{op:?}: {error}"));
+        let region = whole(backend.shape(&output));
+        backend.download(&output, region).expect("a small tensor can be downloaded")
+    }
+
+    /// Holds the backend against the reference, unless it declines the op.
+    fn check<B: Backend>(mut self, backend: &B, op: Op, seed: u64) {
+        self.program.ops = vec![op];
+        if !backend.supports(&self.program, &op) {
+            return;
+        }
+        let expected = self.run_on(&Reference, seed, false);
+        for owned in [false, true] {
+            let got = self.run_on(backend, seed, owned);
+            let shapes: Vec<_> = self.operands.iter().map(|t| t.shape().to_string()).collect();
+            let what = format!("seed {seed}, owned {owned}, operands {shapes:?}, {op:?}");
+            assert_close(&what, &got, &expected, OP_TOLERANCE);
+        }
+    }
+}
+
+/// Tensors come back as they went, whole and in part.
+pub fn transfers<B: Backend>(make: impl Fn() -> B) {
+    let backend = make();
+    let mut random = Random::new(1);
+    for _ in 0..20 {
+        let mut extent = |high| random.integer(1, high) as usize;
+        let shape = Shape::new(extent(3), extent(9), extent(9), extent(40));
+        let tensor = random_tensor(&mut random, shape);
+        let uploaded = backend.upload(&tensor).expect("upload");
+        assert_eq!(backend.shape(&uploaded), shape);
+        assert_eq!(backend.download(&uploaded, whole(shape)).expect("download"), tensor);
+        let top = random.integer(0, shape.height as u32 - 1);
+        let left = random.integer(0, shape.width as u32 - 1);
+        let height = random.integer(1, shape.height as u32 - top);
+        let width = random.integer(1, shape.width as u32 - left);
+        let region = Rect { top, left, height, width };
+        let part = backend.download(&uploaded, region).expect("download");
+        let samples: Vec<f32> = (0..shape.batch)
+            .flat_map(|b| tensor.crop(b, region).expect("crop").into_data())
+            .collect();
+        assert_eq!(part.data(), samples, "{region:?} of {shape}");
+    }
+}
+
+/// A conv case of random shape; `fused` adds norm, upsample and residual at random.
+fn random_conv(random: &mut Random, fused: bool) -> (Case, Op) {
+    let batch = random.integer(1, 2) as usize;
+    let groups = random.integer(1, 8);
+    let in_channels = groups * random.integer(1, 9);
+    let out_channels = random.choice(&[1, 3, 8, 16, 19, 32, 48, 64, 67]);
+    let kernel = random.choice(&[[1, 1], [3, 3], [3, 3], [3, 3], [5, 3], [2, 2]]);
+    let stride = random.choice(&[[1, 1], [1, 1], [1, 1], [2, 2], [1, 2]]);
+    let side = |random: &mut Random, k: u32| random.integer(0, k / 2 + 1);
+    let padding = match random.coin() {
+        true => Padding::all(kernel[0] / 2),
+        false => Padding {
+            top: side(random, kernel[0]),
+            bottom: side(random, kernel[0]),
+            left: side(random, kernel[1]),
+            right: side(random, kernel[1]),
+        },
+    };
+    let upsample = if fused { random.choice(&[1, 2, 2, 3]) } else { 1 };
+    let norm = fused && random.coin();
+    let residual = fused && random.coin();
+    let extent = |random: &mut Random, kernel: u32| random.integer(kernel, kernel + 21) as usize;
+    let [height, width] = [extent(random, kernel[0]), extent(random, kernel[1])];
+
+    let mut case = Case::new();
+    let shape = Shape::new(batch, height, width, in_channels as usize);
+    let tensor = random_tensor(random, shape);
+    let input = case.features("input", tensor);
+    let norm = norm.then(|| {
+        let stats = case.stats(random_stats(random, batch, groups as usize));
+        case.norm(in_channels, stats, random.coin())
+    });
+    let weight_shape = [out_channels, in_channels, kernel[0], kernel[1]];
+    let weight = case.weight("conv.weight", &weight_shape);
+    let bias = random.coin().then(|| case.weight("conv.bias", &[out_channels]));
+    let mut conv = Conv2d {
+        input,
+        output: ValueId(0),
+        weight,
+        bias,
+        kernel,
+        stride,
+        padding,
+        in_channels,
+        out_channels,
+        norm,
+        upsample,
+        residual: None,
+    };
+    if residual {
+        let tensor = random_tensor(random, conv.output_shape(shape));
+        conv.residual = Some(case.features("residual", tensor));
+    }
+    conv.output = case.output(out_channels);
+    (case, Op::Conv2d(conv))
+}
+
+/// Plain convs: kernels, strides, padding per side, any channels.
+pub fn convs<B: Backend>(make: impl Fn() -> B) {
+    let backend = make();
+    for seed in 0..60 {
+        let (case, op) = random_conv(&mut Random::new(seed), false);
+        assert!(backend.supports(&case.program, &op), "every plain op must be supported: {op:?}");
+        case.check(&backend, op, seed);
+    }
+}
+
+/// Convs with norm, activation, upsample and residual fused into them, as far as supported.
+pub fn fused_convs<B: Backend>(make: impl Fn() -> B) {
+    let backend = make();
+    for seed in 1000..1080 {
+        let (case, op) = random_conv(&mut Random::new(seed), true);
+        case.check(&backend, op, seed);
+    }
+}
+
+/// Norm statistics, also of values far from zero, and their application.
+pub fn norms<B: Backend>(make: impl Fn() -> B) {
+    let backend = make();
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let batch = random.integer(1, 2) as usize;
+        let groups = random.integer(1, 8);
+        let channels = groups * random.integer(1, 9);
+        let mut extent = || random.integer(1, 30) as usize;
+        let shape = Shape::new(batch, extent(), extent(), channels as usize);
+
+        let mut tensor = random_tensor(&mut random, shape);
+        // With a mean far above the deviation, E[x^2] - E[x]^2 would lose every digit.
+        let offset = random.choice(&[0.0, 0.0, 30.0, -300.0]);
+        tensor.data_mut().iter_mut().for_each(|value| *value += offset);
+        let mut case = Case::new();
+        let input = case.features("input", tensor);
+        let output = case.value("stats", ValueKind::Stats { groups });
+        case.program.output = output;
+        case.check(&backend, Op::NormStats { input, output }, seed);
+
+        let mut case = Case::new();
+        let input = case.features("input", random_tensor(&mut random, shape));
+        let stats = case.stats(random_stats(&mut random, batch, groups as usize));
+        let norm = case.norm(channels, stats, random.coin());
+        let output = case.output(channels);
+        case.check(&backend, Op::NormApply { input, output, norm }, seed);
+    }
+}
+
+/// SiLU (also far out), nearest upsample, add.
+pub fn activations<B: Backend>(make: impl Fn() -> B) {
+    let backend = make();
+    for seed in 0..20 {
+        let mut random = Random::new(seed);
+        let mut extent = |high| random.integer(1, high) as usize;
+        let shape = Shape::new(extent(2), extent(20), extent(20), extent(50));
+        let channels = shape.channels as u32;
+
+        let mut tensor = random_tensor(&mut random, shape);
+        tensor.data_mut().iter_mut().for_each(|value| *value *= 60.0);
+        let mut case = Case::new();
+        let input = case.features("input", tensor.clone());
+        let output = case.output(channels);
+        case.check(&backend, Op::Silu { input, output }, seed);
+
+        let mut case = Case::new();
+        let input = case.features("input", tensor.clone());
+        let output = case.output(channels);
+        let factor = random.integer(1, 3);
+        case.check(&backend, Op::Upsample { input, output, factor }, seed);
+
+        let mut case = Case::new();
+        let a = case.features("a", tensor);
+        let b = case.features("b", random_tensor(&mut random, shape));
+        let output = case.output(channels);
+        case.check(&backend, Op::Add { a, b, output }, seed);
+    }
+}
+
+/// Attention, keys and values over as many positions as the queries or over others.
+pub fn attention<B: Backend>(make: impl Fn() -> B) {
+    let backend = make();
+    for seed in 0..24 {
+        let mut random = Random::new(seed);
+        let batch = random.integer(1, 2) as usize;
+        let channels = random.choice(&[1, 8, 24, 32, 64, 96]);
+        let mut positions = || {
+            let [height, width] = [random.integer(1, 14), random.integer(1, 14)];
+            Shape::new(batch, height as usize, width as usize, channels)
+        };
+        let queries = positions();
+        let keys = if seed % 2 == 0 { queries } else { positions() };
+        // Scores of tens make the softmax sharp: an unshifted exponential would overflow.
+        let scale = random.choice(&[0.1, 1.0, 8.0]) / (channels as f32).sqrt();
+        let mut case = Case::new();
+        let q = case.features("q", random_tensor(&mut random, queries));
+        let k = case.features("k", random_tensor(&mut random, keys));
+        let v = case.features("v", random_tensor(&mut random, keys));
+        let output = case.output(channels as u32);
+        case.check(&backend, Op::Attention { q, k, v, output, scale }, seed);
+    }
+}
+
+/// An operand that others read later is not touched.
+pub fn out_of_place_operands<B: Backend>(make: impl Fn() -> B) {
+    let backend = make();
+    let mut random = Random::new(7);
+    let shape = Shape::new(1, 9, 11, 16);
+    let tensors = [random_tensor(&mut random, shape), random_tensor(&mut random, shape)];
+    let mut case = Case::new();
+    let a = case.features("a", tensors[0].clone());
+    let b = case.features("b", tensors[1].clone());
+    let output = case.output(16);
+    let op = Op::Add { a, b, output };
+    case.program.ops = vec![op];
+    let weights = backend.prepare(&case.program, &RandomWeights { seed: 0 }).expect("prepare");
+    let uploaded = tensors.each_ref().map(|tensor| backend.upload(tensor).expect("upload"));
+    let operands = Operands::new(uploaded.iter().map(Operand::Shared));
+    backend.run(&case.program, &op, &weights, operands).expect("run");
+    for (uploaded, tensor) in uploaded.iter().zip(&tensors) {
+        assert_eq!(&backend.download(uploaded, whole(shape)).expect("download"), tensor);
+    }
+}
+
+/// A small decoder with every kind of op.
+fn small_decoder(channels: u32) -> Program {
+    let build = || {
+        let mut builder = ProgramBuilder::new(4)?;
+        let mut x = builder.latents();
+        x = builder.conv("conv_in", x, channels, 3)?;
+        let normed = builder.group_norm("attn.norm", x, 8, 1e-6)?;
+        let q = builder.linear("attn.q", normed, channels)?;
+        let k = builder.linear("attn.k", normed, channels)?;
+        let v = builder.linear("attn.v", normed, channels)?;
+        let mixed = builder.attention("attn", [q, k, v])?;
+        let projected = builder.linear("attn.out", mixed, channels)?;
+        x = builder.add("attn.residual", projected, x)?;
+        for level in 0..2 {
+            let name = format!("level{level}");
+            let mut h = builder.group_norm(&format!("{name}.norm"), x, 8, 1e-6)?;
+            h = builder.silu(&format!("{name}.act"), h)?;
+            h = builder.conv(&format!("{name}.conv"), h, channels, 3)?;
+            x = builder.add(&name, h, x)?;
+            x = builder.upsample(&format!("{name}.up"), x, 2)?;
+            x = builder.conv(&format!("{name}.up.conv"), x, channels, 3)?;
+        }
+        x = builder.conv("conv_out", x, 3, 3)?;
+        builder.finish(x)
+    };
+    build().unwrap_or_else(|error: crate::program::ProgramError| panic!("{error}"))
+}
+
+fn run_program<B: Backend>(backend: &B, program: &Program, latents: &HostTensor) -> HostTensor {
+    let weights = backend.prepare(program, &RandomWeights { seed: 3 }).expect("prepare");
+    let input = backend.upload(latents).expect("upload");
+    let output = execute(backend, program, &weights, input, |_| Ok::<(), ()>(()))
+        .unwrap_or_else(|stop| panic!("{stop:?}"));
+    backend.download(&output, whole(backend.shape(&output))).expect("download")
+}
+
+/// A whole decoder, plain and fused, gives what the reference gives, and the same bytes each time.
+pub fn programs<B: Backend>(make: impl Fn() -> B) {
+    let backend = make();
+    let mut random = Random::new(11);
+    for (channels, height, width, batch) in [(32, 7, 9, 1), (16, 5, 4, 2), (64, 6, 11, 1)] {
+        let plain = small_decoder(channels);
+        let fused = fuse(&plain, |program, op| backend.supports(program, op));
+        let latents = random_tensor(&mut random, Shape::new(batch, height, width, 4));
+        let expected = run_program(&Reference, &plain, &latents);
+        for (what, program) in [("plain", &plain), ("fused", &fused)] {
+            let got = run_program(&backend, program, &latents);
+            assert_close(&format!("{what} decoder"), &got, &expected, PROGRAM_TOLERANCE);
+            let again = run_program(&backend, program, &latents);
+            assert_eq!(got.data(), again.data(), "{what} decoder: other bytes the second time");
+        }
+    }
+}
+
+/// When everything is dropped, what the backend counts as held is what it was before.
+pub fn memory_is_returned<B: Backend>(make: impl Fn() -> B) {
+    let backend = make();
+    let before = backend.memory().current;
+    let program = fuse(&small_decoder(32), |program, op| backend.supports(program, op));
+    let latents = random_tensor(&mut Random::new(5), Shape::new(1, 6, 6, 4));
+    backend.reset_peak();
+    run_program(&backend, &program, &latents);
+    let after = backend.memory();
+    assert_eq!(after.current, before, "memory is still held after a decode");
+    assert!(after.peak >= after.current, "the peak {after:?} is below what is held");
+}

@@ -1,0 +1,71 @@
+//! The tests that a backend runs on itself.
+//!
+//! [`backend_conformance!`](crate::backend_conformance) makes them out of an expression that gives
+//! a backend. Every op runs on random shapes, plain and fused, against [`Reference`], which does
+//! the obvious thing in f64.
+
+mod cases;
+mod random;
+mod reference;
+
+pub use cases::{
+    activations, attention, convs, fused_convs, memory_is_returned, norms, out_of_place_operands,
+    programs, transfers,
+};
+pub use random::Random;
+pub use reference::Reference;
+
+use crate::backend::{BackendError, WeightSource};
+use crate::program::WeightSpec;
+
+/// Weights drawn from a seed, for tests and benchmarks: uniform, scaled so that a decoder's values
+/// keep their magnitude (`1 / sqrt(fan in)`), norms near identity.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomWeights {
+    /// Where the numbers start.
+    pub seed: u64,
+}
+
+impl WeightSource for RandomWeights {
+    fn load(&self, spec: &WeightSpec, out: &mut [f32]) -> Result<(), BackendError> {
+        let name_hash = spec.name.bytes().fold(self.seed, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let mut random = Random::new(name_hash);
+        let is_kernel = spec.shape.len() > 1;
+        let fan_in: usize = spec.shape.iter().skip(1).product();
+        let is_norm_scale =
+            !is_kernel && spec.name.contains("norm") && spec.name.ends_with("weight");
+        for value in out {
+            let uniform = random.uniform(-1.0, 1.0);
+            *value = match (is_kernel, is_norm_scale) {
+                (true, _) => uniform * (3.0 / fan_in as f32).sqrt(),
+                (false, true) => 1.0 + 0.2 * uniform,
+                (false, false) => 0.1 * uniform,
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Makes one `#[test]` per part of the suite. `$make` is an expression that gives a fresh backend.
+///
+/// ```ignore
+/// halovae_engine::backend_conformance!(halovae_cpu::CpuBackend::new(2).unwrap());
+/// ```
+#[macro_export]
+macro_rules! backend_conformance {
+    ($make:expr) => {
+        $crate::backend_conformance!(@tests $make;
+            transfers, convs, fused_convs, norms, activations, attention, out_of_place_operands,
+            programs, memory_is_returned);
+    };
+    (@tests $make:expr; $($test:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                $crate::conformance::$test(|| $make);
+            }
+        )*
+    };
+}

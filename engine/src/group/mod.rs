@@ -1,0 +1,161 @@
+//! The ranks that work together, and what they say to each other.
+//!
+//! Every rank computes the same plan, so a receiver always knows who sends what and how long it
+//! is: no shapes and no metadata travel.
+
+mod threads;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+pub use threads::{Cancel, ThreadGroup, ThreadRank};
+
+use crate::backend::BackendError;
+
+/// What a message is about. Two messages between the same ranks with the same tag keep their
+/// order; with different tags they may be received in any order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(pub u64);
+
+/// A rank that failed, where it was, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rank {rank} failed{}: {cause}", place(.piece, .op))]
+pub struct Failure {
+    /// The rank.
+    pub rank: u32,
+    /// The piece that it was decoding, if it was.
+    pub piece: Option<u64>,
+    /// The op that it was running, by name, if it was.
+    pub op: Option<String>,
+    /// What went wrong.
+    pub cause: Cause,
+}
+
+fn place(piece: &Option<u64>, op: &Option<String>) -> String {
+    let piece = piece.map(|piece| format!(" on piece {piece}")).unwrap_or_default();
+    let op = op.as_ref().map(|op| format!(" in {op}")).unwrap_or_default();
+    piece + &op
+}
+
+/// What went wrong in a rank.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// Its backend failed.
+    #[error("{0}")]
+    Backend(BackendError),
+    /// A bug.
+    #[error("it panicked: {0}")]
+    Panic(String),
+    /// The decoder gave values that are no numbers.
+    #[error(
+        "the decoder produced values that are not finite; the checkpoint or the latents are damaged, or of another model"
+    )]
+    NotFinite,
+    /// A message had another length than the plan says.
+    #[error("received {got} values from rank {from}, expected {expected}")]
+    Length {
+        /// The sender.
+        from: u32,
+        /// How many came.
+        got: usize,
+        /// How many the plan promised.
+        expected: usize,
+    },
+    /// Nothing was heard of a rank for too long, or the connection broke.
+    #[error("{0}")]
+    Transport(String),
+}
+
+/// Why a group cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// A rank failed; every rank of the group gets the same first failure.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The caller cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// One rank's end of a group. All calls may block, and all of them return promptly with the same
+/// error once any rank has failed or the work was cancelled.
+///
+/// Implementors give point-to-point messages; the collectives are made of those and are
+/// deterministic: partial sums are added in rank order.
+pub trait Group: Send + Sync {
+    /// This rank, from 0.
+    fn rank(&self) -> u32;
+
+    /// How many ranks there are.
+    fn size(&self) -> u32;
+
+    /// Sends to a rank, itself included. May block until the receiver has room.
+    ///
+    /// # Errors
+    /// [`GroupError`].
+    fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError>;
+
+    /// Receives the next message with this tag, of exactly `len` values.
+    ///
+    /// # Errors
+    /// [`GroupError`]; a message of another length fails the group.
+    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError>;
+
+    /// Tells all ranks that this one failed. The first failure stays.
+    fn fail(&self, failure: Failure);
+
+    /// Whether to go on.
+    ///
+    /// # Errors
+    /// [`GroupError`], once a rank failed or the work was cancelled.
+    fn check(&self) -> Result<(), GroupError>;
+
+    /// Gives every rank what `root` has in `data`; all pass the same length.
+    ///
+    /// # Errors
+    /// [`GroupError`].
+    fn broadcast(&self, root: u32, tag: Tag, data: &mut [f32]) -> Result<(), GroupError> {
+        if self.rank() == root {
+            for to in (0..self.size()).filter(|&to| to != root) {
+                self.send(to, tag, data.to_vec())?;
+            }
+        } else {
+            data.copy_from_slice(&self.receive(root, tag, data.len())?);
+        }
+        Ok(())
+    }
+
+    /// Gives `root` what every rank has, in rank order; `lens[r]` is the length of rank `r`'s.
+    ///
+    /// # Errors
+    /// [`GroupError`].
+    fn gather(
+        &self,
+        root: u32,
+        tag: Tag,
+        data: Vec<f32>,
+        lens: &[usize],
+    ) -> Result<Option<Vec<Vec<f32>>>, GroupError> {
+        self.send(root, tag, data)?;
+        if self.rank() != root {
+            return Ok(None);
+        }
+        let receive = |(from, &len)| self.receive(from, tag, len);
+        (0..self.size()).zip(lens).map(receive).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Adds `data` over all ranks, in rank order, and gives every rank the sums.
+    ///
+    /// # Errors
+    /// [`GroupError`].
+    fn all_reduce_sum(&self, tag: Tag, data: &mut [f32]) -> Result<(), GroupError> {
+        let lens = vec![data.len(); self.size() as usize];
+        if let Some(parts) = self.gather(0, tag, data.to_vec(), &lens)? {
+            data.fill(0.0);
+            for part in parts {
+                data.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        self.broadcast(0, tag, data)
+    }
+}

@@ -1,0 +1,91 @@
+//! The decoder of `AutoencoderKL`: SD 1.5, SDXL, SD 3, FLUX.1, Z-Image.
+//!
+//! Follows diffusers' `Decoder`, `UNetMidBlock2D`, `UpDecoderBlock2D`, `ResnetBlock2D` and
+//! `Upsample2D`: conv_in, a middle of resnet, attention, resnet, then per level
+//! `layers_per_block + 1` resnets and (but for the last level) a nearest upsample with a conv, at
+//! the end norm, SiLU and conv_out.
+
+use crate::checkpoint::AutoencoderKlConfig;
+use crate::program::{Program, ProgramBuilder, ProgramError, ValueId};
+
+/// Of every group norm in this family; torch's default is another.
+const EPS: f32 = 1e-6;
+
+/// The decoder as a program of plain ops, `post_quant_conv` included where the model has one.
+///
+/// # Errors
+/// [`ProgramError`] names the first module that cannot exist with this config.
+pub fn decoder(config: &AutoencoderKlConfig) -> Result<Program, ProgramError> {
+    let groups = config.norm_num_groups;
+    let mut builder = ProgramBuilder::new(config.latent_channels)?;
+    let mut x = builder.latents();
+    if config.use_post_quant_conv {
+        x = builder.conv("post_quant_conv", x, config.latent_channels, 1)?;
+    }
+    let deepest = config.block_out_channels.last().copied().unwrap_or(0);
+    x = builder.conv("decoder.conv_in", x, deepest, 3)?;
+
+    x = resnet(&mut builder, "decoder.mid_block.resnets.0", x, deepest, groups)?;
+    if config.mid_block_add_attention {
+        x = attention(&mut builder, "decoder.mid_block.attentions.0", x, groups)?;
+    }
+    x = resnet(&mut builder, "decoder.mid_block.resnets.1", x, deepest, groups)?;
+
+    let levels = config.block_out_channels.len();
+    for (level, &channels) in config.block_out_channels.iter().rev().enumerate() {
+        let block = format!("decoder.up_blocks.{level}");
+        for layer in 0..=config.layers_per_block {
+            x = resnet(&mut builder, &format!("{block}.resnets.{layer}"), x, channels, groups)?;
+        }
+        if level + 1 < levels {
+            let name = format!("{block}.upsamplers.0");
+            x = builder.upsample(&name, x, 2)?;
+            x = builder.conv(&format!("{name}.conv"), x, channels, 3)?;
+        }
+    }
+
+    x = builder.group_norm("decoder.conv_norm_out", x, groups, EPS)?;
+    x = builder.silu("decoder.conv_act", x)?;
+    x = builder.conv("decoder.conv_out", x, config.out_channels, 3)?;
+    builder.finish(x)
+}
+
+/// norm, SiLU, conv, norm, SiLU, conv, plus the input, through a conv 1x1 where channels change.
+fn resnet(
+    builder: &mut ProgramBuilder,
+    name: &str,
+    input: ValueId,
+    channels: u32,
+    groups: u32,
+) -> Result<ValueId, ProgramError> {
+    let mut h = input;
+    let mut skip = input;
+    for half in 1..=2 {
+        h = builder.group_norm(&format!("{name}.norm{half}"), h, groups, EPS)?;
+        h = builder.silu(&format!("{name}.act{half}"), h)?;
+        h = builder.conv(&format!("{name}.conv{half}"), h, channels, 3)?;
+        // The shortcut runs between the two convs: the input dies there, before the second conv
+        // needs its workspace, and that conv adds into the shortcut's memory.
+        if half == 1 && builder.channels(input) != channels {
+            skip = builder.conv(&format!("{name}.conv_shortcut"), input, channels, 1)?;
+        }
+    }
+    builder.add(name, h, skip)
+}
+
+/// Single-head attention over all positions, with a norm before and a residual around.
+fn attention(
+    builder: &mut ProgramBuilder,
+    name: &str,
+    input: ValueId,
+    groups: u32,
+) -> Result<ValueId, ProgramError> {
+    let channels = builder.channels(input);
+    let normed = builder.group_norm(&format!("{name}.group_norm"), input, groups, EPS)?;
+    let q = builder.linear(&format!("{name}.to_q"), normed, channels)?;
+    let k = builder.linear(&format!("{name}.to_k"), normed, channels)?;
+    let v = builder.linear(&format!("{name}.to_v"), normed, channels)?;
+    let mixed = builder.attention(&format!("{name}.attention"), [q, k, v])?;
+    let out = builder.linear(&format!("{name}.to_out.0"), mixed, channels)?;
+    builder.add(name, out, input)
+}

@@ -1,0 +1,3 @@
+//! Decoders of the model families, as programs.
+
+pub mod autoencoder_kl;

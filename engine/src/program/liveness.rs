@@ -1,0 +1,73 @@
+//! When values die, and how much memory a decode needs at its worst moment.
+
+use super::{Geometry, Op, Program, ValueId};
+use crate::tensor::Shape;
+
+/// What a backend needs besides the values themselves; estimates are made with it.
+pub trait MemoryModel {
+    /// The operand whose memory the output of `op` takes when `op` is its last reader.
+    fn in_place(&self, program: &Program, op: &Op) -> Option<ValueId>;
+
+    /// Bytes that `op` needs only while it runs. `shapes` gives the extents of every value.
+    fn workspace_bytes(&self, program: &Program, op: &Op, shapes: &dyn Fn(ValueId) -> Shape)
+    -> u64;
+
+    /// Bytes of the prepared weights on the device.
+    fn prepared_weight_bytes(&self, program: &Program) -> u64;
+}
+
+/// For each op, which values it is the last to read.
+#[derive(Clone, Debug)]
+pub struct Liveness {
+    last_reader: Vec<usize>,
+}
+
+impl Liveness {
+    /// Finds the last reader of every value. The output is never freed.
+    pub fn new(program: &Program) -> Self {
+        let mut last_reader = vec![usize::MAX; program.values.len()];
+        for (index, op) in program.ops.iter().enumerate() {
+            for value in op.inputs() {
+                last_reader[value.index()] = index;
+            }
+        }
+        last_reader[program.output.index()] = usize::MAX;
+        Self { last_reader }
+    }
+
+    /// Whether nothing reads `value` after the op at place `op`.
+    pub fn dies_at(&self, value: ValueId, op: usize) -> bool {
+        self.last_reader[value.index()] == op
+    }
+
+    /// The most bytes of values and workspace that are held at once, weights not counted.
+    pub fn peak_bytes(
+        &self,
+        program: &Program,
+        geometry: &Geometry,
+        model: &dyn MemoryModel,
+    ) -> u64 {
+        let bytes = |id: ValueId| geometry.shape(id).bytes();
+        let mut live = bytes(program.input);
+        let mut peak = live;
+        for (index, op) in program.ops.iter().enumerate() {
+            let reused = model.in_place(program, op).filter(|&id| {
+                self.dies_at(id, index) && op.inputs().filter(|&read| read == id).count() == 1
+            });
+            let workspace = model.workspace_bytes(program, op, &|id| geometry.shape(id));
+            if reused.is_none() {
+                live = live.saturating_add(bytes(op.output()));
+            }
+            peak = peak.max(live.saturating_add(workspace));
+            let mut freed = [None; 3];
+            for (slot, id) in op.inputs().enumerate() {
+                let again = freed.contains(&Some(id));
+                if self.dies_at(id, index) && Some(id) != reused && !again {
+                    live -= bytes(id);
+                    freed[slot] = Some(id);
+                }
+            }
+        }
+        peak
+    }
+}

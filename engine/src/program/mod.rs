@@ -1,0 +1,205 @@
+//! A decoder as data: a flat list of ops over numbered values.
+//!
+//! A program holds names and shapes of weights, never the weights. It is built once from a
+//! checkpoint's config ([`crate::model`]), fused for a backend ([`fuse`]), analysed
+//! ([`Analysis`], [`Liveness`]) and run by [`crate::execute`].
+
+mod analysis;
+mod builder;
+mod fuse;
+mod liveness;
+mod op;
+
+pub use analysis::{Analysis, Geometry, ReceptiveField};
+pub use builder::ProgramBuilder;
+pub use fuse::fuse;
+pub use liveness::{Liveness, MemoryModel};
+pub use op::{Conv2d, Norm, Op, Padding};
+
+/// Names a value of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub(crate) u32);
+
+/// Names a weight of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WeightId(pub(crate) u32);
+
+impl ValueId {
+    /// Its place in [`Program::values`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl WeightId {
+    /// Its place in [`Program::weights`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// A feature map.
+    Features {
+        /// Channels.
+        channels: u32,
+        /// Rows (and columns) per latent cell.
+        scale: u32,
+    },
+    /// Group norm statistics: per sample and group the mean and the biased variance, in f32.
+    Stats {
+        /// Groups.
+        groups: u32,
+    },
+}
+
+/// A value: its kind, and a name for errors and tables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// The module that makes it, as in the checkpoint's key names.
+    pub name: String,
+    /// What it is.
+    pub kind: ValueKind,
+}
+
+/// A weight that the program wants from a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightSpec {
+    /// The canonical (diffusers) name.
+    pub name: String,
+    /// The extents in the checkpoint; a 1x1 conv that the checkpoint keeps as a linear layer has
+    /// two, `[out, in]`, whose memory is that of `[out, in, 1, 1]`.
+    pub shape: Vec<usize>,
+}
+
+impl WeightSpec {
+    /// How many elements it has.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// A decoder: ops in the order in which they run, each value written once before it is read.
+///
+/// Only [`ProgramBuilder`] and the passes make one, and they keep these promises: every value has
+/// one writer, which comes before its readers; kinds, channels and scales of operands fit their op;
+/// weights have the shapes that their op expects.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    pub(crate) values: Vec<Value>,
+    pub(crate) weights: Vec<WeightSpec>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) input: ValueId,
+    pub(crate) output: ValueId,
+}
+
+/// A program that cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProgramError {
+    /// A value was given to an op that reads another kind.
+    #[error("{op}: `{value}` is {got}, expected {expected}")]
+    WrongOperand {
+        /// The op's name.
+        op: String,
+        /// The operand's name.
+        value: String,
+        /// What the operand is.
+        got: String,
+        /// What the op reads.
+        expected: String,
+    },
+    /// A size that no op can have.
+    #[error("{op}: {what}")]
+    Impossible {
+        /// The op's name.
+        op: String,
+        /// What is wrong, what was expected.
+        what: String,
+    },
+}
+
+impl Program {
+    /// The values, by [`ValueId::index`].
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The weights it wants, by [`WeightId::index`].
+    pub fn weights(&self) -> &[WeightSpec] {
+        &self.weights
+    }
+
+    /// The ops, in the order in which they run.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// The value that takes the latents.
+    pub fn input(&self) -> ValueId {
+        self.input
+    }
+
+    /// The value that is the picture.
+    pub fn output(&self) -> ValueId {
+        self.output
+    }
+
+    /// A value.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.index()]
+    }
+
+    /// A weight.
+    pub fn weight(&self, id: WeightId) -> &WeightSpec {
+        &self.weights[id.index()]
+    }
+
+    /// Channels and scale of a feature map.
+    ///
+    /// # Panics
+    /// If the value holds statistics; the builder never gives such a value to an op that asks.
+    pub fn features(&self, id: ValueId) -> (u32, u32) {
+        match self.value(id).kind {
+            ValueKind::Features { channels, scale } => (channels, scale),
+            ValueKind::Stats { .. } => panic!("`{}` holds statistics", self.value(id).name),
+        }
+    }
+
+    /// Groups of a statistics value.
+    ///
+    /// # Panics
+    /// If the value is a feature map; the builder never gives such a value to a norm.
+    pub fn groups(&self, id: ValueId) -> u32 {
+        match self.value(id).kind {
+            ValueKind::Stats { groups } => groups,
+            ValueKind::Features { .. } => panic!("`{}` is a feature map", self.value(id).name),
+        }
+    }
+
+    /// The name of what an op makes.
+    pub fn op_name(&self, op: &Op) -> &str {
+        &self.value(op.output()).name
+    }
+
+    /// Channels of the latents.
+    pub fn latent_channels(&self) -> u32 {
+        self.features(self.input).0
+    }
+
+    /// Channels of the picture.
+    pub fn out_channels(&self) -> u32 {
+        self.features(self.output).0
+    }
+
+    /// Sample pixels per latent cell.
+    pub fn scale(&self) -> u32 {
+        self.features(self.output).1
+    }
+
+    /// Bytes of all weights in f32.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights.iter().map(|w| 4 * w.elements() as u64).sum()
+    }
+}

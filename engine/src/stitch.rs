@@ -1,0 +1,141 @@
+//! Puts finished pieces together and gives rows to a sink.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use halovae_core::{Band, Plan, Term};
+
+use crate::sink::Sink;
+
+/// Rows that are blended before they go to the sink; bounds the memory of unfinished rows.
+const ROWS_AT_ONCE: u32 = 32;
+
+/// Why stitching ended early.
+#[derive(Debug)]
+pub enum StitchError<E> {
+    /// A piece did not come.
+    Piece(E),
+    /// The sink did not take the rows.
+    Sink(io::Error),
+}
+
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StitchTimes {
+    /// Blending.
+    pub stitch: Duration,
+    /// In the sink.
+    pub write: Duration,
+}
+
+/// Stitches one image.
+///
+/// `fetch` is asked for the pieces of `plan` one by one in the order of their index and gives the
+/// kept region of each, channels last. A piece is dropped once the rows that it reaches are done,
+/// so about two rows of tiles are held at a time. Blending follows the plan's terms in their order:
+/// the bytes depend on the pieces alone, not on who decoded them or when they came.
+///
+/// # Errors
+/// [`StitchError`].
+pub fn stitch_image<E>(
+    plan: &Plan,
+    channels: usize,
+    image: usize,
+    sink: &mut dyn Sink,
+    mut fetch: impl FnMut(u64) -> Result<Vec<f32>, E>,
+    mut rows_done: impl FnMut(u64),
+) -> Result<StitchTimes, StitchError<E>> {
+    let mut times = StitchTimes::default();
+    let mut held: BTreeMap<u64, HeldPiece> = BTreeMap::new();
+    let mut next = 0;
+    for band in plan.bands() {
+        let spans = Span::of_band(&band);
+        let last_needed = spans.iter().flat_map(|span| &span.terms).map(|term| term.piece).max();
+        while last_needed.is_some_and(|last| next <= last) {
+            let data = fetch(next).map_err(StitchError::Piece)?;
+            let piece = plan.piece(next).expect("a band names pieces of its own plan");
+            let width = piece.keep.width as usize;
+            held.insert(next, HeldPiece { bottom: piece.output.bottom(), width, data });
+            next += 1;
+        }
+        let mut done = 0;
+        while done < band.height {
+            let height = ROWS_AT_ONCE.min(band.height - done);
+            let start = Instant::now();
+            let rows = blend_rows(plan, channels, &spans, &held, done, height);
+            times.stitch += start.elapsed();
+            let start = Instant::now();
+            let top = (band.top + done) as usize;
+            sink.write_rows(image, top, &rows).map_err(StitchError::Sink)?;
+            times.write += start.elapsed();
+            rows_done(u64::from(height));
+            done += height;
+        }
+        let bottom = u64::from(band.top) + u64::from(band.height);
+        held.retain(|_, piece| piece.bottom > bottom);
+    }
+    Ok(times)
+}
+
+struct HeldPiece {
+    /// The output row behind its last.
+    bottom: u64,
+    width: usize,
+    data: Vec<f32>,
+}
+
+/// Columns of a band in which the same pieces overlap.
+struct Span {
+    left: usize,
+    width: usize,
+    terms: Vec<Term>,
+}
+
+impl Span {
+    fn of_band(band: &Band) -> Vec<Self> {
+        let span = |block: halovae_core::Block| Self {
+            left: block.rect.left as usize,
+            width: block.rect.width as usize,
+            terms: block.terms().collect(),
+        };
+        band.blocks().map(span).collect()
+    }
+}
+
+/// Rows `done..done + height` of a band.
+fn blend_rows(
+    plan: &Plan,
+    channels: usize,
+    spans: &[Span],
+    held: &BTreeMap<u64, HeldPiece>,
+    done: u32,
+    height: u32,
+) -> Vec<f32> {
+    let row_len = plan.output().width as usize * channels;
+    let mut rows = vec![0.0; row_len * height as usize];
+    let widest = spans.iter().map(|span| span.width).max().unwrap_or(0);
+    let mut weights = vec![0.0; widest];
+    for (y, row) in (done..).zip(rows.chunks_exact_mut(row_len)) {
+        for span in spans {
+            let out = &mut row[span.left * channels..][..span.width * channels];
+            for term in &span.terms {
+                let piece = &held[&term.piece];
+                let source_row = term.source.top as usize + y as usize;
+                let start = (source_row * piece.width + term.source.left as usize) * channels;
+                let source = &piece.data[start..][..out.len()];
+                if term.is_unit() {
+                    out.copy_from_slice(source);
+                    continue;
+                }
+                let weights = &mut weights[..span.width];
+                term.fill_weights(y, weights);
+                let pixels = out.chunks_exact_mut(channels).zip(source.chunks_exact(channels));
+                for ((out, source), weight) in pixels.zip(weights) {
+                    out.iter_mut().zip(source).for_each(|(o, s)| *o += *weight * s);
+                }
+            }
+        }
+    }
+    rows
+}
