@@ -170,9 +170,8 @@ fn sift_down(heap: &mut [RankLoad]) {
     let mut parent = 0;
     loop {
         let left = 2 * parent + 1;
-        let right = left + 1;
-        let Some(&least) = heap.get(left) else { return };
-        let child = if heap.get(right).is_some_and(|&r| r < least) { right } else { left };
+        let held = [left, left + 1].into_iter().filter(|&child| child < heap.len());
+        let Some(child) = held.min_by_key(|&child| heap[child]) else { return };
         if heap[parent] <= heap[child] {
             return;
         }

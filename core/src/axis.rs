@@ -98,13 +98,8 @@ impl TileAxis {
     }
 
     /// How long tile `index` is, in input units, clipped at the end; 0 if there is no such tile.
-    pub const fn len(&self, index: u32) -> u32 {
-        min(self.tile, self.extent - self.start(index))
-    }
-
-    /// Always false: an axis has at least one tile.
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
+    pub fn len(&self, index: u32) -> u32 {
+        self.tile.min(self.extent - self.start(index))
     }
 
     /// Where tile `index` starts, in output units; `output_extent` if there is no such tile.
@@ -113,14 +108,14 @@ impl TileAxis {
     }
 
     /// How long tile `index` is before cropping, in output units; 0 if there is no such tile.
-    pub const fn output_len(&self, index: u32) -> u32 {
-        min(self.output_tile, self.output_extent - self.output_start(index))
+    pub fn output_len(&self, index: u32) -> u32 {
+        self.output_tile.min(self.output_extent - self.output_start(index))
     }
 
     /// Over how much of its start tile `index` is blended with its predecessor: diffusers'
     /// `min(len_a, len_b, blend_extent)`. 0 for the first tile.
-    pub const fn ramp_extent(&self, index: u32) -> u32 {
-        if index == 0 { 0 } else { min(self.output_len(index), self.blend_extent()) }
+    pub fn ramp_extent(&self, index: u32) -> u32 {
+        if index == 0 { 0 } else { self.output_len(index).min(self.blend_extent()) }
     }
 
     /// The weight of tile `index` against all before it, at its output position `position`:
@@ -132,18 +127,12 @@ impl TileAxis {
 
     /// `f` of the length of each tile, in input units, added up without walking all of them.
     pub(crate) fn sum_lens(&self, f: impl Fn(u32) -> u128) -> u128 {
-        let full = match self.extent.checked_sub(self.tile) {
-            Some(slack) => slack / self.stride + 1,
-            None => 0,
-        };
-        // No more than MAX_BLEND_DEPTH tiles reach the end of the input, so as many are clipped.
-        let clipped: u128 = (full..self.count).map(|index| f(self.len(index))).sum();
-        u128::from(full) * f(self.tile) + clipped
+        // These many tiles end before the last place where one fits, so none of them is clipped.
+        // Behind them come that one and at most MAX_BLEND_DEPTH that reach the end of the input.
+        let full = self.extent.saturating_sub(self.tile) / self.stride;
+        let rest: u128 = (full..self.count).map(|index| f(self.len(index))).sum();
+        u128::from(full) * f(self.tile) + rest
     }
-}
-
-const fn min(a: u32, b: u32) -> u32 {
-    if a < b { a } else { b }
 }
 
 /// Latent cells in pixels.

@@ -234,7 +234,8 @@ impl Term {
         let inside = weights.len().min(self.source.width as usize);
         let (inside, outside) = weights.split_at_mut(inside);
         outside.fill(0.0);
-        if self.unit {
+        if self.horizontal.span.depth == 0 {
+            // No ramp: every column's factor is 1.
             inside.fill(row_weight as f32);
             return;
         }

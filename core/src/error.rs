@@ -67,7 +67,7 @@ pub enum PlanError {
         scale: u32,
     },
     /// The overlap is not a whole number of latent cells: diffusers would return an image of the
-    /// wrong size.
+    /// wrong size, or shift tiles against each other.
     OverlapNotWhole {
         /// The axis.
         axis: Axis,

@@ -38,6 +38,7 @@ pub struct Patch {
     pub output: Rect,
 }
 
+#[expect(clippy::len_without_is_empty, reason = "a grid has at least one patch")]
 impl PatchGrid {
     /// The patches of `latents` over `ranks`, with `scale` pixels per latent cell.
     /// `tile_overlap_factor` is that of height and width.
@@ -113,11 +114,6 @@ impl PatchGrid {
     /// How many patches there are: the ranks that have work.
     pub fn len(&self) -> u64 {
         u64::from(self.rows.count()) * u64::from(self.cols.count())
-    }
-
-    /// Always false: a grid has at least one patch.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Patch `index` in row-major order.

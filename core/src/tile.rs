@@ -29,6 +29,7 @@ pub struct Tile {
     pub output: Rect,
 }
 
+#[expect(clippy::len_without_is_empty, reason = "a grid has at least one tile")]
 impl TileGrid {
     /// The grid of `input` (latent cells to decode, pixels to encode), whether or not diffusers
     /// would tile it: see [`triggers`](Self::triggers).
@@ -90,11 +91,6 @@ impl TileGrid {
     /// How many tiles there are.
     pub const fn len(&self) -> u64 {
         self.rows() as u64 * self.cols() as u64
-    }
-
-    /// Always false: a grid has at least one tile.
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Tile `index` in row-major order.

@@ -177,14 +177,17 @@ struct OverlapTile {
     cells: u32,
 }
 
+/// How far from the overlap that was asked for [`OverlapTile::near`] looks, in latent cells.
+const TRIED_ON_EACH_SIDE: u32 = 128;
+
 enum Misfit {
     TooDeep,
     NotWhole,
 }
 
 impl OverlapTile {
-    /// diffusers' `overlap_size` on the input's side and `row_limit` on the output's, which have
-    /// to be the same step.
+    /// The step in latent cells. diffusers has it twice, as `overlap_size` on the input's side and
+    /// as `row_limit` on the output's, and they have to agree.
     fn step(self, factor: f64) -> Result<u32, Misfit> {
         let pixels = self.cells * self.scale;
         let (input_tile, output_tile) = match self.direction {
@@ -195,33 +198,32 @@ impl OverlapTile {
         let overlap_size = (f64::from(input_tile) * (1.0 - factor)) as u32;
         let blend_extent = (f64::from(output_tile) * factor) as u32;
         let row_limit = output_tile - blend_extent;
-        let (stride, agrees) = match self.direction {
-            Direction::Decode => (
-                overlap_size,
-                u64::from(row_limit) == u64::from(overlap_size) * u64::from(self.scale),
-            ),
-            Direction::Encode => {
-                (row_limit, u64::from(overlap_size) == u64::from(row_limit) * u64::from(self.scale))
-            }
+        let (latent_step, pixel_step) = match self.direction {
+            Direction::Decode => (overlap_size, row_limit),
+            Direction::Encode => (row_limit, overlap_size),
         };
-        if stride < min_stride(self.cells) {
+        let too_deep = match self.direction {
+            Direction::Decode => overlap_size < min_stride(self.cells),
+            Direction::Encode => overlap_size < min_stride(self.cells) * self.scale,
+        };
+        if too_deep {
             Err(Misfit::TooDeep)
-        } else if agrees {
-            Ok(stride)
-        } else {
+        } else if u64::from(latent_step) * u64::from(self.scale) != u64::from(pixel_step) {
             Err(Misfit::NotWhole)
+        } else {
+            Ok(latent_step)
         }
     }
 
-    /// A factor near `factor` that works with this tile. Whole overlaps nearly always do, but
-    /// their quotients are rounded, so each is tried; no overlap always works.
+    /// The factor nearest to `factor` that works with this tile. Whole overlaps mostly do, but
+    /// their quotients are rounded, so they are tried one by one; no overlap always works.
     fn near(self, factor: f64) -> f64 {
         let most = self.cells - min_stride(self.cells);
         let wanted = ((f64::from(self.cells) * factor) as u32).min(most);
-        let above = (wanted..=most).take(4);
-        let below = (0..wanted).rev().take(4);
-        above
-            .chain(below)
+        (0..TRIED_ON_EACH_SIDE)
+            .flat_map(|off| [wanted.checked_sub(off), wanted.checked_add(off)])
+            .flatten()
+            .filter(|&overlap| overlap <= most)
             .map(|overlap| f64::from(overlap) / f64::from(self.cells))
             .find(|&candidate| self.step(candidate).is_ok())
             .unwrap_or(0.0)

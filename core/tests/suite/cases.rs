@@ -1,0 +1,70 @@
+//! Random tilings that diffusers handles consistently, small enough for brute force.
+
+use halovae_core::*;
+use proptest::prelude::*;
+use proptest::strategy::Strategy;
+
+/// An input and a tiling that fit each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) direction: Direction,
+    pub(crate) input: Size,
+    pub(crate) tiling: Tiling,
+}
+
+impl Case {
+    pub(crate) fn grid(&self) -> TileGrid {
+        TileGrid::new(self.direction, self.input, &self.tiling).unwrap()
+    }
+}
+
+fn axis_tiling(scale: u32) -> impl Strategy<Value = AxisTiling> {
+    let sizes = (1u32..=12).prop_flat_map(|tile| (Just(tile), 0..tile));
+    (sizes, any::<bool>()).prop_map(move |((tile, overlap), by_factor)| {
+        let tile_sample_min_size = tile * scale;
+        if by_factor {
+            let tile_overlap_factor = f64::from(overlap) / f64::from(tile);
+            AxisTiling::Overlap {
+                tile_sample_min_size,
+                tile_latent_min_size: tile,
+                tile_overlap_factor,
+            }
+        } else {
+            let tile_sample_stride = (tile - overlap) * scale;
+            AxisTiling::Stride { tile_sample_min_size, tile_sample_stride }
+        }
+    })
+}
+
+/// Both arithmetics, both directions, rectangular windows, any overlap, clipped last tiles.
+pub(crate) fn case() -> impl Strategy<Value = Case> {
+    let direction = prop_oneof![Just(Direction::Decode), Just(Direction::Encode)];
+    (direction, 1u32..=4, 1u32..=26, 1u32..=26)
+        .prop_flat_map(|(direction, scale, height, width)| {
+            (axis_tiling(scale), axis_tiling(scale)).prop_map(move |(h, w)| {
+                let per_cell = if direction == Direction::Decode { 1 } else { scale };
+                let input = Size::new(height * per_cell, width * per_cell);
+                Case { direction, input, tiling: Tiling { height: h, width: w, scale } }
+            })
+        })
+        // A quotient of whole numbers is rounded; a few do not come out whole again.
+        .prop_filter("inconsistent after rounding", |case| {
+            TileGrid::new(case.direction, case.input, &case.tiling).is_ok()
+        })
+}
+
+/// Flux.1's tiling: 128 latent cells, a quarter of them shared.
+pub(crate) fn flux() -> Tiling {
+    let axis = AxisTiling::Overlap {
+        tile_sample_min_size: 1024,
+        tile_latent_min_size: 128,
+        tile_overlap_factor: 0.25,
+    };
+    Tiling { height: axis, width: axis, scale: 8 }
+}
+
+/// Wan's tiling: 256 pixels, a step of 192.
+pub(crate) fn wan() -> Tiling {
+    let axis = AxisTiling::Stride { tile_sample_min_size: 256, tile_sample_stride: 192 };
+    Tiling { height: axis, width: axis, scale: 8 }
+}

@@ -1,0 +1,156 @@
+use crate::cases::{case, flux};
+use halovae_core::*;
+use proptest::prelude::*;
+
+const MODEL: WorkModel = WorkModel {
+    flops_per_cell: 3.0,
+    flops_per_cell_pair: 0.5,
+    live_bytes_per_cell: 7,
+    fixed_bytes: 1000,
+    output_bytes_per_pixel: 12,
+};
+
+/// Latent cells of a piece from its rectangles alone.
+fn cells(plan: &Plan, piece: &Piece) -> u64 {
+    match plan.direction() {
+        Direction::Decode => piece.input.area(),
+        Direction::Encode => piece.keep.area(),
+    }
+}
+
+fn check(plan: &Plan, ranks: u32) -> Result<(), TestCaseError> {
+    let latents = match plan.direction() {
+        Direction::Decode => plan.input().area(),
+        Direction::Encode => plan.output().area(),
+    };
+    let sizes: Vec<u64> = plan.pieces().map(|piece| cells(plan, &piece)).collect();
+    let processed: u64 = sizes.iter().sum();
+    prop_assert_eq!(plan.processed_cells(), u128::from(processed));
+    prop_assert_eq!(plan.redundancy(), processed as f64 / latents as f64);
+    prop_assert!(plan.redundancy() >= 1.0);
+    let flops: f64 = sizes.iter().map(|&n| n as f64 * 3.0 + (n * n) as f64 * 0.5).sum();
+    prop_assert!((plan.flops(&MODEL) - flops).abs() <= flops * 1e-12);
+
+    let mut costs = vec![0; sizes.len()];
+    piece_costs(plan, &MODEL, &mut costs).unwrap();
+    let expected: Vec<u64> = sizes.iter().map(|&n| (n * 3 + n * n / 2).max(1)).collect();
+    prop_assert_eq!(&costs, &expected);
+    piece_costs(plan, &WorkModel::default(), &mut costs).unwrap();
+    prop_assert_eq!(&costs, &sizes);
+
+    let mut owners = vec![0; sizes.len()];
+    round_robin(&mut owners, ranks).unwrap();
+    owners.reverse();
+    let mut estimates = vec![RankEstimate::default(); ranks as usize];
+    estimate_ranks(plan, &owners, &MODEL, &mut estimates).unwrap();
+    let pixels: Vec<u64> = plan.pieces().map(|piece| piece.keep.area()).collect();
+    let mut travelled = 0;
+    for (rank, estimate) in (0..).zip(&estimates) {
+        let mine = || (0..owners.len()).filter(|&piece| owners[piece] == rank);
+        let sent = if rank == 0 { 0 } else { mine().map(|i| pixels[i] * 12).sum::<u64>() };
+        travelled += sent;
+        prop_assert_eq!(estimate.pieces, mine().count() as u64);
+        prop_assert_eq!(estimate.cells, mine().map(|i| u128::from(sizes[i])).sum::<u128>());
+        let flops: f64 = mine().map(|i| MODEL.flops(sizes[i])).sum();
+        prop_assert!((estimate.flops - flops).abs() <= flops * 1e-12);
+        let largest = mine().map(|i| sizes[i]).max().unwrap_or(0);
+        prop_assert_eq!(estimate.peak_bytes, 1000 + 7 * largest);
+        prop_assert_eq!(estimate.sent_bytes, sent);
+    }
+    prop_assert_eq!(estimates[0].received_bytes, travelled);
+    prop_assert!(estimates[1..].iter().all(|estimate| estimate.received_bytes == 0));
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn closed_forms_are_sums_over_pieces(
+        case in case(), ranks in 1u32..5, height in 1u32..40, width in 1u32..40,
+    ) {
+        check(&Plan::tiled(case.grid()), ranks)?;
+        let latents = Size::new(height, width);
+        check(&Plan::whole(latents, 3).unwrap(), ranks)?;
+        let tile = Size::new(16, 16);
+        let patches = PatchGrid::new(latents, ranks * 3, tile, [0.25, 0.5], 2).unwrap();
+        check(&Plan::patch(patches), ranks)?;
+    }
+
+    #[test]
+    fn plans_are_what_they_are_made_of(case in case()) {
+        let grid = case.grid();
+        let plan = Plan::tiled(grid);
+        prop_assert_eq!(plan.direction(), case.direction);
+        prop_assert_eq!((plan.input(), plan.output()), (grid.input(), grid.output()));
+        prop_assert_eq!(plan.piece_count(), grid.len());
+        prop_assert_eq!(plan.strategy(), halovae_core::Strategy::Tiled);
+        let mut pieces = plan.pieces();
+        for tile in grid.tiles() {
+            let left = (grid.len() - tile.index) as usize;
+            prop_assert_eq!(pieces.size_hint(), (left, Some(left)));
+            let keep = tile.output.size().at_origin();
+            let Tile { index, input, output, .. } = tile;
+            prop_assert_eq!(pieces.next(), Some(Piece { index, input, keep, output }));
+        }
+        prop_assert_eq!(pieces.next(), None);
+    }
+}
+
+#[test]
+fn whole_and_patch_plans() {
+    let latents = Size::new(5, 7);
+    let whole = Plan::whole(latents, 8).unwrap();
+    let output = Size::new(40, 56);
+    let all = output.at_origin();
+    let piece = Piece { index: 0, input: latents.at_origin(), keep: all, output: all };
+    assert_eq!(whole.pieces().collect::<Vec<_>>(), [piece]);
+    assert_eq!((whole.piece(1), whole.piece_count()), (None, 1));
+    assert_eq!((whole.input(), whole.output()), (latents, output));
+    assert_eq!((whole.strategy(), whole.redundancy()), (halovae_core::Strategy::Whole, 1.0));
+    let Plan::Whole(parts) = whole else { panic!("{whole:?}") };
+    assert_eq!((parts.latents(), parts.output()), (latents, output));
+
+    let grid = PatchGrid::new(latents, 4, Size::new(4, 4), [0.25, 0.25], 8).unwrap();
+    let patch = Plan::patch(grid);
+    assert_eq!((patch.strategy(), patch.piece_count()), (halovae_core::Strategy::Patch, 4));
+    assert_eq!((patch.input(), patch.output()), (latents, output));
+    assert_eq!(patch.direction(), Direction::Decode);
+}
+
+/// 2048 x 2048 pixels of Flux: 3 x 3 tiles of 128, 128 and 64 cells.
+#[test]
+fn redundancy_of_flux() {
+    let grid = TileGrid::new(Direction::Decode, Size::new(256, 256), &flux()).unwrap();
+    let plan = Plan::tiled(grid);
+    assert_eq!(plan.processed_cells(), 320 * 320);
+    assert_eq!(plan.redundancy(), 1.5625);
+}
+
+#[test]
+fn wrong_lengths_and_owners() {
+    let plan = Plan::whole(Size::new(4, 4), 8).unwrap();
+    let mismatch = |name, len| PlanError::LengthMismatch { name, len, expected: 1 };
+    let one = &mut [RankEstimate::default()];
+    assert_eq!(piece_costs(&plan, &MODEL, &mut [0; 2]), Err(mismatch("costs", 2)));
+    assert_eq!(estimate_ranks(&plan, &[], &MODEL, one), Err(mismatch("owners", 0)));
+    let beyond = |owner, ranks| PlanError::OwnerOutOfRange { piece: 0, owner, ranks };
+    assert_eq!(estimate_ranks(&plan, &[1], &MODEL, one), Err(beyond(1, 1)));
+    assert_eq!(estimate_ranks(&plan, &[0], &MODEL, &mut []), Err(beyond(0, 0)));
+}
+
+#[test]
+fn costs_of_nonsense_models_are_bounded() {
+    let plan = Plan::whole(Size::new(4, 4), 8).unwrap();
+    let cost = |flops_per_cell| {
+        let mut costs = [0];
+        let model = WorkModel { flops_per_cell, ..MODEL };
+        piece_costs(&plan, &model, &mut costs).unwrap();
+        costs[0]
+    };
+    assert_eq!(cost(f64::NAN), 1);
+    assert_eq!(cost(-1e300), 1);
+    assert_eq!(cost(f64::INFINITY), u64::MAX);
+    let huge = WorkModel { live_bytes_per_cell: u64::MAX, fixed_bytes: 9, ..MODEL };
+    let one = &mut [RankEstimate::default()];
+    estimate_ranks(&plan, &[0], &huge, one).unwrap();
+    assert_eq!(one[0].peak_bytes, u64::MAX);
+}

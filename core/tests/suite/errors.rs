@@ -1,0 +1,161 @@
+//! Every error: what raises it and what it says.
+
+use crate::cases::{flux, wan};
+use halovae_core::*;
+
+fn overlap(sample: u32, latent: u32, factor: f64) -> AxisTiling {
+    AxisTiling::Overlap {
+        tile_sample_min_size: sample,
+        tile_latent_min_size: latent,
+        tile_overlap_factor: factor,
+    }
+}
+
+fn stride(sample: u32, stride: u32) -> AxisTiling {
+    AxisTiling::Stride { tile_sample_min_size: sample, tile_sample_stride: stride }
+}
+
+#[track_caller]
+fn says<T: core::fmt::Debug>(result: Result<T, PlanError>, expected: &str) {
+    let error: Box<dyn core::error::Error> = Box::new(result.unwrap_err());
+    assert_eq!(error.to_string(), expected);
+}
+
+fn decode(height: AxisTiling, width: AxisTiling, scale: u32) -> Result<TileGrid, PlanError> {
+    TileGrid::new(Direction::Decode, Size::new(300, 300), &Tiling { height, width, scale })
+}
+
+#[test]
+fn zeros() {
+    let fine = stride(8, 8);
+    let advice = "is 0, expected at least 1; set it to 1 or more";
+    for (direction, input, name) in [
+        (Direction::Decode, Size::new(0, 1), "latent height"),
+        (Direction::Decode, Size::new(1, 0), "latent width"),
+        (Direction::Encode, Size::new(0, 8), "image height"),
+        (Direction::Encode, Size::new(8, 0), "image width"),
+    ] {
+        says(TileGrid::new(direction, input, &wan()), &format!("{name} {advice}"));
+    }
+    says(decode(fine, fine, 0), &format!("scale {advice}"));
+    says(decode(stride(0, 8), fine, 8), &format!("tile_sample_min_size {advice}"));
+    says(decode(fine, stride(8, 0), 8), &format!("tile_sample_stride {advice}"));
+    says(decode(overlap(0, 8, 0.25), fine, 8), &format!("tile_sample_min_size {advice}"));
+    says(decode(overlap(8, 0, 0.25), fine, 8), &format!("tile_latent_min_size {advice}"));
+
+    let patch = |h, w, ranks, tile_h, tile_w, scale| {
+        PatchGrid::new(Size::new(h, w), ranks, Size::new(tile_h, tile_w), [0.25; 2], scale)
+    };
+    says(patch(0, 1, 1, 1, 1, 1), &format!("latent height {advice}"));
+    says(patch(1, 0, 1, 1, 1, 1), &format!("latent width {advice}"));
+    says(patch(1, 1, 0, 1, 1, 1), &format!("vae_patch_parallel_size {advice}"));
+    says(patch(1, 1, 1, 0, 1, 1), &format!("tile_latent_min_size {advice}"));
+    says(patch(1, 1, 1, 1, 0, 1), &format!("tile_latent_min_size {advice}"));
+    says(patch(1, 1, 1, 1, 1, 0), &format!("scale {advice}"));
+
+    says(Plan::whole(Size::new(0, 1), 1), &format!("latent height {advice}"));
+    says(Plan::whole(Size::new(1, 0), 1), &format!("latent width {advice}"));
+    says(Plan::whole(Size::new(1, 1), 0), &format!("scale {advice}"));
+}
+
+#[test]
+fn tilings() {
+    let fine = stride(8, 8);
+    for factor in [1.0, -0.25, f64::INFINITY, f64::NAN] {
+        let expected = format!(
+            "tile_overlap_factor {factor} (width) is not in 0..1; \
+             use a factor of at least 0 and below 1, such as 0.25"
+        );
+        says(decode(fine, overlap(64, 8, factor), 8), &expected);
+        let tile = Size::new(8, 8);
+        says(PatchGrid::new(Size::new(9, 9), 2, tile, [0.25, factor], 8), &expected);
+        let expected = expected.replace("width", "height");
+        says(PatchGrid::new(Size::new(9, 9), 2, tile, [factor, 0.25], 8), &expected);
+    }
+    says(
+        decode(overlap(1000, 128, 0.25), fine, 8),
+        "tile_sample_min_size 1000 (height) is not tile_latent_min_size 128 times scale 8; \
+         set tile_sample_min_size to 1024",
+    );
+    says(
+        decode(overlap(400, 50, 0.25), fine, 8),
+        "tile_overlap_factor 0.25 of tile_latent_min_size 50 (height) is not a whole number of \
+         latent cells; use a factor of 0.24 or another tile size",
+    );
+    says(
+        decode(fine, overlap(512, 64, 0.99), 8),
+        "tile_overlap_factor 0.99 of tile_latent_min_size 64 (width) puts more than 16 tiles over \
+         one pixel; use a factor of 0.9375 or another below it",
+    );
+    says(
+        decode(stride(100, 80), fine, 8),
+        "tile_sample_min_size 100 (height) is not a multiple of the scale 8; set it to 96",
+    );
+    says(
+        decode(stride(4, 80), fine, 8),
+        "tile_sample_min_size 4 (height) is not a multiple of the scale 8; set it to 8",
+    );
+    says(
+        decode(fine, stride(96, 77), 8),
+        "tile_sample_stride 77 (width) is not a multiple of the scale 8; set it to 72",
+    );
+    says(
+        decode(fine, stride(96, 104), 8),
+        "tile_sample_stride 104 (width) exceeds tile_sample_min_size 96, which leaves gaps; \
+         use a stride of at most 96",
+    );
+    says(
+        decode(fine, stride(1024, 32), 8),
+        "tile_sample_stride 32 (width) puts more than 16 tiles of tile_sample_min_size 1024 over \
+         one pixel; use a stride of at least 64",
+    );
+}
+
+#[test]
+fn extents() {
+    says(
+        TileGrid::new(Direction::Decode, Size::new(1 << 29, 1), &flux()),
+        "latent height 536870912 times scale 8 exceeds 4294967295 pixels; \
+         decode at most 536870911 latent cells along the height",
+    );
+    let tile = Size::new(8, 8);
+    let width = "latent width 536870912 times scale 8 exceeds 4294967295 pixels; \
+         decode at most 536870911 latent cells along the width";
+    says(Plan::whole(Size::new(1, 1 << 29), 8), width);
+    says(PatchGrid::new(Size::new(1, 1 << 29), 2, tile, [0.25; 2], 8), width);
+    let height = width.replace("width", "height");
+    says(Plan::whole(Size::new(1 << 29, 1), 8), &height);
+    says(PatchGrid::new(Size::new(1 << 29, 1), 2, tile, [0.25; 2], 8), &height);
+    says(
+        TileGrid::new(Direction::Encode, Size::new(1024, 1001), &flux()),
+        "image width 1001 is not a multiple of the scale 8; crop it to 1000 or pad it to 1008",
+    );
+    says(
+        TileGrid::new(Direction::Encode, Size::new(u32::MAX, 8), &flux()),
+        "image height 4294967295 is not a multiple of the scale 8; \
+         crop it to 4294967288 or pad it to 4294967296",
+    );
+}
+
+#[test]
+fn ranks_and_slices() {
+    let group = DitParallel { data: 70_000, tensor: 70_000, ..DitParallel::default() };
+    says(
+        group.size(),
+        "tensor_parallel_size = 70000 takes the group beyond 4294967295 ranks (70000 before it); \
+         lower it or another parallel size",
+    );
+    says(
+        PatchGrid::new(Size::new(9, 9), 1_048_577, Size::new(8, 8), [0.25; 2], 8),
+        "vae_patch_parallel_size = 1048577 exceeds 1048576 patches; use 1048576 ranks or fewer",
+    );
+    says(contiguous(&[1, 2], &mut [0; 3], 2), "owners holds 3 elements, expected 2; pass 2");
+    says(
+        balance(&[1], &[4], &mut [RankLoad::default(); 2]),
+        "piece 0 is assigned to rank 4, expected a rank below 2; assign the pieces again",
+    );
+    says::<()>(
+        Err(PlanError::TooMany { name: "costs", len: 1 << 32 }),
+        "costs holds 4294967296 elements, expected at most 4294967295; split the work",
+    );
+}

@@ -1,0 +1,13 @@
+//! The planner against independent, slow and obvious versions of the same arithmetic.
+
+mod assign;
+mod blend;
+mod cases;
+mod choose;
+mod cost;
+mod diffusers;
+mod errors;
+mod geometry;
+mod grid;
+mod patch;
+mod totality;

@@ -1,0 +1,158 @@
+//! Every function on any input: a value or an error, at once, and no panic.
+
+use halovae_core::*;
+use proptest::prelude::*;
+use proptest::strategy::Strategy;
+
+fn number() -> impl Strategy<Value = u32> {
+    prop_oneof![
+        any::<u32>(),
+        0u32..20,
+        (0u32..32).prop_map(|bit| 1 << bit),
+        (0u32..20).prop_map(|below| u32::MAX - below),
+    ]
+}
+
+fn factor() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        any::<f64>(),
+        prop::num::f64::ANY,
+        0.0..1.0f64,
+        (0u32..64).prop_map(|n| f64::from(n) / 64.0),
+        Just(1.0 - f64::EPSILON / 2.0),
+    ]
+}
+
+fn axis_tiling() -> impl Strategy<Value = (AxisTiling, u32)> {
+    let anything = (number(), number(), number(), factor(), any::<bool>()).prop_map(
+        |(sample, other, scale, factor, by_factor)| {
+            let tiling = if by_factor {
+                AxisTiling::Overlap {
+                    tile_sample_min_size: sample,
+                    tile_latent_min_size: other,
+                    tile_overlap_factor: factor,
+                }
+            } else {
+                AxisTiling::Stride { tile_sample_min_size: sample, tile_sample_stride: other }
+            };
+            (tiling, scale)
+        },
+    );
+    // Sizes that agree, however large, so that grids come out as well as errors.
+    let agreeing = (number(), 0u32..32, 0u32..64, any::<bool>()).prop_map(
+        |(number, bits, sixty_fourths, by_factor)| {
+            let scale = 1 << bits;
+            let tile = (number >> bits).max(1);
+            let tiling = if by_factor {
+                AxisTiling::Overlap {
+                    tile_sample_min_size: tile * scale,
+                    tile_latent_min_size: tile,
+                    tile_overlap_factor: f64::from(sixty_fourths) / 64.0,
+                }
+            } else {
+                AxisTiling::Stride {
+                    tile_sample_min_size: tile * scale,
+                    tile_sample_stride: (tile
+                        - (u64::from(tile) * u64::from(sixty_fourths) / 64) as u32)
+                        * scale,
+                }
+            };
+            (tiling, scale)
+        },
+    );
+    prop_oneof![anything, agreeing]
+}
+
+fn probe(plan: &Plan, at: u64) {
+    let count = plan.piece_count();
+    for index in [0, at % count, count - 1] {
+        let piece = plan.piece(index).unwrap();
+        assert!(plan.input().at_origin().contains(piece.input));
+        assert!(plan.output().at_origin().contains(piece.output));
+        assert_eq!(piece.keep.size(), piece.output.size());
+        assert!(!piece.keep.is_empty());
+        std::hint::black_box(plan.piece_cells(&piece));
+    }
+    assert_eq!(plan.piece(count), None);
+    assert_eq!(plan.piece(u64::MAX), None);
+    assert_eq!(plan.pieces().take(3).count() as u64, count.min(3));
+    for block in plan.bands().take(40).flat_map(|band| band.blocks().take(40)).step_by(7) {
+        assert!(plan.output().at_origin().contains(block.rect));
+        let last = (block.rect.height - 1, block.rect.width - 1);
+        let mut sums = [0.0; 2];
+        for term in block.terms() {
+            assert!(plan.piece(term.piece).unwrap().keep.size().at_origin().contains(term.source));
+            sums[0] += term.weight(0, 0);
+            sums[1] += term.weight(last.0, last.1);
+            term.fill_weights(last.0, &mut [0.0; 3]);
+            std::hint::black_box(term.weight(u32::MAX, u32::MAX));
+        }
+        assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");
+    }
+    assert!(plan.processed_cells() >= 1);
+    assert!(plan.redundancy() >= 0.999_999);
+    let model = WorkModel { flops_per_cell_pair: 1.0, ..WorkModel::default() };
+    assert!(plan.flops(&model) >= 1.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn tile_grids(
+        (height, scale) in axis_tiling(), (width, _) in axis_tiling(), same: bool,
+        rows in number(), cols in number(), encode: bool, round: bool, at: u64,
+    ) {
+        let direction = if encode { Direction::Encode } else { Direction::Decode };
+        let width = if same { height } else { width };
+        let tiling = Tiling { height, width, scale };
+        let whole = |extent: u32| match extent.checked_rem(scale) {
+            Some(rest) if encode && round => extent - rest,
+            _ if round => extent.checked_div(scale).unwrap_or(extent),
+            _ => extent,
+        };
+        let input = Size::new(whole(rows), whole(cols));
+        std::hint::black_box(tiling.triggers(direction, input));
+        match TileGrid::new(direction, input, &tiling) {
+            Ok(grid) => {
+                for axis in [grid.height(), grid.width()] {
+                    for index in [0, 1, axis.count() - 1, axis.count(), u32::MAX] {
+                        assert!(axis.start(index) <= axis.extent());
+                        assert!(axis.len(index) <= axis.tile());
+                        assert!((0.0..=1.0).contains(&axis.ramp(index, at)));
+                    }
+                }
+                assert_eq!(tiling.triggers(direction, input), grid.triggers());
+                probe(&Plan::tiled(grid), at);
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn sizes(size in number(), group in number(), rows in number(), cols in number(), scale in number()) {
+        std::hint::black_box(vae_parallel_size(size, group)).ok();
+        match Plan::whole(Size::new(rows, cols), scale) {
+            Ok(plan) => probe(&plan, 0),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn patch_grids(
+        rows in number(), cols in number(), tile_h in number(), tile_w in number(),
+        ranks in prop_oneof![4 => 0u32..3000, 1 => number()],
+        overlap in [factor(), factor()], scale in prop_oneof![1u32..9, number()], at: u64,
+    ) {
+        let (latents, tile) = (Size::new(rows, cols), Size::new(tile_h, tile_w));
+        match PatchGrid::new(latents, ranks, tile, overlap, scale) {
+            Ok(grid) => {
+                assert!(grid.len() <= u64::from(ranks));
+                probe(&Plan::patch(grid), at);
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
