@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use halovae_core::{Band, Plan, Term};
+use halovae_core::{Band, Block, Plan, Term};
 
 use crate::sink::Sink;
 
@@ -51,8 +51,7 @@ pub fn stitch_image<E>(
     let mut next = 0;
     for band in plan.bands() {
         let spans = Span::of_band(&band);
-        let last_needed = spans.iter().flat_map(|span| &span.terms).map(|term| term.piece).max();
-        while last_needed.is_some_and(|last| next <= last) {
+        while next < band.pieces().end {
             let data = fetch(next).map_err(StitchError::Piece)?;
             let piece = plan.piece(next).expect("a band names pieces of its own plan");
             let width = piece.keep.width as usize;
@@ -89,15 +88,30 @@ struct HeldPiece {
 struct Span {
     left: usize,
     width: usize,
-    terms: Vec<Term>,
+    terms: Vec<SpanTerm>,
+}
+
+/// A term, and the factor of its weight that holds for every row of the band; none if the weight
+/// is 1 everywhere.
+struct SpanTerm {
+    term: Term,
+    columns: Option<Vec<f32>>,
 }
 
 impl Span {
     fn of_band(band: &Band) -> Vec<Self> {
-        let span = |block: halovae_core::Block| Self {
-            left: block.rect.left as usize,
-            width: block.rect.width as usize,
-            terms: block.terms().collect(),
+        let span = |block: Block| {
+            let width = block.rect.width as usize;
+            let weighed = |term: Term| {
+                let columns = (!term.is_unit()).then(|| {
+                    let mut columns = vec![0.0; width];
+                    term.fill_column_weights(&mut columns);
+                    columns
+                });
+                SpanTerm { term, columns }
+            };
+            let terms = block.terms().map(weighed).collect();
+            Self { left: block.rect.left as usize, width, terms }
         };
         band.blocks().map(span).collect()
     }
@@ -114,28 +128,30 @@ fn blend_rows(
 ) -> Vec<f32> {
     let row_len = plan.output().width as usize * channels;
     let mut rows = vec![0.0; row_len * height as usize];
-    let widest = spans.iter().map(|span| span.width).max().unwrap_or(0);
-    let mut weights = vec![0.0; widest];
     for (y, row) in (done..).zip(rows.chunks_exact_mut(row_len)) {
         for span in spans {
             let out = &mut row[span.left * channels..][..span.width * channels];
-            for term in &span.terms {
+            for SpanTerm { term, columns } in &span.terms {
                 let piece = &held[&term.piece];
                 let source_row = term.source.top as usize + y as usize;
                 let start = (source_row * piece.width + term.source.left as usize) * channels;
                 let source = &piece.data[start..][..out.len()];
-                if term.is_unit() {
-                    out.copy_from_slice(source);
-                    continue;
-                }
-                let weights = &mut weights[..span.width];
-                term.fill_weights(y, weights);
-                let pixels = out.chunks_exact_mut(channels).zip(source.chunks_exact(channels));
-                for ((out, source), weight) in pixels.zip(weights) {
-                    out.iter_mut().zip(source).for_each(|(o, s)| *o += *weight * s);
+                match columns {
+                    None => out.copy_from_slice(source),
+                    Some(columns) => {
+                        add_weighted(out, source, channels, columns, term.row_weight(y) as f32);
+                    }
                 }
             }
         }
     }
     rows
+}
+
+fn add_weighted(out: &mut [f32], source: &[f32], channels: usize, columns: &[f32], row: f32) {
+    let pixels = out.chunks_exact_mut(channels).zip(source.chunks_exact(channels));
+    for ((out, source), column) in pixels.zip(columns) {
+        let weight = row * column;
+        out.iter_mut().zip(source).for_each(|(o, s)| *o += weight * s);
+    }
 }

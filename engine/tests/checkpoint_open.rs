@@ -417,6 +417,25 @@ fn verify_lists_everything_at_once() {
 }
 
 #[test]
+fn one_difference_of_any_kind_is_enough() {
+    let model = Model::default();
+    let checkpoint = open_bytes(&model.diffusers(Dtype::F16));
+    let counts = |expected: &[(String, Vec<usize>)]| {
+        let error = checkpoint.verify(borrowed(expected)).unwrap_err();
+        [error.missing.len(), error.extra.len(), error.misshapen.len()]
+    };
+    let expected = model.expected();
+    assert_eq!(counts(&expected[1..]), [0, 1, 0]);
+    let mut longer = expected.clone();
+    longer.push(("decoder.more".into(), vec![1]));
+    assert_eq!(counts(&longer), [1, 0, 0]);
+    let mut misshapen = expected.clone();
+    misshapen[0].1.reverse();
+    misshapen[0].1.push(1);
+    assert_eq!(counts(&misshapen), [0, 0, 1]);
+}
+
+#[test]
 fn long_lists_are_cut_in_the_message_only() {
     let model = Model::default();
     let checkpoint = open_bytes(&model.diffusers(Dtype::F16));

@@ -24,7 +24,7 @@ pub enum CheckpointError {
         "`{}` has no weights; expected a folder with diffusion_pytorch_model.safetensors, a \
          pipeline with such a folder `vae`, or a .safetensors file{}",
         path.display(),
-        if *pickled { " (a .bin file is not read: save it with safe_serialization=True)" } else { "" }
+        pickled_hint(*pickled)
     )]
     NoWeights {
         /// The folder.
@@ -84,7 +84,7 @@ pub enum CheckpointError {
     #[error(
         "`{}` holds weights in unsupported types: {}; expected F32, F16 or BF16, convert it first",
         path.display(),
-        text::listed(.weights.iter().map(|(name, dtype)| format!("{} is {dtype}", text::escaped(name))))
+        dtypes(.weights)
     )]
     Dtypes {
         /// The file or folder.
@@ -110,6 +110,14 @@ pub enum CheckpointError {
         /// The other.
         second: String,
     },
+}
+
+fn pickled_hint(pickled: bool) -> &'static str {
+    if pickled { " (a .bin file is not read: save it with safe_serialization=True)" } else { "" }
+}
+
+fn dtypes(weights: &[(String, String)]) -> String {
+    text::listed(weights.iter().map(|(name, dtype)| format!("{} is {dtype}", text::escaped(name))))
 }
 
 impl CheckpointError {

@@ -4,7 +4,8 @@
 //! deepest; `decoder.up.i` is `decoder.up_blocks.(levels - 1 - i)`. They keep the attention's
 //! projections as 1x1 convs. Old diffusers files call them `query`, `key`, `value`, `proj_attn`.
 
-/// Prefixes of a VAE inside a larger checkpoint. Where both occur the later counts, as in diffusers.
+/// Prefixes of a VAE inside a larger checkpoint. Where both occur the later counts, as it does in
+/// diffusers.
 const PREFIXES: [&str; 2] = ["first_stage_model.", "vae."];
 
 /// What the names of a file follow.

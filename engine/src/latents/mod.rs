@@ -125,7 +125,8 @@ impl Latents {
         }
         let hint = if self.width == expected {
             "; they seem to have the channels last, move them before height and width"
-        } else if self.width == expected.saturating_mul(4) {
+        } else if self.channels < 4 && self.width == expected.saturating_mul(4) {
+            // A batch of 1 to 3 in place of the channels: no VAE has so few.
             "; they seem to be packed for a transformer, unpack them first (_unpack_latents in \
              diffusers)"
         } else {

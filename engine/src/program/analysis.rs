@@ -111,10 +111,12 @@ impl Analysis {
     /// Figures for one sample of `latents` cells on a backend with that memory model.
     pub fn new(program: &Program, latents: Size, model: &dyn MemoryModel) -> Self {
         let geometry = Geometry::new(program, 1, latents);
-        let attention_flops = program.ops.iter().map(|op| op_attention_flops(op, &geometry)).sum();
+        let sum = |flops: fn(&Op, &Geometry) -> u128| {
+            program.ops.iter().fold(0u128, |sum, op| sum.saturating_add(flops(op, &geometry)))
+        };
         Self {
-            flops: program.ops.iter().map(|op| op_flops(op, &geometry)).sum(),
-            attention_flops,
+            flops: sum(op_flops),
+            attention_flops: sum(op_attention_flops),
             peak_live_bytes: Liveness::new(program).peak_bytes(program, &geometry, model),
             weight_bytes: model.prepared_weight_bytes(program),
         }
@@ -127,7 +129,8 @@ fn op_attention_flops(op: &Op, geometry: &Geometry) -> u128 {
             let [q, k, v] = [q, k, v].map(|id| geometry.shape(id));
             let tokens = |shape: Shape| shape.height as u128 * shape.width as u128;
             let per_pair = 2 * (q.channels as u128 + v.channels as u128);
-            q.batch as u128 * tokens(q) * tokens(k) * per_pair
+            // Pairs of 2^64 positions leave u128: nobody decodes that, but anybody may ask.
+            (q.batch as u128 * per_pair).saturating_mul(tokens(q)).saturating_mul(tokens(k))
         }
         _ => 0,
     }

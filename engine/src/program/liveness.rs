@@ -47,7 +47,8 @@ impl Liveness {
         geometry: &Geometry,
         model: &dyn MemoryModel,
     ) -> u64 {
-        let bytes = |id: ValueId| geometry.shape(id).bytes();
+        // Bytes of a value stop at u64::MAX; their sums must not, or freeing one would underflow.
+        let bytes = |id: ValueId| u128::from(geometry.shape(id).bytes());
         let mut live = bytes(program.input);
         let mut peak = live;
         for (index, op) in program.ops.iter().enumerate() {
@@ -56,9 +57,9 @@ impl Liveness {
             });
             let workspace = model.workspace_bytes(program, op, &|id| geometry.shape(id));
             if reused.is_none() {
-                live = live.saturating_add(bytes(op.output()));
+                live += bytes(op.output());
             }
-            peak = peak.max(live.saturating_add(workspace));
+            peak = peak.max(live + u128::from(workspace));
             let mut freed = [None; 3];
             for (slot, id) in op.inputs().enumerate() {
                 let again = freed.contains(&Some(id));
@@ -68,6 +69,6 @@ impl Liveness {
                 }
             }
         }
-        peak
+        u64::try_from(peak).unwrap_or(u64::MAX)
     }
 }

@@ -11,15 +11,15 @@ use safetensors::tensor::TensorView;
 
 /// A tensor of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-    pub bytes: Vec<u8>,
+pub(crate) struct Tensor {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Tensor {
     /// Values in f32 stored as `dtype`.
-    pub fn new(dtype: Dtype, shape: &[usize], values: &[f32]) -> Self {
+    pub(crate) fn new(dtype: Dtype, shape: &[usize], values: &[f32]) -> Self {
         assert_eq!(values.len(), shape.iter().product::<usize>());
         let bytes = values
             .iter()
@@ -37,10 +37,10 @@ impl Tensor {
 }
 
 /// Tensors by the name that a file gives them.
-pub type Tensors = BTreeMap<String, Tensor>;
+pub(crate) type Tensors = BTreeMap<String, Tensor>;
 
 /// The bytes of a safetensors file.
-pub fn serialize(tensors: &Tensors) -> Vec<u8> {
+pub(crate) fn serialize(tensors: &Tensors) -> Vec<u8> {
     let views = tensors.iter().map(|(name, tensor)| {
         let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
         (name.as_str(), view.expect("test tensors have as many bytes as their shape"))
@@ -49,19 +49,19 @@ pub fn serialize(tensors: &Tensors) -> Vec<u8> {
 }
 
 /// A safetensors file with a header as it stands.
-pub fn raw_file(header: &str, data: &[u8]) -> Vec<u8> {
+pub(crate) fn raw_file(header: &str, data: &[u8]) -> Vec<u8> {
     let length = (header.len() as u64).to_le_bytes();
     [length.as_slice(), header.as_bytes(), data].concat()
 }
 
 /// Shapes of a small model.
 #[derive(Clone, Debug)]
-pub struct Model {
-    pub latent_channels: usize,
-    pub block_out_channels: Vec<usize>,
-    pub layers_per_block: usize,
-    pub post_quant_conv: bool,
-    pub attention: bool,
+pub(crate) struct Model {
+    pub(crate) latent_channels: usize,
+    pub(crate) block_out_channels: Vec<usize>,
+    pub(crate) layers_per_block: usize,
+    pub(crate) post_quant_conv: bool,
+    pub(crate) attention: bool,
 }
 
 impl Default for Model {
@@ -78,18 +78,18 @@ impl Default for Model {
 
 /// A weight under the names that it has in diffusers, in LDM, and in old diffusers files.
 #[derive(Clone, Debug)]
-pub struct Weight {
-    pub diffusers: String,
-    pub ldm: String,
-    pub old: String,
-    pub shape: Vec<usize>,
+pub(crate) struct Weight {
+    pub(crate) diffusers: String,
+    pub(crate) ldm: String,
+    pub(crate) old: String,
+    pub(crate) shape: Vec<usize>,
     /// Whether LDM keeps it as a 1x1 conv and diffusers as a matrix.
-    pub is_matrix: bool,
+    pub(crate) is_matrix: bool,
 }
 
 impl Model {
     /// Every weight of the decoder, written down module by module from the two code bases.
-    pub fn weights(&self) -> Vec<Weight> {
+    pub(crate) fn weights(&self) -> Vec<Weight> {
         let mut list = List::default();
         let z = self.latent_channels;
         if self.post_quant_conv {
@@ -149,16 +149,16 @@ impl Model {
         list.0
     }
 
-    pub fn diffusers(&self, dtype: Dtype) -> Tensors {
+    pub(crate) fn diffusers(&self, dtype: Dtype) -> Tensors {
         self.tensors(dtype, |weight| (weight.diffusers.clone(), weight.shape.clone()))
     }
 
-    pub fn old_diffusers(&self, dtype: Dtype) -> Tensors {
+    pub(crate) fn old_diffusers(&self, dtype: Dtype) -> Tensors {
         self.tensors(dtype, |weight| (weight.old.clone(), weight.shape.clone()))
     }
 
     /// In LDM naming under `prefix`; matrices have `ones` extents of 1 behind their two.
-    pub fn ldm(&self, dtype: Dtype, prefix: &str, ones: usize) -> Tensors {
+    pub(crate) fn ldm(&self, dtype: Dtype, prefix: &str, ones: usize) -> Tensors {
         self.tensors(dtype, |weight| {
             let mut shape = weight.shape.clone();
             if weight.is_matrix {
@@ -179,11 +179,11 @@ impl Model {
     }
 
     /// Names and shapes as a program would expect them.
-    pub fn expected(&self) -> Vec<(String, Vec<usize>)> {
+    pub(crate) fn expected(&self) -> Vec<(String, Vec<usize>)> {
         self.weights().into_iter().map(|weight| (weight.diffusers, weight.shape)).collect()
     }
 
-    pub fn config_json(&self, norm_num_groups: usize) -> String {
+    pub(crate) fn config_json(&self, norm_num_groups: usize) -> String {
         let levels = self.block_out_channels.len();
         serde_json::json!({
             "_class_name": "AutoencoderKL",
@@ -207,16 +207,18 @@ impl Model {
 }
 
 /// Values that differ between weights and are exact in f16 and bf16.
-pub fn values(weight: usize, elements: usize) -> Vec<f32> {
+pub(crate) fn values(weight: usize, elements: usize) -> Vec<f32> {
     (0..elements).map(|index| ((index * 7 + weight * 13) % 255) as f32 / 64.0 - 2.0).collect()
 }
 
 /// Borrows names and shapes as `verify` takes them.
-pub fn borrowed(expected: &[(String, Vec<usize>)]) -> impl Iterator<Item = (&str, &[usize])> {
+pub(crate) fn borrowed(
+    expected: &[(String, Vec<usize>)],
+) -> impl Iterator<Item = (&str, &[usize])> {
     expected.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()))
 }
 
-pub fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+pub(crate) fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
     let path = folder.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, bytes).unwrap();
@@ -224,7 +226,7 @@ pub fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
 }
 
 /// A folder of the project.
-pub fn demo_vae() -> PathBuf {
+pub(crate) fn demo_vae() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/demo-vae")
 }
 
