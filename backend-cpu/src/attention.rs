@@ -1,0 +1,359 @@
+//! Attention in blocks, without ever holding the whole matrix of scores.
+//!
+//! The scores of a block of queries and a block of keys live in scratch; their softmax is kept as a
+//! running maximum and a running sum for each query (Milakov and Gimelshein 2018; Dao 2022). The
+//! blocks are cut by the shapes alone and are taken in order.
+
+use std::mem::MaybeUninit;
+
+use rayon::ThreadPool;
+
+use crate::conv::gemm::{Ahead, Gemm};
+use crate::error::{KernelError, check};
+use crate::exp;
+use crate::pool::{Layout, Shared, Workspace, for_each};
+use crate::simd::{Level, Simd, Table};
+
+/// Keys of a block: a multiple of every level's panel.
+const KEYS: usize = 256;
+
+/// Queries of a task.
+const QUERIES: usize = 96;
+
+/// Values that the weights are multiplied with at a time, in keys.
+const _: () = assert!(KEYS.is_multiple_of(64));
+
+/// One row's step of the softmax.
+pub(crate) struct Softmax {
+    /// Scores in, weights out.
+    pub scores: *mut f32,
+    pub len: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// Largest scaled score so far.
+    pub max: f32,
+    /// Sum of the weights so far, relative to `max`.
+    pub sum: f32,
+    /// What sums and outputs made before this step must be multiplied with.
+    pub correction: f32,
+}
+
+/// Turns a row's scores into weights relative to the new maximum.
+///
+/// # Safety
+///
+/// `S` is available; `scores` is valid for `len` floats.
+#[inline(always)]
+pub(crate) unsafe fn softmax<S: Simd>(s: &mut Softmax) {
+    // SAFETY: all accesses are below `len`.
+    unsafe {
+        let scale = S::splat(s.scale);
+        let whole = s.len / S::LANES * S::LANES;
+        let mut max = S::splat(s.max);
+        let mut i = 0;
+        while i < whole {
+            max = S::max(max, S::mul(S::load(s.scores.add(i)), scale));
+            i += S::LANES;
+        }
+        let mut new_max = S::reduce_max(max);
+        for i in whole..s.len {
+            new_max = new_max.max(*s.scores.add(i) * s.scale);
+        }
+        let negative = S::splat(-new_max);
+        let mut sum = S::splat(0.0);
+        let mut i = 0;
+        while i < whole {
+            let at = s.scores.add(i);
+            let weight = exp::exp::<S>(S::fma(S::load(at), scale, negative));
+            S::store(at, weight);
+            sum = S::add(sum, weight);
+            i += S::LANES;
+        }
+        let mut total = S::reduce_add(sum);
+        if whole < s.len {
+            let n = s.len - whole;
+            let at = s.scores.add(whole);
+            S::store_first(at, exp::exp::<S>(S::fma(S::load_first(at, n), scale, negative)), n);
+            for i in 0..n {
+                total += *at.add(i);
+            }
+        }
+        let mut correction = [0.0f32; 16];
+        let old = exp::exp::<S>(S::splat(s.max - new_max));
+        S::store(correction.as_mut_ptr(), old);
+        s.correction = if s.max == f32::NEG_INFINITY { 0.0 } else { correction[0] };
+        s.sum = s.sum * s.correction + total;
+        s.max = new_max;
+    }
+}
+
+/// A row to scale.
+pub(crate) struct Rescale {
+    pub row: *mut f32,
+    pub len: usize,
+    pub factor: f32,
+}
+
+/// Scales a row.
+///
+/// # Safety
+///
+/// `S` is available; `row` is valid for `len` floats.
+#[inline(always)]
+pub(crate) unsafe fn rescale<S: Simd>(r: &Rescale) {
+    // SAFETY: all accesses are below `len`.
+    unsafe {
+        let factor = S::splat(r.factor);
+        let mut i = 0;
+        while i < r.len {
+            let (at, n) = (r.row.add(i), (r.len - i).min(S::LANES));
+            S::store_first(at, S::mul(S::load_first(at, n), factor), n);
+            i += S::LANES;
+        }
+    }
+}
+
+/// Sizes of an attention with one head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// Batch.
+    pub n: usize,
+    /// Queries of a batch item.
+    pub queries: usize,
+    /// Keys (and values) of a batch item.
+    pub keys: usize,
+    /// Channels of all three.
+    pub channels: usize,
+}
+
+impl AttentionShape {
+    fn layout(&self, table: &Table) -> Layout {
+        Layout {
+            // Keys of all panels, transposed.
+            // Saturating: estimates are made for sizes that nobody could decode, too.
+            shared: self
+                .keys
+                .checked_next_multiple_of(table.panel)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(self.n)
+                .saturating_mul(self.channels),
+            thread: QUERIES.min(self.queries) * KEYS,
+        }
+    }
+
+    /// Scratch memory of [`attention`], in bytes.
+    pub fn workspace_bytes(&self, level: Level, threads: usize) -> usize {
+        level.table().map_or(0, |table| self.layout(table).bytes(threads))
+    }
+}
+
+/// `softmax(q k^T * scale) v` for one head: `q` is `[n][queries][channels]`, `k` and `v` are
+/// `[n][keys][channels]`, `out` is like `q`.
+///
+/// # Errors
+///
+/// [`KernelError::Size`] when a slice does not fit the shape, [`KernelError::Shape`] when there are
+/// no keys, [`KernelError::OutOfMemory`], [`KernelError::Level`].
+#[expect(clippy::too_many_arguments, reason = "the three inputs are slices of one operation")]
+pub fn attention(
+    level: Level,
+    pool: &ThreadPool,
+    workspace: &mut Workspace,
+    shape: AttentionShape,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    scale: f32,
+    out: &mut [MaybeUninit<f32>],
+) -> Result<(), KernelError> {
+    let table = level.table().ok_or(KernelError::Level { level: level.name() })?;
+    let AttentionShape { n, queries, keys, channels } = shape;
+    check("attention queries", n * queries * channels, q.len())?;
+    check("attention keys", n * keys * channels, k.len())?;
+    check("attention values", n * keys * channels, v.len())?;
+    check("attention output", q.len(), out.len())?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    if keys == 0 {
+        return Err(KernelError::Shape { reason: "attention needs at least one key" });
+    }
+    let scratch = workspace.reserve(shape.layout(table), pool.current_num_threads())?;
+    let packed = Shared(scratch.shared());
+    transpose(table, pool, &shape, k, packed);
+    let out = Shared(out.as_mut_ptr().cast::<f32>());
+    let blocks = queries.div_ceil(QUERIES);
+    for_each(pool, n * blocks, |i, thread| {
+        let (item, first) = (i / blocks, i % blocks * QUERIES);
+        let rows = QUERIES.min(queries - first);
+        let start = (item * queries + first) * channels;
+        let block = Block {
+            table,
+            shape: &shape,
+            rows,
+            q: &q[start..start + rows * channels],
+            v: &v[item * keys * channels..][..keys * channels],
+            packed: packed.get().wrapping_add(item * keys.next_multiple_of(table.panel) * channels),
+            scale,
+        };
+        // SAFETY: the scratch is this thread's, the output rows are this task's.
+        unsafe { block.run(scratch.thread(thread), out.get().add(start)) };
+    });
+    Ok(())
+}
+
+/// Keys in panels, `[panel][channel][key]`, zero beyond the last key.
+fn transpose(
+    table: &Table,
+    pool: &ThreadPool,
+    shape: &AttentionShape,
+    k: &[f32],
+    packed: Shared<f32>,
+) {
+    let AttentionShape { n, keys, channels, .. } = *shape;
+    let width = table.panel;
+    let panels = keys.div_ceil(width);
+    for_each(pool, n * panels, |i, _| {
+        let (item, first) = (i / panels, i % panels * width);
+        let filled = width.min(keys - first);
+        // SAFETY: `width * channels` floats belong to this panel and this task.
+        let panel = unsafe {
+            let at = packed.get().add(i * width * channels);
+            at.write_bytes(0, width * channels);
+            std::slice::from_raw_parts_mut(at, width * channels)
+        };
+        let rows = &k[(item * keys + first) * channels..][..filled * channels];
+        for (key, row) in rows.chunks_exact(channels).enumerate() {
+            for (c, value) in row.iter().enumerate() {
+                panel[c * width + key] = *value;
+            }
+        }
+    });
+}
+
+/// A block of queries of one batch item.
+struct Block<'a> {
+    table: &'a Table,
+    shape: &'a AttentionShape,
+    rows: usize,
+    q: &'a [f32],
+    v: &'a [f32],
+    packed: *const f32,
+    scale: f32,
+}
+
+impl Block<'_> {
+    /// Computes the block's rows of the output.
+    ///
+    /// # Safety
+    ///
+    /// `scores` holds `rows * KEYS` floats and `out` holds the rows; both are this caller's alone.
+    unsafe fn run(&self, scores: *mut f32, out: *mut f32) {
+        let AttentionShape { keys, channels, .. } = *self.shape;
+        let (table, panel) = (self.table, self.table.panel);
+        let q_rows: Vec<usize> = (0..self.rows).map(|r| r * channels).collect();
+        let s_rows: Vec<usize> = (0..self.rows).map(|r| r * KEYS).collect();
+        let mut running = vec![(f32::NEG_INFINITY, 0.0f32); self.rows];
+        for first in (0..keys).step_by(KEYS) {
+            let len = KEYS.min(keys - first);
+            // SAFETY: panels cover the keys; `len <= KEYS` columns of scores; channels in steps of
+            // a panel; all within the slices that the caller vouches for.
+            unsafe {
+                for key in (0..len).step_by(panel) {
+                    (table.gemm)(&Gemm {
+                        a: self.q.as_ptr(),
+                        a_rows: &q_rows,
+                        runs: &[0],
+                        run_len: channels,
+                        b: self.packed.add((first + key) * channels),
+                        ldb: panel,
+                        c: scores.add(key),
+                        c_rows: &s_rows,
+                        columns: panel.min(len - key),
+                        initial: std::ptr::null(),
+                        bias: std::ptr::null(),
+                        ahead: [Ahead::NONE; 2],
+                    });
+                }
+                for (row, (max, sum)) in running.iter_mut().enumerate() {
+                    let mut step = Softmax {
+                        scores: scores.add(row * KEYS),
+                        len,
+                        scale: self.scale,
+                        max: *max,
+                        sum: *sum,
+                        correction: 1.0,
+                    };
+                    (table.softmax)(&mut step);
+                    (*max, *sum) = (step.max, step.sum);
+                    if first > 0 && step.correction != 1.0 {
+                        let row = out.add(row * channels);
+                        let factor = step.correction;
+                        (table.rescale)(&Rescale { row, len: channels, factor });
+                    }
+                }
+                self.values(first, len, scores, &s_rows, &q_rows, out);
+            }
+        }
+        for (row, (_, sum)) in running.iter().enumerate() {
+            // SAFETY: a row of this block.
+            unsafe {
+                let row = out.add(row * channels);
+                (table.rescale)(&Rescale { row, len: channels, factor: 1.0 / sum });
+            }
+        }
+    }
+
+    /// Adds the weighted values of `len` keys from `first`.
+    unsafe fn values(
+        &self,
+        first: usize,
+        len: usize,
+        weights: *const f32,
+        weight_rows: &[usize],
+        out_rows: &[usize],
+        out: *mut f32,
+    ) {
+        let channels = self.shape.channels;
+        let (lanes, panel) = (self.table.lanes, self.table.panel);
+        let mut c = 0;
+        while c < channels {
+            // A panel's rows are read in whole vectors, so the last channels of the last key would
+            // be read beyond the end: channels that do not fill a vector go one vector back.
+            let columns = panel.min(channels - c);
+            let columns = if columns < lanes { columns } else { columns / lanes * lanes };
+            // SAFETY: `len` keys from `first` exist; see above for the columns.
+            unsafe {
+                let b = self.v.as_ptr().add(first * channels + c);
+                if columns >= lanes {
+                    (self.table.gemm)(&Gemm {
+                        a: weights,
+                        a_rows: weight_rows,
+                        runs: &[0],
+                        run_len: len,
+                        b,
+                        ldb: channels,
+                        c: out.add(c),
+                        c_rows: out_rows,
+                        columns,
+                        initial: if first > 0 { out.add(c) } else { std::ptr::null_mut() },
+                        bias: std::ptr::null(),
+                        ahead: [Ahead::NONE; 2],
+                    });
+                } else {
+                    for (w, o) in weight_rows.iter().zip(out_rows) {
+                        for x in 0..columns {
+                            let at = out.add(o + c + x);
+                            let mut sum = if first > 0 { *at } else { 0.0 };
+                            for key in 0..len {
+                                sum += *weights.add(w + key) * *b.add(key * channels + x);
+                            }
+                            *at = sum;
+                        }
+                    }
+                }
+            }
+            c += columns;
+        }
+    }
+}

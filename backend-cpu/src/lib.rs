@@ -1,0 +1,32 @@
+//! The CPU backend of halovae: f32, channels last.
+//!
+//! Below the backend lies a layer of kernels over plain slices (`[n][h][w][c]`), which can be used
+//! alone. Every kernel runs on a rayon pool that the caller hands in, and none lets the number of
+//! threads or their timing show in its result.
+
+mod attention;
+mod backend;
+mod buffer;
+mod conv;
+mod elementwise;
+mod error;
+mod exp;
+mod norm;
+mod pool;
+mod simd;
+
+pub use backend::{CpuBackend, CpuWeights, Value};
+
+/// Kernels over plain slices.
+pub mod kernels {
+    pub use crate::attention::{AttentionShape, attention};
+    pub use crate::buffer::Buffer;
+    pub use crate::conv::{Algorithm, Conv, ConvInput, ConvShape, Padding};
+    pub use crate::elementwise::{Prologue, add_assign, apply, apply_in_place, sum, upsample};
+    pub use crate::error::KernelError;
+    pub use crate::norm::{
+        Moments, affine, group_moments, workspace_bytes as norm_workspace_bytes,
+    };
+    pub use crate::pool::Workspace;
+    pub use crate::simd::Level;
+}

@@ -1,0 +1,92 @@
+//! The kernels of each level as function pointers.
+
+use super::Simd;
+use super::portable::Portable;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2::Avx2, avx512::Avx512};
+use crate::attention::{self, Rescale, Softmax};
+use crate::conv::gemm::{self, Gemm};
+use crate::conv::tiles::{self, TileIn, TileOut};
+use crate::elementwise::{self, Activate};
+use crate::norm::{self, Chunk};
+
+macro_rules! kernels {
+    ($($(#[$doc:meta])* $name:ident: $module:ident :: $function:ident, ($($arg:ident: $ty:ty),*);)*) => {
+        /// The kernels of one level. Each function has the safety contract of the generic function
+        /// that it instantiates; that the level is available is proven by having the table.
+        pub(crate) struct Table {
+            /// Floats in a vector.
+            pub lanes: usize,
+            /// Columns of a packed panel.
+            pub panel: usize,
+            $($(#[$doc])* pub $name: unsafe fn($($ty),*),)*
+        }
+
+        pub(super) static PORTABLE: Table = Table {
+            lanes: Portable::LANES,
+            panel: Portable::LANES * Portable::NV,
+            $($name: {
+                unsafe fn $name($($arg: $ty),*) {
+                    // SAFETY: the caller's contract is passed on.
+                    unsafe { $module::$function::<Portable>($($arg),*) }
+                }
+                $name
+            },)*
+        };
+
+        #[cfg(target_arch = "x86_64")]
+        pub(super) static AVX2: Table = Table {
+            lanes: Avx2::LANES,
+            panel: Avx2::LANES * Avx2::NV,
+            $($name: {
+                #[target_feature(enable = "avx2,fma")]
+                unsafe fn $name($($arg: $ty),*) {
+                    // SAFETY: the caller's contract is passed on.
+                    unsafe { $module::$function::<Avx2>($($arg),*) }
+                }
+                $name
+            },)*
+        };
+
+        #[cfg(target_arch = "x86_64")]
+        pub(super) static AVX512: Table = Table {
+            lanes: Avx512::LANES,
+            panel: Avx512::LANES * Avx512::NV,
+            $($name: {
+                #[target_feature(enable = "avx512f,avx2,fma")]
+                unsafe fn $name($($arg: $ty),*) {
+                    // SAFETY: the caller's contract is passed on.
+                    unsafe { $module::$function::<Avx512>($($arg),*) }
+                }
+                $name
+            },)*
+        };
+    };
+}
+
+kernels! {
+    /// A panel of a matrix product.
+    gemm: gemm::gemm, (g: &Gemm<'_>);
+    /// Affine map and SiLU of a row of pixels.
+    activate: elementwise::activate, (a: &Activate);
+    /// Sum of two stretches.
+    add: elementwise::add, (a: *const f32, b: *const f32, out: *mut f32, len: usize);
+    /// F(4x4, 3x3) input transform.
+    f43_input: tiles::f43_input, (t: &TileIn);
+    /// F(4x4, 3x3) output transform.
+    f43_output: tiles::f43_output, (t: &TileOut);
+    /// F(4x4, 3x3) weight transform.
+    f43_weights: tiles::f43_weights, (src: *const f32, dst: *mut f32, stride: usize, vectors: usize);
+    /// Input transform of the convolution after a doubling.
+    doubled_input: tiles::doubled_input, (t: &TileIn);
+    /// Output transform of the convolution after a doubling.
+    doubled_output: tiles::doubled_output, (t: &TileOut);
+    /// Sums of a chunk of pixels by channel.
+    chunk_sums: norm::chunk_sums, (c: &Chunk);
+    /// Sums of squared deviations of a chunk of pixels by channel.
+    chunk_squares: norm::chunk_squares, (c: &Chunk);
+    /// One row's step of the online softmax.
+    softmax: attention::softmax, (s: &mut Softmax);
+    /// Scales a row.
+    rescale: attention::rescale, (r: &Rescale);
+}
