@@ -1,0 +1,355 @@
+//! Every flag, once: help, completions and the man page are generated from here.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap_complete::Shell;
+
+/// Decodes latents of diffusion models into images over several ranks.
+///
+/// The latents are cut into tiles or patches, each rank decodes its share, and the pieces are
+/// stitched into one image.
+#[derive(Debug, Parser)]
+#[command(name = "halovae", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How much goes to stderr.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Verbosity {
+    /// Say what is done, and where the time went
+    #[arg(short, long, global = true, display_order = 900, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+    /// Print nothing but errors
+    #[arg(short, long, global = true, display_order = 901)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Decode a file of latents into images
+    Decode(Box<DecodeArgs>),
+    /// Show who would decode what, without decoding
+    Plan(Box<PlanArgs>),
+    /// Show what a checkpoint is, what it costs to decode with it, and how it tiles
+    Inspect(InspectArgs),
+    /// List what can decode on this machine
+    Devices,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page of halovae or of one of its commands (roff)
+    Man {
+        /// The command; without one, the page of halovae itself
+        command: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct DecodeArgs {
+    #[command(flatten)]
+    pub(crate) vae: VaeArgs,
+    /// Latents: .safetensors, .npy or ComfyUI's .latent, [channels, height, width] or with a batch
+    /// in front
+    #[arg(long, value_name = "FILE")]
+    pub(crate) latents: PathBuf,
+    /// Which tensor of a .safetensors file holds the latents; needed if there are several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) latents_key: Option<String>,
+    /// What the latents are: as `vae.decode` takes them, or as a diffusers pipeline gives them with
+    /// output_type="latent"
+    #[arg(long, value_enum, default_value_t = LatentSpaceArg::Vae)]
+    pub(crate) latent_space: LatentSpaceArg,
+    /// Where the images go: .png, .jpg, .webp, .tiff, or as raw f32 .npy, .safetensors
+    ///
+    /// .png, .jpg, .webp and .tiff hold one image each: a batch becomes NAME-0.png, NAME-1.png, ...
+    /// .npy and .safetensors (key `sample`) hold the decoder's values, NCHW, not clamped.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// What decodes
+    #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
+    pub(crate) backend: BackendArg,
+    /// CPU threads over all ranks [default: all that there are]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=MAX_THREADS))]
+    pub(crate) threads: Option<u32>,
+    #[command(flatten)]
+    pub(crate) ranks: RankArgs,
+    #[command(flatten)]
+    pub(crate) tiles: TileArgs,
+    /// Write what was done, by whom and how long it took as JSON
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// More threads than any machine has; a bound against typing errors.
+const MAX_THREADS: i64 = 4096;
+
+#[derive(Debug, Args)]
+pub(crate) struct VaeArgs {
+    /// The VAE: a diffusers folder, a pipeline's folder, or a .safetensors file
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) vae: PathBuf,
+    /// Take the VAE's config from this config.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Who decodes.
+#[derive(Debug, Args)]
+pub(crate) struct RankArgs {
+    /// How many ranks decode
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) vae_patch_parallel_size: u32,
+    /// Decode in overlapping tiles if the latents exceed one tile; on by itself for several ranks
+    #[arg(long)]
+    pub(crate) vae_use_tiling: bool,
+    /// How the latents are cut
+    #[arg(long, value_enum, default_value_t = StrategyArg::Auto)]
+    pub(crate) strategy: StrategyArg,
+}
+
+/// Tiles, where they are not to be the model's own.
+#[derive(Debug, Args)]
+pub(crate) struct TileArgs {
+    /// Tile size in pixels: one number, or height x width [default: the VAE's sample_size]
+    #[arg(long, value_name = "PX[xPX]")]
+    pub(crate) tile_sample_min_size: Option<Pair<u32>>,
+    /// Part of a tile that it shares with the next, from 0 to below 1: one number, or
+    /// height x width [default: 0.25]
+    #[arg(long, value_name = "F[xF]")]
+    pub(crate) tile_overlap_factor: Option<Pair<f64>>,
+}
+
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
+#[command(group = ArgGroup::new("model").required(true).multiple(false).args(["vae", "scale"]))]
+pub(crate) struct PlanArgs {
+    /// Plan for this VAE: a diffusers folder, a pipeline's folder, or a .safetensors file
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) vae: Option<PathBuf>,
+    /// Take the VAE's config from this config.json
+    #[arg(long, value_name = "FILE", requires = "vae")]
+    pub(crate) config: Option<PathBuf>,
+    /// Plan without a VAE: pixels per latent cell
+    #[arg(long, value_name = "N", requires = "tile_sample_min_size")]
+    pub(crate) scale: Option<u32>,
+    /// Height of the image in pixels, a multiple of the scale
+    #[arg(long, value_name = "PX", required_unless_present = "latent_height")]
+    pub(crate) height: Option<u32>,
+    /// Width of the image in pixels, a multiple of the scale
+    #[arg(long, value_name = "PX", required_unless_present = "latent_width")]
+    pub(crate) width: Option<u32>,
+    /// Height in latent cells
+    #[arg(long, value_name = "CELLS", conflicts_with = "height")]
+    pub(crate) latent_height: Option<u32>,
+    /// Width in latent cells
+    #[arg(long, value_name = "CELLS", conflicts_with = "width")]
+    pub(crate) latent_width: Option<u32>,
+    #[command(flatten)]
+    pub(crate) ranks: RankArgs,
+    #[command(flatten)]
+    pub(crate) tiles: TileArgs,
+    /// Tile size in latent cells: one number, or height x width
+    /// [default: tile-sample-min-size / scale]
+    #[arg(long, value_name = "CELLS[xCELLS]")]
+    pub(crate) tile_latent_min_size: Option<Pair<u32>>,
+    /// Distance of tiles in pixels, for models that store it (Wan, Qwen-Image, HunyuanVideo,
+    /// LTX-2) instead of an overlap factor
+    #[arg(
+        long,
+        value_name = "PX[xPX]",
+        conflicts_with_all = ["vae", "tile_overlap_factor", "tile_latent_min_size"]
+    )]
+    pub(crate) tile_sample_stride: Option<Pair<u32>>,
+    /// How to show the plan
+    #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
+    pub(crate) format: PlanFormat,
+    /// Write to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    // Last: what follows would come under its heading.
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
+}
+
+/// The ranks that a diffusion transformer runs on, which are those that decode. Their product
+/// bounds `--vae-patch-parallel-size`; without any of them that size stands for itself.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ranks of the diffusion transformer (their product bounds \
+                               --vae-patch-parallel-size)")]
+pub(crate) struct GroupArgs {
+    /// Data parallel replicas
+    #[arg(long, value_name = "N")]
+    pub(crate) data_parallel_size: Option<u32>,
+    /// Classifier-free guidance branches
+    #[arg(long, value_name = "N")]
+    pub(crate) cfg_parallel_size: Option<u32>,
+    /// Ulysses sequence parallel degree
+    #[arg(long, value_name = "N")]
+    pub(crate) ulysses_degree: Option<u32>,
+    /// Ring attention degree
+    #[arg(long, value_name = "N")]
+    pub(crate) ring_degree: Option<u32>,
+    /// Pipeline stages
+    #[arg(long, value_name = "N")]
+    pub(crate) pipeline_parallel_size: Option<u32>,
+    /// Tensor parallel degree
+    #[arg(long, value_name = "N")]
+    pub(crate) tensor_parallel_size: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) vae: VaeArgs,
+    /// Height in pixels for the figures of work and memory [default: the VAE's sample_size]
+    #[arg(long, value_name = "PX")]
+    pub(crate) height: Option<u32>,
+    /// Width in pixels for the figures of work and memory [default: the VAE's sample_size]
+    #[arg(long, value_name = "PX")]
+    pub(crate) width: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LatentSpaceArg {
+    /// As `vae.decode` takes them
+    Vae,
+    /// Divided by scaling_factor, shift_factor added
+    Pipeline,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendArg {
+    /// The fastest that this machine has
+    Auto,
+    /// The CPU
+    Cpu,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyArg {
+    /// Tiled if tiling is on and the latents exceed a tile, else patch for several ranks, else
+    /// whole
+    Auto,
+    /// One piece, one rank
+    Whole,
+    /// Overlapping tiles, blended; the same image for any number of ranks
+    Tiled,
+    /// One patch a rank with a halo around it, not blended
+    Patch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// Text for people
+    Table,
+    /// Everything, for programs
+    Json,
+    /// A drawing of pieces, overlaps and load
+    Svg,
+}
+
+/// One value per axis: `256` for both, `256x512` for height and width.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Pair<T> {
+    pub(crate) height: T,
+    pub(crate) width: T,
+}
+
+/// Text that is no [`Pair`].
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("expected {expected}, or two as HEIGHTxWIDTH")]
+pub(crate) struct PairError {
+    expected: &'static str,
+}
+
+/// A number that a [`Pair`] may hold.
+pub(crate) trait PairValue: FromStr + Copy {
+    /// For the error.
+    const EXPECTED: &'static str;
+
+    /// Whether a parsed value is one.
+    fn accept(self) -> bool;
+}
+
+impl PairValue for u32 {
+    const EXPECTED: &'static str = "a whole number";
+
+    fn accept(self) -> bool {
+        true
+    }
+}
+
+impl PairValue for f64 {
+    const EXPECTED: &'static str = "a number such as 0.25";
+
+    fn accept(self) -> bool {
+        self.is_finite()
+    }
+}
+
+impl<T: PairValue> FromStr for Pair<T> {
+    type Err = PairError;
+
+    fn from_str(text: &str) -> Result<Self, PairError> {
+        let wrong = PairError { expected: T::EXPECTED };
+        let parse = |part: &str| part.trim().parse().ok().filter(|value: &T| value.accept());
+        let (height, width) = match text.split_once(['x', 'X']) {
+            Some((height, width)) => (parse(height), parse(width)),
+            None => (parse(text), parse(text)),
+        };
+        height.zip(width).map(|(height, width)| Self { height, width }).ok_or(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_help() {
+        fn walk(command: &clap::Command) {
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+            }
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+
+    #[test]
+    fn pair_takes_one_or_two_numbers() {
+        let pair = |height, width| Ok(Pair { height, width });
+        assert_eq!("256".parse::<Pair<u32>>(), pair(256, 256));
+        assert_eq!("256x512".parse::<Pair<u32>>(), pair(256, 512));
+        assert_eq!("256X512".parse::<Pair<u32>>(), pair(256, 512));
+        assert_eq!("0.25x0.5".parse::<Pair<f64>>(), Ok(Pair { height: 0.25, width: 0.5 }));
+    }
+
+    #[test]
+    fn pair_refuses_everything_else() {
+        for text in ["", "x", "1x", "x1", "1x2x3", "-1", "1.5", "4294967296", "a", "1 2"] {
+            assert!(text.parse::<Pair<u32>>().is_err(), "{text:?}");
+        }
+        for text in ["", "nan", "inf", "0.5x", "1e999", "a"] {
+            assert!(text.parse::<Pair<f64>>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! `halovae decode`: from a file of latents to files of images.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use halovae_core::{Plan, Size};
+use halovae_engine::backend::Backend;
+use halovae_engine::checkpoint::Checkpoint;
+use halovae_engine::decode::{Control, Decoder};
+use halovae_engine::format_bytes;
+use halovae_engine::group::Cancel;
+use halovae_engine::latents::{Latents, LatentsError};
+use halovae_engine::program::Program;
+use halovae_engine::schedule::Schedule;
+use halovae_engine::tensor::{HostTensor, Shape};
+use halovae_engine::wrap::Traced;
+
+use crate::args::{DecodeArgs, LatentSpaceArg, Verbosity};
+use crate::console::{emit_json, say, say_error, say_notices};
+use crate::error::Error;
+use crate::notices::Notice;
+use crate::ops::{OpKind, OpTable, by_kind};
+use crate::output::{OutputFile, Temporary, check_place};
+use crate::plan_options::{self, Planned, TileOptions};
+use crate::progress::Progress;
+use crate::report::{ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds};
+use crate::{backend, memory};
+
+/// Decodes.
+///
+/// # Errors
+/// [`Error`]; then no file has been written.
+pub(crate) fn run(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Error> {
+    let start = Instant::now();
+    let output = check_outputs(args)?;
+    let cancel = cancel_on_signal()?;
+
+    let (checkpoint, program) = super::open_vae(&args.vae.vae, args.vae.config.as_deref())?;
+    let latents = read_latents(args, &checkpoint, &program)?;
+    let mut planned = make_plan(args, &checkpoint, &program, latents.shape())?;
+    planned.notices.splice(0..0, Notice::guessed(&checkpoint));
+
+    let ranks = busy_ranks(&planned, latents.shape().batch);
+    let threads = backend::threads(args.threads);
+    let traced = verbosity.verbose || args.report.is_some();
+    let backends = backend::open(args.backend, threads, ranks)?;
+    let description = backends.first().map(Backend::description).unwrap_or_default();
+    let backends = backends.into_iter().map(|backend| Traced::new(backend, traced)).collect();
+    let decoder = Decoder::new(&program, &checkpoint, backends)?;
+    // The weights are on the devices; the mapped file would only count as memory from here on.
+    drop(checkpoint);
+    let schedule = Schedule::new(&planned.plan, latents.shape().batch as u32, ranks)?;
+    planned.notices.extend(memory_notice(decoder.estimate_peak_bytes(&schedule)));
+    say_notices(&planned.notices, verbosity);
+    let load = start.elapsed();
+    if verbosity.verbose {
+        say_plan(&planned, &schedule, ranks, &description);
+    }
+
+    let mut sink = output.sink();
+    let progress = Progress::new(verbosity.quiet);
+    let control = Control { observer: &progress, cancel: cancel.clone() };
+    let done = decoder.decode(&latents, &planned.plan, sink.as_mut(), &control)?;
+    drop(progress);
+    if cancel.is_cancelled() {
+        return Err(Error::Cancelled);
+    }
+    let committing = Instant::now();
+    let files = sink.commit().map_err(Error::Commit)?;
+
+    let seconds = Seconds {
+        load: load.as_secs_f64(),
+        decode: done.seconds,
+        stitch: done.stitch.stitch.as_secs_f64(),
+        write: (done.stitch.write + committing.elapsed()).as_secs_f64(),
+        total: start.elapsed().as_secs_f64(),
+    };
+    let peak_bytes = PeakBytes {
+        estimated: done.estimated_peak_bytes,
+        measured: done.measured_peak_bytes,
+        process: memory::process_peak(),
+    };
+    let ops = by_kind(decoder.backends().flat_map(Traced::take_records));
+    if verbosity.verbose {
+        say_done(&files, &ops, seconds, peak_bytes);
+    }
+    if let Some(path) = &args.report {
+        let image = [
+            latents.shape().batch,
+            program.out_channels() as usize,
+            planned.plan.output().height as usize,
+            planned.plan.output().width as usize,
+        ];
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION"),
+            vae: args.vae.vae.clone(),
+            latents: LatentsReport { path: args.latents.clone(), shape: nchw(latents.shape()) },
+            image: ImageReport { shape: image },
+            output: files,
+            backend: description,
+            threads,
+            strategy: planned.plan.strategy().to_string(),
+            ranks: RanksReport { requested: planned.requested, effective: ranks },
+            notices: planned.notices.iter().map(ToString::to_string).collect(),
+            pieces: done.pieces.iter().map(Into::into).collect(),
+            seconds,
+            peak_bytes,
+            ops,
+        };
+        emit_json(&report, Some(path))?;
+    }
+    Ok(())
+}
+
+/// What can be known to fail about the files that will be written, before anything is read.
+fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
+    let output = OutputFile::check(&args.output)?;
+    if let Some(report) = &args.report {
+        check_place(report)?;
+    }
+    let inputs = [("--latents", Some(&args.latents)), ("--vae", Some(&args.vae.vae))];
+    let written = [("--output", Some(&args.output)), ("--report", args.report.as_ref())];
+    let config = ("--config", args.vae.config.as_ref());
+    for (flag, path) in written.into_iter().filter_map(|(flag, path)| Some((flag, path?))) {
+        for (input, other) in inputs.into_iter().chain([config]) {
+            if other.is_some_and(|other| same_file(path, other)) {
+                return Err(Error::Usage(format!(
+                    "{flag} `{}` would overwrite {input}; give another name",
+                    path.display()
+                )));
+            }
+        }
+    }
+    match &args.report {
+        Some(report) if report == &args.output || same_file(report, &args.output) => {
+            Err(Error::Usage("--report and --output name the same file".into()))
+        }
+        _ => Ok(output),
+    }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// How long a cancelled decode may take to end by itself.
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
+
+/// Ctrl-C (and SIGTERM) ends the decode, which then cleans up after itself. An op cannot be
+/// interrupted, and attention over a large image takes minutes: a decode that has not ended in
+/// time is left behind with the process.
+fn cancel_on_signal() -> Result<Cancel, Error> {
+    let cancel = Cancel::new();
+    let ended = cancel.clone();
+    let end = move || {
+        ended.cancel();
+        std::thread::sleep(CANCEL_GRACE);
+        say_error(&Error::Cancelled);
+        Temporary::delete_all_and_exit(Error::Cancelled.exit_code());
+    };
+    ctrlc::set_handler(end)
+        .map_err(|error| Error::Device(format!("cannot listen for Ctrl-C: {error}")))?;
+    Ok(cancel)
+}
+
+fn read_latents(
+    args: &DecodeArgs,
+    checkpoint: &Checkpoint,
+    program: &Program,
+) -> Result<HostTensor, Error> {
+    let mut latents = Latents::read(&args.latents, args.latents_key.as_deref())?;
+    let about_file = |source: LatentsError| LatentsError::InFile {
+        path: args.latents.clone(),
+        source: Box::new(source),
+    };
+    latents.expect_channels(program.latent_channels() as usize).map_err(about_file)?;
+    if args.latent_space == LatentSpaceArg::Pipeline {
+        latents.to_vae_space(&checkpoint.config().latent_space()).map_err(about_file)?;
+    }
+    let Latents { batch, channels, height, width, data } = latents;
+    let shape = Shape::new(batch, height, width, channels);
+    Ok(HostTensor::new(shape, data).expect("latents hold as many values as their extents say"))
+}
+
+fn make_plan(
+    args: &DecodeArgs,
+    checkpoint: &Checkpoint,
+    program: &Program,
+    shape: Shape,
+) -> Result<Planned, Error> {
+    // The reader of latents refuses extents beyond u32, that of the batch included.
+    let latents = Size::new(shape.height as u32, shape.width as u32);
+    let options = TileOptions::from(&args.tiles);
+    let tiling = options.tiling(Some(checkpoint.config()), program.scale())?;
+    let group = args.ranks.vae_patch_parallel_size;
+    plan_options::plan(latents, shape.batch as u32, &args.ranks, group, &options, &tiling)
+}
+
+/// The ranks that get a device: no more than there are pieces over all images. A patch, though,
+/// belongs to a certain rank of the grid.
+fn busy_ranks(planned: &Planned, images: usize) -> u32 {
+    if matches!(planned.plan, Plan::Patch(_)) {
+        return planned.ranks;
+    }
+    let pieces = planned.plan.piece_count().saturating_mul(images as u64);
+    planned.ranks.min(u32::try_from(pieces).unwrap_or(u32::MAX))
+}
+
+fn memory_notice(needed: u64) -> Option<Notice> {
+    let available = memory::available()?;
+    (needed > available).then_some(Notice::Memory { needed, available })
+}
+
+fn say_plan(planned: &Planned, schedule: &Schedule, ranks: u32, backend: &str) {
+    let (input, output) = (planned.plan.input(), planned.plan.output());
+    say(format_args!(
+        "halovae: {} decode of {} x {} latent cells to {} x {} pixels: {} pieces of {} image(s) on \
+         {ranks} rank(s), {backend}",
+        planned.plan.strategy(),
+        input.height,
+        input.width,
+        output.height,
+        output.width,
+        schedule.items().len(),
+        schedule.images(),
+    ));
+}
+
+fn say_done(files: &[PathBuf], ops: &[OpKind], seconds: Seconds, peak: PeakBytes) {
+    say(OpTable(ops));
+    let Seconds { load, decode, stitch, write, total } = seconds;
+    say(format_args!(
+        "halovae: load {load:.2} s, decode {decode:.2} s (stitching {stitch:.2} s and writing \
+         {write:.2} s meanwhile), total {total:.2} s"
+    ));
+    let process = peak.process.map(|bytes| format!(", process {}", format_bytes(bytes)));
+    say(format_args!(
+        "halovae: peak memory {} (estimated {}){}",
+        format_bytes(peak.measured),
+        format_bytes(peak.estimated),
+        process.unwrap_or_default()
+    ));
+    files.iter().for_each(|file| say(format_args!("halovae: wrote `{}`", file.display())));
+}
+
+fn nchw(shape: Shape) -> [usize; 4] {
+    [shape.batch, shape.channels, shape.height, shape.width]
+}

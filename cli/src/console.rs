@@ -1,0 +1,57 @@
+//! What goes to stdout and stderr. Neither may be there any more.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::args::Verbosity;
+use crate::error::{Chain, Error};
+use crate::notices::Notice;
+use crate::output::{Temporary, check_place};
+
+/// Writes `text` to stdout, or to the file `to`.
+///
+/// # Errors
+/// What the system says; [`Error::BrokenPipe`] if nobody reads stdout any more.
+pub(crate) fn emit(text: &[u8], to: Option<&Path>) -> Result<(), Error> {
+    let Some(path) = to else {
+        let mut stdout = io::stdout().lock();
+        return stdout.write_all(text).and_then(|()| stdout.flush()).map_err(Error::stdout);
+    };
+    check_place(path)?;
+    let written = || {
+        let mut file = Temporary::create(path)?;
+        file.file().write_all(text)?;
+        Temporary::commit(vec![file])
+    };
+    written().map(drop).map_err(|source| Error::write(path, source))
+}
+
+/// Writes `value` as JSON, as [`emit`] does.
+///
+/// # Errors
+/// As [`emit`].
+pub(crate) fn emit_json(value: &impl serde::Serialize, to: Option<&Path>) -> Result<(), Error> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::Write { path: "JSON".into(), source: error.into() })?;
+    text.push(b'\n');
+    emit(&text, to)
+}
+
+/// Writes a line to stderr.
+pub(crate) fn say(line: impl fmt::Display) {
+    // Without stderr there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Tells why a command failed.
+pub(crate) fn say_error(error: &Error) {
+    say(format_args!("halovae: error: {}", Chain(error)));
+}
+
+/// Tells notices, unless nobody wants to hear.
+pub(crate) fn say_notices(notices: &[Notice], verbosity: Verbosity) {
+    if !verbosity.quiet {
+        notices.iter().for_each(|notice| say(format_args!("halovae: note: {notice}")));
+    }
+}

@@ -1,0 +1,102 @@
+//! The numbers of a plan: who has which piece, how much work and memory that is.
+
+use std::collections::HashMap;
+
+use halovae_core::{
+    Balance, PlanError, RankEstimate, RankLoad, Size, WorkModel, balance, estimate_ranks,
+    piece_costs,
+};
+use halovae_engine::program::{Analysis, MemoryModel, Program};
+use halovae_engine::schedule::Schedule;
+
+use crate::plan_options::Planned;
+
+/// A decoder as it runs on a backend.
+pub(crate) struct Model<'a> {
+    /// Fused for the backend.
+    pub(crate) program: &'a Program,
+    /// The backend's.
+    pub(crate) memory: &'a dyn MemoryModel,
+}
+
+/// What work is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WorkUnit {
+    /// Latent cells: no decoder is known.
+    Cells,
+    /// Multiplications and additions.
+    Flops,
+}
+
+/// The numbers of a plan for one image.
+#[derive(Clone, Debug)]
+pub(crate) struct Estimates {
+    /// The rank of each piece.
+    pub(crate) owners: Vec<u32>,
+    /// What each rank does.
+    pub(crate) ranks: Vec<RankEstimate>,
+    /// How evenly.
+    pub(crate) balance: Balance,
+    /// What [`RankEstimate::flops`] counts.
+    pub(crate) unit: WorkUnit,
+    /// Bytes of memory, if a decoder is known.
+    pub(crate) memory: Option<Memory>,
+}
+
+/// Bytes of device memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    /// Weights, which ranks on one device share.
+    pub(crate) weights: u64,
+    /// Values and workspace of each rank's largest piece.
+    pub(crate) live: Vec<u64>,
+}
+
+impl Estimates {
+    /// The numbers of `planned`, pieces assigned as a decode assigns them.
+    ///
+    /// # Errors
+    /// The planner's.
+    pub(crate) fn new(planned: &Planned, model: Option<&Model<'_>>) -> Result<Self, PlanError> {
+        let plan = &planned.plan;
+        let schedule = Schedule::new(plan, 1, planned.ranks)?;
+        let owners: Vec<u32> = schedule.items().iter().map(|item| item.owner).collect();
+        let work = model.map_or_else(WorkModel::default, |model| work_model(model, plan.input()));
+        let mut costs = vec![0; owners.len()];
+        let mut loads = vec![RankLoad::default(); planned.ranks as usize];
+        let mut ranks = vec![RankEstimate::default(); planned.ranks as usize];
+        piece_costs(plan, &work, &mut costs)?;
+        let balance = balance(&costs, &owners, &mut loads)?;
+        estimate_ranks(plan, &owners, &work, &mut ranks)?;
+        let memory = model.map(|model| memory(model, &schedule, planned.ranks));
+        let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
+        Ok(Self { owners, ranks, balance, unit, memory })
+    }
+}
+
+/// Work per latent cell. That of convs is proportional to the cells of a piece and that of
+/// attention to their square, so one size tells all.
+fn work_model(model: &Model<'_>, latents: Size) -> WorkModel {
+    let figures = Analysis::new(model.program, latents, model.memory);
+    let cells = latents.area() as f64;
+    WorkModel {
+        flops_per_cell: (figures.flops - figures.attention_flops) as f64 / cells,
+        flops_per_cell_pair: figures.attention_flops as f64 / (cells * cells),
+        output_bytes_per_pixel: 4 * u64::from(model.program.out_channels()),
+        ..WorkModel::default()
+    }
+}
+
+fn memory(model: &Model<'_>, schedule: &Schedule, ranks: u32) -> Memory {
+    // A grid has many pieces and few sizes.
+    let mut known: HashMap<Size, u64> = HashMap::new();
+    let mut live = vec![0; ranks as usize];
+    for item in schedule.items() {
+        let bytes = *known.entry(item.window).or_insert_with(|| {
+            Analysis::new(model.program, item.window, model.memory).peak_live_bytes
+        });
+        let most: &mut u64 = &mut live[item.owner as usize];
+        *most = bytes.max(*most);
+    }
+    Memory { weights: model.memory.prepared_weight_bytes(model.program), live }
+}

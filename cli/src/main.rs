@@ -1,0 +1,93 @@
+//! `halovae`: decodes latents of diffusion models into images over several ranks.
+//!
+//! How a decode goes from file to file is told by [`commands::decode::run`]: it opens the
+//! checkpoint and the latents, asks [`plan_options`] for a plan, opens a [`backend`] for each rank,
+//! and lets the engine decode the pieces and stitch them into a sink of [`output`].
+
+mod args;
+mod backend;
+mod commands;
+mod console;
+mod error;
+mod estimates;
+mod memory;
+mod notices;
+mod ops;
+mod output;
+mod plan_json;
+mod plan_options;
+mod plan_svg;
+mod plan_table;
+mod progress;
+mod report;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use console::{say, say_error};
+use error::Error;
+
+/// What the process returns after a bug, as for any Rust program that panicked.
+const PANICKED: u8 = 101;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|at| format!(" ({}:{})", at.file(), at.line()));
+        let payload = panic.payload();
+        let message = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        let message = message.replace('\n', " ");
+        say(format_args!("halovae: bug: {message}{}; please report it", place.unwrap_or_default()));
+    }));
+    let code = match catch_unwind(AssertUnwindSafe(|| run(&cli))) {
+        Ok(Ok(())) => 0,
+        Ok(Err(error)) => {
+            if !matches!(error, Error::BrokenPipe) {
+                say_error(&error);
+            }
+            error.exit_code()
+        }
+        Err(_) => PANICKED,
+    };
+    ExitCode::from(code)
+}
+
+/// Tells what is wrong with the arguments in one line, as any other error, and then how they are to
+/// be; or prints the help or version that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let only_help = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if error.use_stderr() && error.kind() != only_help {
+        let text = error.render().to_string();
+        let (what, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let what: Vec<&str> = what.lines().map(str::trim).collect();
+        let what = what.join(" ");
+        say(format_args!("halovae: error: {}", what.strip_prefix("error: ").unwrap_or(&what)));
+        say(usage.trim_end());
+    } else {
+        // Without a reader there is nobody to tell.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn run(cli: &Cli) -> Result<(), Error> {
+    match &cli.command {
+        Command::Decode(args) => commands::decode::run(args, cli.verbosity),
+        Command::Plan(args) => commands::plan::run(args, cli.verbosity),
+        Command::Inspect(args) => commands::inspect::run(args, cli.verbosity),
+        Command::Devices => commands::devices::run(),
+        Command::Completions { shell } => commands::generate::completions(*shell),
+        Command::Man { command } => commands::generate::man(command.as_deref()),
+    }
+}

@@ -1,0 +1,120 @@
+//! What was decided for the user, in plain words.
+
+use std::fmt;
+
+use halovae_engine::checkpoint::Checkpoint;
+use halovae_engine::format_bytes;
+
+/// A decision that the user may want to know of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Notice {
+    /// The planner's.
+    Planner(halovae_core::Notice),
+    /// Fewer pieces (over all images) than ranks.
+    IdleRanks {
+        /// The ranks.
+        ranks: u32,
+        /// The pieces.
+        pieces: u64,
+    },
+    /// There is no config, and shapes do not tell everything.
+    Guessed {
+        /// Fields and the values that were taken.
+        fields: Vec<(&'static str, String)>,
+    },
+    /// The machine has less memory than the decode will take.
+    Memory {
+        /// Bytes, by estimate.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+}
+
+impl Notice {
+    /// What was guessed for a checkpoint without a config.
+    pub(crate) fn guessed(checkpoint: &Checkpoint) -> Option<Self> {
+        let config = serde_json::to_value(checkpoint.config()).unwrap_or_default();
+        let fields: Vec<_> = checkpoint
+            .guessed()
+            .iter()
+            .map(|&field| (field, config.get(field).map(ToString::to_string).unwrap_or_default()))
+            .collect();
+        (!fields.is_empty()).then_some(Self::Guessed { fields })
+    }
+
+    /// Whether it is that tiling was switched on.
+    pub(crate) fn is_tiling_switched_on(&self) -> bool {
+        matches!(self, Self::Planner(halovae_core::Notice::TilingSwitchedOn { .. }))
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Planner(notice) => write_planner(f, *notice),
+            Self::IdleRanks { ranks, pieces: 1 } => {
+                write!(f, "there is only 1 piece; {} of {ranks} ranks stay idle", ranks - 1)
+            }
+            Self::IdleRanks { ranks, pieces } => write!(
+                f,
+                "there are {pieces} pieces; {} of {ranks} ranks stay idle",
+                u64::from(*ranks) - pieces
+            ),
+            Self::Guessed { fields } => {
+                f.write_str("no config.json, and the shapes of the weights do not tell ")?;
+                for (index, (field, value)) in fields.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{field} (taken: {value})")?;
+                }
+                f.write_str("; give --config if that is wrong")
+            }
+            Self::Memory { needed, available } => write!(
+                f,
+                "this decode takes about {}, and {} of memory are free; use smaller tiles or fewer \
+                 ranks if it fails",
+                format_bytes(*needed),
+                format_bytes(*available)
+            ),
+        }
+    }
+}
+
+fn write_planner(f: &mut fmt::Formatter<'_>, notice: halovae_core::Notice) -> fmt::Result {
+    use halovae_core::Notice as Planner;
+    match notice {
+        Planner::SizeClamped { requested, group } => write!(
+            f,
+            "vae_patch_parallel_size {requested} is more than the {group} ranks of the group and \
+             was clamped to {group}"
+        ),
+        Planner::TilingSwitchedOn { ranks } => {
+            write!(f, "tiling was switched on, since {ranks} ranks decode")
+        }
+        Planner::ParallelUnsupported { requested } => write!(
+            f,
+            "this model has no parallel decode; vae_patch_parallel_size {requested} is ignored and \
+             one rank decodes"
+        ),
+        // The planner may learn new ones; they must not get lost.
+        other => write!(f, "{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_name_the_numbers() {
+        let told = |notice: Notice| notice.to_string();
+        let clamped = halovae_core::Notice::SizeClamped { requested: 8, group: 4 };
+        assert!(told(Notice::Planner(clamped)).contains("8 is more than the 4 ranks"));
+        let idle = Notice::IdleRanks { ranks: 6, pieces: 4 };
+        assert_eq!(told(idle), "there are 4 pieces; 2 of 6 ranks stay idle");
+        let idle = Notice::IdleRanks { ranks: 6, pieces: 1 };
+        assert_eq!(told(idle), "there is only 1 piece; 5 of 6 ranks stay idle");
+        let guessed = Notice::Guessed { fields: vec![("scaling_factor", "0.3611".into())] };
+        assert!(told(guessed).contains("scaling_factor (taken: 0.3611)"));
+    }
+}

@@ -1,0 +1,329 @@
+//! A batch as one image file each.
+
+use std::io;
+use std::path::PathBuf;
+
+use halovae_engine::sink::Sink;
+use halovae_engine::tensor::Shape;
+
+use super::encoded::{EncodedFormat, EncodedPicture};
+use super::png::PngPicture;
+use super::{FileSink, Temporary, about, numbered, pixel};
+
+/// What images are written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PictureFormat {
+    /// PNG, row by row.
+    Png,
+    /// A format whose encoder wants the whole image.
+    Encoded(EncodedFormat),
+}
+
+/// The channels of an image file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colour {
+    Gray,
+    Rgb,
+    Rgba,
+}
+
+/// An image whose size a format can hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extents {
+    pub(super) height: u32,
+    pub(super) width: u32,
+    pub(super) colour: Colour,
+    /// All pixels, a byte a channel.
+    pub(super) bytes: u64,
+}
+
+/// Writes the rows of one image.
+pub(super) trait Picture {
+    /// Takes the next rows, a byte a channel.
+    fn write_rows(&mut self, rows: &[u8]) -> io::Result<()>;
+
+    /// Ends the file.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+impl PictureFormat {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Encoded(format) => format.name(),
+        }
+    }
+
+    /// The most pixels along an axis.
+    fn max_extent(self) -> u64 {
+        match self {
+            Self::Png => i32::MAX as u64,
+            Self::Encoded(format) => format.max_extent(),
+        }
+    }
+
+    /// The most bytes of pixels in a file.
+    fn max_bytes(self) -> u64 {
+        match self {
+            Self::Png => u64::MAX,
+            Self::Encoded(format) => format.max_bytes(),
+        }
+    }
+
+    /// Whether the format can hold an image of that shape.
+    fn check(self, shape: Shape) -> io::Result<Extents> {
+        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+        let colour = match shape.channels {
+            1 => Colour::Gray,
+            3 => Colour::Rgb,
+            4 if self == Self::Encoded(EncodedFormat::Jpeg) => {
+                return Err(refused(
+                    "a JPEG has no transparency, and the decoder gives 4 channels; write .png or \
+                     .webp"
+                        .into(),
+                ));
+            }
+            4 => Colour::Rgba,
+            channels => {
+                return Err(refused(format!(
+                    "the decoder gives {channels} channels, an image has 1, 3 or 4; write .npy or \
+                     .safetensors"
+                )));
+            }
+        };
+        let max = self.max_extent();
+        let [height, width] = [shape.height, shape.width].map(|extent| {
+            u32::try_from(extent).ok().filter(|&extent| (1..=max).contains(&u64::from(extent)))
+        });
+        let bytes = (shape.height as u64)
+            .checked_mul(shape.width as u64)
+            .and_then(|pixels| pixels.checked_mul(shape.channels as u64))
+            .filter(|&bytes| bytes <= self.max_bytes());
+        let (Some(height), Some(width), Some(bytes)) = (height, width, bytes) else {
+            let bytes = self.max_bytes();
+            let and_bytes = match bytes {
+                u64::MAX => String::new(),
+                bytes => format!(" and {}", halovae_engine::format_bytes(bytes)),
+            };
+            return Err(refused(format!(
+                "an image of {} x {} pixels (height x width) does not fit a {} file, which holds up \
+                 to {max} along an axis{and_bytes}; write {}",
+                shape.height,
+                shape.width,
+                self.name(),
+                if self == Self::Png { ".npy or .safetensors" } else { ".png or .npy" }
+            )));
+        };
+        Ok(Extents { height, width, colour, bytes })
+    }
+
+    fn begin(self, file: &Temporary, extents: Extents) -> io::Result<Box<dyn Picture>> {
+        Ok(match self {
+            Self::Png => Box::new(PngPicture::begin(file, extents)?),
+            Self::Encoded(format) => Box::new(EncodedPicture::begin(format, file, extents)?),
+        })
+    }
+}
+
+/// Writes a batch as images of 8 bits a channel.
+pub(crate) struct Pictures {
+    path: PathBuf,
+    format: PictureFormat,
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    images: usize,
+    row_values: usize,
+    extents: Extents,
+    current: Option<Current>,
+    complete: Vec<Temporary>,
+    bytes: Vec<u8>,
+}
+
+struct Current {
+    file: Temporary,
+    picture: Box<dyn Picture>,
+    rows_left: usize,
+}
+
+impl Pictures {
+    pub(super) fn new(path: PathBuf, format: PictureFormat) -> Self {
+        Self { path, format, begun: None }
+    }
+}
+
+impl Sink for Pictures {
+    fn begin(&mut self, shape: Shape) -> io::Result<()> {
+        let extents = self.format.check(shape)?;
+        for image in 0..shape.batch {
+            let path = numbered(&self.path, image, shape.batch);
+            if path.is_dir() {
+                return Err(about(&path, io::ErrorKind::IsADirectory.into()));
+            }
+        }
+        self.begun = Some(Begun {
+            images: shape.batch,
+            row_values: shape.width * shape.channels,
+            extents,
+            current: None,
+            complete: Vec::new(),
+            bytes: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn write_rows(&mut self, image: usize, _top: usize, rows: &[f32]) -> io::Result<()> {
+        let begun = self.begun.as_mut().ok_or_else(|| io::Error::other("rows before begin"))?;
+        let path = numbered(&self.path, image, begun.images);
+        begun.write_rows(self.format, &path, rows).map_err(|error| about(&path, error))
+    }
+}
+
+impl Begun {
+    fn write_rows(
+        &mut self,
+        format: PictureFormat,
+        path: &std::path::Path,
+        rows: &[f32],
+    ) -> io::Result<()> {
+        let mut current = match self.current.take() {
+            Some(current) => current,
+            None => {
+                let file = Temporary::create(path)?;
+                let picture = format.begin(&file, self.extents)?;
+                Current { file, picture, rows_left: self.extents.height as usize }
+            }
+        };
+        self.bytes.clear();
+        pixel::extend(&mut self.bytes, rows);
+        current.picture.write_rows(&self.bytes)?;
+        let count = rows.len() / self.row_values;
+        current.rows_left = current
+            .rows_left
+            .checked_sub(count)
+            .ok_or_else(|| io::Error::other("more rows than the image has"))?;
+        if current.rows_left > 0 {
+            self.current = Some(current);
+        } else {
+            current.picture.finish()?;
+            self.complete.push(current.file);
+        }
+        Ok(())
+    }
+}
+
+impl FileSink for Pictures {
+    fn commit(self: Box<Self>) -> io::Result<Vec<PathBuf>> {
+        match self.begun {
+            Some(begun) if begun.complete.len() == begun.images => {
+                Temporary::commit(begun.complete)
+            }
+            _ => Err(io::Error::other("the decode ended before every image was complete")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMATS: [(PictureFormat, &str); 4] = [
+        (PictureFormat::Png, "png"),
+        (PictureFormat::Encoded(EncodedFormat::Jpeg), "jpg"),
+        (PictureFormat::Encoded(EncodedFormat::Webp), "webp"),
+        (PictureFormat::Encoded(EncodedFormat::Tiff), "tiff"),
+    ];
+
+    /// A ramp that every byte value occurs in.
+    fn ramp(shape: Shape) -> (Vec<f32>, Vec<u8>) {
+        let count = shape.height * shape.width * shape.channels;
+        let bytes: Vec<u8> = (0..count).map(|index| (index * 5 % 256) as u8).collect();
+        (bytes.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect(), bytes)
+    }
+
+    #[test]
+    fn lossless_formats_give_back_what_was_written() {
+        for (format, extension) in FORMATS {
+            for channels in [1, 3, 4] {
+                if format == PictureFormat::Encoded(EncodedFormat::Jpeg) {
+                    continue;
+                }
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("a").with_extension(extension);
+                let shape = Shape::new(2, 9, 7, channels);
+                let (values, bytes) = ramp(shape);
+                let mut sink = Box::new(Pictures::new(path, format));
+                sink.begin(shape).unwrap();
+                let cut = 4 * 7 * channels;
+                for image in 0..2 {
+                    sink.write_rows(image, 0, &values[..cut]).unwrap();
+                    sink.write_rows(image, 4, &values[cut..]).unwrap();
+                }
+                let files = sink.commit().unwrap();
+                assert_eq!(files.len(), 2);
+                for file in files {
+                    let read = image::open(&file).unwrap();
+                    assert_eq!((read.width(), read.height()), (7, 9));
+                    // A WebP keeps gray as three equal channels.
+                    let read = match channels {
+                        1 => read.to_luma8().into_raw(),
+                        3 => read.to_rgb8().into_raw(),
+                        _ => read.to_rgba8().into_raw(),
+                    };
+                    assert_eq!(read, bytes, "{extension} {channels}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn jpeg_is_close() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jpg");
+        let shape = Shape::new(1, 32, 32, 3);
+        let values: Vec<f32> = (0..32 * 32 * 3).map(|i| (i / 3 % 32) as f32 / 32.0 - 0.5).collect();
+        let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[1].0));
+        sink.begin(shape).unwrap();
+        sink.write_rows(0, 0, &values).unwrap();
+        sink.commit().unwrap();
+        let read = image::open(path).unwrap().into_bytes();
+        for (read, value) in read.iter().zip(values) {
+            assert!(read.abs_diff(pixel::byte(value)) <= 6);
+        }
+    }
+
+    #[test]
+    fn what_a_format_cannot_hold_is_refused_at_the_beginning() {
+        let refused = |format: PictureFormat, height, width, channels| {
+            let shape = Shape::new(1, height, width, channels);
+            format.check(shape).unwrap_err().to_string()
+        };
+        let [png, jpeg, webp, tiff] = FORMATS.map(|(format, _)| format);
+        assert!(refused(jpeg, 65536, 8, 3).contains("65535"));
+        assert!(refused(webp, 8, 16384, 3).contains("16383"));
+        assert!(refused(tiff, 65536, 65536, 1).contains("TIFF"));
+        assert!(refused(png, 1 << 31, 1, 1).contains("PNG"));
+        assert!(refused(jpeg, 8, 8, 4).contains("transparency"));
+        assert!(refused(png, 8, 8, 2).contains(".npy"));
+        assert!(refused(png, 0, 8, 3).contains("0 x 8"));
+        assert!(jpeg.check(Shape::new(1, 65535, 1, 3)).is_ok());
+        assert!(webp.check(Shape::new(1, 1, 16383, 3)).is_ok());
+    }
+
+    #[test]
+    fn an_incomplete_batch_leaves_no_file() {
+        for (format, extension) in FORMATS {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a").with_extension(extension);
+            let shape = Shape::new(2, 9, 7, 3);
+            let (values, _) = ramp(shape);
+            let mut sink = Box::new(Pictures::new(path, format));
+            sink.begin(shape).unwrap();
+            sink.write_rows(0, 0, &values).unwrap();
+            sink.write_rows(1, 0, &values[..7 * 3]).unwrap();
+            assert!(sink.commit().is_err());
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{extension}");
+        }
+    }
+}

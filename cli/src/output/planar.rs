@@ -1,0 +1,189 @@
+//! Raw f32 in NCHW: the whole batch in one file, written by seeking, so that it is never in memory
+//! as a whole.
+
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use halovae_engine::sink::Sink;
+use halovae_engine::tensor::Shape;
+
+use super::{FileSink, Temporary, about};
+
+/// Makes what precedes the values, from the shape `[N, C, H, W]` and the bytes of the values.
+pub(super) type Header = fn([usize; 4], u64) -> Vec<u8>;
+
+/// Writes the decoder's values, not clamped.
+pub(crate) struct Planar {
+    path: PathBuf,
+    header: Header,
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    file: Temporary,
+    shape: Shape,
+    /// Where the values begin in the file.
+    start: u64,
+    rows_left: u64,
+    plane: Vec<u8>,
+}
+
+impl Planar {
+    pub(super) fn new(path: PathBuf, header: Header) -> Self {
+        Self { path, header, begun: None }
+    }
+}
+
+impl Sink for Planar {
+    fn begin(&mut self, shape: Shape) -> io::Result<()> {
+        let Shape { batch, height, width, channels } = shape;
+        // `Shape::bytes` saturates, so what overflows is refused here as well.
+        let bytes = shape.bytes();
+        if bytes > i64::MAX as u64 / 2 {
+            let message = format!(
+                "{batch} x {channels} x {height} x {width} values exceed what a file can hold"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let header = (self.header)([batch, channels, height, width], bytes);
+        let create = || {
+            let mut file = Temporary::create(&self.path)?;
+            file.file().write_all(&header)?;
+            file.file().set_len(header.len() as u64 + bytes)?;
+            Ok(file)
+        };
+        let file = create().map_err(|error| about(&self.path, error))?;
+        let rows_left = batch as u64 * height as u64;
+        let start = header.len() as u64;
+        self.begun = Some(Begun { file, shape, start, rows_left, plane: Vec::new() });
+        Ok(())
+    }
+
+    fn write_rows(&mut self, image: usize, top: usize, rows: &[f32]) -> io::Result<()> {
+        let begun = self.begun.as_mut().ok_or_else(|| io::Error::other("rows before begin"))?;
+        begun.write_rows(image, top, rows).map_err(|error| about(&self.path, error))
+    }
+}
+
+impl Begun {
+    fn write_rows(&mut self, image: usize, top: usize, rows: &[f32]) -> io::Result<()> {
+        let Shape { height, width, channels, .. } = self.shape;
+        for channel in 0..channels {
+            self.plane.clear();
+            let values = rows.iter().skip(channel).step_by(channels);
+            self.plane.extend(values.flat_map(|value| value.to_le_bytes()));
+            let row = (image * channels + channel) as u64 * height as u64 + top as u64;
+            let at = self.start + 4 * row * width as u64;
+            self.file.file().seek(SeekFrom::Start(at))?;
+            self.file.file().write_all(&self.plane)?;
+        }
+        let count = (rows.len() / (width * channels)) as u64;
+        self.rows_left = self
+            .rows_left
+            .checked_sub(count)
+            .ok_or_else(|| io::Error::other("more rows than the images have"))?;
+        Ok(())
+    }
+}
+
+impl FileSink for Planar {
+    fn commit(self: Box<Self>) -> io::Result<Vec<PathBuf>> {
+        match self.begun {
+            Some(begun) if begun.rows_left == 0 => Temporary::commit(vec![begun.file]),
+            _ => Err(io::Error::other("the decode ended before every image was complete")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{npy, safetensors};
+    use super::*;
+
+    const SHAPE: [usize; 4] = [2, 3, 5, 4];
+
+    /// The value at a place, so that a wrong place shows.
+    fn value([n, c, y, x]: [usize; 4]) -> f32 {
+        (n * 1000 + c * 100 + y * 10 + x) as f32 - 1500.5
+    }
+
+    fn write(name: &str, header: Header) -> (tempfile::TempDir, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let [batch, channels, height, width] = SHAPE;
+        let mut sink = Box::new(Planar::new(folder.path().join(name), header));
+        sink.begin(Shape::new(batch, height, width, channels)).unwrap();
+        for n in 0..batch {
+            for rows in [0..2, 2..5] {
+                let top = rows.start;
+                let values: Vec<f32> = rows
+                    .flat_map(|y| (0..width).map(move |x| (y, x)))
+                    .flat_map(|(y, x)| (0..channels).map(move |c| value([n, c, y, x])))
+                    .collect();
+                sink.write_rows(n, top, &values).unwrap();
+            }
+        }
+        let files = sink.commit().unwrap();
+        let bytes = std::fs::read(&files[0]).unwrap();
+        (folder, bytes)
+    }
+
+    fn expected() -> Vec<f32> {
+        let [batch, channels, height, width] = SHAPE;
+        let mut values = Vec::new();
+        for n in 0..batch {
+            for c in 0..channels {
+                for y in 0..height {
+                    values.extend((0..width).map(|x| value([n, c, y, x])));
+                }
+            }
+        }
+        values
+    }
+
+    fn floats(bytes: &[u8]) -> Vec<f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn npy_is_nchw() {
+        let (_folder, bytes) = write("a.npy", npy::header);
+        assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+        let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        assert_eq!((10 + length) % 64, 0);
+        let header = std::str::from_utf8(&bytes[10..10 + length]).unwrap();
+        assert!(header.contains("'shape': (2, 3, 5, 4)"), "{header}");
+        assert!(header.ends_with('\n'));
+        assert_eq!(floats(&bytes[10 + length..]), expected());
+    }
+
+    #[test]
+    fn safetensors_has_the_key_sample() {
+        let (_folder, bytes) = write("a.safetensors", safetensors::header);
+        let file = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.names(), ["sample"]);
+        let tensor = file.tensor("sample").unwrap();
+        assert_eq!(tensor.shape(), SHAPE);
+        assert_eq!(tensor.dtype(), ::safetensors::Dtype::F32);
+        assert_eq!(floats(tensor.data()), expected());
+        assert_eq!((bytes.len() - tensor.data().len()) % 8, 0);
+    }
+
+    #[test]
+    fn missing_rows_leave_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = Box::new(Planar::new(folder.path().join("a.npy"), npy::header));
+        sink.begin(Shape::new(1, 2, 2, 1)).unwrap();
+        sink.write_rows(0, 0, &[1.0, 2.0]).unwrap();
+        assert!(sink.commit().is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = Planar::new(folder.path().join("a.npy"), npy::header);
+        let shape = Shape::new(usize::MAX, usize::MAX, usize::MAX, usize::MAX);
+        assert_eq!(sink.begin(shape).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,51 @@
+//! PNG, row by row: the image is never in memory as a whole.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, StreamWriter};
+
+use super::Temporary;
+use super::pictures::{Colour, Extents, Picture};
+use super::temporary::Latch;
+
+pub(super) struct PngPicture {
+    rows: StreamWriter<'static, Latch<File>>,
+    out: Latch<File>,
+}
+
+impl PngPicture {
+    pub(super) fn begin(file: &Temporary, extents: Extents) -> io::Result<Self> {
+        let out = Latch::new(file.handle()?);
+        let mut encoder = Encoder::new(out.share(), extents.width, extents.height);
+        // Ranks wait for a stitcher that writes slowly, and this is several times as fast as the
+        // default for files a little larger.
+        encoder.set_compression(Compression::Fast);
+        encoder.set_depth(BitDepth::Eight);
+        encoder.set_color(match extents.colour {
+            Colour::Gray => ColorType::Grayscale,
+            Colour::Rgb => ColorType::Rgb,
+            Colour::Rgba => ColorType::Rgba,
+        });
+        let rows = encoder.write_header().and_then(png::Writer::into_stream_writer);
+        Ok(Self { rows: rows.map_err(into_io)?, out })
+    }
+}
+
+impl Picture for PngPicture {
+    fn write_rows(&mut self, rows: &[u8]) -> io::Result<()> {
+        self.rows.write_all(rows)
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.rows.finish().map_err(into_io)?;
+        self.out.close()
+    }
+}
+
+fn into_io(error: EncodingError) -> io::Error {
+    match error {
+        EncodingError::IoError(error) => error,
+        error => io::Error::other(error),
+    }
+}

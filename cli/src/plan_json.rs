@@ -1,0 +1,171 @@
+//! A plan as JSON: everything that is known about it.
+
+use halovae_core::{Axis, Plan, Size, TileAxis};
+use serde::Serialize;
+
+use crate::estimates::{Estimates, WorkUnit};
+use crate::plan_options::Planned;
+use crate::report::Rectangle;
+
+/// A plan.
+#[derive(Debug, Serialize)]
+pub(crate) struct PlanJson {
+    version: &'static str,
+    strategy: String,
+    /// Pixels per latent cell.
+    scale: u32,
+    /// In cells.
+    latents: Extents,
+    /// In pixels.
+    output: Extents,
+    ranks: Ranks,
+    notices: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tiles: Option<Tiles>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patches: Option<Patches>,
+    /// Latent cells that go through the VAE over those that there are.
+    redundancy: f64,
+    /// The largest load over the mean.
+    imbalance: f64,
+    /// What `work` counts: `latent cells` or `flops`.
+    work_unit: &'static str,
+    /// Bytes of the weights, once a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight_bytes: Option<u64>,
+    loads: Vec<Load>,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug, Serialize)]
+struct Extents {
+    height: u32,
+    width: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Ranks {
+    requested: u32,
+    group: u32,
+    effective: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Tiles {
+    rows: u32,
+    cols: u32,
+    /// In cells.
+    tile: Extents,
+    /// In cells.
+    stride: Extents,
+    /// In pixels.
+    blend_extent: Extents,
+    /// In pixels.
+    row_limit: Extents,
+}
+
+#[derive(Debug, Serialize)]
+struct Patches {
+    rows: u32,
+    cols: u32,
+    /// Of the first core, in cells, before it is cut at the edges.
+    halo: Extents,
+}
+
+#[derive(Debug, Serialize)]
+struct Load {
+    rank: usize,
+    pieces: u64,
+    work: f64,
+    /// Device bytes of values and workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_live_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Piece {
+    index: u64,
+    rank: u32,
+    /// What is decoded, in latent cells.
+    window: Rectangle,
+    /// The part of the decoded window that is wanted, in its own pixels.
+    keep: Rectangle,
+    /// Where that part lies, in pixels of the output.
+    output: Rectangle,
+}
+
+impl PlanJson {
+    /// Collects everything.
+    pub(crate) fn new(planned: &Planned, estimates: &Estimates) -> Self {
+        let plan = &planned.plan;
+        let known = estimates.memory.is_some();
+        let loads = estimates.ranks.iter().enumerate().map(|(rank, estimate)| Load {
+            rank,
+            pieces: estimate.pieces,
+            work: estimate.flops,
+            peak_live_bytes: estimates.memory.as_ref().map(|memory| memory.live[rank]),
+            sent_bytes: known.then_some(estimate.sent_bytes),
+        });
+        let pieces = plan.pieces().zip(&estimates.owners).map(|(piece, &rank)| Piece {
+            index: piece.index,
+            rank,
+            window: piece.input.into(),
+            keep: piece.keep.into(),
+            output: piece.output.into(),
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            strategy: plan.strategy().to_string(),
+            scale: planned.scale,
+            latents: plan.input().into(),
+            output: plan.output().into(),
+            ranks: Ranks {
+                requested: planned.requested,
+                group: planned.group,
+                effective: planned.ranks,
+            },
+            notices: planned.notices.iter().map(ToString::to_string).collect(),
+            tiles: tiles(plan),
+            patches: patches(plan),
+            redundancy: plan.redundancy(),
+            imbalance: estimates.balance.imbalance(),
+            work_unit: match estimates.unit {
+                WorkUnit::Cells => "latent cells",
+                WorkUnit::Flops => "flops",
+            },
+            weight_bytes: estimates.memory.as_ref().map(|memory| memory.weights),
+            loads: loads.collect(),
+            pieces: pieces.collect(),
+        }
+    }
+}
+
+impl From<Size> for Extents {
+    fn from(Size { height, width }: Size) -> Self {
+        Self { height, width }
+    }
+}
+
+fn tiles(plan: &Plan) -> Option<Tiles> {
+    let Plan::Tiled(grid) = plan else { return None };
+    let axes =
+        |f: fn(&TileAxis) -> u32| Extents { height: f(grid.height()), width: f(grid.width()) };
+    Some(Tiles {
+        rows: grid.rows(),
+        cols: grid.cols(),
+        tile: axes(TileAxis::tile),
+        stride: axes(TileAxis::stride),
+        blend_extent: axes(TileAxis::blend_extent),
+        row_limit: axes(TileAxis::row_limit),
+    })
+}
+
+fn patches(plan: &Plan) -> Option<Patches> {
+    let Plan::Patch(grid) = plan else { return None };
+    let core = grid.patch(0)?.core.size();
+    let halo =
+        Extents { height: grid.halo(Axis::Height, core), width: grid.halo(Axis::Width, core) };
+    Some(Patches { rows: grid.rows(), cols: grid.cols(), halo })
+}

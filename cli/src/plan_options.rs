@@ -1,0 +1,425 @@
+//! The only place where flags meet the planner: from flags and a config to a plan and notices.
+
+use halovae_core::{
+    AxisTiling, Direction, DitParallel, PatchGrid, Plan, PlanError, Request, Size, Strategy,
+    TileGrid, Tiling, choose_strategy,
+};
+use halovae_engine::checkpoint::AutoencoderKlConfig;
+
+use crate::args::{GroupArgs, Pair, PlanArgs, RankArgs, StrategyArg, TileArgs};
+use crate::error::Error;
+use crate::notices::Notice;
+
+/// Of every model whose tiles are given by an overlap factor.
+const DEFAULT_OVERLAP_FACTOR: f64 = 0.25;
+
+/// More pieces than anybody decodes or looks at; bounds the memory of lists of them.
+const MAX_PIECES: u64 = 1 << 22;
+
+/// More ranks than there are machines; bounds the memory of lists of them.
+const MAX_RANKS: u32 = halovae_core::MAX_PATCH_RANKS;
+
+/// A plan and how it came about.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    /// The plan.
+    pub(crate) plan: Plan,
+    /// `vae_patch_parallel_size` as asked for.
+    pub(crate) requested: u32,
+    /// The ranks that there are.
+    pub(crate) group: u32,
+    /// The ranks that decode.
+    pub(crate) ranks: u32,
+    /// Pixels per latent cell.
+    pub(crate) scale: u32,
+    /// What differs from the request.
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// Tiles as asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TileOptions {
+    sample_min_size: Option<Pair<u32>>,
+    latent_min_size: Option<Pair<u32>>,
+    overlap_factor: Option<Pair<f64>>,
+    sample_stride: Option<Pair<u32>>,
+}
+
+impl From<&TileArgs> for TileOptions {
+    fn from(args: &TileArgs) -> Self {
+        Self {
+            sample_min_size: args.tile_sample_min_size,
+            overlap_factor: args.tile_overlap_factor,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&PlanArgs> for TileOptions {
+    fn from(args: &PlanArgs) -> Self {
+        Self {
+            latent_min_size: args.tile_latent_min_size,
+            sample_stride: args.tile_sample_stride,
+            ..Self::from(&args.tiles)
+        }
+    }
+}
+
+impl TileOptions {
+    /// Whether anything is not as the model has it.
+    fn is_given(&self) -> bool {
+        self.sample_min_size.is_some()
+            || self.latent_min_size.is_some()
+            || self.overlap_factor.is_some()
+            || self.sample_stride.is_some()
+    }
+
+    /// The tiles: flags first, then the model's own.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a tile of less than a latent cell, or without any size.
+    pub(crate) fn tiling(
+        &self,
+        model: Option<&AutoencoderKlConfig>,
+        scale: u32,
+    ) -> Result<Tiling, Error> {
+        if scale == 0 {
+            return Err(PlanError::Zero { name: "scale" }.into());
+        }
+        let sample = self.sample_min_size;
+        let own_sample = model.map(|model| pair(model.tile_sample_min_size()));
+        let own_latent = model.map(|model| pair(model.tile_latent_min_size()));
+        let own_factor = model.map_or(DEFAULT_OVERLAP_FACTOR, |model| model.tile_overlap_factor());
+        let in_cells = |sample: Pair<u32>| map(sample, |pixels| pixels / scale);
+        let in_pixels = |cells: Pair<u32>| map(cells, |cells| cells.saturating_mul(scale));
+        let no_size =
+            || Error::Usage("the tile size is missing; give --tile-sample-min-size".into());
+        let sample_min_size =
+            sample.or(self.latent_min_size.map(in_pixels)).or(own_sample).ok_or_else(no_size)?;
+        if let Some(sample) = sample
+            && [sample.height, sample.width].iter().any(|&pixels| pixels > 0 && pixels < scale)
+        {
+            return Err(Error::Usage(format!(
+                "--tile-sample-min-size {}x{} is less than one latent cell, which is {scale} \
+                 pixels; give a multiple of {scale}",
+                sample.height, sample.width
+            )));
+        }
+        // The model's own tile in cells is not always that in pixels over the scale, so it counts
+        // only as long as neither is changed.
+        let latent_min_size = self
+            .latent_min_size
+            .or(sample.map(in_cells))
+            .or(own_latent)
+            .unwrap_or_else(|| in_cells(sample_min_size));
+        let factor = self.overlap_factor.unwrap_or(Pair { height: own_factor, width: own_factor });
+        let axis = |sample, latent, factor, stride: Option<u32>| match stride {
+            Some(tile_sample_stride) => {
+                AxisTiling::Stride { tile_sample_min_size: sample, tile_sample_stride }
+            }
+            None => AxisTiling::Overlap {
+                tile_sample_min_size: sample,
+                tile_latent_min_size: latent,
+                tile_overlap_factor: factor,
+            },
+        };
+        let stride = self.sample_stride;
+        Ok(Tiling {
+            height: axis(
+                sample_min_size.height,
+                latent_min_size.height,
+                factor.height,
+                stride.map(|stride| stride.height),
+            ),
+            width: axis(
+                sample_min_size.width,
+                latent_min_size.width,
+                factor.width,
+                stride.map(|stride| stride.width),
+            ),
+            scale,
+        })
+    }
+}
+
+/// The ranks that exist: the product of the transformer's parallel sizes if any is given, else as
+/// many as are asked for.
+pub(crate) fn group_size(group: &GroupArgs, requested: u32) -> Result<u32, PlanError> {
+    let sizes = [
+        group.data_parallel_size,
+        group.cfg_parallel_size,
+        group.ulysses_degree,
+        group.ring_degree,
+        group.pipeline_parallel_size,
+        group.tensor_parallel_size,
+    ];
+    if sizes.iter().all(Option::is_none) {
+        return Ok(requested);
+    }
+    let [data, cfg, ulysses, ring, pipeline, tensor] = sizes.map(|size| size.unwrap_or(1));
+    DitParallel { data, cfg, ulysses, ring, pipeline, tensor }.size()
+}
+
+/// Makes the plan for a batch of `images`, at least one.
+///
+/// # Errors
+/// [`Error::Plan`] where the planner refuses; [`Error::Usage`] for flags that do not go together.
+pub(crate) fn plan(
+    latents: Size,
+    images: u32,
+    ranks: &RankArgs,
+    group: u32,
+    options: &TileOptions,
+    tiling: &Tiling,
+) -> Result<Planned, Error> {
+    let requested = ranks.vae_patch_parallel_size;
+    let request = Request {
+        vae_patch_parallel_size: requested,
+        group_size: if requested == 0 { 1 } else { group },
+        use_tiling: ranks.vae_use_tiling,
+        parallel_supported: true,
+    };
+    let resolved = request.resolve()?;
+    let scale = tiling.scale;
+    let mut notices: Vec<Notice> = resolved.notices.iter().map(Notice::Planner).collect();
+    if ranks.strategy != StrategyArg::Auto {
+        // Whoever names the strategy has not had tiling switched on for them.
+        notices.retain(|notice| !notice.is_tiling_switched_on());
+    }
+    let strategy = match ranks.strategy {
+        StrategyArg::Auto => {
+            let triggers = tiling.triggers(Direction::Decode, latents);
+            choose_strategy(resolved.ranks, resolved.use_tiling, triggers)
+        }
+        StrategyArg::Whole => Strategy::Whole,
+        StrategyArg::Tiled => Strategy::Tiled,
+        StrategyArg::Patch => Strategy::Patch,
+    };
+    if options.is_given() && strategy != Strategy::Tiled {
+        // Tiles that cannot be are wrong also where this strategy does not come to use them.
+        TileGrid::new(Direction::Decode, latents, tiling)?;
+    }
+    let plan = match strategy {
+        Strategy::Whole => Plan::whole(latents, scale)?,
+        Strategy::Tiled => Plan::tiled(TileGrid::new(Direction::Decode, latents, tiling)?),
+        Strategy::Patch => {
+            let (height, height_factor) = patch_axis(&tiling.height, scale);
+            let (width, width_factor) = patch_axis(&tiling.width, scale);
+            let tile = Size { height, width };
+            let factors = [height_factor, width_factor];
+            Plan::patch(PatchGrid::new(latents, resolved.ranks, tile, factors, scale)?)
+        }
+    };
+    if plan.piece_count() > MAX_PIECES {
+        return Err(Error::Usage(format!(
+            "the latents of {} x {} cells make {} pieces, at most {MAX_PIECES} are planned; use \
+             larger tiles",
+            latents.height,
+            latents.width,
+            plan.piece_count()
+        )));
+    }
+    let most = resolved.ranks;
+    if most > MAX_RANKS {
+        return Err(PlanError::TooManyRanks { ranks: most, max: MAX_RANKS }.into());
+    }
+    // Images of a batch are shared out as pieces are, but a patch is a certain rank's.
+    let busy = match strategy {
+        Strategy::Patch => plan.piece_count(),
+        _ => plan.piece_count().saturating_mul(u64::from(images)),
+    };
+    if u64::from(most) > busy {
+        notices.push(Notice::IdleRanks { ranks: most, pieces: busy });
+    }
+    let ranks = match strategy {
+        Strategy::Whole => most.min(images),
+        _ => most,
+    };
+    Ok(Planned { plan, requested, group, ranks, scale, notices })
+}
+
+/// The tile in latent cells and the overlap factor, which give a patch its least halo. Of a stored
+/// stride the factor is the part of the tile beyond the stride.
+fn patch_axis(tiling: &AxisTiling, scale: u32) -> (u32, f64) {
+    match *tiling {
+        AxisTiling::Overlap { tile_latent_min_size, tile_overlap_factor, .. } => {
+            (tile_latent_min_size, tile_overlap_factor)
+        }
+        AxisTiling::Stride { tile_sample_min_size, tile_sample_stride } => {
+            let beyond = tile_sample_min_size.saturating_sub(tile_sample_stride);
+            let factor = f64::from(beyond) / f64::from(tile_sample_min_size.max(1));
+            (tile_sample_min_size / scale, factor)
+        }
+    }
+}
+
+/// The latent cells along an axis, from a flag in pixels.
+///
+/// # Errors
+/// [`Error::Usage`] names the nearest sizes that work.
+pub(crate) fn cells_of_pixels(flag: &str, pixels: u32, scale: u32) -> Result<u32, Error> {
+    if scale == 0 {
+        return Err(PlanError::Zero { name: "scale" }.into());
+    }
+    if pixels == 0 {
+        return Err(Error::Usage(format!("{flag} is 0; give a multiple of {scale}")));
+    }
+    if pixels.is_multiple_of(scale) {
+        return Ok(pixels / scale);
+    }
+    let below = u64::from(pixels / scale) * u64::from(scale);
+    let above = below + u64::from(scale);
+    let nearest = match below {
+        0 => format!("{above}"),
+        below => format!("{below} or {above}"),
+    };
+    Err(Error::Usage(format!(
+        "{flag} {pixels} is not a multiple of {scale}, the pixels of a latent cell; the nearest is \
+         {nearest}"
+    )))
+}
+
+fn pair([height, width]: [u32; 2]) -> Pair<u32> {
+    Pair { height, width }
+}
+
+fn map(Pair { height, width }: Pair<u32>, f: impl Fn(u32) -> u32) -> Pair<u32> {
+    Pair { height: f(height), width: f(width) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranks(size: u32, tiling: bool, strategy: StrategyArg) -> RankArgs {
+        RankArgs { vae_patch_parallel_size: size, vae_use_tiling: tiling, strategy }
+    }
+
+    fn planned(latents: Size, ranks: &RankArgs, tile: u32) -> Result<Planned, Error> {
+        let options = TileOptions {
+            sample_min_size: Some(Pair { height: tile, width: tile }),
+            ..TileOptions::default()
+        };
+        let tiling = options.tiling(None, 8)?;
+        plan(latents, 1, ranks, ranks.vae_patch_parallel_size, &options, &tiling)
+    }
+
+    #[test]
+    fn auto_follows_the_guide() {
+        let strategy = |size, tiling, extent| {
+            let ranks = ranks(size, tiling, StrategyArg::Auto);
+            planned(Size::new(extent, extent), &ranks, 256).unwrap().plan.strategy()
+        };
+        assert_eq!(strategy(1, false, 64), Strategy::Whole);
+        assert_eq!(strategy(1, true, 64), Strategy::Tiled);
+        assert_eq!(strategy(1, true, 32), Strategy::Whole);
+        assert_eq!(strategy(4, false, 64), Strategy::Tiled);
+        assert_eq!(strategy(4, false, 32), Strategy::Patch);
+    }
+
+    #[test]
+    fn a_named_strategy_is_taken() {
+        let latents = Size::new(32, 32);
+        let tiled = planned(latents, &ranks(4, false, StrategyArg::Tiled), 256).unwrap();
+        assert_eq!(tiled.plan.strategy(), Strategy::Tiled);
+        assert_eq!(tiled.ranks, 4);
+        let whole = planned(latents, &ranks(4, true, StrategyArg::Whole), 256).unwrap();
+        assert_eq!((whole.plan.piece_count(), whole.ranks), (1, 1));
+        assert_eq!(whole.notices, [Notice::IdleRanks { ranks: 4, pieces: 1 }]);
+        let patch = planned(latents, &ranks(4, false, StrategyArg::Patch), 256).unwrap();
+        assert_eq!(patch.plan.piece_count(), 4);
+    }
+
+    #[test]
+    fn a_batch_keeps_ranks_busy() {
+        let ranks = ranks(4, false, StrategyArg::Whole);
+        let options = TileOptions {
+            sample_min_size: Some(Pair { height: 256, width: 256 }),
+            ..TileOptions::default()
+        };
+        let tiling = options.tiling(None, 8).unwrap();
+        let of = |images| {
+            let planned = plan(Size::new(32, 32), images, &ranks, 4, &options, &tiling).unwrap();
+            (planned.ranks, planned.notices)
+        };
+        assert_eq!(of(3), (3, vec![Notice::IdleRanks { ranks: 4, pieces: 3 }]));
+        assert_eq!(of(5), (4, vec![]));
+    }
+
+    #[test]
+    fn tiles_that_cannot_be_are_refused_even_where_nothing_is_tiled() {
+        let latents = Size::new(32, 32);
+        let whole = ranks(1, false, StrategyArg::Auto);
+        assert!(matches!(planned(latents, &whole, 100), Err(Error::Plan(_))));
+        assert!(matches!(planned(latents, &whole, 0), Err(Error::Plan(_))));
+        assert!(matches!(planned(latents, &whole, 7), Err(Error::Usage(_))));
+        assert!(matches!(
+            planned(latents, &ranks(0, false, StrategyArg::Auto), 256),
+            Err(Error::Plan(PlanError::Zero { name: "vae_patch_parallel_size" }))
+        ));
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused_before_anything_is_listed() {
+        let latents = Size::new(1 << 28, 1 << 28);
+        assert!(matches!(
+            planned(latents, &ranks(1, true, StrategyArg::Auto), 64),
+            Err(Error::Usage(_))
+        ));
+        assert!(matches!(
+            planned(Size::new(64, 64), &ranks(u32::MAX, true, StrategyArg::Auto), 256),
+            Err(Error::Plan(PlanError::TooManyRanks { .. }))
+        ));
+        assert!(matches!(
+            planned(Size::new(u32::MAX, 1), &ranks(1, false, StrategyArg::Auto), 256),
+            Err(Error::Plan(PlanError::OutputTooLarge { .. }))
+        ));
+    }
+
+    #[test]
+    fn the_group_is_the_product_of_what_is_given() {
+        let none = GroupArgs {
+            data_parallel_size: None,
+            cfg_parallel_size: None,
+            ulysses_degree: None,
+            ring_degree: None,
+            pipeline_parallel_size: None,
+            tensor_parallel_size: None,
+        };
+        assert_eq!(group_size(&none, 7), Ok(7));
+        let some = GroupArgs { cfg_parallel_size: Some(2), ulysses_degree: Some(3), ..none };
+        assert_eq!(group_size(&some, 7), Ok(6));
+    }
+
+    #[test]
+    fn pixels_become_cells_or_the_nearest_is_named() {
+        assert_eq!(cells_of_pixels("--height", 1024, 8).unwrap(), 128);
+        let told = |pixels| cells_of_pixels("--height", pixels, 8).unwrap_err().to_string();
+        assert!(told(1020).contains("1016 or 1024"));
+        assert!(told(3).ends_with("is 8"));
+        assert!(told(u32::MAX).contains("4294967288 or 4294967296"));
+        assert!(cells_of_pixels("--height", 0, 8).is_err());
+        assert!(cells_of_pixels("--height", 8, 0).is_err());
+    }
+
+    #[test]
+    fn a_changed_tile_in_pixels_changes_the_one_in_cells() {
+        let model = AutoencoderKlConfig {
+            block_out_channels: vec![32; 4],
+            sample_size: [512, 512],
+            ..AutoencoderKlConfig::default()
+        };
+        let latent = |options: TileOptions| match options.tiling(Some(&model), 8).unwrap().height {
+            AxisTiling::Overlap { tile_latent_min_size, tile_sample_min_size, .. } => {
+                (tile_sample_min_size, tile_latent_min_size)
+            }
+            AxisTiling::Stride { .. } => unreachable!("no stride was given"),
+        };
+        let pair = |value| Some(Pair { height: value, width: value });
+        assert_eq!(latent(TileOptions::default()), (512, 64));
+        let sample = TileOptions { sample_min_size: pair(256), ..TileOptions::default() };
+        assert_eq!(latent(sample), (256, 32));
+        let cells = TileOptions { latent_min_size: pair(16), ..TileOptions::default() };
+        assert_eq!(latent(cells), (128, 16));
+    }
+}

@@ -1,0 +1,201 @@
+//! A plan as text for people.
+
+use std::fmt::{Display, Write};
+
+use halovae_core::{Axis, PatchGrid, Plan, Rect, Size, TileAxis, TileGrid};
+use halovae_engine::format_bytes;
+
+use crate::commands::plan::piece_name;
+use crate::estimates::{Estimates, WorkUnit};
+use crate::plan_options::Planned;
+
+/// Longer lists are cut: the JSON has everything.
+const MAX_RANK_LINES: usize = 32;
+const MAX_PIECE_LINES: usize = 64;
+
+/// The whole plan.
+pub(crate) fn table(planned: &Planned, estimates: &Estimates) -> String {
+    let mut text = String::new();
+    describe(&mut text, planned);
+    describe_cost(&mut text, planned, estimates);
+    list_ranks(&mut text, planned, estimates);
+    list_pieces(&mut text, planned, estimates);
+    text
+}
+
+/// A line of a name and a value.
+fn line(text: &mut String, name: &str, value: impl Display) {
+    // Writing into a String cannot fail.
+    let _ = writeln!(text, "{name:<16}{value}");
+}
+
+fn describe(text: &mut String, planned: &Planned) {
+    let Planned { plan, requested, group, ranks, scale, .. } = planned;
+    let (input, output) = (by(plan.input()), by(plan.output()));
+    line(text, "strategy", plan.strategy());
+    line(text, "output", format_args!("{output} pixels (height x width)"));
+    line(text, "latents", format_args!("{input} cells of {scale} x {scale} pixels"));
+    line(text, "ranks", format_args!("{ranks} (asked for {requested}, group of {group})"));
+    match plan {
+        Plan::Whole(_) => {}
+        Plan::Tiled(grid) => describe_tiles(text, grid),
+        Plan::Patch(grid) => describe_patches(text, grid),
+    }
+}
+
+fn describe_tiles(text: &mut String, grid: &TileGrid) {
+    let axes = |f: fn(&TileAxis) -> u32| by(Size::new(f(grid.height()), f(grid.width())));
+    let count = plural(grid.len(), "tile");
+    line(text, "grid", format_args!("{} x {}: {count}", grid.rows(), grid.cols()));
+    let (cells, pixels) = (axes(TileAxis::tile), axes(TileAxis::output_tile));
+    line(text, "tile", format_args!("{cells} cells, {pixels} pixels"));
+    line(text, "stride", format_args!("{} cells", axes(TileAxis::stride)));
+    line(text, "blend_extent", format_args!("{} pixels", axes(TileAxis::blend_extent)));
+    line(text, "row_limit", format_args!("{} pixels", axes(TileAxis::row_limit)));
+}
+
+fn describe_patches(text: &mut String, grid: &PatchGrid) {
+    let count = plural(grid.len(), "patch");
+    line(text, "grid", format_args!("{} x {}: {count}", grid.rows(), grid.cols()));
+    let largest = grid.patches().max_by_key(|patch| patch.window.area());
+    if let Some(patch) = largest {
+        let core = patch.core.size();
+        let halo = Size::new(grid.halo(Axis::Height, core), grid.halo(Axis::Width, core));
+        line(text, "core", format_args!("{} cells", by(core)));
+        line(text, "halo", format_args!("{} cells on each side, cut at the edges", by(halo)));
+        line(text, "largest window", format_args!("{} cells", by(patch.window.size())));
+    }
+}
+
+fn describe_cost(text: &mut String, planned: &Planned, estimates: &Estimates) {
+    let redundancy = planned.plan.redundancy();
+    line(
+        text,
+        "redundant work",
+        format_args!("{:.1}% (every cell goes through the VAE {redundancy:.2} times)", {
+            100.0 * (redundancy - 1.0)
+        }),
+    );
+    let total = estimates.ranks.iter().map(|rank| rank.flops).sum();
+    line(text, "work", work(total, estimates.unit));
+    line(
+        text,
+        "imbalance",
+        format_args!("{:.3} (largest load over the mean)", estimates.balance.imbalance()),
+    );
+    if let Some(memory) = &estimates.memory {
+        let weights = format_bytes(memory.weights);
+        line(text, "weights", format_args!("{weights}, shared by the ranks of a device"));
+    }
+}
+
+fn list_ranks(text: &mut String, planned: &Planned, estimates: &Estimates) {
+    let total: f64 = estimates.ranks.iter().map(|rank| rank.flops).sum();
+    let header = match &estimates.memory {
+        Some(_) => format!(
+            "\n{:>6}{:>8}{:>16}{:>9}{:>13}{:>13}",
+            "rank", "pieces", "work", "share", "memory", "sends"
+        ),
+        None => format!("\n{:>6}{:>8}{:>22}{:>9}", "rank", "pieces", "work", "share"),
+    };
+    let _ = writeln!(text, "{header}");
+    for (index, rank) in estimates.ranks.iter().enumerate().take(MAX_RANK_LINES) {
+        let share = 100.0 * rank.flops / total.max(1.0);
+        let done = work(rank.flops, estimates.unit);
+        let _ = match &estimates.memory {
+            Some(memory) => {
+                let live = format_bytes(memory.live[index]);
+                let sent = format_bytes(rank.sent_bytes);
+                writeln!(
+                    text,
+                    "{index:>6}{:>8}{done:>16}{share:>8.1}%{live:>13}{sent:>13}",
+                    rank.pieces
+                )
+            }
+            None => writeln!(text, "{index:>6}{:>8}{done:>22}{share:>8.1}%", rank.pieces),
+        };
+    }
+    cut(text, planned.ranks as usize, MAX_RANK_LINES, "ranks");
+}
+
+fn list_pieces(text: &mut String, planned: &Planned, estimates: &Estimates) {
+    let name = piece_name(planned.plan.strategy());
+    let header = [name, "rank", "decodes (latent cells)", "makes (pixels)"];
+    let _ = writeln!(text, "\n{:>6}{:>6}  {:<34}{}", header[0], header[1], header[2], header[3]);
+    for (piece, rank) in planned.plan.pieces().zip(&estimates.owners).take(MAX_PIECE_LINES) {
+        let (input, output) = (place(piece.input), place(piece.output));
+        let _ = writeln!(text, "{:>6}{rank:>6}  {input:<34}{output}", piece.index);
+    }
+    cut(text, estimates.owners.len(), MAX_PIECE_LINES, "pieces");
+}
+
+fn cut(text: &mut String, count: usize, shown: usize, what: &str) {
+    if count > shown {
+        let more = count - shown;
+        let _ = writeln!(text, "   ... and {more} more {what}; --format json lists them all");
+    }
+}
+
+fn place(rect: Rect) -> String {
+    format!("{} at ({}, {})", by(rect.size()), rect.top, rect.left)
+}
+
+fn by(Size { height, width }: Size) -> String {
+    format!("{height} x {width}")
+}
+
+/// `1 tile`, `2 tiles`.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    match (count, noun) {
+        (1, noun) => format!("1 {noun}"),
+        (count, "patch") => format!("{count} patches"),
+        (count, noun) => format!("{count} {noun}s"),
+    }
+}
+
+/// Work with its unit.
+pub(crate) fn work(amount: f64, unit: WorkUnit) -> String {
+    match unit {
+        WorkUnit::Cells => format!("{amount:.0} latent cells"),
+        WorkUnit::Flops => flops(amount),
+    }
+}
+
+/// Operations with a prefix: `1.24 TFLOP`.
+pub(crate) fn flops(amount: f64) -> String {
+    const PREFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
+    let mut value = amount;
+    let mut prefix = PREFIXES[0];
+    for next in &PREFIXES[1..] {
+        if value < 1000.0 {
+            break;
+        }
+        value /= 1000.0;
+        prefix = next;
+    }
+    match prefix {
+        "" => format!("{value:.0} FLOP"),
+        prefix => format!("{value:.2} {prefix}FLOP"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_has_a_prefix() {
+        assert_eq!(flops(0.0), "0 FLOP");
+        assert_eq!(flops(999.0), "999 FLOP");
+        assert_eq!(flops(1.24e12), "1.24 TFLOP");
+        assert_eq!(flops(1e24), "1000000.00 EFLOP");
+        assert_eq!(work(4096.0, WorkUnit::Cells), "4096 latent cells");
+    }
+
+    #[test]
+    fn nouns_agree() {
+        assert_eq!(plural(1, "patch"), "1 patch");
+        assert_eq!(plural(2, "patch"), "2 patches");
+        assert_eq!(plural(2, "tile"), "2 tiles");
+    }
+}

@@ -1,0 +1,135 @@
+//! What a decode did, as JSON.
+
+use std::path::PathBuf;
+
+use halovae_core::Rect;
+use halovae_engine::decode::PieceReport;
+use serde::Serialize;
+
+use crate::ops::OpKind;
+
+/// The report of one decode.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// The version of halovae.
+    pub(crate) version: &'static str,
+    /// The checkpoint.
+    pub(crate) vae: PathBuf,
+    /// What was decoded.
+    pub(crate) latents: LatentsReport,
+    /// What came out.
+    pub(crate) image: ImageReport,
+    /// The files that were written.
+    pub(crate) output: Vec<PathBuf>,
+    /// What decoded.
+    pub(crate) backend: String,
+    /// CPU threads over all ranks.
+    pub(crate) threads: u32,
+    /// How the latents were cut.
+    pub(crate) strategy: String,
+    /// Who decoded.
+    pub(crate) ranks: RanksReport,
+    /// What was decided for the user, in words.
+    pub(crate) notices: Vec<String>,
+    /// Every piece, by image and index.
+    pub(crate) pieces: Vec<Piece>,
+    /// Where the time went.
+    pub(crate) seconds: Seconds,
+    /// Memory.
+    pub(crate) peak_bytes: PeakBytes,
+    /// Time and work by kind of op, over all ranks.
+    pub(crate) ops: Vec<OpKind>,
+}
+
+/// The latents.
+#[derive(Debug, Serialize)]
+pub(crate) struct LatentsReport {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Batch, channels, height, width.
+    pub(crate) shape: [usize; 4],
+}
+
+/// The images.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImageReport {
+    /// Batch, channels, height, width.
+    pub(crate) shape: [usize; 4],
+}
+
+/// Ranks.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct RanksReport {
+    /// `vae_patch_parallel_size` as asked for.
+    pub(crate) requested: u32,
+    /// Those that decoded.
+    pub(crate) effective: u32,
+}
+
+/// A piece.
+#[derive(Debug, Serialize)]
+pub(crate) struct Piece {
+    /// The image of the batch.
+    pub(crate) image: u32,
+    /// Its place in the plan.
+    pub(crate) index: u64,
+    /// Who decoded it.
+    pub(crate) rank: u32,
+    /// The window of the latents that was decoded, in cells.
+    pub(crate) rectangle: Rectangle,
+    /// From its upload to its download.
+    pub(crate) seconds: f64,
+}
+
+impl From<&PieceReport> for Piece {
+    fn from(piece: &PieceReport) -> Self {
+        Self {
+            image: piece.image,
+            index: piece.piece,
+            rank: piece.rank,
+            rectangle: piece.window.into(),
+            seconds: piece.seconds,
+        }
+    }
+}
+
+/// A rectangle.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Rectangle {
+    top: u32,
+    left: u32,
+    height: u32,
+    width: u32,
+}
+
+impl From<Rect> for Rectangle {
+    fn from(Rect { top, left, height, width }: Rect) -> Self {
+        Self { top, left, height, width }
+    }
+}
+
+/// Seconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Seconds {
+    /// Reading checkpoint and latents, and preparing the weights.
+    pub(crate) load: f64,
+    /// From the first piece to the last row; stitching and writing run meanwhile.
+    pub(crate) decode: f64,
+    /// Blending.
+    pub(crate) stitch: f64,
+    /// Encoding and writing files.
+    pub(crate) write: f64,
+    /// From the start of the command to its end.
+    pub(crate) total: f64,
+}
+
+/// Bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct PeakBytes {
+    /// Device memory over all ranks, by estimate.
+    pub(crate) estimated: u64,
+    /// Device memory over all ranks, as the backends counted it.
+    pub(crate) measured: u64,
+    /// Physical memory of the process, where the system tells.
+    pub(crate) process: Option<u64>,
+}
