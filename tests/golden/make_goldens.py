@@ -1,0 +1,214 @@
+"""Makes the golden values of halovae's parity tests: what diffusers makes of small checkpoints.
+
+    pip install torch diffusers safetensors
+    python tests/golden/make_goldens.py [--only NAME]
+
+For each model below it writes, beside this script, a folder
+
+    NAME/config.json                          as diffusers saves it
+    NAME/diffusion_pytorch_model.safetensors  random weights (decoder only, unless `complete`)
+    NAME/latents.safetensors                  key `latents`, f32, [batch, channels, height, width]
+    NAME/expected.safetensors                 f32: `whole` (vae.decode), `tiled` (vae.tiled_decode),
+                                              `patch2` to `patch6` (see `patch_decode`), and for
+                                              one model `tiled_overlap_F` with other overlaps
+
+and `demo-vae/expected.safetensors` for the checkpoint in `examples/demo-vae`: every 7th row and
+column of `whole`, `tiled` and `patch4` of the whole astronaut.
+
+Weights that are saved as f16 or bf16 are rounded before the decode, which runs in f32: a reader that
+widens them exactly meets the bound of f32. Every model is seeded by its own name, so that one can be
+added without changing the others. On one machine the script makes the same bytes each time; another
+version of torch or another CPU may differ in the last bits, far below the tests' bound.
+"""
+
+import argparse
+import json
+import math
+import zlib
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+
+HERE = Path(__file__).resolve().parent
+DEMO = HERE.parent.parent / "examples" / "demo-vae"
+DEMO_STEP = 7
+
+# `latents` is (batch, height, width) in cells. Tiles have sample_size / factor cells; a size that is
+# no multiple of four cells would make diffusers' tiled decode drop or repeat pixels, so none is here.
+MODELS = {
+    # Factor 1: no upsampler at all.
+    "f1-one-level": dict(
+        block_out_channels=[32], layers_per_block=1, norm_num_groups=8, latent_channels=4,
+        sample_size=8, quant=True, attention=True, latents=(1, 17, 11), dtype="f32"),
+    # Factor 2, with the encoder, so that one checkpoint is as complete as people's are.
+    "f2-complete": dict(
+        block_out_channels=[16, 32], layers_per_block=1, norm_num_groups=8, latent_channels=4,
+        sample_size=16, quant=True, attention=True, latents=(1, 13, 18), dtype="f32", complete=True,
+        overlaps=[0, 0.5, 0.75]),
+    # Factor 4, a batch, odd sizes, Flux-like: 16 channels, no quant convs.
+    "f4-batch": dict(
+        block_out_channels=[16, 32, 32], layers_per_block=2, norm_num_groups=16, latent_channels=16,
+        sample_size=32, quant=False, attention=True, latents=(2, 11, 21), dtype="bf16"),
+    # Factor 4 without attention: every op is local but for the norms.
+    "f4-no-attention": dict(
+        block_out_channels=[16, 24, 48], layers_per_block=1, norm_num_groups=8, latent_channels=4,
+        sample_size=48, quant=True, attention=False, latents=(1, 25, 10), dtype="f16"),
+    # Factor 8, the shape of FLUX.1, SD 3 and Z-Image in small.
+    "f8-flux": dict(
+        block_out_channels=[16, 16, 32, 32], layers_per_block=2, norm_num_groups=16,
+        latent_channels=16, sample_size=64, quant=False, attention=True, latents=(1, 9, 14),
+        dtype="f16"),
+    # Factor 8, the shape of SD 1.5 and SDXL in small: 32 groups of one channel or two.
+    "f8-sd": dict(
+        block_out_channels=[32, 32, 32, 64], layers_per_block=1, norm_num_groups=32,
+        latent_channels=4, sample_size=64, quant=True, attention=True, latents=(1, 7, 10),
+        dtype="bf16"),
+}
+
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+
+
+def randomize(vae, generator):
+    """Weights with which every part of the decoder counts.
+
+    What torch initializes norms to (1 and 0) would hide a swapped or forgotten weight, and its
+    attention is close to a mean over all positions. Convs keep the variance of what they read.
+    """
+    for name, parameter in vae.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        is_norm = "norm" in name
+        if name.endswith("bias"):
+            value = (0.3 if is_norm else 0.1) * noise
+        elif is_norm:
+            value = 1 + 0.3 * noise
+        else:
+            gain = 1.5 if ".to_q." in name or ".to_k." in name else 1.0
+            value = gain * noise / math.sqrt(parameter[0].numel())
+        parameter.data.copy_(value)
+
+
+def patch_decode(vae, z, ranks):
+    """The patch strategy of vLLM-Omni: one patch a rank, with a halo of latents that is cropped.
+
+    The grid has the most rows that are at most sqrt(ranks); a patch is `size * i // rows` onwards.
+    """
+    overlap = int(vae.tile_latent_min_size * vae.tile_overlap_factor) // 2
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    batch, _, height, width = z.shape
+    rows = max(r for r in range(1, math.isqrt(ranks) + 1) if ranks % r == 0)
+    columns = ranks // rows
+    out = torch.full((batch, vae.config.out_channels, height * scale, width * scale), math.nan)
+    for row in range(rows):
+        for column in range(columns):
+            top, bottom = row * height // rows, (row + 1) * height // rows
+            left, right = column * width // columns, (column + 1) * width // columns
+            if top == bottom or left == right:
+                continue
+            halo = max(overlap, min(bottom - top, right - left) // 2)
+            first_row, first_column = max(0, top - halo), max(0, left - halo)
+            window = z[:, :, first_row:min(height, bottom + halo),
+                       first_column:min(width, right + halo)]
+            if vae.config.use_post_quant_conv:
+                window = vae.post_quant_conv(window)
+            picture = vae.decoder(window)
+            y, x = (top - first_row) * scale, (left - first_column) * scale
+            out[:, :, top * scale:bottom * scale, left * scale:right * scale] = picture[
+                :, :, y:y + (bottom - top) * scale, x:x + (right - left) * scale]
+    return out
+
+
+def decode(vae, z, ranks):
+    vae.disable_tiling()
+    results = {"whole": vae.decode(z).sample, "tiled": vae.tiled_decode(z).sample}
+    return results | {f"patch{n}": patch_decode(vae, z, n) for n in ranks}
+
+
+def check(results):
+    for name, result in results.items():
+        assert result.shape == results["whole"].shape, name
+        assert result.isfinite().all(), name
+
+
+def save(tensors, path):
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+@torch.no_grad()
+def make(name, spec):
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    levels = len(spec["block_out_channels"])
+    vae = AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=["DownEncoderBlock2D"] * levels,
+        up_block_types=["UpDecoderBlock2D"] * levels,
+        block_out_channels=spec["block_out_channels"],
+        layers_per_block=spec["layers_per_block"],
+        norm_num_groups=spec["norm_num_groups"],
+        latent_channels=spec["latent_channels"],
+        sample_size=spec["sample_size"],
+        use_quant_conv=spec["quant"],
+        use_post_quant_conv=spec["quant"],
+        mid_block_add_attention=spec["attention"],
+    ).eval()
+    randomize(vae, generator)
+    dtype = DTYPES[spec["dtype"]]
+    for parameter in vae.parameters():
+        parameter.data = parameter.data.to(dtype).float()
+    batch, height, width = spec["latents"]
+    z = torch.randn((batch, spec["latent_channels"], height, width), generator=generator)
+    results = decode(vae, z, range(2, 7))
+    for overlap in spec.get("overlaps", []):
+        vae.tile_overlap_factor = overlap
+        results[f"tiled_overlap_{overlap}"] = vae.tiled_decode(z).sample
+    check(results)
+
+    folder = HERE / name
+    folder.mkdir(exist_ok=True)
+    config = {k: v for k, v in vae.config.items() if not k.startswith("_")}
+    config = {"_class_name": "AutoencoderKL"} | config
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    weights = {key: value.to(dtype) for key, value in vae.state_dict().items()
+               if spec.get("complete") or key.startswith(("decoder.", "post_quant_conv."))}
+    save(weights, folder / "diffusion_pytorch_model.safetensors")
+    save({"latents": z}, folder / "latents.safetensors")
+    save(results, folder / "expected.safetensors")
+    return results
+
+
+@torch.no_grad()
+def make_demo():
+    vae = AutoencoderKL.from_pretrained(DEMO / "vae", torch_dtype=torch.float32).eval()
+    z = load_file(DEMO / "latents" / "astronaut.safetensors")["latents"].float()
+    results = decode(vae, z, [4])
+    check(results)
+    folder = HERE / "demo-vae"
+    folder.mkdir(exist_ok=True)
+    sampled = {name: result[:, :, ::DEMO_STEP, ::DEMO_STEP] for name, result in results.items()}
+    save(sampled, folder / "expected.safetensors")
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", choices=[*MODELS, "demo-vae"])
+    only = parser.parse_args().only
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    makers = {name: lambda name=name, spec=spec: make(name, spec) for name, spec in MODELS.items()}
+    makers["demo-vae"] = make_demo
+    for name, maker in makers.items():
+        if only in (None, name):
+            results = maker()
+            whole = results["whole"]
+            print(f"{name:18} {tuple(whole.shape)} rms {whole.pow(2).mean().sqrt():.3f}"
+                  f" max {whole.abs().max():.3f}")
+            for key, result in results.items():
+                if key != "whole":
+                    print(f"  {key:8} mean |difference to whole| {(result - whole).abs().mean():.4f}")
+
+
+if __name__ == "__main__":
+    main()

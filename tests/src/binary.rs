@@ -1,0 +1,161 @@
+//! The `halovae` binary, run as a user runs it.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// How long any run of the binary may take before the test fails.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The binary, built once with the profile of the running test: Cargo has no dependency of one
+/// package's tests on another package's binary.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(build)
+}
+
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let test = std::env::current_exe().expect("a running test has a file");
+    // target/PROFILE/deps/test, or with a target triple before the profile.
+    let profile = test.ancestors().nth(2).expect("a profile folder");
+    let target = profile
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists())
+        .expect("tests run from Cargo's target folder");
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--package", "halovae", "--bin", "halovae", "--message-format=json"])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    match profile.file_name().and_then(OsStr::to_str) {
+        Some("debug") | None => {}
+        Some(profile) => {
+            command.args(["--profile", profile]);
+        }
+    }
+    let output = command.output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    assert!(
+        output.status.success(),
+        "{command:?} failed:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .unwrap_or_else(|| panic!("{command:?} built no binary"))
+}
+
+/// What a run of the binary gave.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Run {
+    /// Fails unless the run succeeded.
+    ///
+    /// # Panics
+    /// If it did not.
+    #[track_caller]
+    pub fn expect_success(self) -> Self {
+        assert!(self.status.success(), "{}\n{}", self.status, self.stderr);
+        self
+    }
+}
+
+/// The binary with these arguments, its output captured, nothing on its input.
+pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(path());
+    command.args(arguments);
+    capture(&mut command);
+    command
+}
+
+fn capture(command: &mut Command) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // What a user may have set and a test does not expect.
+    command.env_remove("RUST_BACKTRACE").env_remove("RUST_LOG");
+}
+
+/// Runs the binary with these arguments to its end.
+///
+/// # Panics
+/// If it does not start, or hangs.
+#[track_caller]
+pub fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
+    let mut command = command(arguments);
+    finish(command.spawn().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}")))
+}
+
+/// Runs a command that ends in the binary, such as a shell with limits set, to its end.
+///
+/// # Panics
+/// If it does not start, or hangs.
+#[track_caller]
+pub fn run_command(mut command: Command) -> Run {
+    capture(&mut command);
+    finish(command.spawn().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}")))
+}
+
+/// Waits for the end of a child whose outputs are piped.
+///
+/// # Panics
+/// If it hangs.
+#[track_caller]
+pub fn finish(mut child: Child) -> Run {
+    let stdout = collect(child.stdout.take().expect("a piped stdout"));
+    let stderr = collect(child.stderr.take().expect("a piped stderr"));
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child of this process") {
+            break status;
+        }
+        if start.elapsed() > LIMIT {
+            child.kill().expect("a child of this process");
+            child.wait().expect("a child of this process");
+            panic!("halovae was not done after {LIMIT:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let text = |reader: std::thread::JoinHandle<Vec<u8>>| {
+        let bytes = reader.join().expect("the reader does not panic");
+        String::from_utf8(bytes).expect("halovae prints UTF-8")
+    };
+    Run { status, stdout: text(stdout), stderr: text(stderr) }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("a pipe of a child");
+        bytes
+    })
+}
+
+/// The names in a folder, sorted: what a run left there.
+///
+/// # Panics
+/// If the folder cannot be read.
+pub fn listing(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("a folder of the test's own");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.expect("an entry").file_name().to_string_lossy().into_owned()
+    };
+    let mut names: Vec<String> = entries.map(name).collect();
+    names.sort();
+    names
+}

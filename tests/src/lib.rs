@@ -1,0 +1,13 @@
+//! What halovae's tests share: golden values, random models, checkpoints on disk, the binary.
+//!
+//! The tests themselves lie in `tests/`, one file for each promise that the project makes.
+
+pub mod binary;
+pub mod compare;
+pub mod decode;
+pub mod disk;
+pub mod golden;
+pub mod naming;
+pub mod npy;
+pub mod tensors;
+pub mod watchdog;

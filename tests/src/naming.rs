@@ -1,0 +1,90 @@
+//! The names that the original LDM and BFL code and old diffusers give to a decoder's weights.
+//!
+//! Written from diffusers' conversion scripts, apart from the engine's own table.
+
+use crate::disk::RawTensor;
+
+/// A weight of the decoder under the name and in the shape of the LDM and BFL code.
+///
+/// There, levels count from the picture's side, and attention's projections are 1x1 convs.
+pub fn to_ldm(
+    prefix: &str,
+    levels: usize,
+    name: &str,
+    mut tensor: RawTensor,
+) -> (String, RawTensor) {
+    let mut parts: Vec<String> = name.split('.').map(str::to_owned).collect();
+    if let ["decoder", "up_blocks", level, kind, index, ..] =
+        parts.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    {
+        let level = levels - 1 - level.parse::<usize>().expect("a level");
+        let module = match kind {
+            "resnets" => format!("decoder.up.{level}.block.{index}"),
+            "upsamplers" => format!("decoder.up.{level}.upsample"),
+            other => panic!("no module {other} in an up block"),
+        };
+        parts.splice(..5, [module]);
+    }
+    let mut renamed = parts.join(".");
+    for (from, to) in [
+        ("conv_norm_out", "norm_out"),
+        ("conv_shortcut", "nin_shortcut"),
+        ("mid_block.resnets.0", "mid.block_1"),
+        ("mid_block.resnets.1", "mid.block_2"),
+        ("mid_block.attentions.0.group_norm", "mid.attn_1.norm"),
+        ("mid_block.attentions.0.to_q", "mid.attn_1.q"),
+        ("mid_block.attentions.0.to_k", "mid.attn_1.k"),
+        ("mid_block.attentions.0.to_v", "mid.attn_1.v"),
+        ("mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"),
+    ] {
+        renamed = renamed.replace(from, to);
+    }
+    if renamed.contains(".attn_1.") && tensor.shape.len() == 2 {
+        tensor.shape.extend([1, 1]);
+    }
+    (format!("{prefix}{renamed}"), tensor)
+}
+
+/// A weight under the name that diffusers gave it before its attention classes were merged.
+pub fn to_old_diffusers(name: &str, tensor: RawTensor) -> (String, RawTensor) {
+    let mut renamed = name.to_owned();
+    for (from, to) in [
+        ("attentions.0.to_q", "attentions.0.query"),
+        ("attentions.0.to_k", "attentions.0.key"),
+        ("attentions.0.to_v", "attentions.0.value"),
+        ("attentions.0.to_out.0", "attentions.0.proj_attn"),
+    ] {
+        renamed = renamed.replace(from, to);
+    }
+    (renamed, tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names from the checkpoint of SD 1.5 (four levels).
+    #[test]
+    fn known_names() {
+        for (diffusers, ldm) in [
+            ("post_quant_conv.bias", "post_quant_conv.bias"),
+            ("decoder.conv_in.weight", "decoder.conv_in.weight"),
+            ("decoder.conv_norm_out.weight", "decoder.norm_out.weight"),
+            ("decoder.mid_block.resnets.1.norm2.bias", "decoder.mid.block_2.norm2.bias"),
+            (
+                "decoder.mid_block.attentions.0.to_out.0.weight",
+                "decoder.mid.attn_1.proj_out.weight",
+            ),
+            ("decoder.up_blocks.0.resnets.2.conv1.weight", "decoder.up.3.block.2.conv1.weight"),
+            ("decoder.up_blocks.2.upsamplers.0.conv.bias", "decoder.up.1.upsample.conv.bias"),
+            (
+                "decoder.up_blocks.3.resnets.0.conv_shortcut.weight",
+                "decoder.up.0.block.0.nin_shortcut.weight",
+            ),
+        ] {
+            let tensor = RawTensor::f32(&[1], &[0.0]);
+            let (name, _) = to_ldm("first_stage_model.", 4, diffusers, tensor);
+            assert_eq!(name, format!("first_stage_model.{ldm}"));
+        }
+    }
+}

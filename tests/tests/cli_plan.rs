@@ -1,0 +1,188 @@
+//! The commands that decode nothing, as a user runs them.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use halovae_tests::binary::{self, Run, listing};
+use halovae_tests::golden::demo_folder;
+use serde_json::Value;
+
+fn plan(arguments: &[&str]) -> Run {
+    binary::run([&["plan"], arguments].concat())
+}
+
+const LARGE: [&str; 8] =
+    ["--scale", "8", "--tile-sample-min-size", "512", "--height", "2048", "--width", "1536"];
+
+#[test]
+fn plan_as_a_table() {
+    let ranks = ["--vae-patch-parallel-size", "4", "--vae-use-tiling"];
+    let run = plan(&[&LARGE[..], &ranks[..]].concat()).expect_success();
+    // 256 x 192 cells in tiles of 64 with a step of 48: six rows of four.
+    assert!(run.stdout.contains("tiled"), "{}", run.stdout);
+    assert!(run.stdout.contains("24"), "{}", run.stdout);
+    assert!(!run.stdout.contains('\x1b'), "{:?}", run.stdout);
+}
+
+#[test]
+fn plan_as_json() {
+    let ranks = ["--vae-patch-parallel-size", "4", "--format", "json"];
+    let run = plan(&[&LARGE[..], &ranks[..]].concat()).expect_success();
+    let plan: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(plan["strategy"], "tiled", "{plan:#}");
+    assert_eq!(plan["pieces"].as_array().map(Vec::len), Some(24), "{plan:#}");
+    let owners = plan["pieces"].as_array().expect("pieces").iter();
+    let mut loads = [0; 4];
+    owners.for_each(|piece| loads[piece["rank"].as_u64().expect("a rank") as usize] += 1);
+    assert!(loads.iter().all(|&load| load > 0), "{plan:#}");
+}
+
+#[test]
+fn plan_as_a_drawing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("plan.svg");
+    let file_flag = file.to_str().expect("UTF-8");
+    for strategy in ["whole", "tiled", "patch"] {
+        let ranks = if strategy == "whole" { "1" } else { "6" };
+        let flags = ["--vae-patch-parallel-size", ranks, "--strategy", strategy];
+        let output = ["--format", "svg", "--output", file_flag];
+        let run = plan(&[&LARGE[..], &flags[..], &output[..]].concat()).expect_success();
+        assert_eq!(run.stdout, "");
+        let svg = std::fs::read_to_string(&file).expect("the drawing");
+        let start = svg.find("<svg").expect("an svg element");
+        assert!(svg[start..].contains("xmlns=\"http://www.w3.org/2000/svg\""), "{strategy}");
+        assert!(svg.trim_end().ends_with("</svg>"), "{strategy}");
+        let pieces = match strategy {
+            "whole" => 1,
+            "patch" => 6,
+            _ => 24,
+        };
+        let shapes = svg.matches("<rect").count() + svg.matches("<path").count();
+        assert!(shapes >= pieces, "{strategy}: {shapes} shapes for {pieces} pieces");
+        assert_tags_are_balanced(&svg);
+    }
+    assert_eq!(listing(folder.path()), ["plan.svg"]);
+}
+
+/// Every element that is opened is closed, in order: enough for a viewer to take the file.
+fn assert_tags_are_balanced(xml: &str) {
+    let mut open = Vec::new();
+    for tag in xml.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').expect("a tag has an end");
+        let name = tag.split([' ', '\n']).next().expect("a name").trim_end_matches('/');
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed.trim()), "{tag}");
+        } else if !tag.ends_with('/') && !tag.starts_with(['?', '!']) {
+            open.push(name);
+        }
+    }
+    assert_eq!(open, [""; 0]);
+}
+
+/// The same numbers with a checkpoint and without one.
+#[test]
+fn plan_for_a_checkpoint() {
+    let demo = demo_folder().join("vae");
+    let json_of = |arguments: &[OsString]| -> Value {
+        let mut command = binary::command(["plan", "--format", "json", "--vae-use-tiling"]);
+        command.args(arguments);
+        let run = binary::run_command(command).expect_success();
+        serde_json::from_str(&run.stdout).expect("JSON")
+    };
+    let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+    let mut with_vae = words("--latent-height 64 --latent-width 50 --vae");
+    with_vae.push(demo.into());
+    let with_vae = json_of(&with_vae);
+    let without = json_of(&words("--scale 8 --tile-sample-min-size 256 --height 512 --width 400"));
+    assert_eq!(with_vae["strategy"], without["strategy"]);
+    let windows = |plan: &Value| plan["pieces"].as_array().expect("pieces").len();
+    // Tiles of 32 with a step of 24: three rows of three.
+    assert_eq!(windows(&with_vae), 9, "{with_vae:#}");
+    assert_eq!(windows(&without), 9, "{without:#}");
+}
+
+/// The three situations of the guide in plain words.
+#[test]
+fn plan_notices() {
+    let group = ["--data-parallel-size", "1", "--ulysses-degree", "2", "--ring-degree", "1"];
+    let ranks = ["--vae-patch-parallel-size", "8"];
+    let run = plan(&[&LARGE[..], &group[..], &ranks[..]].concat()).expect_success();
+    assert!(run.stderr.contains("clamped to 2"), "{}", run.stderr);
+    assert!(run.stderr.contains("tiling"), "{}", run.stderr);
+    let quiet = plan(&[&["--quiet"], &LARGE[..], &group[..], &ranks[..]].concat()).expect_success();
+    assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn inspect_and_devices() {
+    let mut command = binary::command(["inspect", "--vae"]);
+    command.arg(demo_folder().join("vae"));
+    let run = binary::run_command(command).expect_success();
+    for word in ["AutoencoderKL", "16", "receptive field", "FLOP", "attention", "memory"] {
+        assert!(run.stdout.contains(word), "no {word:?} in\n{}", run.stdout);
+    }
+    let devices = binary::run(["devices"]).expect_success();
+    assert!(devices.stdout.contains("cpu"), "{}", devices.stdout);
+}
+
+/// Figures of a decode that no machine can do are figures all the same.
+#[test]
+fn inspect_at_any_size() {
+    for (height, width) in [("8", "8"), ("4294967288", "8"), ("4294967288", "4294967288")] {
+        let mut command = binary::command(["inspect", "--height", height, "--width", width]);
+        command.arg("--vae").arg(demo_folder().join("vae"));
+        let run = binary::run_command(command).expect_success();
+        assert!(run.stdout.contains(height), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn no_command() {
+    let run = binary::run([""; 0]);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(run.stderr.contains("Usage: halovae"), "{}", run.stderr);
+}
+
+#[test]
+fn completions_man_help_version() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = binary::run(["completions", shell]).expect_success();
+        assert!(run.stdout.contains("vae-patch-parallel-size"), "{shell}:\n{}", run.stdout);
+    }
+    let man = binary::run(["man"]).expect_success();
+    assert!(man.stdout.contains(".TH halovae"), "{}", man.stdout);
+    assert!(man.stdout.contains("decode"), "{}", man.stdout);
+    let help = binary::run(["decode", "--help"]).expect_success();
+    for flag in [
+        "--vae",
+        "--latents",
+        "--output",
+        "--latents-key",
+        "--latent-space",
+        "--backend",
+        "--threads",
+        "--vae-patch-parallel-size",
+        "--vae-use-tiling",
+        "--strategy",
+        "--tile-sample-min-size",
+        "--tile-overlap-factor",
+        "--report",
+    ] {
+        assert!(help.stdout.contains(flag), "{flag}");
+    }
+    let version = binary::run(["--version"]).expect_success();
+    assert_eq!(version.stdout.trim(), format!("halovae {}", env!("CARGO_PKG_VERSION")));
+}
+
+/// A reader that goes away is no failure: `halovae plan ... | head`.
+#[cfg(unix)]
+#[test]
+fn closed_stdout_is_no_failure() {
+    let mut command = Command::new("sh");
+    // The subshell's status goes through a third descriptor, past the pipe.
+    command.arg("-c").arg("{ { \"$0\" \"$@\"; echo $? >&3; } | true; } 3>&1");
+    command.arg(binary::path()).args(["plan", "--format", "json"]).args(LARGE);
+    let run = binary::run_command(command);
+    assert_eq!(run.stdout.trim(), "0", "{}", run.stderr);
+    assert_eq!(run.stderr, "");
+}
