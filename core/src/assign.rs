@@ -169,8 +169,8 @@ fn runs_fit(costs: &[u64], ranks: u32, bound: u128) -> bool {
 fn sift_down(heap: &mut [RankLoad]) {
     let mut parent = 0;
     loop {
-        let left = 2 * parent + 1;
-        let held = [left, left + 1].into_iter().filter(|&child| child < heap.len());
+        let right = 2 * (parent + 1);
+        let held = [right - 1, right].into_iter().filter(|&child| child < heap.len());
         let Some(child) = held.min_by_key(|&child| heap[child]) else { return };
         if heap[parent] <= heap[child] {
             return;
