@@ -111,44 +111,38 @@ impl Analysis {
     /// Figures for one sample of `latents` cells on a backend with that memory model.
     pub fn new(program: &Program, latents: Size, model: &dyn MemoryModel) -> Self {
         let geometry = Geometry::new(program, 1, latents);
-        let sum = |flops: fn(&Op, &Geometry) -> u128| {
-            program.ops.iter().fold(0u128, |sum, op| sum.saturating_add(flops(op, &geometry)))
+        let sum = |counts: fn(&Op) -> bool| {
+            let counted = program.ops.iter().filter(|op| counts(op));
+            counted.fold(0u128, |sum, op| sum.saturating_add(geometry.flops(op)))
         };
         Self {
-            flops: sum(op_flops),
-            attention_flops: sum(op_attention_flops),
+            flops: sum(|_| true),
+            attention_flops: sum(|op| matches!(op, Op::Attention { .. })),
             peak_live_bytes: Liveness::new(program).peak_bytes(program, &geometry, model),
             weight_bytes: model.prepared_weight_bytes(program),
         }
     }
 }
 
-fn op_attention_flops(op: &Op, geometry: &Geometry) -> u128 {
-    match *op {
-        Op::Attention { q, k, v, .. } => {
-            let [q, k, v] = [q, k, v].map(|id| geometry.shape(id));
-            let tokens = |shape: Shape| shape.height as u128 * shape.width as u128;
-            let per_pair = 2 * (q.channels as u128 + v.channels as u128);
-            // Pairs of 2^64 positions leave u128: nobody decodes that, but anybody may ask.
-            (q.batch as u128 * per_pair).saturating_mul(tokens(q)).saturating_mul(tokens(k))
-        }
-        _ => 0,
-    }
-}
-
-/// Multiplications and additions of one op: convs and attention count, the rest is memory-bound.
-pub(crate) fn op_flops(op: &Op, geometry: &Geometry) -> u128 {
-    match *op {
-        Op::Conv2d(conv) => conv.flops(geometry.shape(conv.output)),
-        _ => op_attention_flops(op, geometry),
-    }
+/// Multiplications and additions of attention's two products, for operands of these extents.
+pub(crate) fn attention_flops(q: Shape, k: Shape, v: Shape) -> u128 {
+    let positions = |shape: Shape| shape.height as u128 * shape.width as u128;
+    let per_pair = 2 * (q.channels as u128 + v.channels as u128);
+    // Pairs of 2^64 positions leave u128: nobody decodes that, but anybody may ask.
+    (q.batch as u128 * per_pair).saturating_mul(positions(q)).saturating_mul(positions(k))
 }
 
 impl Geometry {
     /// Multiplications and additions of an op at these extents: 2 per tap of a conv, and those of
-    /// attention's two products; everything else counts nothing.
+    /// attention's two products; the rest is bound by memory and counts nothing.
     pub fn flops(&self, op: &Op) -> u128 {
-        op_flops(op, self)
+        match *op {
+            Op::Conv2d(conv) => conv.flops(self.shape(conv.output)),
+            Op::Attention { q, k, v, .. } => {
+                attention_flops(self.shape(q), self.shape(k), self.shape(v))
+            }
+            _ => 0,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod fuse;
 mod liveness;
 mod op;
 
+pub(crate) use analysis::attention_flops;
 pub use analysis::{Analysis, Geometry, ReceptiveField};
 pub use builder::ProgramBuilder;
 pub use fuse::fuse;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{delegate_backend, delegate_memory_model};
 use crate::backend::{Backend, BackendError, Operands};
-use crate::program::{Op, Program};
+use crate::program::{Op, Program, attention_flops};
 use crate::tensor::Shape;
 
 /// One op that ran.
@@ -59,12 +59,11 @@ impl<B: Backend> Backend for Traced<B> {
         if !self.enabled {
             return self.inner.run(program, op, weights, operands);
         }
+        // Operands are given away to the op, so what is known of them is asked before.
         let attention = match op {
             Op::Attention { .. } => {
                 let [q, k, v] = [0, 1, 2].map(|slot| self.inner.shape(operands.get(slot)));
-                let positions = |s: Shape| s.height as u128 * s.width as u128;
-                let per_pair = 2 * (q.channels as u128 + v.channels as u128);
-                q.batch as u128 * positions(q) * positions(k) * per_pair
+                attention_flops(q, k, v)
             }
             _ => 0,
         };
