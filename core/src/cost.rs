@@ -64,6 +64,7 @@ impl Plan {
     pub fn processed_cells(&self) -> u128 {
         match self {
             Self::Whole(whole) => u128::from(whole.latents().area()),
+            Self::Sharded(grid) => u128::from(grid.latents().area()),
             Self::Patch(grid) => grid.patches().map(|patch| u128::from(patch.window.area())).sum(),
             Self::Tiled(grid) => {
                 let sum = |axis: &TileAxis| axis.sum_lens(u128::from);
@@ -87,6 +88,7 @@ impl Plan {
     pub fn flops(&self, model: &WorkModel) -> f64 {
         match self {
             Self::Whole(whole) => model.flops(whole.latents().area()),
+            Self::Sharded(grid) => model.flops(grid.latents().area()),
             Self::Patch(grid) => grid.patches().map(|patch| model.flops(patch.window.area())).sum(),
             Self::Tiled(grid) => {
                 let squares =
@@ -96,6 +98,18 @@ impl Plan {
                 let cells = self.processed_cells() as f64;
                 model.flops_per_cell * cells + model.flops_per_cell_pair * pairs
             }
+        }
+    }
+
+    /// Floating-point operations of a piece. A shard's queries meet the keys of all latents.
+    pub fn piece_flops(&self, piece: &Piece, model: &WorkModel) -> f64 {
+        let cells = self.piece_cells(piece);
+        match self {
+            Self::Sharded(grid) => {
+                let pairs = cells as f64 * grid.latents().area() as f64;
+                model.flops_per_cell * cells as f64 + model.flops_per_cell_pair * pairs
+            }
+            Self::Whole(_) | Self::Tiled(_) | Self::Patch(_) => model.flops(cells),
         }
     }
 
@@ -126,7 +140,7 @@ pub fn piece_costs(plan: &Plan, model: &WorkModel, costs: &mut [u64]) -> Result<
     check_pieces(plan, "costs", costs.len())?;
     for (cost, piece) in costs.iter_mut().zip(plan.pieces()) {
         // `as` saturates, and makes 0 of what is not a number.
-        *cost = (model.flops(plan.piece_cells(&piece)) as u64).max(1);
+        *cost = (plan.piece_flops(&piece, model) as u64).max(1);
     }
     Ok(())
 }
@@ -153,7 +167,7 @@ pub fn estimate_ranks(
         let rank = estimates.get_mut(owner as usize).ok_or(out_of_range)?;
         rank.pieces += 1;
         rank.cells += u128::from(cells);
-        rank.flops += model.flops(cells);
+        rank.flops += plan.piece_flops(&piece, model);
         let live = model.live_bytes_per_cell.saturating_mul(cells);
         rank.peak_bytes = rank.peak_bytes.max(model.fixed_bytes.saturating_add(live));
         if owner != 0 {

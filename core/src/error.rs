@@ -29,6 +29,33 @@ pub enum PlanError {
         /// The most there may be.
         max: u32,
     },
+    /// A grid of shards has more bands along an axis than there are latent cells.
+    TooManyBands {
+        /// The axis.
+        axis: Axis,
+        /// The bands asked for.
+        bands: u32,
+        /// Latent cells along it.
+        extent: u32,
+    },
+    /// A grid has more shards than one may have.
+    TooManyShards {
+        /// Bands of rows.
+        rows: u32,
+        /// Bands of columns.
+        cols: u32,
+        /// The most shards there may be.
+        max: u32,
+    },
+    /// A conv's outputs are not in proportion to its inputs, so that it cannot be cut.
+    NotProportional {
+        /// Its taps.
+        kernel: u32,
+        /// Its stride.
+        stride: u32,
+        /// Its padding, before and behind together.
+        padding: u64,
+    },
     /// The output of an axis leaves `u32`.
     OutputTooLarge {
         /// The axis.
@@ -170,6 +197,21 @@ impl fmt::Display for PlanError {
             Self::TooManyRanks { ranks, max } => write!(
                 f,
                 "vae_patch_parallel_size = {ranks} exceeds {max} patches; use {max} ranks or fewer"
+            ),
+            Self::TooManyBands { axis, bands, extent } => write!(
+                f,
+                "{bands} shards along the {axis} of {extent} latent cells; use {extent} or fewer"
+            ),
+            Self::TooManyShards { rows, cols, max } => write!(
+                f,
+                "a grid of {rows} x {cols} shards exceeds {max} shards; use a coarser grid"
+            ),
+            Self::NotProportional { kernel, stride, padding } => write!(
+                f,
+                "a kernel of {kernel} at stride {stride} with padding {padding} does not keep \
+                 extents in proportion, expected padding from {} to {}",
+                kernel.saturating_sub(stride),
+                kernel.saturating_sub(1)
             ),
             Self::OutputTooLarge { axis, extent, scale } => write!(
                 f,

@@ -8,8 +8,9 @@
 //! From a request to a picture:
 //!
 //! 1. [`Request::resolve`]: how many ranks decode, and is tiling on.
-//! 2. [`choose_strategy`]: whole, tiled or patch.
-//! 3. [`Plan`]: the [`Piece`]s to decode, made from a [`TileGrid`] or a [`PatchGrid`].
+//! 2. [`choose_strategy`]: whole, tiled or patch. Sharded is never chosen, it is asked for.
+//! 3. [`Plan`]: the [`Piece`]s to decode, made from a [`TileGrid`], a [`PatchGrid`] or a
+//!    [`ShardGrid`].
 //! 4. [`piece_costs`] and [`largest_first`]: which rank decodes which piece.
 //! 5. [`Plan::bands`], [`Band::blocks`], [`Block::terms`]: which pieces make which rectangle of
 //!    the output, and with which weights.
@@ -83,6 +84,7 @@ mod notice;
 mod parallel;
 mod patch;
 mod plan;
+mod shard;
 mod span;
 mod tile;
 mod tiling;
@@ -98,5 +100,6 @@ pub use notice::{Notice, Notices};
 pub use parallel::{DitParallel, vae_parallel_size};
 pub use patch::{MAX_PATCH_RANKS, Patch, PatchGrid, Patches};
 pub use plan::{Piece, Pieces, Plan, Strategy, Whole};
+pub use shard::{ConvAxis, LayerHalo, MAX_SHARDS, Margins, Shard, ShardGrid, Transfer, Transfers};
 pub use tile::{Tile, TileGrid, Tiles};
 pub use tiling::{AxisTiling, Direction, MAX_BLEND_DEPTH, Tiling};

@@ -16,6 +16,16 @@ pub enum Notice {
         /// The ranks that decode.
         ranks: u32,
     },
+    /// The grid of shards that was asked for has bands thinner than a halo, or more bands than
+    /// cells; a coarser one was taken.
+    ShardsCoarsened {
+        /// The shards asked for.
+        requested: u32,
+        /// Bands of rows that were taken.
+        rows: u32,
+        /// Bands of columns that were taken.
+        cols: u32,
+    },
     /// The model has no parallel decode; the size was ignored and one rank decodes.
     ParallelUnsupported {
         /// The size asked for.
@@ -23,9 +33,9 @@ pub enum Notice {
     },
 }
 
-const CAPACITY: usize = 3;
+const CAPACITY: usize = 4;
 
-/// Up to three notices (one of each kind), in the order in which they were decided.
+/// Up to four notices (one of each kind), in the order in which they were decided.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Notices {
     slots: [Option<Notice>; CAPACITY],

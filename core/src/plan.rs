@@ -6,7 +6,7 @@ use crate::axis::scaled;
 use crate::blend::{Bands, Layout};
 use crate::span::SpanAxis;
 use crate::tiling::nonzero;
-use crate::{Axis, Direction, PatchGrid, PlanError, Rect, Size, TileGrid};
+use crate::{Axis, Direction, PatchGrid, PlanError, Rect, ShardGrid, Size, TileGrid};
 
 /// How a decode is cut.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -17,6 +17,8 @@ pub enum Strategy {
     Tiled,
     /// One patch a rank with a halo, cropped.
     Patch,
+    /// One decode cut over ranks, which exchange halos at every conv.
+    Sharded,
 }
 
 impl core::fmt::Display for Strategy {
@@ -25,6 +27,7 @@ impl core::fmt::Display for Strategy {
             Self::Whole => "whole",
             Self::Tiled => "tiled",
             Self::Patch => "patch",
+            Self::Sharded => "sharded",
         })
     }
 }
@@ -70,6 +73,8 @@ pub enum Plan {
     Tiled(TileGrid),
     /// One patch a rank.
     Patch(PatchGrid),
+    /// One decode in shards.
+    Sharded(ShardGrid),
 }
 
 /// One piece of a [`Plan`].
@@ -104,12 +109,19 @@ impl Plan {
         Self::Patch(grid)
     }
 
+    /// A decode in shards: each piece is a shard's own part, and what it reads of its neighbours
+    /// is not in its window.
+    pub const fn sharded(grid: ShardGrid) -> Self {
+        Self::Sharded(grid)
+    }
+
     /// How it is cut.
     pub const fn strategy(&self) -> Strategy {
         match self {
             Self::Whole(_) => Strategy::Whole,
             Self::Tiled(_) => Strategy::Tiled,
             Self::Patch(_) => Strategy::Patch,
+            Self::Sharded(_) => Strategy::Sharded,
         }
     }
 
@@ -117,7 +129,7 @@ impl Plan {
     pub const fn direction(&self) -> Direction {
         match self {
             Self::Tiled(grid) => grid.direction(),
-            Self::Whole(_) | Self::Patch(_) => Direction::Decode,
+            Self::Whole(_) | Self::Patch(_) | Self::Sharded(_) => Direction::Decode,
         }
     }
 
@@ -127,6 +139,7 @@ impl Plan {
             Self::Whole(whole) => whole.latents(),
             Self::Tiled(grid) => grid.input(),
             Self::Patch(grid) => grid.latents(),
+            Self::Sharded(grid) => grid.latents(),
         }
     }
 
@@ -136,6 +149,7 @@ impl Plan {
             Self::Whole(whole) => whole.output(),
             Self::Tiled(grid) => grid.output(),
             Self::Patch(grid) => grid.output(),
+            Self::Sharded(grid) => grid.output(),
         }
     }
 
@@ -145,6 +159,7 @@ impl Plan {
             Self::Whole(_) => 1,
             Self::Tiled(grid) => grid.len(),
             Self::Patch(grid) => grid.len(),
+            Self::Sharded(grid) => grid.len().into(),
         }
     }
 
@@ -167,6 +182,11 @@ impl Plan {
                 keep: patch.crop,
                 output: patch.output,
             }),
+            Self::Sharded(grid) => {
+                let shard = grid.shard(u32::try_from(index).ok()?)?;
+                let output = grid.part(shard.index, grid.scale());
+                Some(Piece { index, input: shard.core, keep: output.size().at_origin(), output })
+            }
         }
     }
 
@@ -185,6 +205,10 @@ impl Plan {
             }
             Self::Tiled(grid) => grid.bands(),
             Self::Patch(grid) => {
+                let (rows, cols) = grid.axes();
+                Layout { rows: SpanAxis::Cores(rows), cols: SpanAxis::Cores(cols) }.bands()
+            }
+            Self::Sharded(grid) => {
                 let (rows, cols) = grid.axes();
                 Layout { rows: SpanAxis::Cores(rows), cols: SpanAxis::Cores(cols) }.bands()
             }

@@ -1,4 +1,4 @@
-use crate::cases::{Case, case, flux};
+use crate::cases::{Case, case, flux, shard_grid};
 use crate::diffusers::stitch;
 use halovae_core::*;
 use proptest::prelude::*;
@@ -178,6 +178,23 @@ proptest! {
                 for x in 0..patch.output.width {
                     let got = image[(patch.output.top + y) as usize][(patch.output.left + x) as usize];
                     prop_assert_eq!(got, pixel(patch.index, y, x));
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn shards_partition_the_output(grid in shard_grid()) {
+        let plan = Plan::sharded(grid);
+        let image = stitch_by_terms(&plan)?;
+        for piece in plan.pieces() {
+            for y in 0..piece.output.height {
+                for x in 0..piece.output.width {
+                    let (row, col) = (piece.output.top + y, piece.output.left + x);
+                    let got = image[row as usize][col as usize];
+                    prop_assert_eq!(got, pixel(piece.index, y, x));
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Random tilings that diffusers handles consistently, small enough for brute force.
+//! Random tilings that diffusers handles consistently, and grids of shards, small enough for brute
+//! force.
 
 use halovae_core::*;
 use proptest::prelude::*;
@@ -50,6 +51,17 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
         // A quotient of whole numbers is rounded; a few do not come out whole again.
         .prop_filter("inconsistent after rounding", |case| {
             TileGrid::new(case.direction, case.input, &case.tiling).is_ok()
+        })
+}
+
+/// Any grid of shards, bands of one cell included.
+pub(crate) fn shard_grid() -> impl Strategy<Value = ShardGrid> {
+    (1u32..=14, 1u32..=14, 1u32..=4)
+        .prop_flat_map(|(height, width, scale)| {
+            (Just((Size::new(height, width), scale)), 1..=height.min(5), 1..=width.min(5))
+        })
+        .prop_map(|((latents, scale), rows, cols)| {
+            ShardGrid::new(latents, rows, cols, scale).unwrap()
         })
 }
 

@@ -1,4 +1,4 @@
-use crate::cases::{case, flux};
+use crate::cases::{case, flux, shard_grid};
 use halovae_core::*;
 use proptest::prelude::*;
 
@@ -28,12 +28,16 @@ fn check(plan: &Plan, ranks: u32) -> Result<(), TestCaseError> {
     prop_assert_eq!(plan.processed_cells(), u128::from(processed));
     prop_assert_eq!(plan.redundancy(), processed as f64 / latents as f64);
     prop_assert!(plan.redundancy() >= 1.0);
-    let flops: f64 = sizes.iter().map(|&n| n as f64 * 3.0 + (n * n) as f64 * 0.5).sum();
+    // A shard's cells meet all others in attention, another piece's only its own.
+    let is_sharded = plan.strategy() == halovae_core::Strategy::Sharded;
+    let pairs = |n: u64| n * if is_sharded { latents } else { n };
+    let work = |n: u64| n as f64 * 3.0 + pairs(n) as f64 * 0.5;
+    let flops: f64 = sizes.iter().copied().map(work).sum();
     prop_assert!((plan.flops(&MODEL) - flops).abs() <= flops * 1e-12);
 
     let mut costs = vec![0; sizes.len()];
     piece_costs(plan, &MODEL, &mut costs).unwrap();
-    let expected: Vec<u64> = sizes.iter().map(|&n| (n * 3 + n * n / 2).max(1)).collect();
+    let expected: Vec<u64> = sizes.iter().map(|&n| (n * 3 + pairs(n) / 2).max(1)).collect();
     prop_assert_eq!(&costs, &expected);
     piece_costs(plan, &WorkModel::default(), &mut costs).unwrap();
     prop_assert_eq!(&costs, &sizes);
@@ -51,7 +55,7 @@ fn check(plan: &Plan, ranks: u32) -> Result<(), TestCaseError> {
         travelled += sent;
         prop_assert_eq!(estimate.pieces, mine().count() as u64);
         prop_assert_eq!(estimate.cells, mine().map(|i| u128::from(sizes[i])).sum::<u128>());
-        let flops: f64 = mine().map(|i| MODEL.flops(sizes[i])).sum();
+        let flops: f64 = mine().map(|i| work(sizes[i])).sum();
         prop_assert!((estimate.flops - flops).abs() <= flops * 1e-12);
         let largest = mine().map(|i| sizes[i]).max().unwrap_or(0);
         prop_assert_eq!(estimate.peak_bytes, 1000 + 7 * largest);
@@ -73,6 +77,45 @@ proptest! {
         let tile = Size::new(16, 16);
         let patches = PatchGrid::new(latents, ranks * 3, tile, [0.25, 0.5], 2).unwrap();
         check(&Plan::patch(patches), ranks)?;
+    }
+
+    /// Shards do the work of a whole decode, no more and no less, whoever does it.
+    #[test]
+    fn shards_share_out_a_whole_decode(grid in shard_grid(), ranks in 1u32..5) {
+        let (plan, latents) = (Plan::sharded(grid), grid.latents());
+        check(&plan, ranks)?;
+        let whole = Plan::whole(latents, grid.scale()).unwrap();
+        prop_assert_eq!(plan.processed_cells(), whole.processed_cells());
+        prop_assert_eq!(plan.redundancy(), 1.0);
+        let flops = whole.flops(&MODEL);
+        prop_assert_eq!(plan.flops(&MODEL), flops);
+        let mut owners = vec![0; grid.len() as usize];
+        round_robin(&mut owners, ranks).unwrap();
+        let mut estimates = vec![RankEstimate::default(); ranks as usize];
+        estimate_ranks(&plan, &owners, &MODEL, &mut estimates).unwrap();
+        let shared: f64 = estimates.iter().map(|estimate| estimate.flops).sum();
+        prop_assert!((shared - flops).abs() <= flops * 1e-12);
+        let pieces: f64 = plan.pieces().map(|piece| plan.piece_flops(&piece, &MODEL)).sum();
+        prop_assert!((pieces - flops).abs() <= flops * 1e-12);
+    }
+
+    #[test]
+    fn sharded_plans_are_what_they_are_made_of(grid in shard_grid()) {
+        let plan = Plan::sharded(grid);
+        prop_assert_eq!(plan.strategy(), halovae_core::Strategy::Sharded);
+        prop_assert_eq!(plan.strategy().to_string(), "sharded");
+        prop_assert_eq!(plan.direction(), Direction::Decode);
+        prop_assert_eq!((plan.input(), plan.output()), (grid.latents(), grid.output()));
+        prop_assert_eq!(plan.piece_count(), u64::from(grid.len()));
+        for index in 0..grid.len() {
+            let core = grid.shard(index).unwrap().core;
+            let output = grid.part(index, grid.scale());
+            let keep = output.size().at_origin();
+            let expected = Piece { index: index.into(), input: core, keep, output };
+            prop_assert_eq!(plan.piece(index.into()), Some(expected));
+        }
+        // No index is taken for another one whose low half is the same.
+        prop_assert_eq!(plan.piece(1 << 32), None);
     }
 
     #[test]

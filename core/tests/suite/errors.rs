@@ -53,6 +53,23 @@ fn zeros() {
     says(patch(1, 1, 1, 1, 0, 1), &format!("tile_latent_min_size {advice}"));
     says(patch(1, 1, 1, 1, 1, 0), &format!("scale {advice}"));
 
+    let shards = |h, w, rows, cols, scale| ShardGrid::new(Size::new(h, w), rows, cols, scale);
+    let fit = |rows, cols| ShardGrid::fit(Size::new(4, 4), rows, cols, 8, &[]);
+    says(shards(0, 1, 1, 1, 1), &format!("latent height {advice}"));
+    says(shards(1, 0, 1, 1, 1), &format!("latent width {advice}"));
+    says(shards(1, 1, 0, 1, 1), &format!("shard rows {advice}"));
+    says(shards(1, 1, 1, 0, 1), &format!("shard columns {advice}"));
+    says(shards(1, 1, 1, 1, 0), &format!("scale {advice}"));
+    says(fit(0, 1), &format!("shard rows {advice}"));
+    says(fit(1, 0), &format!("shard columns {advice}"));
+    says(ShardGrid::choose(Size::new(4, 4), 0, 8, &[]), &format!("shards {advice}"));
+    let conv = |kernel, stride, upsample| {
+        ConvAxis { kernel, stride, before: 0, behind: 0, upsample }.reach()
+    };
+    says(conv(0, 1, 1), &format!("kernel {advice}"));
+    says(conv(1, 0, 1), &format!("stride {advice}"));
+    says(conv(1, 1, 0), &format!("upsample {advice}"));
+
     says(Plan::whole(Size::new(0, 1), 1), &format!("latent height {advice}"));
     says(Plan::whole(Size::new(1, 0), 1), &format!("latent width {advice}"));
     says(Plan::whole(Size::new(1, 1), 0), &format!("scale {advice}"));
@@ -123,6 +140,7 @@ fn extents() {
          decode at most 536870911 latent cells along the width";
     says(Plan::whole(Size::new(1, 1 << 29), 8), width);
     says(PatchGrid::new(Size::new(1, 1 << 29), 2, tile, [0.25; 2], 8), width);
+    says(ShardGrid::new(Size::new(1, 1 << 29), 1, 2, 8), width);
     let height = width.replace("width", "height");
     says(Plan::whole(Size::new(1 << 29, 1), 8), &height);
     says(PatchGrid::new(Size::new(1 << 29, 1), 2, tile, [0.25; 2], 8), &height);
@@ -157,5 +175,27 @@ fn ranks_and_slices() {
     says::<()>(
         Err(PlanError::TooMany { name: "costs", len: 1 << 32 }),
         "costs holds 4294967296 elements, expected at most 4294967295; split the work",
+    );
+}
+
+#[test]
+fn shards_and_convs() {
+    let latents = Size::new(3, 2000);
+    says(
+        ShardGrid::new(latents, 4, 1, 8),
+        "4 shards along the height of 3 latent cells; use 3 or fewer",
+    );
+    says(
+        ShardGrid::new(latents, 1, 2001, 8),
+        "2001 shards along the width of 2000 latent cells; use 2000 or fewer",
+    );
+    says(
+        ShardGrid::new(Size::new(2000, 2000), 1024, 1025, 8),
+        "a grid of 1024 x 1025 shards exceeds 1048576 shards; use a coarser grid",
+    );
+    says(
+        ConvAxis { kernel: 3, stride: 1, before: 1, behind: 0, upsample: 1 }.reach(),
+        "a kernel of 3 at stride 1 with padding 1 does not keep extents in proportion, \
+         expected padding from 2 to 2",
     );
 }

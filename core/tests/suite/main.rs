@@ -10,4 +10,5 @@ mod errors;
 mod geometry;
 mod grid;
 mod patch;
+mod shard;
 mod totality;

@@ -1,6 +1,7 @@
 //! Every function on any input: a value or an error, at once, and no panic.
 
 use halovae_core::*;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
 
@@ -153,6 +154,76 @@ proptest! {
                 probe(&Plan::patch(grid), at);
             }
             Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn shard_grids(
+        latents in [number(), number()], bands in [bands(), bands()],
+        scale in prop_oneof![1u32..9, number()], layers in vec(layer(), 0..3),
+        shards in prop_oneof![1u32..3000, number()], index in number(), at: u64,
+    ) {
+        let latents = Size::new(latents[0], latents[1]);
+        let grid = ShardGrid::new(latents, bands[0], bands[1], scale);
+        let fit = ShardGrid::fit(latents, bands[0], bands[1], scale, &layers);
+        let chosen = ShardGrid::choose(latents, shards, scale, &layers);
+        for found in [fit, chosen] {
+            match found {
+                Ok((grid, _)) => {
+                    assert!(grid.len() <= MAX_SHARDS);
+                    assert!(layers.iter().all(|layer| grid.fits(layer.scale, layer.reach)));
+                    probe_shards(&grid, &layers, index, at);
+                }
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+        }
+        match grid {
+            Ok(grid) => probe_shards(&grid, &layers, index, at),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn convs(
+        kernel in number(), stride in number(), before in number(), behind in number(),
+        upsample in number(),
+    ) {
+        match (ConvAxis { kernel, stride, before, behind, upsample }).reach() {
+            Ok([before, behind]) => assert!(before < kernel && behind < kernel),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+fn bands() -> impl Strategy<Value = u32> {
+    prop_oneof![4 => 1u32..1024, 1 => number()]
+}
+
+fn layer() -> impl Strategy<Value = LayerHalo> {
+    let reach = [number(), number(), number(), number()]
+        .prop_map(|[top, bottom, left, right]| Margins { top, bottom, left, right });
+    (number(), reach, any::<u64>()).prop_map(|(scale, reach, bytes_per_cell)| LayerHalo {
+        scale,
+        reach,
+        bytes_per_cell,
+    })
+}
+
+fn probe_shards(grid: &ShardGrid, layers: &[LayerHalo], index: u32, at: u64) {
+    probe(&Plan::sharded(*grid), at);
+    assert!(grid.imbalance() >= 0.999_999);
+    std::hint::black_box(grid.halo_bytes(layers));
+    let last = grid.len() - 1;
+    for index in [0, index, index % grid.len(), last] {
+        for &LayerHalo { scale, reach, .. } in layers {
+            std::hint::black_box(grid.margins(index, reach));
+            let part = grid.part(index, scale);
+            assert!(part.bottom() <= u32::MAX.into() && part.right() <= u32::MAX.into());
+            for transfer in grid.received(index, scale, reach) {
+                assert_eq!(transfer.to, index);
+                assert!(grid.part(transfer.from, scale).contains(transfer.rect));
+                assert!(grid.sent(transfer.from, scale, reach).any(|sent| sent == transfer));
+            }
         }
     }
 }
