@@ -238,7 +238,8 @@ fn main() {
                             prologue,
                             residual: None,
                         };
-                        conv.run(&pool, &mut workspace, input, out.uninit()).expect("it runs");
+                        conv.run(&pool, &mut workspace, input, None, out.uninit())
+                            .expect("it runs");
                     }
                     None => {
                         let len = out.len();

@@ -147,6 +147,16 @@ impl AttentionShape {
     }
 }
 
+/// How much of an attention a call is.
+pub enum Part<'a> {
+    /// All of it: the output need not have been written.
+    All,
+    /// Some of the keys: for each query the largest score and the sum of weights so far, minus
+    /// infinity and 0 in the beginning. The output holds the weighted sums so far, 0 in the
+    /// beginning; [`finish`] makes the result of them.
+    More(&'a mut [f32]),
+}
+
 /// `softmax(q k^T * scale) v` for one head: `q` is `[n][queries][channels]`, `k` and `v` are
 /// `[n][keys][channels]`, `out` is like `q`.
 ///
@@ -154,16 +164,15 @@ impl AttentionShape {
 ///
 /// [`KernelError::Size`] when a slice does not fit the shape, [`KernelError::Shape`] when there are
 /// no keys, [`KernelError::OutOfMemory`], [`KernelError::Level`].
-#[expect(clippy::too_many_arguments, reason = "the three inputs are slices of one operation")]
+#[expect(clippy::too_many_arguments, reason = "what runs it, and what it is run on")]
 pub fn attention(
     level: Level,
     pool: &ThreadPool,
     workspace: &mut Workspace,
     shape: AttentionShape,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    [q, k, v]: [&[f32]; 3],
     scale: f32,
+    part: Part,
     out: &mut [MaybeUninit<f32>],
 ) -> Result<(), KernelError> {
     let table = level.table().ok_or(KernelError::Level { level: level.name() })?;
@@ -172,6 +181,13 @@ pub fn attention(
     check("attention keys", n * keys * channels, k.len())?;
     check("attention values", n * keys * channels, v.len())?;
     check("attention output", q.len(), out.len())?;
+    let state = match part {
+        Part::All => None,
+        Part::More(state) => {
+            check("attention state", n * queries * 2, state.len())?;
+            Some(Shared(state.as_mut_ptr()))
+        }
+    };
     if out.is_empty() {
         return Ok(());
     }
@@ -186,7 +202,8 @@ pub fn attention(
     for_each(pool, n * blocks, |i, thread| {
         let (item, first) = (i / blocks, i % blocks * QUERIES);
         let rows = QUERIES.min(queries - first);
-        let start = (item * queries + first) * channels;
+        let query = item * queries + first;
+        let start = query * channels;
         let block = Block {
             table,
             shape: &shape,
@@ -195,11 +212,72 @@ pub fn attention(
             v: &v[item * keys * channels..][..keys * channels],
             packed: packed.get().wrapping_add(item * keys.next_multiple_of(table.panel) * channels),
             scale,
+            goes_on: state.is_some(),
         };
-        // SAFETY: the scratch is this thread's, the output rows are this task's.
-        unsafe { block.run(scratch.thread(thread), out.get().add(start)) };
+        let mut running = vec![(f32::NEG_INFINITY, 0.0f32); rows];
+        // SAFETY: the scratch is this thread's; the rows of output and state are this task's, and
+        // with a state the output has been written.
+        unsafe {
+            let out = out.get().add(start);
+            let state = state.map(|state| state.get().add(2 * query));
+            if let Some(state) = state {
+                for (row, running) in running.iter_mut().enumerate() {
+                    *running = (*state.add(2 * row), *state.add(2 * row + 1));
+                }
+            }
+            block.run(scratch.thread(thread), out, &mut running);
+            match state {
+                Some(state) => {
+                    for (row, (max, sum)) in running.iter().enumerate() {
+                        *state.add(2 * row) = *max;
+                        *state.add(2 * row + 1) = *sum;
+                    }
+                }
+                None => {
+                    for (row, (_, sum)) in running.iter().enumerate() {
+                        divide(table, out.add(row * channels), channels, *sum);
+                    }
+                }
+            }
+        }
     });
     Ok(())
+}
+
+/// Divides the weighted sums (`[rows][channels]`) by the sums of weights (the second of each
+/// row's two values in `state`).
+///
+/// # Errors
+///
+/// [`KernelError::Size`] when the slices do not fit each other, [`KernelError::Level`].
+pub fn finish(
+    level: Level,
+    pool: &ThreadPool,
+    state: &[f32],
+    channels: usize,
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    let table = level.table().ok_or(KernelError::Level { level: level.name() })?;
+    let rows = state.len() / 2;
+    check("attention output", rows * channels, out.len())?;
+    let out = Shared(out.as_mut_ptr());
+    for_each(pool, rows.div_ceil(QUERIES), |i, _| {
+        for row in i * QUERIES..rows.min((i + 1) * QUERIES) {
+            // SAFETY: a row of the output, which is this task's.
+            unsafe { divide(table, out.get().add(row * channels), channels, state[2 * row + 1]) };
+        }
+    });
+    Ok(())
+}
+
+/// Divides a row.
+///
+/// # Safety
+///
+/// `row` is valid for `channels` floats.
+unsafe fn divide(table: &Table, row: *mut f32, channels: usize, sum: f32) {
+    // SAFETY: the caller's contract.
+    unsafe { (table.rescale)(&Rescale { row, len: channels, factor: 1.0 / sum }) };
 }
 
 /// Keys in panels, `[panel][channel][key]`, zero beyond the last key.
@@ -240,20 +318,22 @@ struct Block<'a> {
     v: &'a [f32],
     packed: *const f32,
     scale: f32,
+    /// Whether the output holds sums of earlier keys.
+    goes_on: bool,
 }
 
 impl Block<'_> {
-    /// Computes the block's rows of the output.
+    /// Adds the weighted values to the block's rows of the output, and to `running` (largest score
+    /// and sum of weights of each row) what their weights are relative to.
     ///
     /// # Safety
     ///
     /// `scores` holds `rows * KEYS` floats and `out` holds the rows; both are this caller's alone.
-    unsafe fn run(&self, scores: *mut f32, out: *mut f32) {
+    unsafe fn run(&self, scores: *mut f32, out: *mut f32, running: &mut [(f32, f32)]) {
         let AttentionShape { keys, channels, .. } = *self.shape;
         let (table, panel) = (self.table, self.table.panel);
         let q_rows: Vec<usize> = (0..self.rows).map(|r| r * channels).collect();
         let s_rows: Vec<usize> = (0..self.rows).map(|r| r * KEYS).collect();
-        let mut running = vec![(f32::NEG_INFINITY, 0.0f32); self.rows];
         for first in (0..keys).step_by(KEYS) {
             let len = KEYS.min(keys - first);
             // SAFETY: panels cover the keys; `len <= KEYS` columns of scores; channels in steps of
@@ -286,7 +366,7 @@ impl Block<'_> {
                     };
                     (table.softmax)(&mut step);
                     (*max, *sum) = (step.max, step.sum);
-                    if first > 0 && step.correction != 1.0 {
+                    if self.adds(first) && step.correction != 1.0 {
                         let row = out.add(row * channels);
                         let factor = step.correction;
                         (table.rescale)(&Rescale { row, len: channels, factor });
@@ -295,13 +375,11 @@ impl Block<'_> {
                 self.values(first, len, scores, &s_rows, &q_rows, out);
             }
         }
-        for (row, (_, sum)) in running.iter().enumerate() {
-            // SAFETY: a row of this block.
-            unsafe {
-                let row = out.add(row * channels);
-                (table.rescale)(&Rescale { row, len: channels, factor: 1.0 / sum });
-            }
-        }
+    }
+
+    /// Whether the keys from `first` on are added to what the output holds.
+    fn adds(&self, first: usize) -> bool {
+        self.goes_on || first > 0
     }
 
     /// Adds the weighted values of `len` keys from `first`.
@@ -336,7 +414,7 @@ impl Block<'_> {
                         c: out.add(c),
                         c_rows: out_rows,
                         columns,
-                        initial: if first > 0 { out.add(c) } else { std::ptr::null_mut() },
+                        initial: if self.adds(first) { out.add(c) } else { std::ptr::null_mut() },
                         bias: std::ptr::null(),
                         ahead: [Ahead::NONE; 2],
                     });
@@ -344,7 +422,7 @@ impl Block<'_> {
                     for (w, o) in weight_rows.iter().zip(out_rows) {
                         for x in 0..columns {
                             let at = out.add(o + c + x);
-                            let mut sum = if first > 0 { *at } else { 0.0 };
+                            let mut sum = if self.adds(first) { *at } else { 0.0 };
                             for key in 0..len {
                                 sum += *weights.add(w + key) * *b.add(key * channels + x);
                             }

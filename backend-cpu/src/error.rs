@@ -23,6 +23,8 @@ pub enum KernelError {
         /// Bytes that were asked for.
         bytes: usize,
     },
+    /// The halo of a part did not come.
+    Halo,
     /// The machine lacks the instructions of the level that was asked for.
     Level {
         /// The level's name.
@@ -37,6 +39,7 @@ impl std::fmt::Display for KernelError {
                 write!(f, "{what}: expected {expected} values, found {found}")
             }
             Self::Shape { reason } => f.write_str(reason),
+            Self::Halo => f.write_str("the halo did not come"),
             Self::OutOfMemory { bytes } => write!(
                 f,
                 "could not allocate {bytes} bytes; decode in smaller tiles or free memory"

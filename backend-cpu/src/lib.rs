@@ -19,9 +19,11 @@ pub use backend::{CpuBackend, CpuWeights, Value};
 
 /// Kernels over plain slices.
 pub mod kernels {
-    pub use crate::attention::{AttentionShape, attention};
+    pub use crate::attention::{AttentionShape, Part, attention, finish};
     pub use crate::buffer::Buffer;
-    pub use crate::conv::{Algorithm, Conv, ConvInput, ConvShape, Padding};
+    pub use crate::conv::{
+        Algorithm, Conv, ConvInput, ConvShape, LateStrips, Margins, Padding, Resume, Strips,
+    };
     pub use crate::elementwise::{Prologue, add_assign, apply, apply_in_place, sum, upsample};
     pub use crate::error::KernelError;
     pub use crate::norm::{

@@ -107,7 +107,7 @@ impl ConvCase {
             residual: data.residual.as_deref(),
         };
         let (pool, mut workspace) = (pool(threads), Workspace::new());
-        conv.run(&pool, &mut workspace, input, out.uninit()).unwrap();
+        conv.run(&pool, &mut workspace, input, None, out.uninit()).unwrap();
         let with_prologue = self.prologue != 0;
         assert!(
             workspace.bytes()
@@ -155,7 +155,7 @@ fn check_conv(case: &ConvCase) -> Result<(), TestCaseError> {
                 prologue: case.prologue(&data),
                 residual: None,
             };
-            conv.run_onto(&pool(2), &mut Workspace::new(), input, &mut onto).unwrap();
+            conv.run_onto(&pool(2), &mut Workspace::new(), input, None, &mut onto).unwrap();
             prop_assert!(onto == one, "{level:?} onto the residual");
         }
     }
@@ -276,7 +276,7 @@ proptest! {
             let run = |threads| {
                 let mut out = Buffer::new(q.len()).unwrap();
                 let mut workspace = Workspace::new();
-                attention(level, &pool(threads), &mut workspace, shape, &q, &k, &v, scale, out.uninit()).unwrap();
+                attention(level, &pool(threads), &mut workspace, shape, [&q, &k, &v], scale, Part::All, out.uninit()).unwrap();
                 assert!(workspace.bytes() <= shape.workspace_bytes(level, threads) + 64);
                 written(&out).to_vec()
             };
@@ -428,7 +428,7 @@ fn wrong_sizes_are_errors() {
         prologue: Prologue::None,
         residual: None,
     };
-    let result = conv.run(&pool(1), &mut Workspace::new(), input, &mut []);
+    let result = conv.run(&pool(1), &mut Workspace::new(), input, None, &mut []);
     assert!(matches!(result, Err(KernelError::Shape { .. })));
     assert!(matches!(Buffer::new(usize::MAX / 8), Err(KernelError::OutOfMemory { .. })));
 }

@@ -17,12 +17,14 @@
 //! [`Backend::supports`] accepts or declines. Plain ops must all be supported.
 //!
 //! # Cutting a decode
-//! Ops carry what a cut needs: padding per side (zero where a neighbour's rows stand), statistics
-//! apart from their application, attention whose keys and values may cover other positions than
-//! its queries. A backend takes each from the op and its operands' shapes, never from the program's
-//! idea of the whole image.
+//! A rank may hold a part of a feature map only. Then a conv's input comes with its
+//! [`Surroundings`]: rows and columns around the part that neighbours hold, and that stand where
+//! zeros would otherwise be. The op stays as it is, and its output covers the same part. Statistics
+//! are apart from their application, so that they can be merged between, and
+//! [`Backend::attend`] takes keys and values block by block. A backend takes extents from the
+//! operands' shapes, never from the program's idea of the whole image.
 
-use halovae_core::Rect;
+use halovae_core::{Margins, Rect};
 
 use crate::program::{MemoryModel, Op, Program, WeightSpec};
 use crate::tensor::{HostTensor, Shape};
@@ -59,6 +61,9 @@ pub enum BackendError {
         /// What it said.
         message: String,
     },
+    /// The halo of a part did not come; whoever was to bring it knows why.
+    #[error("the halo of `{0}` did not come")]
+    NoHalo(String),
     /// A weight could not be read.
     #[error("weight `{name}`: {message}")]
     Weight {
@@ -108,10 +113,41 @@ impl<T> std::ops::Deref for Operand<'_, T> {
     }
 }
 
-/// The operands of one op: up to three, in the order of [`Op::inputs`].
+/// What neighbours hold around a part of a feature map of `[batch, height, width, channels]`. A
+/// side where the picture ends has no strip.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Halo<T> {
+    /// `[batch, margins.top, margins.left + width + margins.right, channels]`.
+    pub above: Option<T>,
+    /// `[batch, margins.bottom, margins.left + width + margins.right, channels]`.
+    pub below: Option<T>,
+    /// `[batch, height, margins.left, channels]`.
+    pub before: Option<T>,
+    /// `[batch, height, margins.right, channels]`.
+    pub behind: Option<T>,
+}
+
+/// A halo that is fetched when a conv needs it: until then, a backend that can computes the
+/// outputs that do not read it.
+pub struct Surroundings<'a, T> {
+    /// The halo's extents on each side, in cells of the conv's input: 0 where the picture ends.
+    pub margins: Margins,
+    /// Waits for the halo.
+    pub fetch: &'a mut dyn FnMut() -> Result<Halo<T>, BackendError>,
+}
+
+impl<T> std::fmt::Debug for Surroundings<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("margins", &self.margins).finish_non_exhaustive()
+    }
+}
+
+/// The operands of one op: up to three, in the order of [`Op::inputs`], and what lies around the
+/// first one.
 #[derive(Debug)]
 pub struct Operands<'a, T> {
     slots: [Option<Operand<'a, T>>; 3],
+    surroundings: Option<Surroundings<'a, T>>,
 }
 
 impl<'a, T> Operands<'a, T> {
@@ -121,7 +157,19 @@ impl<'a, T> Operands<'a, T> {
         for (index, operand) in operands.into_iter().enumerate() {
             slots[index] = Some(operand);
         }
-        Self { slots }
+        Self { slots, surroundings: None }
+    }
+
+    /// The same operands, the first one being a part with a halo. Only convs have one.
+    #[must_use]
+    pub fn within(mut self, surroundings: Surroundings<'a, T>) -> Self {
+        self.surroundings = Some(surroundings);
+        self
+    }
+
+    /// Takes what lies around the first operand; `None` if nothing does, or it was taken.
+    pub fn take_surroundings(&mut self) -> Option<Surroundings<'a, T>> {
+        self.surroundings.take()
     }
 
     /// Operand `index`.
@@ -159,6 +207,9 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     type Tensor: Send + 'static;
     /// A program's weights on the device, in whatever order suits it.
     type Weights: Send + Sync + 'static;
+    /// An attention that has seen some of its keys and values: weighted sums, and for each query
+    /// the largest score and the sum of weights so far.
+    type Attention: Send + 'static;
 
     /// A short name: `cpu`, `wgpu`, `cuda`.
     fn name(&self) -> &'static str;
@@ -203,10 +254,12 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     /// Runs one op, or queues it.
     ///
     /// The output's extents follow from the operands and the op's geometry. The output may take
-    /// the memory of an owned operand ([`Operands::take_owned`]).
+    /// the memory of an owned operand ([`Operands::take_owned`]). A conv whose operands come with
+    /// [`Surroundings`] fetches the halo once, and reads it where it would read padding.
     ///
     /// # Errors
-    /// What the device says; [`BackendError::Unsupported`] for an op it does not have.
+    /// What the device says; [`BackendError::Unsupported`] for an op it does not have;
+    /// [`BackendError::NoHalo`] as the halo's fetch gave it.
     fn run(
         &self,
         program: &Program,
@@ -214,6 +267,29 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
         weights: &Self::Weights,
         operands: Operands<'_, Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
+
+    /// Runs [`Op::Attention`] over some of its keys and values: begins with `None`, and goes on
+    /// with what the last call for the same queries gave.
+    ///
+    /// In the end it has computed `softmax(q k^T * scale) v` over all keys and values that it was
+    /// given; in which blocks they came changes rounding alone. Operands are as for
+    /// [`run`](Self::run).
+    ///
+    /// # Errors
+    /// What the device says.
+    fn attend(
+        &self,
+        program: &Program,
+        op: &Op,
+        operands: Operands<'_, Self::Tensor>,
+        so_far: Option<Self::Attention>,
+    ) -> Result<Self::Attention, BackendError>;
+
+    /// Ends an attention: a value with the positions of its queries.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn attended(&self, attention: Self::Attention) -> Result<Self::Tensor, BackendError>;
 
     /// Waits until everything queued has run.
     ///

@@ -1,5 +1,7 @@
 //! The engine's [`Backend`] on the kernels of this crate.
 
+mod attention;
+mod conv;
 mod store;
 mod weights;
 
@@ -7,17 +9,18 @@ use std::sync::Arc;
 
 use halovae_core::Rect;
 use halovae_engine::backend::{Backend, BackendError, DeviceId, Memory, Operands, WeightSource};
-use halovae_engine::program::{Conv2d, MemoryModel, Norm, Op, Program, ValueId};
+use halovae_engine::program::{MemoryModel, Norm, Op, Program, ValueId};
 use halovae_engine::tensor::{HostTensor, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::attention::{AttentionShape, attention};
 use crate::buffer::write_copy;
-use crate::conv::{ConvInput, Padding};
 use crate::elementwise::{self, Prologue};
 use crate::error::KernelError;
 use crate::norm::{self, Moments};
 use crate::simd::Level;
+pub(crate) use attention::Attending;
+use attention::attention_shape;
+use conv::padding_of;
 use store::Store;
 pub use store::Value;
 pub use weights::CpuWeights;
@@ -91,54 +94,6 @@ impl CpuBackend {
         norm::affine(&moments, stats.shape().height, gamma, beta, norm.eps.into())
     }
 
-    fn conv(
-        &self,
-        conv: &Conv2d,
-        weights: &CpuWeights,
-        mut operands: Operands<'_, Value>,
-    ) -> Result<Value, KernelError> {
-        let prepared = weights.conv(conv);
-        let residual_at = 1 + usize::from(conv.norm.is_some());
-        let affine = conv.norm.map(|n| self.norm(&n, weights, operands.get(1))).transpose()?;
-        let onto = conv.residual.and_then(|_| operands.take_owned(residual_at));
-        let input = operands.get(0);
-        let shape = input.shape();
-        let padding = padding_of(conv);
-        let input = ConvInput {
-            values: input.data(),
-            size: [shape.batch, shape.height, shape.width],
-            padding,
-            prologue: match (&affine, conv.norm) {
-                (Some((scale, shift)), Some(norm)) => norm_prologue(&norm, scale, shift),
-                _ => Prologue::None,
-            },
-            residual: match conv.residual {
-                Some(_) if onto.is_none() => Some(operands.get(residual_at).data()),
-                _ => None,
-            },
-        };
-        let bytes = prepared.workspace_bytes(
-            input.size,
-            &padding,
-            !input.prologue.is_none(),
-            self.threads(),
-        );
-        let run = |run: &mut dyn FnMut(&mut crate::pool::Workspace) -> Result<(), KernelError>| {
-            self.store.with_workspace(bytes, run)
-        };
-        match onto {
-            Some(mut onto) => {
-                run(&mut |ws| prepared.run_onto(&self.pool, ws, input, onto.data_mut()))?;
-                Ok(onto)
-            }
-            None => {
-                let mut out = self.store.value(conv.output_shape(shape))?;
-                run(&mut |ws| prepared.run(&self.pool, ws, input, out.uninit()))?;
-                Ok(out)
-            }
-        }
-    }
-
     fn stats(&self, input: &Value, groups: usize) -> Result<Value, KernelError> {
         let shape = input.shape();
         let bytes = norm::workspace_bytes(shape.channels, self.threads());
@@ -199,19 +154,6 @@ impl CpuBackend {
         elementwise::upsample(&self.pool, input.data(), sizes, [factor; 2], out.uninit())?;
         Ok(out)
     }
-
-    fn attention(&self, operands: &Operands<'_, Value>, scale: f32) -> Result<Value, KernelError> {
-        let [q, k, v] = [0, 1, 2].map(|i| operands.get(i));
-        let shape = attention_shape(q.shape(), k.shape());
-        let mut out = self.store.value(q.shape())?;
-        let bytes = shape.workspace_bytes(self.level, self.threads());
-        let (level, pool) = (self.level, &self.pool);
-        self.store.with_workspace(bytes, |ws| {
-            let [q, k, v] = [q.data(), k.data(), v.data()];
-            attention(level, pool, ws, shape, q, k, v, scale, out.uninit())
-        })?;
-        Ok(out)
-    }
 }
 
 const DEVICE: &str = "the CPU's memory";
@@ -220,29 +162,10 @@ fn device_error(message: String) -> BackendError {
     BackendError::Device { device: "cpu".into(), message }
 }
 
-fn padding_of(conv: &Conv2d) -> Padding {
-    let p = conv.padding;
-    Padding {
-        top: p.top as usize,
-        bottom: p.bottom as usize,
-        left: p.left as usize,
-        right: p.right as usize,
-    }
-}
-
 fn norm_prologue<'a>(norm: &Norm, scale: &'a [f32], shift: &'a [f32]) -> Prologue<'a> {
     match norm.silu {
         true => Prologue::AffineSilu { scale, shift },
         false => Prologue::Affine { scale, shift },
-    }
-}
-
-fn attention_shape(q: Shape, k: Shape) -> AttentionShape {
-    AttentionShape {
-        n: q.batch,
-        queries: q.height * q.width,
-        keys: k.height * k.width,
-        channels: q.channels,
     }
 }
 
@@ -291,6 +214,7 @@ impl MemoryModel for CpuBackend {
 impl Backend for CpuBackend {
     type Tensor = Value;
     type Weights = CpuWeights;
+    type Attention = Attending;
 
     fn name(&self) -> &'static str {
         "cpu"
@@ -357,7 +281,7 @@ impl Backend for CpuBackend {
         mut operands: Operands<'_, Value>,
     ) -> Result<Value, BackendError> {
         let result = match *op {
-            Op::Conv2d(conv) => self.conv(&conv, weights, operands),
+            Op::Conv2d(conv) => return self.conv(program, &conv, weights, operands),
             Op::NormStats { output, .. } => {
                 self.stats(operands.get(0), program.groups(output) as usize)
             }
@@ -372,6 +296,22 @@ impl Backend for CpuBackend {
             Op::Attention { scale, .. } => self.attention(&operands, scale),
         };
         result.map_err(|error| self.error(program.op_name(op), error))
+    }
+
+    fn attend(
+        &self,
+        program: &Program,
+        op: &Op,
+        operands: Operands<'_, Value>,
+        so_far: Option<Attending>,
+    ) -> Result<Attending, BackendError> {
+        let Op::Attention { scale, .. } = *op else { panic!("{} is no attention", op.kind()) };
+        self.attend_more(&operands, scale, so_far)
+            .map_err(|error| self.error(program.op_name(op), error))
+    }
+
+    fn attended(&self, attention: Attending) -> Result<Value, BackendError> {
+        self.finish(attention).map_err(|error| self.error("attention", error))
     }
 
     fn synchronize(&self) -> Result<(), BackendError> {

@@ -91,6 +91,15 @@ impl Store {
         Ok(Value { buffer, shape, store: self.clone() })
     }
 
+    /// A value of `shape`, all zero.
+    pub(super) fn zeros(self: &Arc<Self>, shape: Shape) -> Result<Value, KernelError> {
+        let mut value = self.value(shape)?;
+        value.uninit().iter_mut().for_each(|element| {
+            element.write(0.0);
+        });
+        Ok(value)
+    }
+
     /// Runs `work` with scratch that will need `bytes`.
     pub(super) fn with_workspace<T>(
         &self,

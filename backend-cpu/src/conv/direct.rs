@@ -10,9 +10,9 @@ use rayon::ThreadPool;
 use super::gemm::{Ahead, Gemm};
 use super::pack::panel_width;
 use super::patch::{self, Patch};
-use super::{Conv, ConvInput, RunPlan, Target};
+use super::{Conv, ConvInput, LateStrips, Margins, RunPlan, Target, run_tasks};
 use crate::error::KernelError;
-use crate::pool::{Layout, Workspace, for_each};
+use crate::pool::{Layout, Workspace};
 use crate::simd::Table;
 
 /// Output pixels of a task.
@@ -73,6 +73,7 @@ pub(super) fn run(
     pool: &ThreadPool,
     workspace: &mut Workspace,
     input: &ConvInput,
+    halo: Option<LateStrips>,
     target: Target,
 ) -> Result<(), KernelError> {
     let Target { size, residual, out } = target;
@@ -92,15 +93,30 @@ pub(super) fn run(
     let tasks = blocks.batch * blocks.count[0] * blocks.count[1] * blocks.groups;
     let row_len = if blocks.copies { blocks.patch[1] } else { w } * shape.in_channels;
     let depths = depths(shape.kernel, shape.in_channels, row_len);
-    for_each(pool, tasks, |i, thread| {
+    let corner = |first: [usize; 2]| {
+        let [top, left] = [0, 1].map(|a| first[a] * shape.stride[a]);
+        let origin = [
+            top as isize - input.padding.top as isize,
+            left as isize - input.padding.left as isize,
+        ];
+        ([top, left], origin)
+    };
+    let needs_halo = |i: usize, margins: &Margins| {
+        let place = i / blocks.groups;
+        let first = [
+            place / blocks.count[1] % blocks.count[0] * blocks.block[0],
+            place % blocks.count[1] * blocks.block[1],
+        ];
+        margins.touch([h, w], shape.upsample, corner(first).1, blocks.patch)
+    };
+    run_tasks(pool, tasks, input, shape.in_channels, halo, needs_halo, |i, thread, strips| {
         let (rest, group) = (i / blocks.groups, i % blocks.groups);
         let (rest, across) = (rest / blocks.count[1], rest % blocks.count[1]);
         let (item, down) = (rest / blocks.count[0], rest % blocks.count[0]);
         let first = [down * blocks.block[0], across * blocks.block[1]];
         let extent = [0, 1].map(|a| blocks.block[a].min(size[a] - first[a]));
         let pixels = extent[0] * extent[1];
-        let top = first[0] * shape.stride[0];
-        let left = first[1] * shape.stride[1];
+        let ([top, left], origin) = corner(first);
         let image = input.values.as_ptr().wrapping_add(item * h * w * shape.in_channels);
         let a = if blocks.copies {
             let patch = scratch.thread(thread);
@@ -113,10 +129,8 @@ pub(super) fn run(
                         size: [h, w],
                         src_channels: shape.in_channels,
                         scale: shape.upsample,
-                        origin: [
-                            top as isize - input.padding.top as isize,
-                            left as isize - input.padding.left as isize,
-                        ],
+                        around: strips.map(|strips| (strips, [item, 0])),
+                        origin,
                         extent: blocks.patch,
                         channels: shape.in_channels,
                         map: input.prologue.at(item, shape.in_channels, 0),
@@ -170,8 +184,7 @@ pub(super) fn run(
                 }
             }
         }
-    });
-    Ok(())
+    })
 }
 
 /// A part of the sum: stretches of equal length, and the panel row where they begin.

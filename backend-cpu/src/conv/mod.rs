@@ -5,6 +5,7 @@
 
 mod direct;
 pub(crate) mod gemm;
+mod halo;
 mod pack;
 mod patch;
 mod tiled;
@@ -16,8 +17,9 @@ use rayon::ThreadPool;
 
 use crate::elementwise::Prologue;
 use crate::error::{KernelError, check};
-use crate::pool::{Shared, Workspace};
+use crate::pool::{Shared, Workspace, for_each};
 use crate::simd::{Level, Table};
+pub use halo::{LateStrips, Margins, Resume, Strips};
 use pack::Packed;
 
 /// Zeros around an image (after the prologue).
@@ -207,7 +209,8 @@ impl Conv {
         plan.workspace_bytes(self.table, threads)
     }
 
-    /// Computes `out` (`[n][out height][out width][out_channels]`), all of it.
+    /// Computes `out` (`[n][out height][out width][out_channels]`), all of it. If the image is a
+    /// part of a larger one, `halo` is read where there would be padding.
     ///
     /// # Errors
     ///
@@ -218,13 +221,15 @@ impl Conv {
         pool: &ThreadPool,
         workspace: &mut Workspace,
         input: ConvInput,
+        halo: Option<LateStrips>,
         out: &mut [MaybeUninit<f32>],
     ) -> Result<(), KernelError> {
         if let Some(residual) = input.residual {
             check("convolution residual", out.len(), residual.len())?;
         }
         let residual = input.residual.map(|r| Shared(r.as_ptr().cast_mut()));
-        self.run_to(pool, workspace, &input, residual, Shared(out.as_mut_ptr().cast()), out.len())
+        let target = Target { size: [0; 2], residual, out: Shared(out.as_mut_ptr().cast()) };
+        self.run_to(pool, workspace, &input, halo, target, out.len())
     }
 
     /// Adds the convolution of `input` to `out`, which is the residual.
@@ -237,6 +242,7 @@ impl Conv {
         pool: &ThreadPool,
         workspace: &mut Workspace,
         input: ConvInput,
+        halo: Option<LateStrips>,
         out: &mut [f32],
     ) -> Result<(), KernelError> {
         if input.residual.is_some() {
@@ -245,7 +251,8 @@ impl Conv {
             });
         }
         let to = Shared(out.as_mut_ptr());
-        self.run_to(pool, workspace, &input, Some(to), to, out.len())
+        let target = Target { size: [0; 2], residual: Some(to), out: to };
+        self.run_to(pool, workspace, &input, halo, target, out.len())
     }
 
     fn run_to(
@@ -253,8 +260,8 @@ impl Conv {
         pool: &ThreadPool,
         workspace: &mut Workspace,
         input: &ConvInput,
-        residual: Option<Shared<f32>>,
-        out: Shared<f32>,
+        halo: Option<LateStrips>,
+        target: Target,
         out_len: usize,
     ) -> Result<(), KernelError> {
         let [n, h, w] = input.size;
@@ -267,10 +274,10 @@ impl Conv {
         if out_len == 0 {
             return Ok(());
         }
-        let target = Target { size, residual, out };
+        let target = Target { size, ..target };
         match self.algorithm([h, w], &input.padding) {
-            Algorithm::Direct => direct::run(self, pool, workspace, input, target),
-            kind => tiled::run(self, kind, pool, workspace, input, target),
+            Algorithm::Direct => direct::run(self, pool, workspace, input, halo, target),
+            kind => tiled::run(self, kind, pool, workspace, input, halo, target),
         }
     }
 
@@ -279,10 +286,46 @@ impl Conv {
     }
 }
 
+/// Runs `task(i, thread, strips)` for every `i < tasks`, each once. Those of which `needs_halo` says
+/// so come last, when their strips are there.
+fn run_tasks(
+    pool: &ThreadPool,
+    tasks: usize,
+    input: &ConvInput,
+    channels: usize,
+    halo: Option<LateStrips>,
+    needs_halo: impl Fn(usize, &Margins) -> bool,
+    task: impl Fn(usize, usize, Option<&Strips>) + Sync,
+) -> Result<(), KernelError> {
+    let Some(halo) = halo else {
+        for_each(pool, tasks, |i, thread| task(i, thread, None));
+        return Ok(());
+    };
+    let (border, inner): (Vec<usize>, Vec<usize>) =
+        (0..tasks).partition(|&i| needs_halo(i, &halo.margins));
+    for_each(pool, inner.len(), |i, thread| task(inner[i], thread, None));
+    let mut fits = Ok(());
+    (halo.fetch)(&mut |strips| {
+        fits = check_margins(&halo.margins, &strips.margins)
+            .and_then(|()| strips.check(input.size, channels));
+        if fits.is_ok() {
+            for_each(pool, border.len(), |i, thread| task(border[i], thread, Some(strips)));
+        }
+    })?;
+    fits
+}
+
+fn check_margins(promised: &Margins, came: &Margins) -> Result<(), KernelError> {
+    match promised == came {
+        true => Ok(()),
+        false => Err(KernelError::Shape { reason: "the halo has other margins than promised" }),
+    }
+}
+
 /// Where a run's result goes.
 #[derive(Clone, Copy)]
 struct Target {
-    /// Height and width of the output.
+    /// Height and width of the output, once they are known.
     size: [usize; 2],
     /// Added to the output; may be the output.
     residual: Option<Shared<f32>>,

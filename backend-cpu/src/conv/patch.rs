@@ -1,16 +1,19 @@
 //! The input of a block of outputs, with the prologue applied and the padding in place.
 
+use super::halo::Strips;
 use crate::elementwise::{Activate, Pointwise};
 use crate::simd::Table;
 
 /// A rectangle of one image, perhaps reaching over its edges, and where it goes.
-pub(crate) struct Patch {
+pub(crate) struct Patch<'a> {
     /// First value of the image's first wanted channel.
     pub src: *const f32,
     /// Rows and columns of the image as stored.
     pub size: [usize; 2],
     /// Channels of a stored pixel.
     pub src_channels: usize,
+    /// What lies around the image, and which batch item and first channel are wanted of it.
+    pub around: Option<(&'a Strips<'a>, [usize; 2])>,
     /// Nearest upsampling between what is stored and what the rectangle is cut from.
     pub scale: usize,
     /// Top left corner and size of the rectangle.
@@ -26,52 +29,82 @@ pub(crate) struct Patch {
     pub whole: bool,
 }
 
-/// Fills the patch. What lies outside of the image becomes zero: padding is applied after the
-/// prologue.
+/// Stored pixels beside each other: the first column, the column behind the last, and the first
+/// value.
+pub(super) type Run = (isize, isize, *const f32);
+
+impl Patch<'_> {
+    /// The stored pixels of a row, from left to right without a gap; those that do not exist have
+    /// no columns.
+    fn runs(&self, row: isize) -> [Run; 3] {
+        let [height, width] = self.size.map(|n| n as isize);
+        let mut runs = [(0, 0, std::ptr::null()); 3];
+        if (0..height).contains(&row) {
+            let own = self.src.wrapping_offset(row * width * self.src_channels as isize);
+            runs[1] = (0, width, own);
+        }
+        if let Some((strips, [item, channel])) = self.around {
+            strips.add_runs(&mut runs, row, self.size, self.src_channels, item, channel);
+        }
+        runs
+    }
+}
+
+/// Fills the patch. What is stored nowhere becomes zero: padding is applied after the prologue.
 ///
 /// # Safety
 ///
-/// `src` is valid for the image, `dst` for `extent` pixels of `dst_pixel` floats.
+/// `src` is valid for the image, `dst` for `extent` pixels of `dst_pixel` floats; strips have the
+/// image's batch and channels.
 pub(crate) unsafe fn fill(table: &Table, p: &Patch) {
-    let [height, width] = p.size.map(|n| (n * p.scale) as isize);
     let [rows, columns] = p.extent;
+    let scale = p.scale as isize;
     let row_len = columns * p.dst_pixel;
-    let left = (-p.origin[1]).clamp(0, columns as isize) as usize;
-    let right = (width - p.origin[1]).clamp(left as isize, columns as isize) as usize;
     for row in 0..rows {
         let dst = p.dst.wrapping_add(row * row_len);
         let y = p.origin[0] + row as isize;
-        // SAFETY: `row_len` floats of this row belong to `dst`, `left <= right <= columns`, and the
-        // columns between them are columns of the image.
-        unsafe {
-            if y < 0 || y >= height || left == right {
-                dst.write_bytes(0, row_len);
-                continue;
-            }
-            dst.write_bytes(0, left * p.dst_pixel);
-            dst.add(right * p.dst_pixel).write_bytes(0, (columns - right) * p.dst_pixel);
-            let first = (p.origin[1] + left as isize) as usize;
-            let line = p.src.add(y as usize / p.scale * p.size[1] * p.src_channels);
-            let mut part = Activate {
-                src: line.add(first / p.scale * p.src_channels),
-                src_pixel: p.src_channels,
-                dst: dst.add(left * p.dst_pixel),
-                dst_pixel: p.dst_pixel,
-                pixels: right - left,
-                channels: p.channels,
-                map: p.map,
-                whole: p.whole,
+        // Columns of the patch that are written.
+        let mut done = 0;
+        for (start, end, src) in p.runs(y.div_euclid(scale)) {
+            let column = |cell: isize| {
+                (cell * scale - p.origin[1]).clamp(done as isize, columns as isize) as usize
             };
-            if p.scale == 1 {
-                (table.activate)(&part);
+            let (left, right) = (column(start), column(end));
+            if start == end || left == right {
                 continue;
             }
-            part.pixels = 1;
-            for x in 0..right - left {
-                part.src = line.add((first + x) / p.scale * p.src_channels);
-                part.dst = dst.add((left + x) * p.dst_pixel);
-                (table.activate)(&part);
+            // SAFETY: `done <= left <= right <= columns` floats of this row belong to `dst`, and
+            // the columns from `left` to `right` are stored pixels `start..end`.
+            unsafe {
+                dst.add(done * p.dst_pixel).write_bytes(0, (left - done) * p.dst_pixel);
+                let pixel = |x: usize| {
+                    let cell = (p.origin[1] + x as isize).div_euclid(scale) - start;
+                    src.add(cell as usize * p.src_channels)
+                };
+                let mut part = Activate {
+                    src: pixel(left),
+                    src_pixel: p.src_channels,
+                    dst: dst.add(left * p.dst_pixel),
+                    dst_pixel: p.dst_pixel,
+                    pixels: right - left,
+                    channels: p.channels,
+                    map: p.map,
+                    whole: p.whole,
+                };
+                if p.scale == 1 {
+                    (table.activate)(&part);
+                } else {
+                    part.pixels = 1;
+                    for x in left..right {
+                        part.src = pixel(x);
+                        part.dst = dst.add(x * p.dst_pixel);
+                        (table.activate)(&part);
+                    }
+                }
             }
+            done = right;
         }
+        // SAFETY: the rest of this row.
+        unsafe { dst.add(done * p.dst_pixel).write_bytes(0, (columns - done) * p.dst_pixel) };
     }
 }

@@ -10,7 +10,7 @@ use super::gemm::{Ahead, Gemm};
 use super::pack::{packed_len, panel_width};
 use super::patch::{self, Patch};
 use super::tiles::{DOUBLED_INPUTS, DOUBLED_PAIRS, TileIn, TileOut};
-use super::{Algorithm, Conv, ConvInput, Padding, RunPlan, Target};
+use super::{Algorithm, Conv, ConvInput, LateStrips, Padding, RunPlan, Strips, Target, run_tasks};
 use crate::error::KernelError;
 use crate::pool::{Layout, Shared, Workspace, for_each};
 use crate::simd::Table;
@@ -31,6 +31,15 @@ fn block_tiles(in_channels: usize) -> usize {
         0..=384 => 64,
         _ => 128,
     }
+}
+
+/// What a task computes: some tiles of a batch item, and a group of output channels.
+struct Place {
+    item: usize,
+    /// The first tile, and how many there are, vertically and horizontally.
+    first: [usize; 2],
+    tiles: [usize; 2],
+    group: usize,
 }
 
 /// How the work is cut. Nothing here has an influence on any result.
@@ -108,6 +117,16 @@ impl Blocks {
         self.batch * self.count[0] * self.count[1] * self.groups
     }
 
+    /// What task `i` computes.
+    fn place(&self, i: usize) -> Place {
+        let (rest, group) = (i / self.groups, i % self.groups);
+        let (rest, across) = (rest / self.count[1], rest % self.count[1]);
+        let (item, down) = (rest / self.count[0], rest % self.count[0]);
+        let first = [down * self.block[0], across * self.block[1]];
+        let tiles = [0, 1].map(|axis| self.block[axis].min(self.tiles[axis] - first[axis]));
+        Place { item, first, tiles, group }
+    }
+
     /// Rows and columns of the patch that a block reads.
     fn patch(&self) -> [usize; 2] {
         self.block.map(|n| n * self.input_step() + 2)
@@ -171,6 +190,7 @@ pub(super) fn run(
     pool: &ThreadPool,
     workspace: &mut Workspace,
     input: &ConvInput,
+    halo: Option<LateStrips>,
     target: Target,
 ) -> Result<(), KernelError> {
     let Target { size, residual, out } = target;
@@ -194,11 +214,17 @@ pub(super) fn run(
     let weights = Shared(weights.cast_mut());
     let (origin, skip) = start(&input.padding, blocks.doubled);
     let task = Task { conv, blocks: &blocks, input, size, origin, skip, weights, residual, out };
-    for_each(pool, blocks.tasks(), |i, thread| {
+    let [_, h, w] = input.size;
+    let needs_halo = |i: usize, margins: &super::Margins| {
+        let place = blocks.place(i);
+        let (origin, extent) = task.patch(&place);
+        margins.touch([h, w], 1, origin, extent)
+    };
+    let channels = conv.shape.in_channels;
+    run_tasks(pool, blocks.tasks(), input, channels, halo, needs_halo, |i, thread, strips| {
         // SAFETY: the scratch is this thread's, and each task has its own part of the output.
-        unsafe { task.run(i, scratch.thread(thread)) }
-    });
-    Ok(())
+        unsafe { task.run(&blocks.place(i), strips, scratch.thread(thread)) }
+    })
 }
 
 /// Makes the 36 positions of each panel out of its nine taps.
@@ -240,26 +266,29 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Computes task `i` in `scratch`.
+    /// Where the input of some tiles begins, and its rows and columns.
+    fn patch(&self, place: &Place) -> ([isize; 2], [usize; 2]) {
+        let step = self.blocks.input_step();
+        let origin = [0, 1].map(|a| (place.first[a] * step) as isize + self.origin[a]);
+        (origin, place.tiles.map(|n| n * step + 2))
+    }
+
+    /// Computes a task in `scratch`.
     ///
     /// # Safety
     ///
     /// `scratch` holds [`Blocks::layout`]'s thread part and is used by nobody else; the slices of
-    /// the input and the output fit the shapes.
-    unsafe fn run(&self, i: usize, scratch: *mut f32) {
+    /// the input, its strips and the output fit the shapes.
+    unsafe fn run(&self, place: &Place, strips: Option<&Strips>, scratch: *mut f32) {
         let blocks = self.blocks;
-        let (rest, group) = (i / blocks.groups, i % blocks.groups);
-        let (rest, across) = (rest / blocks.count[1], rest % blocks.count[1]);
-        let (item, down) = (rest / blocks.count[0], rest % blocks.count[0]);
-        let first = [down * blocks.block[0], across * blocks.block[1]];
-        let tiles = [0, 1].map(|axis| blocks.block[axis].min(blocks.tiles[axis] - first[axis]));
+        let Place { item, first, tiles, group } = *place;
         let [rows, columns] = blocks.patch();
         let patch = scratch;
         let transformed = patch.wrapping_add(rows * columns * blocks.patch_pixel());
         let products = transformed.wrapping_add(blocks.positions() * blocks.input_stride());
         // SAFETY: the three parts add up to the layout; the rest is the caller's contract.
         unsafe {
-            self.gather(item, first, tiles, patch, transformed);
+            self.gather(place, strips, patch, transformed);
             let offsets: Vec<usize> = (0..tiles[0] * tiles[1]).collect();
             let inputs: Vec<usize> = offsets.iter().map(|t| t * blocks.row).collect();
             let table = self.conv.table;
@@ -277,17 +306,17 @@ impl Task<'_> {
     /// Input, prologue, padding, transform.
     unsafe fn gather(
         &self,
-        item: usize,
-        first: [usize; 2],
-        tiles: [usize; 2],
+        place: &Place,
+        strips: Option<&Strips>,
         patch: *mut f32,
         transformed: *mut f32,
     ) {
+        let Place { item, tiles, .. } = *place;
         let (blocks, table, shape) = (self.blocks, self.conv.table, &self.conv.shape);
         let [_, h, w] = self.input.size;
         let step = blocks.input_step();
         let pixel = blocks.patch_pixel();
-        let extent = tiles.map(|n| n * step + 2);
+        let (origin, extent) = self.patch(place);
         for channel in (0..shape.in_channels).step_by(pixel) {
             let channels = pixel.min(shape.in_channels - channel);
             // SAFETY: the patch is within the scratch by `Blocks::layout`; tiles, positions and
@@ -304,7 +333,8 @@ impl Task<'_> {
                         size: [h, w],
                         src_channels: shape.in_channels,
                         scale: 1,
-                        origin: [0, 1].map(|a| (first[a] * step) as isize + self.origin[a]),
+                        around: strips.map(|strips| (strips, [item, channel])),
+                        origin,
                         extent,
                         channels,
                         map: self.input.prologue.at(item, shape.in_channels, channel),

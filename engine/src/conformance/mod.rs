@@ -4,7 +4,9 @@
 //! a backend. Every op runs on random shapes, plain and fused, against [`Reference`], which does
 //! the obvious thing in f64.
 
+mod case;
 mod cases;
+mod parts;
 mod random;
 mod reference;
 
@@ -12,8 +14,9 @@ pub use cases::{
     activations, attention, convs, fused_convs, memory_is_returned, norms, out_of_place_operands,
     programs, transfers,
 };
+pub use parts::{attention_in_blocks, convs_within_halos};
 pub use random::Random;
-pub use reference::Reference;
+pub use reference::{Reference, ReferenceAttention};
 
 use crate::backend::{BackendError, WeightSource};
 use crate::program::WeightSpec;
@@ -58,7 +61,7 @@ macro_rules! backend_conformance {
     ($make:expr) => {
         $crate::backend_conformance!(@tests $make;
             transfers, convs, fused_convs, norms, activations, attention, out_of_place_operands,
-            programs, memory_is_returned);
+            programs, convs_within_halos, attention_in_blocks, memory_is_returned);
     };
     (@tests $make:expr; $($test:ident),* $(,)?) => {
         $(

@@ -2,7 +2,7 @@
 
 use halovae_core::Rect;
 
-use crate::backend::{Backend, BackendError, DeviceId, Memory, Operands, WeightSource};
+use crate::backend::{Backend, BackendError, DeviceId, Halo, Memory, Operands, WeightSource};
 use crate::program::{Conv2d, MemoryModel, Norm, Op, Program, ValueId, WeightId};
 use crate::tensor::{HostTensor, Shape};
 
@@ -67,6 +67,8 @@ impl MemoryModel for Reference {
 impl Backend for Reference {
     type Tensor = Array;
     type Weights = Vec<Vec<f64>>;
+    /// Queries, and all keys and values so far.
+    type Attention = ReferenceAttention;
 
     fn name(&self) -> &'static str {
         "reference"
@@ -120,14 +122,18 @@ impl Backend for Reference {
         program: &Program,
         op: &Op,
         weights: &Self::Weights,
-        operands: Operands<'_, Array>,
+        mut operands: Operands<'_, Array>,
     ) -> Result<Array, BackendError> {
+        let around = operands.take_surroundings();
+        let halo = around.map(|around| (around.fetch)()).transpose()?;
         let input = operands.get(0);
         Ok(match *op {
             Op::Conv2d(conv) => {
-                let normed = conv.norm.map(|norm| apply(input, operands.get(1), norm, weights));
-                let upsampled = upsample(normed.as_ref().unwrap_or(input), conv.upsample as usize);
-                let mut output = convolve(&upsampled, &conv, weights);
+                let mut window = Window::new(input, halo.as_ref());
+                if let Some(norm) = conv.norm {
+                    window.values = apply(&window.values, operands.get(1), norm, weights);
+                }
+                let mut output = convolve(&window, conv.output_shape(input.shape), &conv, weights);
                 if conv.residual.is_some() {
                     let residual = operands.get(1 + usize::from(conv.norm.is_some()));
                     assert_eq!(residual.shape, output.shape, "residual of another shape");
@@ -149,6 +155,27 @@ impl Backend for Reference {
                 attend(input, operands.get(1), operands.get(2), f64::from(scale))
             }
         })
+    }
+
+    fn attend(
+        &self,
+        _: &Program,
+        op: &Op,
+        operands: Operands<'_, Array>,
+        so_far: Option<ReferenceAttention>,
+    ) -> Result<ReferenceAttention, BackendError> {
+        let Op::Attention { scale, .. } = *op else { panic!("{op:?} is no attention") };
+        let [q, k, v] = [0, 1, 2].map(|slot| operands.get(slot).clone());
+        let start = ReferenceAttention { q, k: vec![], v: vec![], scale: f64::from(scale) };
+        let mut attention = so_far.unwrap_or(start);
+        attention.k.push(k);
+        attention.v.push(v);
+        Ok(attention)
+    }
+
+    fn attended(&self, attention: ReferenceAttention) -> Result<Array, BackendError> {
+        let ReferenceAttention { q, k, v, scale } = attention;
+        Ok(attend(&q, &joined(&k), &joined(&v), scale))
     }
 
     fn synchronize(&self) -> Result<(), BackendError> {
@@ -207,24 +234,64 @@ fn upsample(input: &Array, factor: usize) -> Array {
     Array::from_fn(shape, |b, y, x, c| input.at(b, y / factor, x / factor, c))
 }
 
-fn convolve(input: &Array, conv: &Conv2d, weights: &[Vec<f64>]) -> Array {
-    let plain = Conv2d { upsample: 1, ..*conv };
+/// A part with what lies around it.
+struct Window {
+    values: Array,
+    /// The part's first row and column in it.
+    origin: [usize; 2],
+}
+
+impl Window {
+    fn new(part: &Array, halo: Option<&Halo<Array>>) -> Self {
+        let Some(Halo { above, below, before, behind }) = halo else {
+            return Self { values: part.clone(), origin: [0, 0] };
+        };
+        let height = |strip: &Option<Array>| strip.as_ref().map_or(0, |strip| strip.shape.height);
+        let width = |strip: &Option<Array>| strip.as_ref().map_or(0, |strip| strip.shape.width);
+        let origin = [height(above), width(before)];
+        let shape = Shape {
+            height: origin[0] + part.shape.height + height(below),
+            width: origin[1] + part.shape.width + width(behind),
+            ..part.shape
+        };
+        let bottom = origin[0] + part.shape.height;
+        let right = origin[1] + part.shape.width;
+        let values = Array::from_fn(shape, |b, y, x, c| {
+            let (array, y, x) = match (above, below, before, behind) {
+                (Some(above), ..) if y < origin[0] => (above, y, x),
+                (_, Some(below), ..) if y >= bottom => (below, y - bottom, x),
+                (_, _, Some(before), _) if x < origin[1] => (before, y - origin[0], x),
+                (.., Some(behind)) if x >= right => (behind, y - origin[0], x - right),
+                _ => (part, y - origin[0], x - origin[1]),
+            };
+            array.at(b, y, x, c)
+        });
+        Self { values, origin }
+    }
+
+    /// The row or column of the window that tap `tap` of output `at` reads, if it is no padding.
+    fn source(&self, axis: usize, conv: &Conv2d, at: usize, tap: usize) -> Option<usize> {
+        let padding = [conv.padding.top, conv.padding.left][axis];
+        let extent = [self.values.shape.height, self.values.shape.width][axis];
+        let upsampled = (at * conv.stride[axis] as usize + tap) as i64 - i64::from(padding);
+        let cell = upsampled.div_euclid(i64::from(conv.upsample)) + self.origin[axis] as i64;
+        usize::try_from(cell).ok().filter(|&cell| cell < extent)
+    }
+}
+
+/// The outputs of a part: upsampling, padding and kernel in the coordinates of the part.
+fn convolve(window: &Window, shape: Shape, conv: &Conv2d, weights: &[Vec<f64>]) -> Array {
     let weight = &weights[conv.weight.index()];
     let bias = conv.bias.map(|id| &weights[id.index()]);
     let [rows, columns] = conv.kernel.map(|k| k as usize);
-    let [stride_y, stride_x] = conv.stride.map(|s| s as usize);
-    let inside = |at: usize, tap: usize, stride: usize, pad: u32, extent: usize| {
-        (at * stride + tap).checked_sub(pad as usize).filter(|&source| source < extent)
-    };
-    let Shape { height, width, channels, .. } = input.shape;
-    Array::from_fn(plain.output_shape(input.shape), |b, y, x, out| {
+    let input = &window.values;
+    let channels = input.shape.channels;
+    Array::from_fn(shape, |b, y, x, out| {
         let mut sum = bias.map_or(0.0, |bias| bias[out]);
         for i in 0..rows {
-            let Some(source_y) = inside(y, i, stride_y, conv.padding.top, height) else { continue };
+            let Some(source_y) = window.source(0, conv, y, i) else { continue };
             for j in 0..columns {
-                let Some(source_x) = inside(x, j, stride_x, conv.padding.left, width) else {
-                    continue;
-                };
+                let Some(source_x) = window.source(1, conv, x, j) else { continue };
                 let start = input.index(b, source_y, source_x, 0);
                 for (c, value) in input.data[start..start + channels].iter().enumerate() {
                     sum += value * weight[((out * channels + c) * rows + i) * columns + j];
@@ -233,6 +300,31 @@ fn convolve(input: &Array, conv: &Conv2d, weights: &[Vec<f64>]) -> Array {
         }
         sum
     })
+}
+
+/// Keys and values of [`Reference`]'s attention, as they came.
+#[derive(Clone, Debug)]
+pub struct ReferenceAttention {
+    q: Array,
+    k: Vec<Array>,
+    v: Vec<Array>,
+    scale: f64,
+}
+
+/// All positions of the blocks, one after the other, in one column.
+fn joined(blocks: &[Array]) -> Array {
+    let Shape { batch, channels, .. } = blocks[0].shape;
+    let positions = |block: &Array| block.shape.height * block.shape.width;
+    let height = blocks.iter().map(positions).sum();
+    let mut joined = Array::zeros(Shape::new(batch, 0, 1, channels));
+    joined.shape.height = height;
+    for b in 0..batch {
+        for block in blocks {
+            let len = positions(block) * channels;
+            joined.data.extend_from_slice(&block.data[b * len..][..len]);
+        }
+    }
+    joined
 }
 
 fn attend(q: &Array, k: &Array, v: &Array, scale: f64) -> Array {

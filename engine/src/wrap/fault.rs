@@ -46,6 +46,30 @@ impl<B> Faulty<B> {
 
 delegate_memory_model!(Faulty);
 
+impl<B: Backend> Faulty<B> {
+    /// Counts an op, and fails if it is the one that does.
+    fn count(&self, program: &Program, op: &Op) -> Result<(), BackendError> {
+        let ran = self.ran.fetch_add(1, Ordering::SeqCst);
+        let due = self.fault.filter(|fault| fault.after_ops == ran);
+        let device = self.inner.description();
+        match due.map(|fault| fault.kind) {
+            Some(FaultKind::Error) => {
+                Err(BackendError::Device { device, message: "injected error".into() })
+            }
+            Some(FaultKind::OutOfMemory) => {
+                let what = format!("`{}` (injected)", program.op_name(op));
+                Err(BackendError::OutOfMemory { device, what, requested: 1 << 40 })
+            }
+            Some(FaultKind::Panic) => panic!("injected panic"),
+            Some(FaultKind::Stall(time)) => {
+                std::thread::sleep(time);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl<B: Backend> Backend for Faulty<B> {
     delegate_backend!();
 
@@ -56,21 +80,18 @@ impl<B: Backend> Backend for Faulty<B> {
         weights: &Self::Weights,
         operands: Operands<'_, Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError> {
-        let ran = self.ran.fetch_add(1, Ordering::SeqCst);
-        let due = self.fault.filter(|fault| fault.after_ops == ran);
-        let device = self.inner.description();
-        match due.map(|fault| fault.kind) {
-            Some(FaultKind::Error) => {
-                return Err(BackendError::Device { device, message: "injected error".into() });
-            }
-            Some(FaultKind::OutOfMemory) => {
-                let what = format!("`{}` (injected)", program.op_name(op));
-                return Err(BackendError::OutOfMemory { device, what, requested: 1 << 40 });
-            }
-            Some(FaultKind::Panic) => panic!("injected panic"),
-            Some(FaultKind::Stall(time)) => std::thread::sleep(time),
-            None => {}
-        }
+        self.count(program, op)?;
         self.inner.run(program, op, weights, operands)
+    }
+
+    fn attend(
+        &self,
+        program: &Program,
+        op: &Op,
+        operands: Operands<'_, Self::Tensor>,
+        so_far: Option<Self::Attention>,
+    ) -> Result<Self::Attention, BackendError> {
+        self.count(program, op)?;
+        self.inner.attend(program, op, operands, so_far)
     }
 }

@@ -34,11 +34,12 @@ macro_rules! delegate_memory_model {
     };
 }
 
-/// Implements the methods of `Backend` that a wrapper passes on, all but `run`.
+/// Implements the methods of `Backend` that a wrapper passes on, all but `run` and `attend`.
 macro_rules! delegate_backend {
     () => {
         type Tensor = B::Tensor;
         type Weights = B::Weights;
+        type Attention = B::Attention;
 
         fn name(&self) -> &'static str {
             self.inner.name()
@@ -81,6 +82,10 @@ macro_rules! delegate_backend {
 
         fn shape(&self, tensor: &Self::Tensor) -> $crate::tensor::Shape {
             self.inner.shape(tensor)
+        }
+
+        fn attended(&self, attention: Self::Attention) -> Result<Self::Tensor, BackendError> {
+            self.inner.attended(attention)
         }
 
         fn synchronize(&self) -> Result<(), BackendError> {

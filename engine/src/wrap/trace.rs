@@ -19,7 +19,7 @@ pub struct OpRecord {
     pub output: Shape,
     /// Multiplications and additions of convs and attention, 0 for the rest.
     pub flops: u128,
-    /// Seconds until its result was there.
+    /// Seconds until its result was there, the wait for a halo included.
     pub seconds: f64,
 }
 
@@ -46,6 +46,31 @@ impl<B> Traced<B> {
 
 delegate_memory_model!(Traced);
 
+impl<B: Backend> Traced<B> {
+    /// Work of an attention; operands are given away to the op, so it is asked before.
+    fn attention_flops(&self, operands: &Operands<'_, B::Tensor>) -> u128 {
+        let [q, k, v] = [0, 1, 2].map(|slot| self.inner.shape(operands.get(slot)));
+        attention_flops(q, k, v)
+    }
+
+    /// Waits for what `op` began at `start` and keeps a record of it.
+    fn record(
+        &self,
+        program: &Program,
+        op: &Op,
+        output: Shape,
+        flops: u128,
+        start: Instant,
+    ) -> Result<(), BackendError> {
+        self.inner.synchronize()?;
+        let seconds = start.elapsed().as_secs_f64();
+        let name = program.op_name(op).to_owned();
+        let record = OpRecord { name, kind: op.kind(), output, flops, seconds };
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        Ok(())
+    }
+}
+
 impl<B: Backend> Backend for Traced<B> {
     delegate_backend!();
 
@@ -59,26 +84,36 @@ impl<B: Backend> Backend for Traced<B> {
         if !self.enabled {
             return self.inner.run(program, op, weights, operands);
         }
-        // Operands are given away to the op, so what is known of them is asked before.
         let attention = match op {
-            Op::Attention { .. } => {
-                let [q, k, v] = [0, 1, 2].map(|slot| self.inner.shape(operands.get(slot)));
-                attention_flops(q, k, v)
-            }
+            Op::Attention { .. } => self.attention_flops(&operands),
             _ => 0,
         };
         let start = Instant::now();
         let tensor = self.inner.run(program, op, weights, operands)?;
-        self.inner.synchronize()?;
-        let seconds = start.elapsed().as_secs_f64();
         let output = self.inner.shape(&tensor);
         let flops = match op {
             Op::Conv2d(conv) => conv.flops(output),
             _ => attention,
         };
-        let name = program.op_name(op).to_owned();
-        let record = OpRecord { name, kind: op.kind(), output, flops, seconds };
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        self.record(program, op, output, flops, start)?;
         Ok(tensor)
+    }
+
+    fn attend(
+        &self,
+        program: &Program,
+        op: &Op,
+        operands: Operands<'_, Self::Tensor>,
+        so_far: Option<Self::Attention>,
+    ) -> Result<Self::Attention, BackendError> {
+        if !self.enabled {
+            return self.inner.attend(program, op, operands, so_far);
+        }
+        let flops = self.attention_flops(&operands);
+        let output = self.inner.shape(operands.get(0));
+        let start = Instant::now();
+        let attention = self.inner.attend(program, op, operands, so_far)?;
+        self.record(program, op, output, flops, start)?;
+        Ok(attention)
     }
 }
