@@ -1,17 +1,17 @@
-//! Decodes latents over ranks: every strategy in which a piece is decoded by one rank alone.
+//! Decodes latents over ranks.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use halovae_core::{Plan, PlanError};
+use halovae_core::{Plan, PlanError, ShardGrid, Size};
 
 use crate::backend::{Backend, BackendError, DeviceId, WeightSource};
 use crate::event::{Event, Observer, Silent};
-use crate::execute::{Stop, execute};
 use crate::group::{Cancel, Cause, Failure, Group, GroupError, Tag, ThreadGroup};
-use crate::program::{Analysis, Program, fuse};
-use crate::schedule::{Item, Schedule};
+use crate::program::{Program, fuse};
+use crate::rank::{Progress, RankDevice, RankJob};
+use crate::schedule::Schedule;
+use crate::shard::{self, Cut, Fit, FitError, ParkLimit, UncutError};
 use crate::sink::Sink;
 use crate::stitch::{StitchError, StitchTimes, stitch_image};
 use crate::tensor::{HostTensor, Shape};
@@ -34,6 +34,9 @@ pub enum DecodeError {
     /// The pieces cannot be shared out.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The program cannot be cut into shards.
+    #[error(transparent)]
+    Uncut(#[from] UncutError),
 }
 
 impl From<GroupError> for DecodeError {
@@ -45,18 +48,21 @@ impl From<GroupError> for DecodeError {
     }
 }
 
-/// Whom a decode tells, and who can end it.
+/// Whom a decode tells, who can end it, and where values wait.
 #[derive(Clone)]
 pub struct Control<'a> {
     /// Is told of events.
     pub observer: &'a dyn Observer,
     /// Ends the decode.
     pub cancel: Cancel,
+    /// For a decode with more shards than ranks: how much may wait on each rank's device. Without
+    /// a limit all values do.
+    pub park: Option<ParkLimit>,
 }
 
 impl Default for Control<'_> {
     fn default() -> Self {
-        Self { observer: &Silent, cancel: Cancel::new() }
+        Self { observer: &Silent, cancel: Cancel::new(), park: None }
     }
 }
 
@@ -71,7 +77,7 @@ pub struct PieceReport {
     pub rank: u32,
     /// The latent window that was decoded.
     pub window: halovae_core::Rect,
-    /// Seconds from its upload to its download.
+    /// Seconds from its upload to its download; of a shard, the seconds of its turns.
     pub seconds: f64,
 }
 
@@ -89,13 +95,6 @@ pub struct DecodeReport {
     pub estimated_peak_bytes: u64,
     /// Device bytes as the backends counted them, added over ranks.
     pub measured_peak_bytes: u64,
-}
-
-/// One rank's device, its fused program and the weights there.
-struct RankDevice<B: Backend> {
-    backend: B,
-    program: Arc<Program>,
-    weights: Arc<B::Weights>,
 }
 
 /// A decoder on its devices, ready to decode any number of latents.
@@ -147,15 +146,25 @@ impl<B: Backend> Decoder<B> {
         self.ranks.iter().map(|rank| &rank.backend)
     }
 
-    /// Device bytes that decoding `plan` takes: see [`DecodeReport::estimated_peak_bytes`].
-    pub fn estimate_peak_bytes(&self, schedule: &Schedule) -> u64 {
+    /// Device bytes that decoding by `plan` takes: see [`DecodeReport::estimated_peak_bytes`].
+    ///
+    /// # Errors
+    /// [`DecodeError::Uncut`] and [`DecodeError::Plan`].
+    pub fn estimate_peak_bytes(
+        &self,
+        plan: &Plan,
+        images: u32,
+        park: Option<&ParkLimit>,
+    ) -> Result<u64, DecodeError> {
+        let schedule = Schedule::new(plan, images, self.rank_count())?;
+        Ok(self.peak_bytes(&schedule, self.cut(plan, self.rank_count())?.as_ref(), park))
+    }
+
+    fn peak_bytes(&self, schedule: &Schedule, cut: Option<&Cut>, park: Option<&ParkLimit>) -> u64 {
         let mut counted: Vec<DeviceId> = Vec::new();
         let mut total = 0u64;
         for (rank, device) in (0..).zip(&self.ranks) {
-            let values = schedule.windows_of(rank).into_iter().map(|window| {
-                Analysis::new(&device.program, window, &device.backend).peak_live_bytes
-            });
-            total = total.saturating_add(values.max().unwrap_or(0));
+            total = total.saturating_add(device.peak_bytes(schedule, cut, rank, park));
             let id = device.backend.device();
             if !counted.contains(&id) {
                 total = total.saturating_add(device.backend.prepared_weight_bytes(&device.program));
@@ -163,6 +172,28 @@ impl<B: Backend> Decoder<B> {
             }
         }
         total
+    }
+
+    /// How the program is cut, for a sharded plan.
+    fn cut(&self, plan: &Plan, ranks: u32) -> Result<Option<Cut>, UncutError> {
+        match plan {
+            Plan::Sharded(grid) => Cut::new(&self.ranks[0].program, *grid, ranks).map(Some),
+            Plan::Whole(_) | Plan::Tiled(_) | Plan::Patch(_) => Ok(None),
+        }
+    }
+
+    /// The shards that fit a memory of `budget` bytes on these ranks; see [`fit`](shard::fit()).
+    ///
+    /// # Errors
+    /// [`FitError`].
+    pub fn fit_shards(
+        &self,
+        latents: Size,
+        budget: u64,
+        grid: Option<ShardGrid>,
+    ) -> Result<Fit, FitError> {
+        let RankDevice { backend, program, .. } = &self.ranks[0];
+        shard::fit(program, backend, latents, self.rank_count(), budget, grid)
     }
 
     /// Decodes `latents` (`[batch, height, width, latent_channels]`, in VAE space) by `plan` and
@@ -180,15 +211,50 @@ impl<B: Backend> Decoder<B> {
         sink: &mut dyn Sink,
         control: &Control<'_>,
     ) -> Result<DecodeReport, DecodeError> {
+        let group = ThreadGroup::split(self.rank_count(), &control.cancel);
+        let ranks: Vec<_> = self.ranks.iter().zip(&group).collect();
+        self.decode_on(&ranks, latents, plan, Some(sink), control)
+    }
+
+    /// Decodes as one rank of a group of processes, each of which calls this with the same latents
+    /// and plan. Rank 0 gives the rows to its sink; the others have none, and return when their
+    /// own pieces are on their way. The decoder has this rank's device alone.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode_as<G: Group>(
+        &self,
+        group: &G,
+        latents: &HostTensor,
+        plan: &Plan,
+        sink: Option<&mut dyn Sink>,
+        control: &Control<'_>,
+    ) -> Result<DecodeReport, DecodeError> {
+        self.decode_on(&[(&self.ranks[0], group)], latents, plan, sink, control)
+    }
+
+    /// Decodes on the ranks of this process; the first of them stitches if there is a sink.
+    fn decode_on<G: Group>(
+        &self,
+        ranks: &[(&RankDevice<B>, &G)],
+        latents: &HostTensor,
+        plan: &Plan,
+        mut sink: Option<&mut dyn Sink>,
+        control: &Control<'_>,
+    ) -> Result<DecodeReport, DecodeError> {
         let start = Instant::now();
         let program = &self.ranks[0].program;
         check_latents(latents.shape(), plan, program)?;
         let images = latents.shape().batch;
-        let schedule = Schedule::new(plan, images as u32, self.rank_count())?;
+        let group = ranks[0].1;
+        let schedule = Schedule::new(plan, images as u32, group.size())?;
+        let cut = self.cut(plan, group.size())?;
         let output = plan.output();
         let [height, width] = [output.height as usize, output.width as usize];
         let channels = program.out_channels() as usize;
-        sink.begin(Shape::new(images, height, width, channels)).map_err(DecodeError::Sink)?;
+        if let Some(sink) = &mut sink {
+            sink.begin(Shape::new(images, height, width, channels)).map_err(DecodeError::Sink)?;
+        }
         control.observer.event(Event::Planned {
             pieces: schedule.items().len() as u64,
             rows: (images * height) as u64,
@@ -197,43 +263,56 @@ impl<B: Backend> Decoder<B> {
             rank.backend.reset_peak();
         }
 
-        let group = ThreadGroup::split(self.rank_count(), &control.cancel);
-        let reports = Mutex::new(Vec::new());
+        let reports = Reports { observer: control.observer, pieces: Mutex::default() };
         let stitched = std::thread::scope(|scope| {
-            for (device, end) in self.ranks.iter().zip(&group) {
-                let job = RankJob { device, group: end, latents, plan, schedule: &schedule };
-                let reports = &reports;
-                scope.spawn(move || {
-                    run_rank(&job, |report, item, bytes| {
-                        let PieceReport { rank, seconds, .. } = report;
-                        let done = Event::PieceDone { rank, piece: item, seconds, bytes };
-                        reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
-                        control.observer.event(done);
-                    });
-                });
+            for &(device, group) in ranks {
+                let (schedule, reports) = (&schedule, &reports);
+                let (cut, park) = (cut.as_ref(), control.park.as_ref());
+                let job = RankJob { device, group, latents, plan, schedule, cut, park };
+                scope.spawn(move || job.run(reports));
             }
-            let stitched = stitch_all(&group[0], plan, &schedule, channels, sink, control);
+            let Some(sink) = sink else { return Ok(StitchTimes::default()) };
+            let stitched = stitch_all(group, plan, &schedule, channels, sink, control);
             if let Err(DecodeError::Sink(error)) = &stitched {
                 // The ranks still decode for a picture that nobody takes any more.
                 let cause = Cause::Transport(error.to_string());
-                group[0].fail(Failure { rank: 0, piece: None, op: None, cause });
+                group.fail(Failure { rank: group.rank(), piece: None, op: None, cause });
             }
             stitched
         });
         let stitch = stitched?;
-        let mut pieces = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+        group.check()?;
+        let mut pieces = reports.pieces.into_inner().unwrap_or_else(PoisonError::into_inner);
         pieces.sort_by_key(|report| (report.image, report.piece));
         Ok(DecodeReport {
             pieces,
             seconds: start.elapsed().as_secs_f64(),
             stitch,
-            estimated_peak_bytes: self.estimate_peak_bytes(&schedule),
+            estimated_peak_bytes: self.peak_bytes(&schedule, cut.as_ref(), control.park.as_ref()),
             measured_peak_bytes: self.measured_peak_bytes(),
         })
     }
 
     fn measured_peak_bytes(&self) -> u64 {
         self.ranks.iter().map(|rank| rank.backend.memory().peak).sum()
+    }
+}
+
+/// Collects reports and passes events on.
+struct Reports<'a> {
+    observer: &'a dyn Observer,
+    pieces: Mutex<Vec<PieceReport>>,
+}
+
+impl Progress for Reports<'_> {
+    fn piece(&self, report: PieceReport, item: u64, bytes: u64) {
+        let PieceReport { rank, seconds, .. } = report;
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+        self.observer.event(Event::PieceDone { rank, piece: item, seconds, bytes });
+    }
+
+    fn turns(&self, rank: u32, done: u64, of: u64) {
+        self.observer.event(Event::Turns { rank, done, of });
     }
 }
 
@@ -268,90 +347,6 @@ fn check_latents(shape: Shape, plan: &Plan, program: &Program) -> Result<(), Dec
     Ok(())
 }
 
-/// What one rank needs to do its part.
-struct RankJob<'a, B: Backend, G> {
-    device: &'a RankDevice<B>,
-    group: &'a G,
-    latents: &'a HostTensor,
-    plan: &'a Plan,
-    schedule: &'a Schedule,
-}
-
-/// Decodes the rank's items in their order and sends each to the stitcher, which is rank 0's.
-/// Whatever goes wrong, a panic included, is told to the group.
-fn run_rank<B: Backend, G: Group>(
-    job: &RankJob<'_, B, G>,
-    mut done: impl FnMut(PieceReport, u64, u64),
-) {
-    let rank = job.group.rank();
-    for item in job.schedule.items_of(rank) {
-        let attempt = catch_unwind(AssertUnwindSafe(|| decode_item(job, item)));
-        let failed = |op, cause| Failure { rank, piece: Some(item.index), op, cause };
-        let decoded = match attempt {
-            Ok(Ok(decoded)) => decoded,
-            Ok(Err(ItemError::Failed(op, cause))) => return job.group.fail(failed(op, cause)),
-            Ok(Err(ItemError::Stopped)) => return,
-            Err(panic) => {
-                let cause = Cause::Panic(panic_message(panic.as_ref()));
-                return job.group.fail(failed(None, cause));
-            }
-        };
-        let bytes = 4 * decoded.data.len() as u64;
-        done(decoded.report, item.index, bytes);
-        if job.group.send(0, Tag(item.index), decoded.data).is_err() {
-            return;
-        }
-    }
-}
-
-struct DecodedItem {
-    report: PieceReport,
-    data: Vec<f32>,
-}
-
-enum ItemError {
-    /// This rank failed, in an op or outside.
-    Failed(Option<String>, Cause),
-    /// The group ended, and knows why.
-    Stopped,
-}
-
-impl From<BackendError> for ItemError {
-    fn from(error: BackendError) -> Self {
-        Self::Failed(None, Cause::Backend(error))
-    }
-}
-
-fn decode_item<B: Backend, G: Group>(
-    job: &RankJob<'_, B, G>,
-    item: Item,
-) -> Result<DecodedItem, ItemError> {
-    let start = Instant::now();
-    let RankDevice { backend, program, weights } = job.device;
-    let piece = job.plan.piece(item.piece).expect("a schedule names pieces of its own plan");
-    let window = job.latents.crop(item.image as usize, piece.input)?;
-    let input = backend.upload(&window)?;
-    drop(window);
-    let output = execute(backend, program, weights, input, |_| job.group.check()).map_err(
-        |stop| match stop {
-            Stop::Op { name, error } => ItemError::Failed(Some(name), Cause::Backend(error)),
-            Stop::Asked(_) => ItemError::Stopped,
-        },
-    )?;
-    let data = backend.download(&output, piece.keep)?.into_data();
-    if !data.iter().all(|value| value.is_finite()) {
-        return Err(ItemError::Failed(None, Cause::NotFinite));
-    }
-    let report = PieceReport {
-        image: item.image,
-        piece: item.piece,
-        rank: job.group.rank(),
-        window: piece.input,
-        seconds: start.elapsed().as_secs_f64(),
-    };
-    Ok(DecodedItem { report, data })
-}
-
 fn stitch_all<G: Group>(
     group: &G,
     plan: &Plan,
@@ -379,10 +374,4 @@ fn stitch_all<G: Group>(
         times.write += spent.write;
     }
     Ok(times)
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
 }

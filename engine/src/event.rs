@@ -21,6 +21,16 @@ pub enum Event {
         /// Bytes of the finished piece.
         bytes: u64,
     },
+    /// A rank's shards had some of their turns: each of them has one in every segment of the
+    /// program.
+    Turns {
+        /// The rank.
+        rank: u32,
+        /// Turns that are over.
+        done: u64,
+        /// All turns of this rank, over all images.
+        of: u64,
+    },
     /// Finished rows went to the sink.
     RowsWritten {
         /// How many.

@@ -2,6 +2,8 @@
 
 use halovae_core::{Plan, PlanError, RankLoad, Size, largest_first};
 
+use crate::shard;
+
 /// One piece of one image, and who decodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -26,8 +28,8 @@ pub struct Schedule {
 
 impl Schedule {
     /// Shares out the pieces of `images` images over `ranks` ranks: a patch goes to the rank that
-    /// the grid names (each image starting where the last one ended), any other piece by size to
-    /// the least loaded rank.
+    /// the grid names (each image starting where the last one ended), a shard to the rank that has
+    /// it in every image, any other piece by size to the least loaded rank.
     ///
     /// # Errors
     /// [`PlanError`] if there are no ranks.
@@ -54,6 +56,10 @@ impl Schedule {
                     let rank = grid.patch(item.piece).map_or(0, |patch| u64::from(patch.rank));
                     let shift = u64::from(item.image) * u64::from(grid.ranks());
                     ((rank + shift) % u64::from(ranks)) as u32
+                }
+                // Shards that follow each other, so that neighbours share a rank.
+                Plan::Sharded(grid) => {
+                    shard::owner(grid, ranks.clamp(1, grid.len()), item.piece as u32)
                 }
                 Plan::Whole(_) | Plan::Tiled(_) => owner,
             };

@@ -1,6 +1,6 @@
 //! Decodes through the engine, as short as tests need them.
 
-use halovae_core::{AxisTiling, Direction, PatchGrid, Plan, Size, TileGrid, Tiling};
+use halovae_core::{AxisTiling, Direction, PatchGrid, Plan, ShardGrid, Size, TileGrid, Tiling};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::{Backend, WeightSource};
 use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint};
@@ -20,6 +20,8 @@ pub enum Cut {
     Tiled(f64),
     /// In one patch for each of so many ranks.
     Patch(u32),
+    /// In a grid of so many rows and columns of shards.
+    Sharded(u32, u32),
 }
 
 /// Rows and columns of latents.
@@ -51,6 +53,9 @@ pub fn plan(config: &AutoencoderKlConfig, latents: Size, cut: Cut) -> Plan {
             let tile = Size::new(latent_height, latent_width);
             let overlap = [config.tile_overlap_factor(); 2];
             Plan::patch(PatchGrid::new(latents, ranks, tile, overlap, scale).expect("a grid"))
+        }
+        Cut::Sharded(rows, cols) => {
+            Plan::sharded(ShardGrid::new(latents, rows, cols, scale).expect("a grid"))
         }
     }
 }

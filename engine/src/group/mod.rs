@@ -61,6 +61,9 @@ pub enum Cause {
         /// How many the plan promised.
         expected: usize,
     },
+    /// The file for values that did not fit memory failed.
+    #[error("{0}")]
+    Scratch(String),
     /// Nothing was heard of a rank for too long, or the connection broke.
     #[error("{0}")]
     Transport(String),
@@ -144,6 +147,30 @@ pub trait Group: Send + Sync {
         (0..self.size()).zip(lens).map(receive).collect::<Result<_, _>>().map(Some)
     }
 
+    /// Gives every rank what every rank has, in rank order; `lens[r]` is the length of rank `r`'s.
+    ///
+    /// # Errors
+    /// [`GroupError`].
+    fn all_gather(
+        &self,
+        tag: Tag,
+        data: Vec<f32>,
+        lens: &[usize],
+    ) -> Result<Vec<Vec<f32>>, GroupError> {
+        let mut all = match self.gather(0, tag, data, lens)? {
+            Some(parts) => parts.concat(),
+            None => vec![0.0; lens.iter().sum()],
+        };
+        self.broadcast(0, tag, &mut all)?;
+        let mut rest = all.as_slice();
+        let mut part = |&len: &usize| {
+            let (part, behind) = rest.split_at(len);
+            rest = behind;
+            part.to_vec()
+        };
+        Ok(lens.iter().map(&mut part).collect())
+    }
+
     /// Adds `data` over all ranks, in rank order, and gives every rank the sums.
     ///
     /// # Errors
@@ -157,5 +184,46 @@ pub trait Group: Send + Sync {
             }
         }
         self.broadcast(0, tag, data)
+    }
+}
+
+/// The first ranks of a group, as a group: those that have work to do together. Failures are those
+/// of the whole group.
+#[derive(Debug)]
+pub struct FirstRanks<'a, G: ?Sized> {
+    group: &'a G,
+    size: u32,
+}
+
+impl<'a, G: Group + ?Sized> FirstRanks<'a, G> {
+    /// The first `size` ranks of `group`, of which this must be one.
+    pub fn new(group: &'a G, size: u32) -> Self {
+        Self { group, size }
+    }
+}
+
+impl<G: Group + ?Sized> Group for FirstRanks<'_, G> {
+    fn rank(&self) -> u32 {
+        self.group.rank()
+    }
+
+    fn size(&self) -> u32 {
+        self.size
+    }
+
+    fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError> {
+        self.group.send(to, tag, data)
+    }
+
+    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError> {
+        self.group.receive(from, tag, len)
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.group.fail(failure);
+    }
+
+    fn check(&self) -> Result<(), GroupError> {
+        self.group.check()
     }
 }

@@ -1,0 +1,210 @@
+//! What one rank of a decode does: its pieces, one after the other, or its shards.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use halovae_core::Plan;
+
+use crate::backend::{Backend, BackendError};
+use crate::decode::PieceReport;
+use crate::execute::{Stop, execute};
+use crate::group::{Cause, Failure, Group, Tag};
+use crate::program::{Analysis, Program};
+use crate::schedule::{Item, Schedule};
+use crate::shard::{self, Cut, ParkLimit, ShardJob, ShardStop};
+use crate::tensor::HostTensor;
+
+/// One rank's device, its fused program and the weights there.
+pub(crate) struct RankDevice<B: Backend> {
+    pub(crate) backend: B,
+    pub(crate) program: Arc<Program>,
+    pub(crate) weights: Arc<B::Weights>,
+}
+
+impl<B: Backend> RankDevice<B> {
+    /// The most bytes of values and workspace at once, by estimate: those of the rank's largest
+    /// piece, or of its shards.
+    pub(crate) fn peak_bytes(
+        &self,
+        schedule: &Schedule,
+        cut: Option<&Cut>,
+        rank: u32,
+        park: Option<&ParkLimit>,
+    ) -> u64 {
+        if let Some(cut) = cut {
+            let limit = park.map(|park| park.bytes);
+            return shard::peak_bytes(&self.program, cut, rank, &self.backend, limit);
+        }
+        let windows = schedule.windows_of(rank).into_iter();
+        let peaks = windows
+            .map(|window| Analysis::new(&self.program, window, &self.backend).peak_live_bytes);
+        peaks.max().unwrap_or(0)
+    }
+}
+
+/// What one rank needs to do its part.
+pub(crate) struct RankJob<'a, B: Backend, G> {
+    pub(crate) device: &'a RankDevice<B>,
+    pub(crate) group: &'a G,
+    pub(crate) latents: &'a HostTensor,
+    pub(crate) plan: &'a Plan,
+    pub(crate) schedule: &'a Schedule,
+    /// For the sharded strategy.
+    pub(crate) cut: Option<&'a Cut>,
+    pub(crate) park: Option<&'a ParkLimit>,
+}
+
+/// What a rank tells while it works.
+pub(crate) trait Progress {
+    /// A piece is finished: its report, its place among all items, and its bytes.
+    fn piece(&self, report: PieceReport, item: u64, bytes: u64);
+
+    /// `done` of `of` turns of the rank's shards are over.
+    fn turns(&self, rank: u32, done: u64, of: u64);
+}
+
+impl<B: Backend, G: Group> RankJob<'_, B, G> {
+    /// Decodes what the schedule gives this rank and sends it to the stitcher, which is rank 0's.
+    /// Whatever goes wrong, a panic included, is told to the group.
+    pub(crate) fn run(&self, progress: &dyn Progress) {
+        let rank = self.group.rank();
+        // The piece that is worked on.
+        let piece = Cell::new(None);
+        let attempt = catch_unwind(AssertUnwindSafe(|| match self.cut {
+            Some(cut) => self.run_shards(cut, &piece, progress),
+            None => self.run_pieces(&piece, progress),
+        }));
+        let stop = match attempt {
+            Ok(Ok(()) | Err(RankStop::Stopped)) => return,
+            Ok(Err(stop)) => stop,
+            Err(panic) => {
+                let cause = Cause::Panic(panic_message(panic.as_ref()));
+                RankStop::Failed { piece: piece.get(), op: None, cause }
+            }
+        };
+        if let RankStop::Failed { piece, op, cause } = stop {
+            self.group.fail(Failure { rank, piece, op, cause });
+        }
+    }
+
+    fn run_pieces(
+        &self,
+        piece: &Cell<Option<u64>>,
+        progress: &dyn Progress,
+    ) -> Result<(), RankStop> {
+        for item in self.schedule.items_of(self.group.rank()) {
+            piece.set(Some(item.index));
+            let (report, data) = self.decode(item).map_err(|stop| stop.on(piece.get()))?;
+            progress.piece(report, item.index, 4 * data.len() as u64);
+            if self.group.send(0, Tag(item.index), data).is_err() {
+                return Err(RankStop::Stopped);
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&self, item: Item) -> Result<(PieceReport, Vec<f32>), RankStop> {
+        let start = Instant::now();
+        let RankDevice { backend, program, weights } = self.device;
+        let piece = self.plan.piece(item.piece).expect("a schedule names pieces of its own plan");
+        let window = self.latents.crop(item.image as usize, piece.input)?;
+        let input = backend.upload(&window)?;
+        drop(window);
+        let output = execute(backend, program, weights, input, |_| self.group.check());
+        let output = output.map_err(|stop| match stop {
+            Stop::Op { name, error } => {
+                let cause = Cause::Backend(error);
+                RankStop::Failed { piece: None, op: Some(name), cause }
+            }
+            Stop::Asked(_) => RankStop::Stopped,
+        })?;
+        let data = backend.download(&output, piece.keep)?.into_data();
+        if !data.iter().all(|value| value.is_finite()) {
+            let cause = Cause::NotFinite;
+            return Err(RankStop::Failed { piece: None, op: None, cause });
+        }
+        Ok((self.report(item, start.elapsed().as_secs_f64()), data))
+    }
+
+    fn run_shards(
+        &self,
+        cut: &Cut,
+        piece: &Cell<Option<u64>>,
+        progress: &dyn Progress,
+    ) -> Result<(), RankStop> {
+        let RankDevice { backend, program, weights } = self.device;
+        let rank = self.group.rank();
+        let shards = cut.shards_of(rank);
+        if shards.is_empty() {
+            return Ok(());
+        }
+        let (group, limit) = (self.group, self.park.cloned());
+        let job = ShardJob { backend, program, weights, group, cut, limit };
+        let turns = job.turns();
+        for image in 0..self.schedule.images() {
+            let before = u64::from(image) * turns;
+            let of = u64::from(self.schedule.images()) * turns;
+            // Shards take their turns one after the other, segment by segment.
+            let item_of = |turn: u64| {
+                let shard = u64::from(shards.start) + turn % shards.len() as u64;
+                self.schedule.item(image, shard).index
+            };
+            piece.set(Some(item_of(0)));
+            let turn = |done| {
+                piece.set(Some(item_of(done)));
+                progress.turns(rank, before + done, of);
+            };
+            let finished = |shard: u32, seconds, data: Vec<f32>| {
+                let item = self.schedule.item(image, shard.into());
+                let bytes = 4 * data.len() as u64;
+                progress.piece(self.report(item, seconds), item.index, bytes);
+                group.send(0, Tag(item.index), data)
+            };
+            job.run(self.latents, image as usize, turn, finished).map_err(|stop| match stop {
+                ShardStop::Failed { shard, op, cause } => {
+                    let item = shard.map(|shard| self.schedule.item(image, shard.into()).index);
+                    RankStop::Failed { piece: item, op, cause }
+                }
+                ShardStop::Stopped => RankStop::Stopped,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, item: Item, seconds: f64) -> PieceReport {
+        let piece = self.plan.piece(item.piece).expect("a schedule names pieces of its own plan");
+        let rank = self.group.rank();
+        PieceReport { image: item.image, piece: item.piece, rank, window: piece.input, seconds }
+    }
+}
+
+enum RankStop {
+    /// This rank failed, on a piece or outside, in an op or outside.
+    Failed { piece: Option<u64>, op: Option<String>, cause: Cause },
+    /// The group ended, and knows why.
+    Stopped,
+}
+
+impl RankStop {
+    /// The same on a certain piece.
+    fn on(self, piece: Option<u64>) -> Self {
+        match self {
+            Self::Failed { op, cause, .. } => Self::Failed { piece, op, cause },
+            Self::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<BackendError> for RankStop {
+    fn from(error: BackendError) -> Self {
+        Self::Failed { piece: None, op: None, cause: Cause::Backend(error) }
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,142 @@
+//! How many shards fit a given memory.
+
+use halovae_core::{LayerHalo, PlanError, ShardGrid, Size};
+
+use super::cut::Cut;
+use super::estimate::peak_bytes;
+use super::pass::{UncutError, exchanged_layers};
+use crate::program::{MemoryModel, Program, ValueId};
+use crate::tensor::Shape;
+
+/// How a decode is cut so that it fits a memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fit {
+    /// The shards.
+    pub grid: ShardGrid,
+    /// Bytes of values that may wait on each rank's device.
+    pub limit: u64,
+    /// Bytes that are needed at the least: weights, one shard's turn on each rank, and what the
+    /// host holds meanwhile.
+    pub needed: u64,
+}
+
+/// Why no number of shards fits.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum FitError {
+    /// The program cannot be cut.
+    #[error(transparent)]
+    Uncut(#[from] UncutError),
+    /// There is no grid at all.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Even the finest grid needs more.
+    #[error(
+        "no number of shards decodes {height} x {width} latent cells in {}: the least is {}; allow \
+         that much, or use fewer ranks",
+        crate::format_bytes(*.budget),
+        crate::format_bytes(*.least)
+    )]
+    Memory {
+        /// Rows of the latents.
+        height: u32,
+        /// Columns of the latents.
+        width: u32,
+        /// The bytes that were allowed.
+        budget: u64,
+        /// The bytes that would do.
+        least: u64,
+    },
+}
+
+/// Numbers of shards that are tried: each allows a compact grid, and is at most a third above the
+/// one before.
+const SHARDS: [u32; 24] = [
+    1, 2, 3, 4, 6, 8, 9, 12, 16, 20, 25, 30, 36, 49, 64, 81, 100, 121, 144, 196, 256, 400, 576,
+    1024,
+];
+
+/// What a process holds besides its devices' memory: code, threads, encoders.
+const PROCESS_BYTES: u64 = 64 << 20;
+
+/// The fewest shards with which `ranks` ranks of one process decode an image of `latents` in
+/// `budget` bytes, half of what the weights leave being left for values that wait; if that cannot
+/// be, the fewest that fit. With a `grid` there is no choice but of what may wait.
+///
+/// # Errors
+/// [`FitError`].
+pub fn fit(
+    program: &Program,
+    model: &dyn MemoryModel,
+    latents: Size,
+    ranks: u32,
+    budget: u64,
+    grid: Option<ShardGrid>,
+) -> Result<Fit, FitError> {
+    let layers = exchanged_layers(program)?;
+    let tried: Vec<ShardGrid> = match grid {
+        Some(grid) => vec![grid],
+        None => {
+            let counts = SHARDS.into_iter().chain([ranks]).filter(|&shards| shards >= ranks);
+            let grid = |shards| ShardGrid::choose(latents, shards, program.scale(), &layers);
+            let mut grids: Vec<ShardGrid> = counts
+                .map(|shards| grid(shards).map(|(grid, _)| grid))
+                .collect::<Result<_, _>>()?;
+            grids.sort_by_key(ShardGrid::len);
+            grids
+        }
+    };
+    let fixed = model.prepared_weight_bytes(program).saturating_add(PROCESS_BYTES);
+    let room = budget.saturating_sub(fixed) / 2;
+    let mut fallback: Option<Fit> = None;
+    let mut least = u64::MAX;
+    for grid in tried {
+        let needed = needed_bytes(program, model, grid, ranks, &layers)?;
+        least = least.min(needed);
+        if needed > budget {
+            continue;
+        }
+        let fit = Fit { grid, limit: (budget - needed) / u64::from(ranks.max(1)), needed };
+        if needed <= fixed.saturating_add(room) {
+            return Ok(fit);
+        }
+        fallback.get_or_insert(fit);
+    }
+    let Size { height, width } = latents;
+    fallback.ok_or(FitError::Memory { height, width, budget, least })
+}
+
+fn needed_bytes(
+    program: &Program,
+    model: &dyn MemoryModel,
+    grid: ShardGrid,
+    ranks: u32,
+    layers: &[LayerHalo],
+) -> Result<u64, UncutError> {
+    let cut = Cut::new(program, grid, ranks)?;
+    let turns = (0..cut.ranks()).map(|rank| peak_bytes(program, &cut, rank, model, Some(0)));
+    let turns: u64 = turns.fold(0, u64::saturating_add);
+    // One layer's borders, one value on its way to the file or back, rows of finished shards at the
+    // stitcher and the shards on their way to it.
+    let borders = layers.iter().map(|layer| grid.halo_bytes(std::slice::from_ref(layer))).max();
+    let values = 0..program.values().len() as u32;
+    let largest = values.map(|id| cut.shape(program, ValueId(id), 0).bytes()).max().unwrap_or(0);
+    let picture = cut.shape(program, program.output(), 0).bytes();
+    let pieces = (u64::from(grid.cols()) + 5).saturating_mul(picture);
+    let latents = Shape::new(
+        1,
+        grid.latents().height as usize,
+        grid.latents().width as usize,
+        program.latent_channels() as usize,
+    );
+    Ok([
+        model.prepared_weight_bytes(program),
+        turns,
+        borders.unwrap_or(0),
+        largest.saturating_mul(u64::from(cut.ranks())),
+        pieces,
+        latents.bytes().saturating_mul(2),
+        PROCESS_BYTES,
+    ]
+    .into_iter()
+    .fold(0, u64::saturating_add))
+}

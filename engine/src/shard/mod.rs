@@ -1,0 +1,30 @@
+//! The sharded strategy: one decode, its feature maps cut along height and width.
+//!
+//! - `pass` finds out, from the geometry of ops alone, where a program must exchange;
+//! - [`Cut`] says which rank has which shards, and which rectangles travel between them;
+//! - `run` is what one rank does, `halo` and `merge` what it makes of what others send, `park`
+//!   where values wait when a rank has several shards;
+//! - [`peak_bytes`] and [`Traffic`] say what that takes, and [`fit`](fit()) how many shards fit a
+//!   given memory.
+//!
+//! The result equals the whole decode up to rounding: nothing is blended, and no halo is decoded
+//! twice.
+
+mod cut;
+mod estimate;
+mod fit;
+mod halo;
+mod merge;
+mod park;
+mod pass;
+mod run;
+mod scratch;
+
+pub use cut::Cut;
+pub use estimate::{Traffic, peak_bytes};
+pub use fit::{Fit, FitError, fit};
+pub use park::ParkLimit;
+pub use pass::{HaloExchange, Segment, UncutError, exchanged_layers};
+
+pub(crate) use cut::owner;
+pub(crate) use run::{ShardJob, ShardStop};

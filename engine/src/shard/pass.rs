@@ -1,0 +1,122 @@
+//! The pass that finds out where a program must exchange when it is cut.
+//!
+//! It looks at the geometry of ops alone: a conv reads a halo, statistics are merged before they
+//! are applied, an attention meets every shard's keys and values. Between two exchanges lies a
+//! segment: ops that a shard runs one after the other without hearing of the others.
+
+use std::ops::Range;
+
+use halovae_core::{ConvAxis, LayerHalo, Margins, PlanError};
+
+use crate::program::{Conv2d, Op, Program, ValueId};
+
+/// A halo that a conv fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HaloExchange {
+    /// The conv's place in the program.
+    pub op: usize,
+    /// What it reads.
+    pub value: ValueId,
+    /// Rows and columns of that value's cells beyond a part.
+    pub reach: Margins,
+}
+
+/// Ops between two exchanges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its ops, by their places in the program.
+    pub ops: Range<usize>,
+    /// What is fetched from neighbours meanwhile: all of it is known before the segment begins.
+    pub halos: Vec<HaloExchange>,
+    /// Statistics of parts that are merged after it.
+    pub statistics: Vec<ValueId>,
+    /// Whether it is one attention, for which keys and values go round.
+    pub is_attention: bool,
+}
+
+/// An op that cannot be cut.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("`{op}` cannot be cut into shards: {source}; use another strategy")]
+pub struct UncutError {
+    /// Its name.
+    pub op: String,
+    /// Why not.
+    pub source: PlanError,
+}
+
+/// Cuts a program into segments.
+///
+/// # Errors
+/// [`UncutError`] for a conv that does not keep extents in proportion.
+pub(super) fn segments(program: &Program) -> Result<Vec<Segment>, UncutError> {
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut start = 0;
+    // Values of the segment that has not ended.
+    let mut fresh: Vec<ValueId> = Vec::new();
+    let mut halos = Vec::new();
+    let mut statistics = Vec::new();
+    for (index, op) in program.ops().iter().enumerate() {
+        let halo = halo_exchange(program, index, op)?;
+        let is_attention = matches!(op, Op::Attention { .. });
+        let waits = halo.is_some_and(|halo| fresh.contains(&halo.value))
+            || op.inputs().any(|read| statistics.contains(&read));
+        let after_attention = index > 0 && matches!(program.ops()[index - 1], Op::Attention { .. });
+        if index > start && (waits || is_attention || after_attention) {
+            segments.push(Segment {
+                ops: start..index,
+                halos: std::mem::take(&mut halos),
+                statistics: std::mem::take(&mut statistics),
+                is_attention: after_attention,
+            });
+            fresh.clear();
+            start = index;
+        }
+        halos.extend(halo);
+        match *op {
+            Op::NormStats { output, .. } => statistics.push(output),
+            _ => fresh.push(op.output()),
+        }
+    }
+    let is_attention = matches!(program.ops().last(), Some(Op::Attention { .. }));
+    segments.push(Segment { ops: start..program.ops().len(), halos, statistics, is_attention });
+    Ok(segments)
+}
+
+/// The layers that neighbours exchange, for the planner: f32 values.
+///
+/// # Errors
+/// As [`segments`].
+pub fn exchanged_layers(program: &Program) -> Result<Vec<LayerHalo>, UncutError> {
+    let mut layers = Vec::new();
+    for (index, op) in program.ops().iter().enumerate() {
+        if let Some(halo) = halo_exchange(program, index, op)? {
+            let (channels, scale) = program.features(halo.value);
+            let bytes_per_cell = 4 * u64::from(channels);
+            layers.push(LayerHalo { scale, reach: halo.reach, bytes_per_cell });
+        }
+    }
+    Ok(layers)
+}
+
+fn halo_exchange(
+    program: &Program,
+    index: usize,
+    op: &Op,
+) -> Result<Option<HaloExchange>, UncutError> {
+    let Op::Conv2d(conv) = op else { return Ok(None) };
+    let reach =
+        reach(conv).map_err(|source| UncutError { op: program.op_name(op).to_owned(), source })?;
+    let exchange = HaloExchange { op: index, value: conv.input, reach };
+    Ok((!reach.is_none()).then_some(exchange))
+}
+
+/// What a conv reads beyond a part of its input.
+fn reach(conv: &Conv2d) -> Result<Margins, PlanError> {
+    let axis = |axis: usize, before: u32, behind: u32| {
+        let [kernel, stride] = [conv.kernel[axis], conv.stride[axis]];
+        ConvAxis { kernel, stride, before, behind, upsample: conv.upsample }.reach()
+    };
+    let [top, bottom] = axis(0, conv.padding.top, conv.padding.bottom)?;
+    let [left, right] = axis(1, conv.padding.left, conv.padding.right)?;
+    Ok(Margins { top, bottom, left, right })
+}
