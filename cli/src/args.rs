@@ -84,6 +84,13 @@ pub(crate) struct DecodeArgs {
     pub(crate) ranks: RankArgs,
     #[command(flatten)]
     pub(crate) tiles: TileArgs,
+    /// Decode in this memory (such as 4GiB), exactly: a sharded decode takes as many shards as are
+    /// needed, and values that wait for their turn and do not fit go to a scratch file
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_memory: Option<ByteSize>,
+    /// The folder of the scratch file [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR", requires = "max_memory")]
+    pub(crate) scratch_dir: Option<PathBuf>,
     /// Write what was done, by whom and how long it took as JSON
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,
@@ -114,6 +121,10 @@ pub(crate) struct RankArgs {
     /// How the latents are cut
     #[arg(long, value_enum, default_value_t = StrategyArg::Auto)]
     pub(crate) strategy: StrategyArg,
+    /// Shards of a sharded decode, ROWSxCOLUMNS; auto: one for each rank, in the grid with the
+    /// least exchange. With more shards than ranks, shards take turns
+    #[arg(long, value_name = "auto|RxC", default_value = "auto")]
+    pub(crate) shard_grid: ShardGridArg,
 }
 
 /// Tiles, where they are not to be the model's own.
@@ -246,6 +257,8 @@ pub(crate) enum StrategyArg {
     Tiled,
     /// One patch a rank with a halo around it, not blended
     Patch,
+    /// One decode cut over the ranks, exact: each conv fetches its halo from the neighbours
+    Sharded,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -256,6 +269,55 @@ pub(crate) enum PlanFormat {
     Json,
     /// A drawing of pieces, overlaps and load
     Svg,
+}
+
+/// The grid of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShardGridArg {
+    /// The planner's choice.
+    Auto,
+    /// Rows and columns.
+    Given {
+        /// Bands of rows.
+        rows: u32,
+        /// Bands of columns.
+        cols: u32,
+    },
+}
+
+impl FromStr for ShardGridArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let parsed = text.split_once(['x', 'X']).and_then(|(rows, cols)| {
+            Some(Self::Given { rows: rows.parse().ok()?, cols: cols.parse().ok()? })
+        });
+        parsed.ok_or_else(|| "expected auto, or ROWSxCOLUMNS such as 2x3".into())
+    }
+}
+
+/// A number of bytes: `4GiB`, `512MiB`, `2G` (powers of 1024), or plain bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ByteSize(pub(crate) u64);
+
+impl FromStr for ByteSize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let expected = "expected bytes, such as 4GiB, 512MiB or 1.5G";
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim().to_ascii_lowercase();
+        let letter = unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit);
+        let power = ["", "k", "m", "g", "t"].iter().position(|&known| known == letter);
+        let factor = 1024f64.powi(power.ok_or(expected)? as i32);
+        let bytes = number.parse::<f64>().map_err(|_| expected)? * factor;
+        // `as` saturates, and what is that large is no limit anyway.
+        (bytes.is_finite() && bytes >= 1.0).then_some(Self(bytes as u64)).ok_or(expected)
+    }
 }
 
 /// One value per axis: `256` for both, `256x512` for height and width.
@@ -320,6 +382,26 @@ mod tests {
     #[test]
     fn definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn byte_sizes() {
+        let bytes = |text: &str| text.parse::<ByteSize>().map(|size| size.0);
+        assert_eq!(bytes("4GiB"), Ok(4 << 30));
+        assert_eq!(bytes("1.5g"), Ok(3 << 29));
+        assert_eq!(bytes("512 MB"), Ok(512 << 20));
+        assert_eq!(bytes("100"), Ok(100));
+        for wrong in ["", "0", "GiB", "-1", "4XiB", "4..5", "1e999"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn shard_grids() {
+        let grid = |text: &str| text.parse::<ShardGridArg>();
+        assert_eq!(grid("auto"), Ok(ShardGridArg::Auto));
+        assert_eq!(grid("2x3"), Ok(ShardGridArg::Given { rows: 2, cols: 3 }));
+        assert!(grid("2").is_err() && grid("2x").is_err() && grid("-1x2").is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use halovae_engine::checkpoint::{CheckpointError, WeightsError};
 use halovae_engine::decode::DecodeError;
 use halovae_engine::latents::LatentsError;
 use halovae_engine::program::ProgramError;
+use halovae_engine::shard::{FitError, UncutError};
 
 use crate::output::OutputError;
 
@@ -61,6 +62,12 @@ pub(crate) enum Error {
     /// There is no such plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The decoder cannot be cut into shards.
+    #[error(transparent)]
+    Uncut(#[from] UncutError),
+    /// No number of shards fits the memory.
+    #[error(transparent)]
+    Fit(#[from] FitError),
     /// A device failed.
     #[error(transparent)]
     Backend(#[from] BackendError),

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use halovae_core::{
-    Balance, PlanError, RankEstimate, RankLoad, Size, WorkModel, balance, estimate_ranks,
+    Balance, Margins, Plan, RankEstimate, RankLoad, Size, WorkModel, balance, estimate_ranks,
     piece_costs,
 };
 use halovae_engine::program::{Analysis, MemoryModel, Program};
 use halovae_engine::schedule::Schedule;
+use halovae_engine::shard::{Cut, Traffic, UncutError, peak_bytes};
 
+use crate::error::Error;
 use crate::plan_options::Planned;
 
 /// A decoder as it runs on a backend.
@@ -41,6 +43,8 @@ pub(crate) struct Estimates {
     pub(crate) unit: WorkUnit,
     /// Bytes of memory, if a decoder is known.
     pub(crate) memory: Option<Memory>,
+    /// What the ranks of a sharded decode tell each other, if a decoder is known.
+    pub(crate) traffic: Option<Traffic>,
 }
 
 /// Bytes of device memory.
@@ -48,7 +52,7 @@ pub(crate) struct Estimates {
 pub(crate) struct Memory {
     /// Weights, which ranks on one device share.
     pub(crate) weights: u64,
-    /// Values and workspace of each rank's largest piece.
+    /// Values and workspace of each rank's largest piece, or of its shards.
     pub(crate) live: Vec<u64>,
 }
 
@@ -56,8 +60,8 @@ impl Estimates {
     /// The numbers of `planned`, pieces assigned as a decode assigns them.
     ///
     /// # Errors
-    /// The planner's.
-    pub(crate) fn new(planned: &Planned, model: Option<&Model<'_>>) -> Result<Self, PlanError> {
+    /// The planner's, and [`Error::Uncut`].
+    pub(crate) fn new(planned: &Planned, model: Option<&Model<'_>>) -> Result<Self, Error> {
         let plan = &planned.plan;
         let schedule = Schedule::new(plan, 1, planned.ranks)?;
         let owners: Vec<u32> = schedule.items().iter().map(|item| item.owner).collect();
@@ -68,9 +72,14 @@ impl Estimates {
         piece_costs(plan, &work, &mut costs)?;
         let balance = balance(&costs, &owners, &mut loads)?;
         estimate_ranks(plan, &owners, &work, &mut ranks)?;
-        let memory = model.map(|model| memory(model, &schedule, planned.ranks));
+        let memory =
+            model.map(|model| memory(model, plan, &schedule, planned.ranks)).transpose()?;
+        let traffic = match (model, plan) {
+            (Some(model), Plan::Sharded(grid)) => Some(Traffic::new(model.program, *grid)?),
+            _ => None,
+        };
         let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
-        Ok(Self { owners, ranks, balance, unit, memory })
+        Ok(Self { owners, ranks, balance, unit, memory, traffic })
     }
 }
 
@@ -87,7 +96,31 @@ fn work_model(model: &Model<'_>, latents: Size) -> WorkModel {
     }
 }
 
-fn memory(model: &Model<'_>, schedule: &Schedule, ranks: u32) -> Memory {
+fn memory(
+    model: &Model<'_>,
+    plan: &Plan,
+    schedule: &Schedule,
+    ranks: u32,
+) -> Result<Memory, UncutError> {
+    let weights = model.memory.prepared_weight_bytes(model.program);
+    if let Plan::Sharded(grid) = plan {
+        let cut = Cut::new(model.program, *grid, ranks)?;
+        // Many ranks, and few sizes of shards.
+        let mut known: HashMap<(Size, Margins), u64> = HashMap::new();
+        let mut of = |rank| {
+            let peak = || peak_bytes(model.program, &cut, rank, model.memory, None);
+            let shards = cut.shards_of(rank);
+            match grid.shard(shards.start) {
+                Some(shard) if shards.len() == 1 => {
+                    let sides = Margins { top: 1, bottom: 1, left: 1, right: 1 };
+                    let key = (shard.core.size(), grid.margins(shard.index, sides));
+                    *known.entry(key).or_insert_with(peak)
+                }
+                _ => peak(),
+            }
+        };
+        return Ok(Memory { weights, live: (0..ranks).map(&mut of).collect() });
+    }
     // A grid has many pieces and few sizes.
     let mut known: HashMap<Size, u64> = HashMap::new();
     let mut live = vec![0; ranks as usize];
@@ -98,5 +131,5 @@ fn memory(model: &Model<'_>, schedule: &Schedule, ranks: u32) -> Memory {
         let most: &mut u64 = &mut live[item.owner as usize];
         *most = bytes.max(*most);
     }
-    Memory { weights: model.memory.prepared_weight_bytes(model.program), live }
+    Ok(Memory { weights, live })
 }

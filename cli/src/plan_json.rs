@@ -1,6 +1,7 @@
 //! A plan as JSON: everything that is known about it.
 
 use halovae_core::{Axis, Plan, Size, TileAxis};
+use halovae_engine::shard::Traffic;
 use serde::Serialize;
 
 use crate::estimates::{Estimates, WorkUnit};
@@ -24,6 +25,8 @@ pub(crate) struct PlanJson {
     tiles: Option<Tiles>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patches: Option<Patches>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shards: Option<Shards>,
     /// Latent cells that go through the VAE over those that there are.
     redundancy: f64,
     /// The largest load over the mean.
@@ -70,6 +73,47 @@ struct Patches {
     cols: u32,
     /// Of the first core, in cells, before it is cut at the edges.
     halo: Extents,
+}
+
+#[derive(Debug, Serialize)]
+struct Shards {
+    rows: u32,
+    cols: u32,
+    /// With one rank for each shard, if a decoder is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficJson>,
+}
+
+/// What ranks tell each other in one decode.
+#[derive(Debug, Serialize)]
+struct TrafficJson {
+    halo_bytes: u64,
+    attention_bytes: u64,
+    statistics_bytes: u64,
+    halo_exchanges: u32,
+    reductions: u32,
+    ring_steps: u32,
+}
+
+impl From<Traffic> for TrafficJson {
+    fn from(traffic: Traffic) -> Self {
+        let Traffic {
+            halo_bytes,
+            attention_bytes,
+            statistics_bytes,
+            halo_exchanges,
+            reductions,
+            ring_steps,
+        } = traffic;
+        Self {
+            halo_bytes,
+            attention_bytes,
+            statistics_bytes,
+            halo_exchanges,
+            reductions,
+            ring_steps,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -129,6 +173,7 @@ impl PlanJson {
             notices: planned.notices.iter().map(ToString::to_string).collect(),
             tiles: tiles(plan),
             patches: patches(plan),
+            shards: shards(plan, estimates),
             redundancy: plan.redundancy(),
             imbalance: estimates.balance.imbalance(),
             work_unit: match estimates.unit {
@@ -160,6 +205,12 @@ fn tiles(plan: &Plan) -> Option<Tiles> {
         blend_extent: axes(TileAxis::blend_extent),
         row_limit: axes(TileAxis::row_limit),
     })
+}
+
+fn shards(plan: &Plan, estimates: &Estimates) -> Option<Shards> {
+    let Plan::Sharded(grid) = plan else { return None };
+    let traffic = estimates.traffic.map(Into::into);
+    Some(Shards { rows: grid.rows(), cols: grid.cols(), traffic })
 }
 
 fn patches(plan: &Plan) -> Option<Patches> {

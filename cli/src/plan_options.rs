@@ -1,12 +1,12 @@
 //! The only place where flags meet the planner: from flags and a config to a plan and notices.
 
 use halovae_core::{
-    AxisTiling, Direction, DitParallel, PatchGrid, Plan, PlanError, Request, Size, Strategy,
-    TileGrid, Tiling, choose_strategy,
+    AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request, ShardGrid,
+    Size, Strategy, TileGrid, Tiling, choose_strategy,
 };
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 
-use crate::args::{GroupArgs, Pair, PlanArgs, RankArgs, StrategyArg, TileArgs};
+use crate::args::{GroupArgs, Pair, PlanArgs, RankArgs, ShardGridArg, StrategyArg, TileArgs};
 use crate::error::Error;
 use crate::notices::Notice;
 
@@ -160,7 +160,8 @@ pub(crate) fn group_size(group: &GroupArgs, requested: u32) -> Result<u32, PlanE
     DitParallel { data, cfg, ulysses, ring, pipeline, tensor }.size()
 }
 
-/// Makes the plan for a batch of `images`, at least one.
+/// Makes the plan for a batch of `images`, at least one. `layers` are those that shards exchange;
+/// without a decoder there are none, and every grid costs the same.
 ///
 /// # Errors
 /// [`Error::Plan`] where the planner refuses; [`Error::Usage`] for flags that do not go together.
@@ -171,6 +172,7 @@ pub(crate) fn plan(
     group: u32,
     options: &TileOptions,
     tiling: &Tiling,
+    layers: &[LayerHalo],
 ) -> Result<Planned, Error> {
     let requested = ranks.vae_patch_parallel_size;
     let request = Request {
@@ -194,7 +196,11 @@ pub(crate) fn plan(
         StrategyArg::Whole => Strategy::Whole,
         StrategyArg::Tiled => Strategy::Tiled,
         StrategyArg::Patch => Strategy::Patch,
+        StrategyArg::Sharded => Strategy::Sharded,
     };
+    if ranks.shard_grid != ShardGridArg::Auto && strategy != Strategy::Sharded {
+        return Err(Error::Usage("--shard-grid needs --strategy sharded".into()));
+    }
     if options.is_given() && strategy != Strategy::Tiled {
         // Tiles that cannot be are wrong also where this strategy does not come to use them.
         TileGrid::new(Direction::Decode, latents, tiling)?;
@@ -208,6 +214,16 @@ pub(crate) fn plan(
             let tile = Size { height, width };
             let factors = [height_factor, width_factor];
             Plan::patch(PatchGrid::new(latents, resolved.ranks, tile, factors, scale)?)
+        }
+        Strategy::Sharded => {
+            let (grid, notice) = match ranks.shard_grid {
+                ShardGridArg::Auto => ShardGrid::choose(latents, resolved.ranks, scale, layers)?,
+                ShardGridArg::Given { rows, cols } => {
+                    ShardGrid::fit(latents, rows, cols, scale, layers)?
+                }
+            };
+            notices.extend(notice.map(Notice::Planner));
+            Plan::sharded(grid)
         }
     };
     if plan.piece_count() > MAX_PIECES {
@@ -225,7 +241,7 @@ pub(crate) fn plan(
     }
     // Images of a batch are shared out as pieces are, but a patch is a certain rank's.
     let busy = match strategy {
-        Strategy::Patch => plan.piece_count(),
+        Strategy::Patch | Strategy::Sharded => plan.piece_count(),
         _ => plan.piece_count().saturating_mul(u64::from(images)),
     };
     if u64::from(most) > busy {
@@ -233,6 +249,7 @@ pub(crate) fn plan(
     }
     let ranks = match strategy {
         Strategy::Whole => most.min(images),
+        Strategy::Sharded => most.min(u32::try_from(busy).unwrap_or(u32::MAX)),
         _ => most,
     };
     Ok(Planned { plan, requested, group, ranks, scale, notices })
@@ -292,7 +309,8 @@ mod tests {
     use super::*;
 
     fn ranks(size: u32, tiling: bool, strategy: StrategyArg) -> RankArgs {
-        RankArgs { vae_patch_parallel_size: size, vae_use_tiling: tiling, strategy }
+        let shard_grid = ShardGridArg::Auto;
+        RankArgs { vae_patch_parallel_size: size, vae_use_tiling: tiling, strategy, shard_grid }
     }
 
     fn planned(latents: Size, ranks: &RankArgs, tile: u32) -> Result<Planned, Error> {
@@ -301,7 +319,7 @@ mod tests {
             ..TileOptions::default()
         };
         let tiling = options.tiling(None, 8)?;
-        plan(latents, 1, ranks, ranks.vae_patch_parallel_size, &options, &tiling)
+        plan(latents, 1, ranks, ranks.vae_patch_parallel_size, &options, &tiling, &[])
     }
 
     #[test]
@@ -331,6 +349,30 @@ mod tests {
     }
 
     #[test]
+    fn shards_are_asked_for() {
+        let latents = Size::new(32, 20);
+        let sharded = ranks(4, false, StrategyArg::Sharded);
+        let shards = |ranks: &RankArgs| {
+            let planned = planned(latents, ranks, 256).unwrap();
+            let Plan::Sharded(grid) = planned.plan else { panic!("{:?}", planned.plan) };
+            (grid.rows(), grid.cols(), planned.ranks, planned.notices.len())
+        };
+        let auto = shards(&sharded);
+        assert_eq!((auto.0 * auto.1, auto.2, auto.3), (4, 4, 0));
+        // Without a decoder nothing is known to be exchanged, but bands of no cell there are not.
+        let given = |rows, cols, size| RankArgs {
+            shard_grid: ShardGridArg::Given { rows, cols },
+            vae_patch_parallel_size: size,
+            ..ranks(1, false, StrategyArg::Sharded)
+        };
+        assert_eq!(shards(&given(2, 3, 1)), (2, 3, 1, 0));
+        assert_eq!(shards(&given(1, 21, 1)), (1, 20, 1, 1));
+        assert_eq!(shards(&given(1, 2, 3)), (1, 2, 2, 1));
+        let tiled = RankArgs { strategy: StrategyArg::Tiled, ..given(2, 2, 4) };
+        assert!(matches!(planned(latents, &tiled, 256), Err(Error::Usage(_))));
+    }
+
+    #[test]
     fn a_batch_keeps_ranks_busy() {
         let ranks = ranks(4, false, StrategyArg::Whole);
         let options = TileOptions {
@@ -339,7 +381,8 @@ mod tests {
         };
         let tiling = options.tiling(None, 8).unwrap();
         let of = |images| {
-            let planned = plan(Size::new(32, 32), images, &ranks, 4, &options, &tiling).unwrap();
+            let planned =
+                plan(Size::new(32, 32), images, &ranks, 4, &options, &tiling, &[]).unwrap();
             (planned.ranks, planned.notices)
         };
         assert_eq!(of(3), (3, vec![Notice::IdleRanks { ranks: 4, pieces: 3 }]));

@@ -163,6 +163,11 @@ fn title(svg: &mut String, planned: &Planned, estimates: &Estimates) {
             )
         }
         Plan::Patch(grid) => format!(", grid {} × {}", grid.rows(), grid.cols()),
+        Plan::Sharded(grid) => {
+            let traffic = estimates.traffic.map(|traffic| format_bytes(traffic.bytes()));
+            let exchanged = traffic.map(|bytes| format!(", {bytes} exchanged"));
+            format!(", grid {} × {}{}", grid.rows(), grid.cols(), exchanged.unwrap_or_default())
+        }
     };
     let second = format!(
         "{} × {} latent cells{geometry}; redundant work {:.0}%, imbalance {:.2}",
@@ -194,7 +199,9 @@ fn picture(svg: &mut String, canvas: &Canvas, planned: &Planned, estimates: &Est
                 label(svg, place, patch.index, **rank);
             }
         }
-        Plan::Whole(_) | Plan::Tiled(_) => tiles(svg, canvas, planned, estimates),
+        Plan::Whole(_) | Plan::Tiled(_) | Plan::Sharded(_) => {
+            tiles(svg, canvas, planned, estimates);
+        }
     }
     let frame = canvas.place(canvas.cells.at_origin());
     outline(svg, frame, "#1a1a1a", 1.5, "");
@@ -368,6 +375,12 @@ fn key(svg: &mut String, planned: &Planned, [left, top]: [f64; 2]) {
     };
     match planned.plan {
         Plan::Whole(_) => {}
+        Plan::Sharded(_) => {
+            entry(0.0, "shard: its part of every feature map", &|svg, place| {
+                fill(svg, place, PALETTE[0], 0.5);
+                outline(svg, place, PALETTE[0], 2.0, "");
+            });
+        }
         Plan::Tiled(_) => {
             entry(0.0, "where tiles overlap and are blended", &|svg, place| {
                 fill(svg, place, PALETTE[0], 0.5);

@@ -2,8 +2,9 @@
 
 use std::fmt::{Display, Write};
 
-use halovae_core::{Axis, PatchGrid, Plan, Rect, Size, TileAxis, TileGrid};
+use halovae_core::{Axis, PatchGrid, Plan, Rect, ShardGrid, Size, TileAxis, TileGrid};
 use halovae_engine::format_bytes;
+use halovae_engine::shard::Traffic;
 
 use crate::commands::plan::piece_name;
 use crate::estimates::{Estimates, WorkUnit};
@@ -40,7 +41,43 @@ fn describe(text: &mut String, planned: &Planned) {
         Plan::Whole(_) => {}
         Plan::Tiled(grid) => describe_tiles(text, grid),
         Plan::Patch(grid) => describe_patches(text, grid),
+        Plan::Sharded(grid) => describe_shards(text, grid),
     }
+}
+
+fn describe_shards(text: &mut String, grid: &ShardGrid) {
+    let count = plural(grid.len().into(), "shard");
+    line(text, "grid", format_args!("{} x {}: {count}", grid.rows(), grid.cols()));
+    if let Some(shard) = grid.shard(0) {
+        line(text, "first shard", format_args!("{} cells", by(shard.core.size())));
+    }
+}
+
+/// What ranks tell each other, with one rank for each shard.
+fn describe_traffic(text: &mut String, traffic: &Traffic) {
+    let Traffic { halo_bytes, attention_bytes, statistics_bytes, .. } = *traffic;
+    let Traffic { halo_exchanges, reductions, ring_steps, .. } = *traffic;
+    let bytes = format_bytes;
+    line(
+        text,
+        "exchanged",
+        format_args!(
+            "{} in all: halos {}, keys and values {}, statistics {}",
+            bytes(traffic.bytes()),
+            bytes(halo_bytes),
+            bytes(attention_bytes),
+            bytes(statistics_bytes)
+        ),
+    );
+    line(
+        text,
+        "collectives",
+        format_args!(
+            "{}: {halo_exchanges} halo exchanges, {reductions} merges of statistics, {ring_steps} \
+             steps of the ring of keys and values",
+            traffic.collectives()
+        ),
+    );
 }
 
 fn describe_tiles(text: &mut String, grid: &TileGrid) {
@@ -86,6 +123,9 @@ fn describe_cost(text: &mut String, planned: &Planned, estimates: &Estimates) {
     if let Some(memory) = &estimates.memory {
         let weights = format_bytes(memory.weights);
         line(text, "weights", format_args!("{weights}, shared by the ranks of a device"));
+    }
+    if let Some(traffic) = &estimates.traffic {
+        describe_traffic(text, traffic);
     }
 }
 

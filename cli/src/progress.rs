@@ -1,6 +1,7 @@
 //! A progress bar, on a terminal only.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use halovae_engine::event::{Event, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -8,6 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Shows what a decode tells.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    /// Whether turns are counted, and not pieces.
+    turns: AtomicBool,
 }
 
 impl Progress {
@@ -17,7 +20,14 @@ impl Progress {
             true => ProgressBar::no_length(),
             false => ProgressBar::hidden(),
         };
-        Self { bar }
+        Self { bar, turns: AtomicBool::new(false) }
+    }
+
+    fn style(&self, template: &str) {
+        // A template of known fields is always one.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
     }
 }
 
@@ -25,14 +35,20 @@ impl Observer for Progress {
     fn event(&self, event: Event) {
         match event {
             Event::Planned { pieces, .. } => {
-                let template = "{bar:32} {pos}/{len} pieces, {elapsed} ({eta} left)";
-                // A template of known fields is always one.
-                if let Ok(style) = ProgressStyle::with_template(template) {
-                    self.bar.set_style(style);
-                }
+                self.style("{bar:32} {pos}/{len} pieces, {elapsed} ({eta} left)");
                 self.bar.set_length(pieces);
             }
+            // The shards of a sharded decode are all finished at the end.
+            Event::PieceDone { .. } if self.turns.load(Ordering::Relaxed) => {}
             Event::PieceDone { .. } => self.bar.inc(1),
+            Event::Turns { rank: 0, done, of } => {
+                if !self.turns.swap(true, Ordering::Relaxed) {
+                    self.style("{bar:32} {percent}% of {len} turns, {elapsed} ({eta} left)");
+                }
+                self.bar.set_length(of);
+                self.bar.set_position(done);
+            }
+            Event::Turns { .. } => {}
             Event::RowsWritten { .. } => {}
         }
     }

@@ -391,3 +391,32 @@ fn interrupt_leaves_no_file() {
         assert_eq!(listing(outputs.path()), [""; 0], "{name}");
     }
 }
+
+/// Cut into shards, on several ranks or in turns with little memory: the picture of a whole decode,
+/// and a report that says how.
+#[test]
+fn sharded_is_exact() {
+    let setup = Setup::new("f8-flux");
+    let scratch = setup.path("scratch");
+    std::fs::create_dir(&scratch).expect("a folder");
+    let scratch = scratch.to_str().expect("UTF-8").to_owned();
+    let report = setup.path("report.json");
+    let report_flag = report.to_str().expect("UTF-8").to_owned();
+    let cases: [(&[&str], u64, u64); 3] = [
+        (&["--vae-patch-parallel-size", "4"], 4, 4),
+        (&["--shard-grid", "2x3"], 1, 6),
+        (&["--shard-grid", "3x2", "--max-memory", "100MiB", "--scratch-dir", &scratch], 1, 6),
+    ];
+    for (flags, ranks, pieces) in cases {
+        let common = ["--strategy", "sharded", "--report", &report_flag];
+        setup.decode("sharded.npy", &[&common[..], flags].concat()).expect_success();
+        let picture = setup.read_npy("sharded.npy");
+        assert_f32_close(&format!("{flags:?}"), &picture, setup.golden.expected("whole"));
+        let report = json(&report);
+        assert_eq!(report["strategy"], "sharded", "{report:#}");
+        assert_eq!(report["ranks"]["effective"].as_u64(), Some(ranks), "{report:#}");
+        let listed = report["pieces"].as_array().expect("pieces").len() as u64;
+        assert_eq!(listed, pieces, "{report:#}");
+    }
+    assert_eq!(std::fs::read_dir(&scratch).expect("the folder").count(), 0);
+}

@@ -37,12 +37,34 @@ fn plan_as_json() {
     assert!(loads.iter().all(|&load| load > 0), "{plan:#}");
 }
 
+/// With a decoder the plan tells what ranks exchange, and the grid is that with the least of it.
+#[test]
+fn plan_of_shards() {
+    let vae = demo_folder();
+    let vae = ["--vae", vae.to_str().expect("UTF-8"), "--height", "1024", "--width", "512"];
+    let of = |flags: &[&str]| {
+        let sharded = ["--strategy", "sharded", "--format", "json"];
+        let run = plan(&[&vae[..], &sharded[..], flags].concat()).expect_success();
+        serde_json::from_str::<Value>(&run.stdout).expect("JSON")["shards"].clone()
+    };
+    let auto = of(&["--vae-patch-parallel-size", "4"]);
+    assert_eq!((&auto["rows"], &auto["cols"]), (&Value::from(4), &Value::from(1)), "{auto:#}");
+    let bytes = |shards: &Value| shards["traffic"]["halo_bytes"].as_u64().expect("bytes");
+    for grid in ["2x2", "1x4"] {
+        let other = of(&["--shard-grid", grid]);
+        assert!(bytes(&other) >= bytes(&auto), "{grid}: {other:#}, auto {auto:#}");
+    }
+    let table = plan(&[&vae[..], &["--strategy", "sharded", "--shard-grid", "2x2"]].concat());
+    let table = table.expect_success().stdout;
+    assert!(table.contains("exchanged") && table.contains("collectives"), "{table}");
+}
+
 #[test]
 fn plan_as_a_drawing() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("plan.svg");
     let file_flag = file.to_str().expect("UTF-8");
-    for strategy in ["whole", "tiled", "patch"] {
+    for strategy in ["whole", "tiled", "patch", "sharded"] {
         let ranks = if strategy == "whole" { "1" } else { "6" };
         let flags = ["--vae-patch-parallel-size", ranks, "--strategy", strategy];
         let output = ["--format", "svg", "--output", file_flag];
@@ -54,7 +76,7 @@ fn plan_as_a_drawing() {
         assert!(svg.trim_end().ends_with("</svg>"), "{strategy}");
         let pieces = match strategy {
             "whole" => 1,
-            "patch" => 6,
+            "patch" | "sharded" => 6,
             _ => 24,
         };
         let shapes = svg.matches("<rect").count() + svg.matches("<path").count();

@@ -4,6 +4,7 @@ use halovae_core::Size;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::RandomWeights;
 use halovae_engine::decode::{Control, DecodeReport};
+use halovae_engine::shard::ParkLimit;
 use halovae_engine::sink::MemorySink;
 use halovae_tests::decode::{Cut, SmallModel, cpu_ranks, plan};
 
@@ -73,6 +74,39 @@ fn patch() {
     let model = narrow_flux();
     for ranks in [2, 4, 6] {
         check(&model, Size::new(40, 28), 1, Cut::Patch(ranks), ranks, 1);
+    }
+}
+
+/// One rank a shard, and several shards on a rank.
+#[test]
+fn sharded() {
+    let model = narrow_flux();
+    for (rows, cols, ranks) in [(1, 2, 2), (2, 2, 4), (2, 3, 6), (2, 2, 1), (3, 3, 2), (4, 1, 3)] {
+        check(&model, Size::new(40, 28), 1, Cut::Sharded(rows, cols), ranks, 1);
+    }
+}
+
+/// Shards that take turns in little memory: the bytes of the device stay as the planner says, and
+/// far below those of a whole decode.
+#[test]
+fn sharded_with_a_limit() {
+    let model = narrow_flux();
+    let latents = Size::new(40, 36);
+    let whole = decode(&model, latents, 1, Cut::Whole, 1, 1).measured_peak_bytes;
+    let folder = tempfile::tempdir().expect("a folder");
+    for (limit, share) in [(0, 0.5), (2 << 20, 0.6), (6 << 20, 0.8)] {
+        let plan = plan(&model.config, latents, Cut::Sharded(3, 3));
+        let decoder = model.decoder(cpu_ranks(1, 1));
+        let park = ParkLimit { bytes: limit, scratch: folder.path().to_owned() };
+        let control = Control { park: Some(park), ..Control::default() };
+        let latents = model.latents(1, latents.height, latents.width, 9);
+        let report = decoder.decode(&latents, &plan, &mut MemorySink::default(), &control);
+        let report = report.expect("a decode");
+        let [estimated, measured] = [report.estimated_peak_bytes, report.measured_peak_bytes];
+        let ratio = estimated as f64 / measured as f64;
+        eprintln!("limit {limit}: estimated {estimated}, measured {measured}, whole {whole}");
+        assert!((ratio - 1.0).abs() <= TOLERANCE, "estimated {estimated}, measured {measured}");
+        assert!((measured as f64) < share * whole as f64, "{measured} of {whole}");
     }
 }
 

@@ -12,10 +12,11 @@ use halovae_engine::group::Cancel;
 use halovae_engine::latents::{Latents, LatentsError};
 use halovae_engine::program::Program;
 use halovae_engine::schedule::Schedule;
+use halovae_engine::shard::{ParkLimit, exchanged_layers};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::Traced;
 
-use crate::args::{DecodeArgs, LatentSpaceArg, Verbosity};
+use crate::args::{ByteSize, DecodeArgs, LatentSpaceArg, ShardGridArg, Verbosity};
 use crate::console::{emit_json, say, say_error, say_notices};
 use crate::error::Error;
 use crate::notices::Notice;
@@ -40,6 +41,7 @@ pub(crate) fn run(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Error> 
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape())?;
     planned.notices.splice(0..0, Notice::guessed(&checkpoint));
 
+    check_memory_flags(args, &planned)?;
     let ranks = busy_ranks(&planned, latents.shape().batch);
     let threads = backend::threads(args.threads);
     let traced = verbosity.verbose || args.report.is_some();
@@ -49,8 +51,11 @@ pub(crate) fn run(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Error> 
     let decoder = Decoder::new(&program, &checkpoint, backends)?;
     // The weights are on the devices; the mapped file would only count as memory from here on.
     drop(checkpoint);
-    let schedule = Schedule::new(&planned.plan, latents.shape().batch as u32, ranks)?;
-    planned.notices.extend(memory_notice(decoder.estimate_peak_bytes(&schedule)));
+    let images = latents.shape().batch as u32;
+    let park = fit_memory(args, &decoder, &mut planned)?;
+    let schedule = Schedule::new(&planned.plan, images, ranks)?;
+    let estimate = decoder.estimate_peak_bytes(&planned.plan, images, park.as_ref())?;
+    planned.notices.extend(memory_notice(estimate));
     say_notices(&planned.notices, verbosity);
     let load = start.elapsed();
     if verbosity.verbose {
@@ -59,7 +64,7 @@ pub(crate) fn run(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Error> 
 
     let mut sink = output.sink();
     let progress = Progress::new(verbosity.quiet);
-    let control = Control { observer: &progress, cancel: cancel.clone() };
+    let control = Control { observer: &progress, cancel: cancel.clone(), park };
     let done = decoder.decode(&latents, &planned.plan, sink.as_mut(), &control)?;
     drop(progress);
     if cancel.is_cancelled() {
@@ -196,13 +201,39 @@ fn make_plan(
     let options = TileOptions::from(&args.tiles);
     let tiling = options.tiling(Some(checkpoint.config()), program.scale())?;
     let group = args.ranks.vae_patch_parallel_size;
-    plan_options::plan(latents, shape.batch as u32, &args.ranks, group, &options, &tiling)
+    let layers = exchanged_layers(program)?;
+    let images = shape.batch as u32;
+    plan_options::plan(latents, images, &args.ranks, group, &options, &tiling, &layers)
+}
+
+/// A decode with a bound on its memory is a sharded one.
+fn check_memory_flags(args: &DecodeArgs, planned: &Planned) -> Result<(), Error> {
+    if args.max_memory.is_some() && !matches!(planned.plan, Plan::Sharded(_)) {
+        return Err(Error::Usage("--max-memory needs --strategy sharded".into()));
+    }
+    Ok(())
+}
+
+/// Chooses the shards for `--max-memory`, and says what of them may wait in memory.
+fn fit_memory<B: Backend>(
+    args: &DecodeArgs,
+    decoder: &Decoder<B>,
+    planned: &mut Planned,
+) -> Result<Option<ParkLimit>, Error> {
+    let (Some(ByteSize(budget)), Plan::Sharded(grid)) = (args.max_memory, planned.plan) else {
+        return Ok(None);
+    };
+    let given = (args.ranks.shard_grid != ShardGridArg::Auto).then_some(grid);
+    let fit = decoder.fit_shards(grid.latents(), budget, given)?;
+    planned.plan = Plan::sharded(fit.grid);
+    let scratch = args.scratch_dir.clone().unwrap_or_else(std::env::temp_dir);
+    Ok(Some(ParkLimit { bytes: fit.limit, scratch }))
 }
 
 /// The ranks that get a device: no more than there are pieces over all images. A patch, though,
 /// belongs to a certain rank of the grid.
 fn busy_ranks(planned: &Planned, images: usize) -> u32 {
-    if matches!(planned.plan, Plan::Patch(_)) {
+    if matches!(planned.plan, Plan::Patch(_) | Plan::Sharded(_)) {
         return planned.ranks;
     }
     let pieces = planned.plan.piece_count().saturating_mul(images as u64);

@@ -2,6 +2,7 @@
 
 use halovae_core::{Size, Strategy};
 use halovae_engine::program::fuse;
+use halovae_engine::shard::exchanged_layers;
 
 use crate::args::{PlanArgs, PlanFormat, Verbosity};
 use crate::backend;
@@ -39,7 +40,7 @@ fn make(args: &PlanArgs) -> Result<(Planned, Estimates), Error> {
         let scale = args.scale.unwrap_or(0);
         let tiling = options.tiling(None, scale)?;
         let latents = latents(args, scale)?;
-        let planned = plan_options::plan(latents, 1, &args.ranks, group, &options, &tiling)?;
+        let planned = plan_options::plan(latents, 1, &args.ranks, group, &options, &tiling, &[])?;
         let estimates = Estimates::new(&planned, None)?;
         return Ok((planned, estimates));
     };
@@ -47,7 +48,9 @@ fn make(args: &PlanArgs) -> Result<(Planned, Estimates), Error> {
     let scale = program.scale();
     let tiling = options.tiling(Some(checkpoint.config()), scale)?;
     let latents = latents(args, scale)?;
-    let mut planned = plan_options::plan(latents, 1, &args.ranks, group, &options, &tiling)?;
+    let layers = exchanged_layers(&program)?;
+    let mut planned =
+        plan_options::plan(latents, 1, &args.ranks, group, &options, &tiling, &layers)?;
     planned.notices.splice(0..0, Notice::guessed(&checkpoint));
     // As a decode on this machine would share its threads: they need workspace.
     let threads = backend::share(backend::threads(None), planned.ranks, 0);
@@ -76,5 +79,6 @@ pub(crate) fn piece_name(strategy: Strategy) -> &'static str {
         Strategy::Whole => "piece",
         Strategy::Tiled => "tile",
         Strategy::Patch => "patch",
+        Strategy::Sharded => "shard",
     }
 }

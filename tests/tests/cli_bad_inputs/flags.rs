@@ -99,6 +99,19 @@ pub(crate) fn decode_flags(setup: &mut Setup) {
     flags("a tile beyond u32", &["tile-sample-min-size"], "--tile-sample-min-size 4294967296");
     flags("an unknown strategy", &["strategy", "diagonal"], "--strategy diagonal");
     flags("a strategy of another version", &["strategy"], "--strategy");
+    flags("shards of another strategy", &["--shard-grid", "sharded"], "--shard-grid 2x2");
+    flags("shards in one number", &["shard-grid"], "--strategy sharded --shard-grid 4");
+    flags("no shards", &["shard rows", "0"], "--strategy sharded --shard-grid 0x2");
+    flags("a memory for no shards", &["--max-memory", "sharded"], "--max-memory 1GiB");
+    flags("no memory", &["max-memory"], "--strategy sharded --max-memory 0");
+    flags("a memory in words", &["max-memory"], "--strategy sharded --max-memory much");
+    flags("a memory that nothing fits", &["least"], "--strategy sharded --max-memory 1MiB");
+    flags("scratch without a bound", &["max-memory"], "--strategy sharded --scratch-dir /");
+    flags(
+        "u32::MAX shards",
+        &["4294967295"],
+        "--strategy sharded --vae-patch-parallel-size 4294967295",
+    );
     flags("an unknown backend", &["backend", "abacus"], "--backend abacus");
     flags("an unknown space", &["latent-space"], "--latent-space outer");
     flags("an unknown flag", &["--fast"], "--fast");
