@@ -3,9 +3,9 @@
 #![no_main]
 
 use halovae_core::{
-    AxisTiling, Block, Direction, DitParallel, PatchGrid, Plan, RankEstimate, RankLoad, Rect,
-    Request, Size, TileGrid, Tiling, WorkModel, balance, choose_strategy, contiguous,
-    estimate_ranks, largest_first, piece_costs, round_robin,
+    AxisTiling, Block, ConvAxis, Direction, DitParallel, LayerHalo, Margins, PatchGrid, Plan,
+    RankEstimate, RankLoad, Rect, Request, ShardGrid, Size, TileGrid, Tiling, WorkModel, balance,
+    choose_strategy, contiguous, estimate_ranks, largest_first, piece_costs, round_robin,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -120,10 +120,36 @@ fuzz_target!(|input: Input| {
         assert!(grid.rows() <= grid.cols());
         check(&Plan::patch(grid), &input);
     }
+    shards(size, scale, &input);
     if let Ok(plan) = Plan::whole(size, scale) {
         check(&plan, &input);
     }
 });
+
+/// Grids of shards: bands that hold their halos, and transfers that both sides agree on.
+fn shards(size: Size, scale: u32, input: &Input) {
+    let [top, bottom, left, right, kernel, stride] = input.factors.map(Extent::get);
+    let reach = Margins { top, bottom, left, right };
+    let layer_scale = scale.min(input.group.get());
+    let layers = [LayerHalo { scale: layer_scale, reach, bytes_per_cell: input.bytes[0] }];
+    let [rows, cols] = input.patch_tile.map(Extent::get);
+    let chosen = ShardGrid::choose(size, input.ranks.get(), scale, &layers);
+    for grid in [ShardGrid::fit(size, rows, cols, scale, &layers), chosen] {
+        let Ok((grid, _)) = grid else { continue };
+        assert!(grid.fits(layer_scale, reach), "{grid:?}");
+        check(&Plan::sharded(grid), input);
+        let index = (input.at % u64::from(grid.len())) as u32;
+        for transfer in grid.received(index, layer_scale, reach) {
+            assert!(grid.part(transfer.from, layer_scale).contains(transfer.rect), "{transfer:?}");
+            let mut sent = grid.sent(transfer.from, layer_scale, reach);
+            assert!(sent.any(|other| other == transfer), "{transfer:?}");
+        }
+    }
+    let axis = ConvAxis { kernel, stride, before: top, behind: bottom, upsample: left };
+    if let Ok([before, behind]) = axis.reach() {
+        assert!(before <= top && behind <= kernel);
+    }
+}
 
 fn groups(input: &Input) {
     let [data, cfg, ulysses, ring, pipeline, tensor] = input.factors.map(Extent::get);

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use halovae_core::Size;
+use halovae_core::{ShardGrid, Size};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{RandomWeights, Reference};
@@ -13,6 +13,7 @@ use halovae_engine::model::autoencoder_kl;
 use halovae_engine::program::{
     Analysis, Geometry, Liveness, MemoryModel, Op, Program, ReceptiveField, ValueId, fuse,
 };
+use halovae_engine::shard::{Cut, Traffic, peak_bytes};
 use halovae_engine::tensor::{HostTensor, Shape};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -163,6 +164,22 @@ fn at_a_size(input: &Input, plain: &Program, fused: &Program) {
         let peak = Liveness::new(program).peak_bytes(program, geometry, &model);
         assert!(peak >= picture.bytes());
         assert!(peak >= input.workspace);
+        // Cut into shards: each op is in one segment, and what a rank holds can be told.
+        let bands = [latents.height, latents.width].map(|extent| extent.min(2));
+        let Ok(grid) = ShardGrid::new(latents, bands[0], bands[1], program.scale()) else {
+            continue;
+        };
+        let cut = Cut::new(program, grid, u32::from(input.batch)).expect("same-size convs");
+        let mut next = 0;
+        for segment in cut.segments() {
+            assert!(segment.ops.start == next && segment.ops.end > next, "{segment:?}");
+            next = segment.ops.end;
+        }
+        assert_eq!(next, program.ops().len());
+        let some = peak_bytes(program, &cut, 0, &model, Some(input.workspace));
+        assert!(some >= input.workspace);
+        let traffic = Traffic::new(program, grid).expect("same-size convs");
+        assert!(grid.len() > 1 || traffic.bytes() == 0);
     }
 }
 
