@@ -85,7 +85,7 @@ pub(super) fn segments(program: &Program) -> Result<Vec<Segment>, UncutError> {
 /// The layers that neighbours exchange, for the planner: f32 values.
 ///
 /// # Errors
-/// As [`segments`].
+/// [`UncutError`] for a conv that does not keep extents in proportion.
 pub fn exchanged_layers(program: &Program) -> Result<Vec<LayerHalo>, UncutError> {
     let mut layers = Vec::new();
     for (index, op) in program.ops().iter().enumerate() {
