@@ -19,6 +19,9 @@ const MAX_PIECES: u64 = 1 << 22;
 /// More ranks than there are machines; bounds the memory of lists of them.
 const MAX_RANKS: u32 = halovae_core::MAX_PATCH_RANKS;
 
+/// More shards than are of any use on one rank; bounds the time of going through them all.
+const MAX_SHARDS_A_RANK: u32 = 1024;
+
 /// A plan and how it came about.
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
@@ -222,6 +225,14 @@ pub(crate) fn plan(
                     ShardGrid::fit(latents, rows, cols, scale, layers)?
                 }
             };
+            if grid.len() / resolved.ranks.min(grid.len()) > MAX_SHARDS_A_RANK {
+                return Err(Error::Usage(format!(
+                    "{} shards on {} rank(s), at most {MAX_SHARDS_A_RANK} a rank take turns; use \
+                     a coarser --shard-grid or more ranks",
+                    grid.len(),
+                    resolved.ranks
+                )));
+            }
             notices.extend(notice.map(Notice::Planner));
             Plan::sharded(grid)
         }

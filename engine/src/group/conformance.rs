@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Cause, Failure, Group, GroupError, Tag};
+use super::{Cause, Failure, FirstRanks, Group, GroupError, Tag};
 
 /// How long a blocked rank may take to learn of a failure elsewhere.
 const PROMPTLY: Duration = Duration::from_secs(5);
@@ -65,6 +65,21 @@ fn collectives<G: Group>(ends: &[G]) {
             let expected = (0..size).zip(&lens).map(|(rank, &len)| values(rank, len)).collect();
             assert_eq!(gathered, (end.rank() == root).then_some::<Vec<Vec<f32>>>(expected));
         }
+        let lens: Vec<usize> = (0..size).map(|rank| 3 * rank as usize % 5).collect();
+        let all_of = |size: u32| -> Vec<Vec<f32>> {
+            (0..size).zip(&lens).map(|(rank, &len)| values(rank, len)).collect()
+        };
+        let own = || values(end.rank(), lens[end.rank() as usize]);
+        assert_eq!(end.all_gather(Tag(13), own(), &lens).expect("all-gather"), all_of(size));
+        // All but the last rank as a group of their own, while that one goes on.
+        let first = (size - 1).max(1);
+        if end.rank() < first {
+            let group = FirstRanks::new(end, first);
+            assert_eq!(group.size(), first);
+            let gathered = group.all_gather(Tag(14), own(), &lens[..first as usize]);
+            assert_eq!(gathered.expect("all-gather"), all_of(first));
+        }
+
         let mut sums = values(end.rank(), 4);
         end.all_reduce_sum(Tag(12), &mut sums).expect("all-reduce");
         let mut expected = vec![0.0; 4];

@@ -119,6 +119,12 @@ pub(crate) fn decode_flags(setup: &mut Setup) {
     flags("a word too many", &["again"], "again");
     flags("a flag twice", &["strategy"], "--strategy whole --strategy tiled");
 
+    setup.flags(
+        "more shards than take turns",
+        &["150000", "1024"],
+        "plan --scale 8 --tile-sample-min-size 512 --latent-height 300 --latent-width 500 \
+         --strategy sharded --shard-grid 300x500",
+    );
     setup.flags("no latents", &["--latents"], "decode --vae somewhere --output a.png");
     setup.flags("no vae", &["--vae"], "decode --latents a.npy --output a.png");
     setup.flags("no output", &["--output"], "decode --vae somewhere --latents a.npy");
