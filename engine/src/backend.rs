@@ -24,21 +24,24 @@
 //! [`Backend::attend`] takes keys and values block by block. A backend takes extents from the
 //! operands' shapes, never from the program's idea of the whole image.
 
+use std::borrow::Cow;
+
 use halovae_core::{Margins, Rect};
+use serde::{Deserialize, Serialize};
 
 use crate::program::{MemoryModel, Op, Program, WeightSpec};
 use crate::tensor::{HostTensor, Shape};
 
 /// What a backend could not do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum BackendError {
     /// The backend does not have this op.
     #[error("the {backend} backend has no {op}")]
     Unsupported {
         /// The op's kind.
-        op: &'static str,
+        op: Cow<'static, str>,
         /// The backend's name.
-        backend: &'static str,
+        backend: Cow<'static, str>,
     },
     /// An allocation failed.
     #[error(

@@ -45,7 +45,7 @@ impl<B: Backend> RankDevice<B> {
 }
 
 /// What one rank needs to do its part.
-pub(crate) struct RankJob<'a, B: Backend, G> {
+pub(crate) struct RankJob<'a, B: Backend, G: ?Sized> {
     pub(crate) device: &'a RankDevice<B>,
     pub(crate) group: &'a G,
     pub(crate) latents: &'a HostTensor,
@@ -65,7 +65,7 @@ pub(crate) trait Progress {
     fn turns(&self, rank: u32, done: u64, of: u64);
 }
 
-impl<B: Backend, G: Group> RankJob<'_, B, G> {
+impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
     /// Decodes what the schedule gives this rank and sends it to the stitcher, which is rank 0's.
     /// Whatever goes wrong, a panic included, is told to the group.
     pub(crate) fn run(&self, progress: &dyn Progress) {
@@ -76,6 +76,7 @@ impl<B: Backend, G: Group> RankJob<'_, B, G> {
             Some(cut) => self.run_shards(cut, &piece, progress),
             None => self.run_pieces(&piece, progress),
         }));
+        self.group.rest();
         let stop = match attempt {
             Ok(Ok(()) | Err(RankStop::Stopped)) => return,
             Ok(Err(stop)) => stop,

@@ -1,7 +1,7 @@
 //! The tests that a group runs on itself.
 //!
-//! A group is tested by one thread a rank, whatever it is made of: [`run`] takes the ends and does
-//! every part of the suite on them.
+//! A group is tested by one thread a rank, or by one process a rank, each of which runs the suite:
+//! [`run`] takes the ends that are in this process and does every part of the suite on them.
 
 use std::time::{Duration, Instant};
 
@@ -23,30 +23,52 @@ fn values(rank: u32, len: usize) -> Vec<f32> {
     (0..len).map(|i| rank as f32 * 1000.0 + i as f32).collect()
 }
 
-/// Runs the whole suite. `make` gives the ends of a fresh group of that many ranks.
+/// Runs the whole suite. `make` gives those ends of a fresh group of so many ranks that are in this
+/// process: all of them, or one, or none if there are more processes than ranks.
 pub fn run<G: Group>(make: impl Fn(u32) -> Vec<G>) {
     for size in 1..=5 {
-        messages(&make(size));
+        messages(&make(size), size);
+        large_messages(&make(size));
         collectives(&make(size));
         wrong_length(&make(size));
-        failure_wakes_everybody(&make(size));
+        failure_wakes_everybody(&make(size), size);
     }
 }
 
 /// Every rank sends to every rank; order is kept within a tag, and tags do not mix.
-fn messages<G: Group>(ends: &[G]) {
+fn messages<G: Group>(ends: &[G], size: u32) {
     on_all(ends, |end| {
-        assert_eq!(end.size() as usize, ends.len());
-        for to in 0..end.size() {
+        assert_eq!(end.size(), size);
+        for to in 0..size {
             for (tag, len) in [(1, 3), (2, 0), (1, 5)] {
                 end.send(to, Tag(tag), values(end.rank(), len)).expect("send");
             }
         }
-        for from in 0..end.size() {
+        for from in 0..size {
             for (tag, len) in [(2, 0), (1, 3), (1, 5)] {
                 let got = end.receive(from, Tag(tag), len).expect("receive");
                 assert_eq!(got, values(from, len));
             }
+        }
+    });
+}
+
+/// Messages that no transport keeps for itself go round in both directions at once, with tags of
+/// all 64 bits.
+fn large_messages<G: Group>(ends: &[G]) {
+    const LEN: usize = 300_001;
+    on_all(ends, |end| {
+        let size = end.size();
+        let next = (end.rank() + 1) % size;
+        let last = (end.rank() + size - 1) % size;
+        for round in 0..3 {
+            let tags = [Tag(1 << 63 | round), Tag(u64::MAX - round)];
+            end.send(next, tags[0], values(end.rank(), LEN)).expect("send");
+            end.send(last, tags[1], values(end.rank(), LEN + 1)).expect("send");
+            let got = end.receive(next, tags[1], LEN + 1).expect("receive");
+            assert!(got == values(next, LEN + 1), "round {round}, from the next rank");
+            let got = end.receive(last, tags[0], LEN).expect("receive");
+            assert!(got == values(last, LEN), "round {round}, from the last rank");
         }
     });
 }
@@ -92,7 +114,7 @@ fn collectives<G: Group>(ends: &[G]) {
 
 /// A message of another length than the plan says fails the group and names both.
 fn wrong_length<G: Group>(ends: &[G]) {
-    let end = &ends[0];
+    let Some(end) = ends.iter().find(|end| end.rank() == 0) else { return };
     end.send(0, Tag(20), values(0, 3)).expect("send");
     let error = end.receive(0, Tag(20), 4).expect_err("a message of another length");
     let cause = Cause::Length { from: 0, got: 3, expected: 4 };
@@ -101,8 +123,8 @@ fn wrong_length<G: Group>(ends: &[G]) {
 }
 
 /// Ranks that wait for a message learn of a failure, all of the same first one.
-fn failure_wakes_everybody<G: Group>(ends: &[G]) {
-    let failing = ends.len() as u32 - 1;
+fn failure_wakes_everybody<G: Group>(ends: &[G], size: u32) {
+    let failing = size - 1;
     let failure = |piece| Failure {
         rank: failing,
         piece: Some(piece),

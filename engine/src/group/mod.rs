@@ -4,11 +4,15 @@
 //! is: no shapes and no metadata travel.
 
 mod threads;
+mod watch;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
 pub use threads::{Cancel, ThreadGroup, ThreadRank};
+pub use watch::{Fact, Limits, Lobby, Reach, Rendezvous, Waiting, Watch};
+
+use serde::{Deserialize, Serialize};
 
 use crate::backend::BackendError;
 
@@ -18,7 +22,7 @@ use crate::backend::BackendError;
 pub struct Tag(pub u64);
 
 /// A rank that failed, where it was, and why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("rank {rank} failed{}: {cause}", place(.piece, .op))]
 pub struct Failure {
     /// The rank.
@@ -38,7 +42,7 @@ fn place(piece: &Option<u64>, op: &Option<String>) -> String {
 }
 
 /// What went wrong in a rank.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Cause {
     /// Its backend failed.
     #[error("{0}")]
@@ -64,6 +68,17 @@ pub enum Cause {
     /// The file for values that did not fit memory failed.
     #[error("{0}")]
     Scratch(String),
+    /// It was started with other files or flags than rank 0.
+    #[error(
+        "its {0} differ from those of rank 0; start every rank with the same files, flags and program"
+    )]
+    Differs(String),
+    /// It could not begin: its files, flags or device, as its own error says.
+    #[error("{0}")]
+    Start(String),
+    /// The picture could not be written.
+    #[error("{0}")]
+    Sink(String),
     /// Nothing was heard of a rank for too long, or the connection broke.
     #[error("{0}")]
     Transport(String),
@@ -112,6 +127,10 @@ pub trait Group: Send + Sync {
     /// # Errors
     /// [`GroupError`], once a rank failed or the work was cancelled.
     fn check(&self) -> Result<(), GroupError>;
+
+    /// This rank has done its part and waits for the others. A group that watches for ranks that
+    /// hang does not mind it from here on.
+    fn rest(&self) {}
 
     /// Gives every rank what `root` has in `data`; all pass the same length.
     ///
@@ -226,4 +245,14 @@ impl<G: Group + ?Sized> Group for FirstRanks<'_, G> {
     fn check(&self) -> Result<(), GroupError> {
         self.group.check()
     }
+
+    fn rest(&self) {
+        self.group.rest();
+    }
+}
+
+/// A group whose ranks are processes.
+pub trait ProcessGroup: Group {
+    /// Watches over them.
+    fn watch(&self) -> &Watch;
 }

@@ -49,7 +49,7 @@ impl From<Cause> for ShardStop {
 }
 
 /// What a rank needs to do its part.
-pub(crate) struct ShardJob<'a, B: Backend, G> {
+pub(crate) struct ShardJob<'a, B: Backend, G: ?Sized> {
     pub(crate) backend: &'a B,
     pub(crate) program: &'a Program,
     pub(crate) weights: &'a B::Weights,
@@ -58,7 +58,7 @@ pub(crate) struct ShardJob<'a, B: Backend, G> {
     pub(crate) limit: Option<ParkLimit>,
 }
 
-impl<B: Backend, G: Group> ShardJob<'_, B, G> {
+impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
     /// How many turns the rank's shards have in one image.
     pub(crate) fn turns(&self) -> u64 {
         let shards = self.cut.shards_of(self.group.rank()).len();
@@ -121,7 +121,7 @@ impl<B: Backend, G: Group> ShardJob<'_, B, G> {
     }
 }
 
-struct Run<'a, B: Backend, G, F> {
+struct Run<'a, B: Backend, G: ?Sized, F> {
     job: &'a ShardJob<'a, B, G>,
     liveness: Liveness,
     park: Park<'a, B>,
@@ -136,7 +136,7 @@ struct Run<'a, B: Backend, G, F> {
     finished: F,
 }
 
-impl<B: Backend, G: Group, F> Run<'_, B, G, F>
+impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F>
 where
     F: FnMut(u32, f64, Vec<f32>) -> Result<(), GroupError>,
 {

@@ -1,0 +1,350 @@
+//! The watch over processes, one thread in the place of each process.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use halovae_engine::backend::BackendError;
+use halovae_engine::group::{Cause, Fact, Failure, GroupError, Limits, Reach, Rendezvous, Watch};
+
+/// Far longer than anything here takes, and far shorter than a hang.
+const PROMPTLY: Duration = Duration::from_secs(10);
+
+/// Ends of a watch over so many ranks.
+fn watches(size: u32, limits: Limits) -> Vec<Watch> {
+    let lobby = Watch::host(size, Reach::ThisMachine, limits).expect("a port");
+    let rendezvous = lobby.rendezvous().clone();
+    std::thread::scope(|scope| {
+        let join = |rank| {
+            let rendezvous = &rendezvous;
+            scope.spawn(move || Watch::join(rendezvous, rank, size, limits).expect("rank 0"))
+        };
+        let joining: Vec<_> = (1..size).map(join).collect();
+        let hub = lobby.assemble().expect("all ranks");
+        let spokes = joining.into_iter().map(|spoke| spoke.join().expect("no panic"));
+        std::iter::once(hub).chain(spokes).collect()
+    })
+}
+
+fn patient() -> Limits {
+    Limits::new(Duration::from_secs(60))
+}
+
+fn failure(rank: u32, cause: Cause) -> Failure {
+    Failure { rank, piece: Some(3), op: Some("decoder.conv_in".into()), cause }
+}
+
+/// How a watch ends, which must be soon.
+fn end_of(watch: &Watch) -> GroupError {
+    let start = Instant::now();
+    loop {
+        if let Err(end) = watch.check() {
+            return end;
+        }
+        assert!(start.elapsed() < PROMPTLY, "{watch:?} does not end");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// On every end at once.
+fn on_all<T: Send>(ends: &[Watch], part: impl Fn(&Watch) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = ends.iter().map(|end| scope.spawn(|| part(end))).collect();
+        running.into_iter().map(|part| part.join().expect("no panic")).collect()
+    })
+}
+
+/// A connection that says hello to the hub, and nothing more.
+struct Stranger {
+    stream: TcpStream,
+}
+
+impl Stranger {
+    /// Connects with that token and tells that rank.
+    fn connect(rendezvous: &Rendezvous, token: Option<&str>, rank: u32) -> Self {
+        let told: serde_json::Value = serde_json::to_value(rendezvous).expect("JSON");
+        let port = told["port"].as_u64().expect("a port") as u16;
+        let token = token.map_or_else(|| told["token"].to_string(), str::to_owned);
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the hub listens");
+        write_frame(&mut stream, &format!(r#"{{"Hello":{{"token":{token},"rank":{rank}}}}}"#));
+        Self { stream }
+    }
+
+    /// Whether the hub takes it for a rank.
+    fn is_welcome(&mut self) -> bool {
+        let mut len = [0; 4];
+        self.stream.read_exact(&mut len).is_ok()
+    }
+}
+
+fn write_frame(stream: &mut TcpStream, json: &str) {
+    let len = u32::try_from(json.len()).expect("a short frame");
+    // The hub may have closed the connection.
+    let _ = stream.write_all(&[&len.to_le_bytes(), json.as_bytes()].concat());
+}
+
+#[test]
+fn everybody_hears_of_the_first_failure() {
+    let causes = [
+        Cause::Panic("on purpose".into()),
+        Cause::NotFinite,
+        Cause::Length { from: 1, got: 2, expected: 3 },
+        Cause::Backend(BackendError::Unsupported { op: "conv".into(), backend: "cpu".into() }),
+        Cause::Backend(BackendError::OutOfMemory {
+            device: "CPU".into(),
+            what: "a value".into(),
+            requested: u64::MAX,
+        }),
+        Cause::Start("a file\nis \"missing\"".into()),
+    ];
+    for (size, cause) in (1..=5).cycle().zip(causes) {
+        for rank in 0..size {
+            let ends = watches(size, patient());
+            let first = failure(rank, cause.clone());
+            ends[rank as usize].fail(first.clone());
+            for end in &ends {
+                assert_eq!(end_of(end), GroupError::Failed(first.clone()), "{end:?}");
+                end.fail(failure(0, Cause::NotFinite));
+                end.cancel();
+                assert_eq!(end.check(), Err(GroupError::Failed(first.clone())), "the first stays");
+                assert!(!end.is_orphaned());
+            }
+        }
+    }
+}
+
+/// If several fail at once, all get the same one of them.
+#[test]
+fn one_failure_of_several_is_the_first() {
+    for _ in 0..20 {
+        let ends = watches(4, patient());
+        let seen = on_all(&ends, |end| {
+            end.fail(failure(end.rank(), Cause::NotFinite));
+            end.check()
+        });
+        assert!(seen[0].is_err());
+        assert!(seen.iter().all(|end| *end == seen[0]), "{seen:?}");
+    }
+}
+
+#[test]
+fn cancelling_one_cancels_all() {
+    for rank in 0..3 {
+        let ends = watches(3, patient());
+        let (told, ended) = channel();
+        ends[2].on_end(move |end| told.send(end.clone()).expect("somebody waits"));
+        ends[rank].cancel();
+        for end in &ends {
+            assert_eq!(end_of(end), GroupError::Cancelled);
+        }
+        assert_eq!(ended.recv_timeout(PROMPTLY), Ok(GroupError::Cancelled));
+        // Whoever asks later is told at once.
+        let (told, ended) = channel();
+        ends[0].on_end(move |end| told.send(end.clone()).expect("somebody waits"));
+        assert_eq!(ended.try_recv(), Ok(GroupError::Cancelled));
+    }
+}
+
+#[test]
+fn facts_must_be_the_same() {
+    let fact = |name: &str, value: u32| -> Fact { (name.into(), value.to_string()) };
+    let common = vec![fact("latents", 1), fact("flags", 2)];
+    let ends = watches(4, patient());
+    assert!(on_all(&ends, |end| end.agree(&common)).iter().all(Result::is_ok));
+
+    for (odd, name) in [(1, "latents"), (3, "flags"), (0, "flags")] {
+        let ends = watches(4, patient());
+        let seen = on_all(&ends, |end| {
+            let mut facts = common.clone();
+            if end.rank() == odd {
+                facts.iter_mut().filter(|fact| fact.0 == name).for_each(|fact| fact.1.push('!'));
+            }
+            end.agree(&facts)
+        });
+        // Rank 0 is what the others are held against.
+        let blamed = odd.max(1);
+        let expected =
+            Failure { rank: blamed, piece: None, op: None, cause: Cause::Differs(name.to_owned()) };
+        assert!(seen.iter().all(|end| *end == Err(GroupError::Failed(expected.clone()))));
+    }
+}
+
+#[test]
+fn reports_come_in_the_order_of_ranks() {
+    for size in 1..=5 {
+        let ends = watches(size, patient());
+        let reports = on_all(&ends, |end| {
+            std::thread::sleep(Duration::from_millis(u64::from(size - end.rank()) * 5));
+            end.close(format!("report of {}", end.rank())).expect("nothing fails")
+        });
+        let expected: Vec<_> = (0..size).map(|rank| format!("report of {rank}")).collect();
+        assert_eq!(reports[0], expected);
+        assert!(reports[1..].iter().all(Vec::is_empty));
+        // One after the other they go, and nobody minds.
+        for end in ends {
+            assert_eq!(end.check(), Ok(()));
+        }
+    }
+}
+
+/// A rank that leaves without having failed is not missed.
+#[test]
+fn leaving_is_no_failure() {
+    for leaver in 0..3 {
+        let stuck = Duration::from_secs(60);
+        let mut ends = watches(3, Limits { silence: Duration::from_millis(200), stuck });
+        drop(ends.remove(leaver));
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(ends.iter().all(|end| end.check().is_ok()), "rank {leaver} left");
+    }
+}
+
+/// A process that dies closes its connection without a word.
+#[test]
+fn a_lost_rank_is_named() {
+    let lobby = Watch::host(3, Reach::ThisMachine, patient()).expect("a port");
+    let rendezvous = lobby.rendezvous().clone();
+    let (hub, spoke, mut lost) = std::thread::scope(|scope| {
+        let spoke = scope.spawn(|| Watch::join(&rendezvous, 2, 3, patient()).expect("rank 0"));
+        let lost = scope.spawn(|| Stranger::connect(&rendezvous, None, 1));
+        let hub = lobby.assemble().expect("all ranks");
+        (hub, spoke.join().expect("no panic"), lost.join().expect("no panic"))
+    });
+    assert!(lost.is_welcome());
+    assert_eq!((hub.check(), spoke.check()), (Ok(()), Ok(())));
+    drop(lost);
+    for end in [&hub, &spoke] {
+        let GroupError::Failed(failure) = end_of(end) else { panic!("{end:?} is cancelled") };
+        assert_eq!(failure.rank, 1);
+        assert!(failure.to_string().contains("its process ended without a word"), "{failure}");
+        assert!(!end.is_orphaned());
+    }
+}
+
+/// A frozen process stays connected and says nothing.
+#[test]
+fn a_silent_rank_is_named() {
+    let limits = Limits::new(Duration::from_millis(600));
+    let lobby = Watch::host(2, Reach::ThisMachine, limits).expect("a port");
+    let rendezvous = lobby.rendezvous().clone();
+    let (hub, mut silent) = std::thread::scope(|scope| {
+        let silent = scope.spawn(|| Stranger::connect(&rendezvous, None, 1));
+        (lobby.assemble().expect("all ranks"), silent.join().expect("no panic"))
+    });
+    hub.rest();
+    assert!(silent.is_welcome());
+    let start = Instant::now();
+    let GroupError::Failed(failure) = end_of(&hub) else { panic!("cancelled") };
+    assert!(start.elapsed() > Duration::from_millis(300), "too early: {:?}", start.elapsed());
+    assert_eq!(failure.rank, 1);
+    assert!(failure.to_string().contains("nothing was heard"), "{failure}");
+}
+
+/// A rank that beats but gets nowhere hangs; one that waits for others, or rests, does not.
+#[test]
+fn a_stuck_rank_is_named() {
+    let stuck = Duration::from_millis(800);
+    for hanging in 0..3 {
+        let ends = watches(3, Limits { silence: Duration::from_secs(30), stuck });
+        std::thread::scope(|scope| {
+            for end in &ends {
+                let rank = end.rank();
+                scope.spawn(move || {
+                    if rank == hanging {
+                        end.step();
+                    } else if rank == (hanging + 1) % 3 {
+                        end.rest();
+                    } else {
+                        end.step();
+                        let _waiting = end.wait();
+                        end_of(end);
+                    }
+                });
+            }
+            let start = Instant::now();
+            for end in &ends {
+                let GroupError::Failed(failure) = end_of(end) else { panic!("cancelled") };
+                assert_eq!(failure.rank, hanging, "{failure}");
+                assert!(failure.to_string().contains("in one op"), "{failure}");
+            }
+            // It is not about how long the decode takes.
+            assert!(start.elapsed() >= stuck / 2, "too early: {:?}", start.elapsed());
+        });
+    }
+}
+
+#[test]
+fn steps_keep_a_rank_alive() {
+    let limits = Limits { silence: Duration::from_secs(30), stuck: Duration::from_millis(400) };
+    let ends = watches(2, limits);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(1500) {
+        ends.iter().for_each(Watch::step);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(ends.iter().all(|end| end.check().is_ok()));
+}
+
+/// If rank 0 dies, every other rank notices for itself.
+#[test]
+fn a_lost_hub_orphans_everybody() {
+    let lobby = Watch::host(2, Reach::ThisMachine, patient()).expect("a port");
+    let rendezvous = lobby.rendezvous().clone();
+    let (hub, spoke) = std::thread::scope(|scope| {
+        let spoke = scope.spawn(|| Watch::join(&rendezvous, 1, 2, patient()).expect("rank 0"));
+        (lobby.assemble().expect("all ranks"), spoke.join().expect("no panic"))
+    });
+    // A panic is no farewell.
+    let panicked = std::thread::spawn(move || {
+        let _hub = hub;
+        panic!("rank 0 goes");
+    });
+    assert!(panicked.join().is_err());
+    let GroupError::Failed(failure) = end_of(&spoke) else { panic!("cancelled") };
+    assert_eq!(failure.rank, 0);
+    let start = Instant::now();
+    while !spoke.is_orphaned() {
+        assert!(start.elapsed() < PROMPTLY);
+    }
+}
+
+/// Whoever does not know the token, or is no rank, or talks nonsense, is turned away, and the ranks
+/// come together all the same.
+#[test]
+fn strangers_are_turned_away() {
+    let lobby = Watch::host(2, Reach::ThisMachine, patient()).expect("a port");
+    let rendezvous = lobby.rendezvous().clone();
+    let port = serde_json::to_value(&rendezvous).expect("JSON")["port"].as_u64().expect("a port");
+    std::thread::scope(|scope| {
+        let hub = scope.spawn(|| lobby.assemble());
+        for (token, rank) in
+            [(Some("\"1\""), 1), (Some("1"), 1), (None, 0), (None, 2), (None, u32::MAX)]
+        {
+            assert!(!Stranger::connect(&rendezvous, token, rank).is_welcome(), "{token:?} {rank}");
+        }
+        for nonsense in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[0; 64], b""] {
+            let mut stream = TcpStream::connect(("127.0.0.1", port as u16)).expect("it listens");
+            stream.write_all(nonsense).expect("a connection");
+            drop(stream);
+        }
+        let spoke = Watch::join(&rendezvous, 1, 2, patient()).expect("rank 0");
+        let hub = hub.join().expect("no panic").expect("all ranks");
+        assert_eq!((hub.check(), spoke.check()), (Ok(()), Ok(())));
+    });
+}
+
+/// A rank that talks nonsense once it has joined counts as lost, whatever it claims.
+#[test]
+fn nonsense_of_a_rank_ends_the_group() {
+    for frame in ["", "{", "null", r#""Welcome""#, r#"{"Beat":{"progress":-1}}"#] {
+        let lobby = Watch::host(2, Reach::ThisMachine, patient()).expect("a port");
+        let rendezvous = lobby.rendezvous().clone();
+        let (hub, mut rank) = std::thread::scope(|scope| {
+            let rank = scope.spawn(|| Stranger::connect(&rendezvous, None, 1));
+            (lobby.assemble().expect("all ranks"), rank.join().expect("no panic"))
+        });
+        write_frame(&mut rank.stream, frame);
+        assert!(matches!(end_of(&hub), GroupError::Failed(Failure { rank: 1, .. })), "{frame}");
+    }
+}
