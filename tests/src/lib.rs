@@ -7,6 +7,7 @@ pub mod compare;
 pub mod decode;
 pub mod disk;
 pub mod golden;
+pub mod mpirun;
 pub mod naming;
 pub mod npy;
 pub mod tensors;

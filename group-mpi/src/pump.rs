@@ -1,0 +1,305 @@
+//! The thread that makes all calls to MPI.
+//!
+//! A message is announced by an envelope with its tag and length, and follows in chunks under an
+//! MPI tag of its own; large ones stay with the sender (MPI's rendezvous) until somebody wants
+//! them. So tags of 64 bits, lengths beyond what MPI counts, and messages that are received in
+//! another order than sent all work with what every MPI library has.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use halovae_engine::group::{Limits, Reach, Tag, Watch};
+use mpi::environment::Universe;
+use mpi::request::StaticScope;
+use mpi::topology::{Color, SimpleCommunicator};
+use mpi::traits::*;
+
+use crate::lent::Lent;
+use crate::rank::Throttle;
+use crate::world::watch;
+
+/// The MPI tag of envelopes.
+const ENVELOPE: i32 = 0;
+
+/// MPI tags of data are 1 to this: every library has tags up to 32767.
+const DATA_TAGS: u64 = 32_767;
+
+/// Rounds without news after which the pump no longer spins.
+const SPINS: u32 = 200;
+
+/// From one look to the next while something is under way.
+const BUSY_PAUSE: Duration = Duration::from_micros(100);
+
+/// From one look to the next while nothing is.
+const IDLE_PAUSE: Duration = Duration::from_micros(500);
+
+/// How long messages under way may take at the end.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the pump is asked for.
+pub(crate) enum Command {
+    /// Makes a group of the first `size` processes. All processes ask for it at the same time.
+    Group { size: u32, limits: Limits, reply: Sender<io::Result<Option<Seat>>> },
+    /// Sends, and tells the throttle when that is over.
+    Send { group: usize, to: u32, tag: Tag, data: Vec<f32>, throttle: Throttle },
+    /// Receives so many values.
+    Receive { group: usize, from: u32, tag: Tag, len: usize, reply: Answer },
+    /// Ends MPI.
+    Finish,
+}
+
+/// Where the values that were asked for go.
+type Answer = Sender<Result<Vec<f32>, Refused>>;
+
+/// Why a message is not received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It has this length.
+    Length(usize),
+    /// There is no memory for it.
+    Memory,
+}
+
+/// A process's place in a new group.
+pub(crate) struct Seat {
+    /// Which of the pump's groups it is.
+    pub(crate) group: usize,
+    pub(crate) watch: Watch,
+}
+
+/// A message that has been announced.
+struct Announced {
+    len: usize,
+    /// The MPI tag of its data.
+    tag: i32,
+}
+
+struct Wanted {
+    len: usize,
+    reply: Answer,
+}
+
+/// Group, sender, tag.
+type From = (usize, u32, Tag);
+
+struct Sending {
+    data: Lent<f32>,
+    to: u32,
+    throttle: Throttle,
+}
+
+pub(crate) struct Pump {
+    // Before the universe, so that they are freed before MPI ends.
+    groups: Vec<SimpleCommunicator>,
+    world: SimpleCommunicator,
+    universe: Universe,
+    reach: Reach,
+    /// Most elements of a message of MPI.
+    chunk: usize,
+    /// Messages sent so far, by group and receiver.
+    sent: HashMap<(usize, u32), u64>,
+    envelopes: Vec<Lent<u64>>,
+    sending: Vec<Sending>,
+    receiving: Vec<(Lent<f32>, Answer)>,
+    announced: HashMap<From, VecDeque<Announced>>,
+    wanted: HashMap<From, VecDeque<Wanted>>,
+}
+
+impl Pump {
+    pub(crate) fn new(
+        universe: Universe,
+        world: SimpleCommunicator,
+        reach: Reach,
+        chunk: usize,
+    ) -> Self {
+        Self {
+            groups: Vec::new(),
+            world,
+            universe,
+            reach,
+            chunk,
+            sent: HashMap::new(),
+            envelopes: Vec::new(),
+            sending: Vec::new(),
+            receiving: Vec::new(),
+            announced: HashMap::new(),
+            wanted: HashMap::new(),
+        }
+    }
+
+    /// Does what it is asked for until it is asked to finish. If nobody can ask any more, the
+    /// process is about to end without ending MPI.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        let mut rounds = 0;
+        loop {
+            let command = if rounds < SPINS && self.is_busy() {
+                std::thread::yield_now();
+                match commands.try_recv() {
+                    Ok(command) => Some(command),
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Disconnected) => return self.abandon(),
+                }
+            } else {
+                let pause = if self.is_busy() { BUSY_PAUSE } else { IDLE_PAUSE };
+                match commands.recv_timeout(pause) {
+                    Ok(command) => Some(command),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => return self.abandon(),
+                }
+            };
+            let asked = command.is_some();
+            match command {
+                Some(Command::Finish) => return self.finish(),
+                Some(command) => self.obey(command),
+                None => {}
+            }
+            let moved = self.progress();
+            rounds = if asked || moved { 0 } else { rounds.saturating_add(1) };
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        !(self.envelopes.is_empty()
+            && self.sending.is_empty()
+            && self.receiving.is_empty()
+            && self.wanted.is_empty())
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Group { size, limits, reply } => {
+                // If nobody waits for the answer, the process is about to end.
+                let _ = reply.send(self.group(size, limits));
+            }
+            Command::Send { group, to, tag, data, throttle } => {
+                self.send(group, to, tag, data, throttle);
+            }
+            Command::Receive { group, from, tag, len, reply } => {
+                let key = (group, from, tag);
+                self.wanted.entry(key).or_default().push_back(Wanted { len, reply });
+                self.receive(key);
+            }
+            Command::Finish => {}
+        }
+    }
+
+    fn group(&mut self, size: u32, limits: Limits) -> io::Result<Option<Seat>> {
+        let is_in = (self.world.rank() as u32) < size;
+        let color = if is_in { Color::with_value(0) } else { Color::undefined() };
+        let Some(communicator) = self.world.split_by_color(color) else { return Ok(None) };
+        let watch = watch(&communicator, self.reach, limits)?;
+        self.groups.push(communicator);
+        Ok(Some(Seat { group: self.groups.len() - 1, watch }))
+    }
+
+    fn send(&mut self, group: usize, to: u32, tag: Tag, data: Vec<f32>, throttle: Throttle) {
+        let process = self.groups[group].process_at_rank(to as i32);
+        let number = self.sent.entry((group, to)).or_default();
+        let data_tag = (*number % DATA_TAGS) as i32 + 1;
+        *number += 1;
+        let envelope = vec![tag.0, data.len() as u64, data_tag as u64];
+        self.envelopes.push(Lent::new(envelope, 3, |part| {
+            process.immediate_send_with_tag(StaticScope, &*part, ENVELOPE)
+        }));
+        let data = Lent::new(data, self.chunk, |part| {
+            process.immediate_send_with_tag(StaticScope, &*part, data_tag)
+        });
+        self.sending.push(Sending { data, to, throttle });
+    }
+
+    /// Lets MPI go on. Whether anything happened.
+    fn progress(&mut self) -> bool {
+        let mut moved = false;
+        for group in 0..self.groups.len() {
+            while let Some((message, status)) =
+                self.groups[group].any_process().immediate_matched_probe_with_tag(ENVELOPE)
+            {
+                let mut envelope = [0u64; 3];
+                message.matched_receive_into(&mut envelope[..]);
+                let [tag, len, data_tag] = envelope;
+                let key = (group, status.source_rank() as u32, Tag(tag));
+                let announced = Announced { len: len as usize, tag: data_tag as i32 };
+                self.announced.entry(key).or_default().push_back(announced);
+                self.receive(key);
+                moved = true;
+            }
+        }
+        let before = self.envelopes.len() + self.sending.len() + self.receiving.len();
+        self.envelopes.retain_mut(|envelope| !envelope.is_complete());
+        self.sending.retain_mut(|Sending { data, to, throttle }| {
+            let over = data.is_complete();
+            if over {
+                throttle.arrived(*to);
+            }
+            !over
+        });
+        let mut receiving = Vec::with_capacity(self.receiving.len());
+        for (mut data, reply) in std::mem::take(&mut self.receiving) {
+            if data.is_complete() {
+                // Whoever no longer waits has heard of a failure.
+                let _ = reply.send(Ok(data.back()));
+            } else {
+                receiving.push((data, reply));
+            }
+        }
+        self.receiving = receiving;
+        moved || before != self.envelopes.len() + self.sending.len() + self.receiving.len()
+    }
+
+    /// Begins to receive what is both announced and wanted.
+    fn receive(&mut self, key: From) {
+        let (group, from, _) = key;
+        let Some(announced) = self.announced.get_mut(&key) else { return };
+        let Some(wanted) = self.wanted.get_mut(&key) else { return };
+        let process = self.groups[group].process_at_rank(from as i32);
+        while !announced.is_empty()
+            && let Some(Wanted { len, reply }) = wanted.pop_front()
+            && let Some(announced) = announced.pop_front()
+        {
+            let mut data = Vec::new();
+            let refused = if announced.len != len {
+                Some(Refused::Length(announced.len))
+            } else {
+                data.try_reserve_exact(len).err().map(|_| Refused::Memory)
+            };
+            if let Some(refused) = refused {
+                // Whoever no longer waits has heard of a failure.
+                let _ = reply.send(Err(refused));
+                continue;
+            }
+            data.resize(len, 0.0);
+            let data = Lent::new(data, self.chunk, |part| {
+                process.immediate_receive_into_with_tag(StaticScope, part, announced.tag)
+            });
+            self.receiving.push((data, reply));
+        }
+        if announced.is_empty() {
+            self.announced.remove(&key);
+        }
+        if wanted.is_empty() {
+            self.wanted.remove(&key);
+        }
+    }
+
+    /// Ends MPI when what is under way has arrived.
+    fn finish(mut self) {
+        let start = Instant::now();
+        while !(self.sending.is_empty() && self.envelopes.is_empty())
+            && start.elapsed() < FLUSH_LIMIT
+        {
+            self.progress();
+            std::thread::sleep(BUSY_PAUSE);
+        }
+        let Self { groups, world, universe, .. } = self;
+        drop((groups, world));
+        drop(universe);
+    }
+
+    /// Leaves MPI as it is: ending it would wait for processes that may never get there.
+    fn abandon(self) {
+        let Self { groups, world, universe, .. } = self;
+        std::mem::forget((groups, world, universe));
+    }
+}

@@ -1,0 +1,174 @@
+//! All processes that were started together.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use halovae_engine::group::{Cancel, Limits, Reach, Watch};
+use mpi::Threading;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::*;
+
+use crate::pump::{Command, Pump};
+use crate::rank::MpiRank;
+
+/// Most elements of one message of MPI: its counts are of 31 bits, and some transports count bytes
+/// in as many.
+const CHUNK: usize = 1 << 28;
+
+/// Why ranks cannot begin over MPI.
+#[derive(Debug, thiserror::Error)]
+pub enum MpiError {
+    /// MPI is begun once a process.
+    #[error("MPI has already begun in this process")]
+    Begun,
+    /// The system gives no thread, or the thread of MPI ended.
+    #[error("the thread that talks over MPI has ended")]
+    Thread(#[source] Option<io::Error>),
+    /// The ranks cannot watch over each other.
+    #[error("the ranks cannot reach each other over TCP, by which they notice if one fails")]
+    Watch(#[source] io::Error),
+}
+
+/// The processes that run on the same cores as this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbours {
+    /// Which of them this is, in the order of ranks.
+    pub index: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// This process among all that were started together. One a process.
+///
+/// Dropped without [`finish`](Self::finish), MPI is not ended, and the launcher ends all processes
+/// when this one ends: that is how a failure ends them.
+#[derive(Debug)]
+pub struct World {
+    rank: u32,
+    size: u32,
+    neighbours: Neighbours,
+    commands: Sender<Command>,
+    pump: JoinHandle<()>,
+}
+
+impl World {
+    /// Begins MPI.
+    ///
+    /// # Errors
+    /// [`MpiError::Begun`], [`MpiError::Thread`]. An MPI library that cannot begin ends the
+    /// process with a message of its own.
+    pub fn begin() -> Result<Self, MpiError> {
+        Self::with_chunks(CHUNK)
+    }
+
+    /// As [`begin`](Self::begin), with messages cut into chunks of so many values.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_chunks(chunk: usize) -> Result<Self, MpiError> {
+        let (commands, asked) = channel();
+        let (begun, begin) = channel();
+        let pump = std::thread::Builder::new().name("mpi".into()).spawn(move || {
+            let universe = mpi::initialize_with_threading(Threading::Funneled);
+            let Some((universe, _)) = universe else { return };
+            let world = universe.world();
+            let local = world.split_shared(world.rank());
+            let (rank, size) = (world.rank() as u32, world.size() as u32);
+            let all_here = local.size() as u32 == size;
+            let reach = if all_here { Reach::ThisMachine } else { Reach::Network };
+            let neighbours = neighbours(&local);
+            drop(local);
+            // Everybody must know the same reach; one machine sees all ranks or none does.
+            let pump = Pump::new(universe, world, reach, chunk.max(1));
+            if begun.send((rank, size, neighbours)).is_ok() {
+                pump.run(&asked);
+            }
+        });
+        let pump = pump.map_err(|error| MpiError::Thread(Some(error)))?;
+        let (rank, size, neighbours) = begin.recv().map_err(|_| MpiError::Begun)?;
+        Ok(Self { rank, size, neighbours, commands, pump })
+    }
+
+    /// This process's rank.
+    pub fn rank(&self) -> u32 {
+        self.rank
+    }
+
+    /// How many processes there are.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// The processes that share this one's cores.
+    pub fn neighbours(&self) -> Neighbours {
+        self.neighbours
+    }
+
+    /// A group of the first `size` processes, or of all if there are fewer; `None` in the others. All processes call this, with
+    /// the same arguments and as often.
+    ///
+    /// # Errors
+    /// [`MpiError::Watch`].
+    pub fn group(
+        &self,
+        size: u32,
+        limits: Limits,
+        cancel: &Cancel,
+    ) -> Result<Option<MpiRank>, MpiError> {
+        let (reply, answer) = channel();
+        let gone = |_| MpiError::Thread(None);
+        self.commands
+            .send(Command::Group { size, limits, reply })
+            .map_err(|_| MpiError::Thread(None))?;
+        let seat = answer.recv().map_err(gone)?.map_err(MpiError::Watch)?;
+        Ok(seat.map(|seat| MpiRank::new(seat, self.commands.clone(), cancel)))
+    }
+
+    /// Ends MPI, for which all processes wait for each other.
+    pub fn finish(self) {
+        if self.commands.send(Command::Finish).is_ok() {
+            // A panic there has been told where it happened.
+            let _ = self.pump.join();
+        }
+    }
+}
+
+/// Those of the processes on a machine that run on the same cores as this one: all of them, unless
+/// the launcher bound them to some.
+fn neighbours(local: &SimpleCommunicator) -> Neighbours {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    status.lines().find(|line| line.starts_with("Cpus_allowed:")).hash(&mut hasher);
+    let own = hasher.finish();
+    let mut all = vec![0; local.size() as usize];
+    local.all_gather_into(&own, &mut all[..]);
+    let same = |cores: &[u64]| cores.iter().filter(|&&cores| cores == own).count() as u32;
+    Neighbours { index: same(&all[..local.rank() as usize]), count: same(&all) }
+}
+
+/// Begins to watch over the processes of a communicator. Rank 0 tells the others over MPI where to
+/// find it.
+pub(crate) fn watch(
+    communicator: &SimpleCommunicator,
+    reach: Reach,
+    limits: Limits,
+) -> io::Result<Watch> {
+    let (rank, size) = (communicator.rank() as u32, communicator.size() as u32);
+    let root = communicator.process_at_rank(0);
+    let lobby = (rank == 0).then(|| Watch::host(size, reach, limits));
+    let mut text = match &lobby {
+        Some(Ok(lobby)) => serde_json::to_vec(lobby.rendezvous())?,
+        Some(Err(_)) | None => Vec::new(),
+    };
+    let mut len = text.len() as u64;
+    root.broadcast_into(&mut len);
+    text.resize(len as usize, 0);
+    root.broadcast_into(&mut text[..]);
+    match lobby {
+        Some(lobby) => lobby?.assemble(),
+        None if text.is_empty() => Err(io::Error::other("rank 0 has no port to listen on")),
+        None => Watch::join(&serde_json::from_slice(&text)?, rank, size, limits),
+    }
+}

@@ -1,0 +1,148 @@
+//! The suite for groups, run by processes under `mpirun`. The parts that ranks run are tests of
+//! this file as well, which nobody runs alone.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use halovae_engine::backend::BackendError;
+use halovae_engine::decode::{Control, DecodeError};
+use halovae_engine::group::{Cancel, Cause, Failure, Group, Limits, ProcessGroup, conformance};
+use halovae_engine::sink::{MemorySink, Sink};
+use halovae_engine::wrap::{Fault, FaultKind, Faulty};
+use halovae_mpi::World;
+use halovae_tests::compare::assert_same_bytes;
+use halovae_tests::decode::{Cut, SmallModel, cpu, cpu_ranks, decode, plan, size_of};
+use halovae_tests::{binary, mpirun};
+
+/// Longer than anything here takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs a part of this file in so many processes; all of them must succeed.
+fn run_part(part: &str, ranks: u32) {
+    let this = std::env::current_exe().expect("a running test has a file");
+    let mut command = mpirun::command(ranks, &this);
+    command.args(["--exact", part, "--ignored", "--nocapture", "--test-threads=1"]);
+    command.stdin(Stdio::null());
+    let run = binary::run_command(command);
+    assert!(
+        run.status.success(),
+        "{part} on {ranks} ranks: {}\n{}\n{}",
+        run.status,
+        run.stdout,
+        run.stderr
+    );
+    let passed = run.stdout.matches("test result: ok. 1 passed").count();
+    assert_eq!(passed, ranks as usize, "{part}:\n{}", run.stdout);
+}
+
+#[test]
+fn conforms() {
+    run_part("conformance_rank", 5);
+}
+
+#[test]
+fn conforms_in_tiny_chunks() {
+    run_part("conformance_rank_in_chunks", 5);
+}
+
+#[test]
+#[ignore = "one rank of `conforms`"]
+fn conformance_rank() {
+    conform(World::begin().expect("MPI"));
+}
+
+#[test]
+#[ignore = "one rank of `conforms_in_tiny_chunks`"]
+fn conformance_rank_in_chunks() {
+    // Messages of the suite have up to 300,002 values.
+    conform(World::with_chunks(999).expect("MPI"));
+}
+
+fn conform(world: World) {
+    let cancel = Cancel::new();
+    conformance::run(|size| {
+        let end = world.group(size, Limits::new(LIMIT), &cancel).expect("a group");
+        end.into_iter().collect()
+    });
+    world.finish();
+}
+
+#[test]
+fn a_failing_rank_ends_all() {
+    run_part("failing_rank", 3);
+}
+
+/// A rank whose ops fail, panic or hang, each rank in turn: every rank learns which it was, in
+/// time, and the same processes decode again afterwards.
+#[test]
+#[ignore = "one rank of `a_failing_rank_ends_all`"]
+fn failing_rank() {
+    /// How long an op may take, how long the one that hangs does, and what a busy machine adds.
+    const STUCK: Duration = Duration::from_secs(3);
+    const HANGS: Duration = Duration::from_secs(8);
+    const BUSY: Duration = Duration::from_secs(4);
+
+    let world = World::begin().expect("MPI");
+    let model = SmallModel::new();
+    let latents = model.latents(2, 19, 22, 3);
+    for cut in [Cut::Tiled(0.25), Cut::Sharded(2, 2)] {
+        let plan = plan(&model.config, size_of(&latents), cut);
+        let expected = decode(&model.decoder(cpu_ranks(3, 1)), &latents, &plan);
+        for kind in
+            [FaultKind::Error, FaultKind::OutOfMemory, FaultKind::Panic, FaultKind::Stall(HANGS)]
+        {
+            for at in 0..world.size() {
+                let what = format!("{cut:?}, {kind:?} in rank {at}, seen by {}", world.rank());
+                let fault = Fault { after_ops: 5, kind };
+                let backend = Faulty::new(cpu(1), (world.rank() == at).then_some(fault));
+                let decoder = model.decoder(vec![backend]);
+                let attempt = |limits| {
+                    let cancel = Cancel::new();
+                    let group = world.group(world.size(), limits, &cancel).expect("a group");
+                    let group = group.expect("all are in it");
+                    let mut picture = MemorySink::default();
+                    let sink = (group.rank() == 0).then_some(&mut picture as &mut dyn Sink);
+                    let done =
+                        decoder.decode_as(&group, &latents, &plan, sink, &Control::default());
+                    let closed = done.map(|_| group.watch().close(String::new()).map(drop));
+                    (closed, picture)
+                };
+                let start = Instant::now();
+                let (ended, _) = attempt(Limits { silence: LIMIT, stuck: STUCK });
+                let took = start.elapsed();
+                let failure = match ended {
+                    Err(DecodeError::Failed(failure)) => failure,
+                    // A rank that had sent all its pieces before learns of it when it is done.
+                    Ok(Err(halovae_engine::group::GroupError::Failed(failure))) => failure,
+                    other => panic!("{what}: {other:?}"),
+                };
+                assert_eq!(failure.rank, at, "{what}: {failure}");
+                assert!(is_of(&failure, kind), "{what}: {failure}");
+                let limit = match kind {
+                    FaultKind::Stall(hangs) if world.rank() == at => hangs + BUSY,
+                    FaultKind::Stall(_) => STUCK + BUSY,
+                    _ => BUSY,
+                };
+                assert!(took < limit, "{what}: took {took:?}");
+
+                let (ended, picture) = attempt(Limits::new(LIMIT));
+                assert!(matches!(ended, Ok(Ok(()))), "{what}, then: {ended:?}");
+                if world.rank() == 0 {
+                    let picture = picture.into_picture().expect("a picture");
+                    assert_same_bytes(&what, &picture, &expected);
+                }
+            }
+        }
+    }
+    world.finish();
+}
+
+fn is_of(failure: &Failure, kind: FaultKind) -> bool {
+    match (&failure.cause, kind) {
+        (Cause::Backend(BackendError::Device { .. }), FaultKind::Error) => failure.op.is_some(),
+        (Cause::Backend(BackendError::OutOfMemory { .. }), FaultKind::OutOfMemory) => true,
+        (Cause::Panic(message), FaultKind::Panic) => message == "injected panic",
+        (Cause::Transport(message), FaultKind::Stall(_)) => message.contains("in one op"),
+        _ => false,
+    }
+}

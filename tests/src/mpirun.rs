@@ -1,0 +1,29 @@
+//! Processes started by `mpirun`, as a user starts them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// `mpirun` for so many ranks of `program`, more than there are cores if need be. The program's
+/// arguments follow.
+///
+/// # Panics
+/// If there is no `mpirun`.
+pub fn command(ranks: u32, program: &Path) -> Command {
+    let found = Command::new("mpirun")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(
+        found.is_ok_and(|status| status.success()),
+        "mpirun is missing; install it with: apt-get install openmpi-bin libopenmpi-dev libclang-dev"
+    );
+    let mut command = Command::new("mpirun");
+    command
+        .args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none"])
+        .arg(program)
+        // CI runs as root, in a container.
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    command
+}
