@@ -77,7 +77,7 @@ pub(crate) struct DecodeArgs {
     /// What decodes
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     pub(crate) backend: BackendArg,
-    /// CPU threads over all ranks [default: all that there are]
+    /// CPU threads over all ranks of this machine [default: all that there are]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=MAX_THREADS))]
     pub(crate) threads: Option<u32>,
     #[command(flatten)]
@@ -94,7 +94,15 @@ pub(crate) struct DecodeArgs {
     /// Write what was done, by whom and how long it took as JSON
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,
+    /// With ranks that are processes: end the decode when one has been in one op for so many
+    /// seconds, or its process has said nothing for as long (at most 15)
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+          value_parser = value_parser!(u64).range(1..=MAX_TIMEOUT))]
+    pub(crate) rank_timeout: u64,
 }
+
+/// A day; a bound against typing errors.
+const MAX_TIMEOUT: u64 = 24 * 60 * 60;
 
 /// More threads than any machine has; a bound against typing errors.
 const MAX_THREADS: i64 = 4096;
@@ -110,11 +118,11 @@ pub(crate) struct VaeArgs {
 }
 
 /// Who decodes.
-#[derive(Debug, Args)]
+#[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct RankArgs {
-    /// How many ranks decode
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) vae_patch_parallel_size: u32,
+    /// How many ranks decode [default: 1; the processes that were started together]
+    #[arg(long, value_name = "N")]
+    pub(crate) vae_patch_parallel_size: Option<u32>,
     /// Decode in overlapping tiles if the latents exceed one tile; on by itself for several ranks
     #[arg(long)]
     pub(crate) vae_use_tiling: bool,

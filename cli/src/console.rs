@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::args::Verbosity;
 use crate::error::{Chain, Error};
@@ -38,15 +39,37 @@ pub(crate) fn emit_json(value: &impl serde::Serialize, to: Option<&Path>) -> Res
     emit(&text, to)
 }
 
-/// Writes a line to stderr.
-pub(crate) fn say(line: impl fmt::Display) {
-    // Without stderr there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+/// Whether this process speaks for all that were started together.
+static IS_SPEAKER: AtomicBool = AtomicBool::new(true);
+
+/// Of several processes that do the same, one speaks; this one does or does not.
+pub(crate) fn set_speaker(speaks: bool) {
+    IS_SPEAKER.store(speaks, Ordering::Relaxed);
 }
 
-/// Tells why a command failed.
+/// Whether this process speaks.
+pub(crate) fn is_speaker() -> bool {
+    IS_SPEAKER.load(Ordering::Relaxed)
+}
+
+/// Writes a line to stderr.
+pub(crate) fn say(line: impl fmt::Display) {
+    if !is_speaker() {
+        return;
+    }
+    // In one piece, since other processes may write there as well. Without stderr there is nobody
+    // to tell.
+    let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Whether the last word has been said.
+static HAS_ENDED: AtomicBool = AtomicBool::new(false);
+
+/// Tells why a command failed, unless that has been told.
 pub(crate) fn say_error(error: &Error) {
-    say(format_args!("halovae: error: {}", Chain(error)));
+    if !HAS_ENDED.swap(true, Ordering::Relaxed) {
+        say(format_args!("halovae: error: {}", Chain(error)));
+    }
 }
 
 /// Tells notices, unless nobody wants to hear.

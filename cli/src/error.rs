@@ -8,6 +8,7 @@ use halovae_core::PlanError;
 use halovae_engine::backend::BackendError;
 use halovae_engine::checkpoint::{CheckpointError, WeightsError};
 use halovae_engine::decode::DecodeError;
+use halovae_engine::group::GroupError;
 use halovae_engine::latents::LatentsError;
 use halovae_engine::program::ProgramError;
 use halovae_engine::shard::{FitError, UncutError};
@@ -77,6 +78,16 @@ pub(crate) enum Error {
     /// The decode failed.
     #[error(transparent)]
     Decode(DecodeError),
+    /// The processes that were started together do not come together.
+    #[cfg(feature = "mpi")]
+    #[error("the processes do not come together")]
+    Processes(#[from] halovae_mpi::MpiError),
+}
+
+impl From<GroupError> for Error {
+    fn from(error: GroupError) -> Self {
+        DecodeError::from(error).into()
+    }
 }
 
 impl From<DecodeError> for Error {

@@ -10,6 +10,8 @@ mod commands;
 mod console;
 mod error;
 mod estimates;
+mod facts;
+mod launcher;
 mod memory;
 mod notices;
 mod ops;
@@ -18,6 +20,7 @@ mod plan_json;
 mod plan_options;
 mod plan_svg;
 mod plan_table;
+mod processes;
 mod progress;
 mod report;
 
@@ -35,6 +38,8 @@ use error::Error;
 const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
+    // Processes that were started together do the same, and one of them tells of it.
+    console::set_speaker(launcher::launch().is_none_or(|launch| launch.rank == 0));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -74,7 +79,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let what = what.join(" ");
         say(format_args!("halovae: error: {}", what.strip_prefix("error: ").unwrap_or(&what)));
         say(usage.trim_end());
-    } else {
+    } else if console::is_speaker() {
         // Without a reader there is nobody to tell.
         let _ = error.print();
     }

@@ -1,16 +1,17 @@
 //! Where the time of a decode went, by kind of op.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use halovae_engine::wrap::OpRecord;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the ops of one kind did, over all ranks.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OpKind {
     /// The kind, fused parts included.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     /// How often it ran.
     pub(crate) count: u64,
     /// Seconds, added over ranks.
@@ -19,14 +20,21 @@ pub(crate) struct OpKind {
     pub(crate) flops: u128,
 }
 
-/// Adds records up by kind, the longest first.
-pub(crate) fn by_kind(records: impl IntoIterator<Item = OpRecord>) -> Vec<OpKind> {
-    let mut kinds: BTreeMap<&'static str, OpKind> = BTreeMap::new();
-    for OpRecord { kind, seconds, flops, .. } in records {
-        let sum = kinds.entry(kind).or_insert(OpKind { kind, count: 0, seconds: 0.0, flops: 0 });
-        sum.count += 1;
-        sum.seconds += seconds;
-        sum.flops += flops;
+impl From<OpRecord> for OpKind {
+    fn from(OpRecord { kind, seconds, flops, .. }: OpRecord) -> Self {
+        Self { kind: kind.into(), count: 1, seconds, flops }
+    }
+}
+
+/// Adds up by kind, the longest first.
+pub(crate) fn by_kind(ops: impl IntoIterator<Item = OpKind>) -> Vec<OpKind> {
+    let mut kinds: BTreeMap<Cow<'static, str>, OpKind> = BTreeMap::new();
+    for op in ops {
+        let zero = OpKind { count: 0, seconds: 0.0, flops: 0, ..op.clone() };
+        let sum = kinds.entry(op.kind).or_insert(zero);
+        sum.count += op.count;
+        sum.seconds += op.seconds;
+        sum.flops += op.flops;
     }
     let mut kinds: Vec<_> = kinds.into_values().collect();
     kinds.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
@@ -67,13 +75,14 @@ mod tests {
             flops,
             seconds,
         };
+        let record = |kind, seconds, flops| OpKind::from(record(kind, seconds, flops));
         let kinds = by_kind([
             record("conv", 1.0, 10u128.pow(9)),
             record("norm", 3.0, 0),
             record("conv", 1.0, 3 * 10u128.pow(9)),
         ]);
         assert_eq!(
-            kinds.iter().map(|op| (op.kind, op.count)).collect::<Vec<_>>(),
+            kinds.iter().map(|op| (op.kind.as_ref(), op.count)).collect::<Vec<_>>(),
             [("norm", 1), ("conv", 2)]
         );
         let table = OpTable(&kinds).to_string();

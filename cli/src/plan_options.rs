@@ -177,7 +177,7 @@ pub(crate) fn plan(
     tiling: &Tiling,
     layers: &[LayerHalo],
 ) -> Result<Planned, Error> {
-    let requested = ranks.vae_patch_parallel_size;
+    let requested = ranks.vae_patch_parallel_size.unwrap_or(1);
     let request = Request {
         vae_patch_parallel_size: requested,
         group_size: if requested == 0 { 1 } else { group },
@@ -321,7 +321,12 @@ mod tests {
 
     fn ranks(size: u32, tiling: bool, strategy: StrategyArg) -> RankArgs {
         let shard_grid = ShardGridArg::Auto;
-        RankArgs { vae_patch_parallel_size: size, vae_use_tiling: tiling, strategy, shard_grid }
+        RankArgs {
+            vae_patch_parallel_size: Some(size),
+            vae_use_tiling: tiling,
+            strategy,
+            shard_grid,
+        }
     }
 
     fn planned(latents: Size, ranks: &RankArgs, tile: u32) -> Result<Planned, Error> {
@@ -330,7 +335,7 @@ mod tests {
             ..TileOptions::default()
         };
         let tiling = options.tiling(None, 8)?;
-        plan(latents, 1, ranks, ranks.vae_patch_parallel_size, &options, &tiling, &[])
+        plan(latents, 1, ranks, ranks.vae_patch_parallel_size.unwrap_or(1), &options, &tiling, &[])
     }
 
     #[test]
@@ -373,7 +378,7 @@ mod tests {
         // Without a decoder nothing is known to be exchanged, but bands of no cell there are not.
         let given = |rows, cols, size| RankArgs {
             shard_grid: ShardGridArg::Given { rows, cols },
-            vae_patch_parallel_size: size,
+            vae_patch_parallel_size: Some(size),
             ..ranks(1, false, StrategyArg::Sharded)
         };
         assert_eq!(shards(&given(2, 3, 1)), (2, 3, 1, 0));

@@ -39,8 +39,9 @@ impl Observer for Progress {
                 self.bar.set_length(pieces);
             }
             // The shards of a sharded decode are all finished at the end.
-            Event::PieceDone { .. } if self.turns.load(Ordering::Relaxed) => {}
-            Event::PieceDone { .. } => self.bar.inc(1),
+            Event::PieceDone { .. } | Event::PieceReceived { .. }
+                if self.turns.load(Ordering::Relaxed) => {}
+            Event::PieceDone { .. } | Event::PieceReceived { .. } => self.bar.inc(1),
             Event::Turns { rank: 0, done, of } => {
                 if !self.turns.swap(true, Ordering::Relaxed) {
                     self.style("{bar:32} {percent}% of {len} turns, {elapsed} ({eta} left)");

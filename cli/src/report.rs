@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use halovae_core::Rect;
 use halovae_engine::decode::PieceReport;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::ops::OpKind;
+use crate::ops::{OpKind, by_kind};
 
 /// The report of one decode.
 #[derive(Debug, Serialize)]
@@ -67,7 +67,7 @@ pub(crate) struct RanksReport {
 }
 
 /// A piece.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Piece {
     /// The image of the batch.
     pub(crate) image: u32,
@@ -94,7 +94,7 @@ impl From<&PieceReport> for Piece {
 }
 
 /// A rectangle.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Rectangle {
     top: u32,
     left: u32,
@@ -124,12 +124,56 @@ pub(crate) struct Seconds {
 }
 
 /// Bytes.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct PeakBytes {
     /// Device memory over all ranks, by estimate.
     pub(crate) estimated: u64,
     /// Device memory over all ranks, as the backends counted it.
     pub(crate) measured: u64,
-    /// Physical memory of the process, where the system tells.
+    /// Physical memory of the largest process, where the system tells.
     pub(crate) process: Option<u64>,
+    /// Physical memory of each process, by rank.
+    pub(crate) processes: Vec<Option<u64>>,
+}
+
+/// What one process did of a decode.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Share {
+    /// Its pieces.
+    pub(crate) pieces: Vec<Piece>,
+    /// Time and work of its ops.
+    pub(crate) ops: Vec<OpKind>,
+    /// Its device memory, by estimate.
+    pub(crate) estimated: u64,
+    /// Its device memory, as its backends counted it.
+    pub(crate) measured: u64,
+    /// Its physical memory, where the system tells.
+    pub(crate) process: Option<u64>,
+}
+
+/// What all processes did.
+pub(crate) struct Shares {
+    /// Every piece, by image and index.
+    pub(crate) pieces: Vec<Piece>,
+    /// Time and work by kind of op.
+    pub(crate) ops: Vec<OpKind>,
+    /// Memory.
+    pub(crate) peak_bytes: PeakBytes,
+}
+
+impl Shares {
+    /// Adds up the shares of all processes, by rank.
+    pub(crate) fn new(shares: Vec<Share>) -> Self {
+        let peak_bytes = PeakBytes {
+            estimated: shares.iter().map(|share| share.estimated).sum(),
+            measured: shares.iter().map(|share| share.measured).sum(),
+            process: shares.iter().filter_map(|share| share.process).max(),
+            processes: shares.iter().map(|share| share.process).collect(),
+        };
+        let (pieces, ops): (Vec<_>, Vec<_>) =
+            shares.into_iter().map(|share| (share.pieces, share.ops)).unzip();
+        let mut pieces: Vec<Piece> = pieces.into_iter().flatten().collect();
+        pieces.sort_by_key(|piece| (piece.image, piece.index));
+        Self { pieces, ops: by_kind(ops.into_iter().flatten()), peak_bytes }
+    }
 }

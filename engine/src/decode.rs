@@ -84,17 +84,33 @@ pub struct PieceReport {
 /// What a decode did.
 #[derive(Clone, Debug)]
 pub struct DecodeReport {
-    /// Every piece, in the order of image and index.
+    /// Every piece that this process's ranks decoded, in the order of image and index.
     pub pieces: Vec<PieceReport>,
     /// Seconds from start to the last row.
     pub seconds: f64,
     /// Seconds spent blending and in the sink; other ranks may have decoded meanwhile.
     pub stitch: StitchTimes,
-    /// Device bytes, by estimate: the weights once a device, and for each rank the values and
-    /// workspace of its largest piece.
+    /// Device bytes of this process's ranks, by estimate: the weights once a device, and for each
+    /// rank the values and workspace of its largest piece.
     pub estimated_peak_bytes: u64,
-    /// Device bytes as the backends counted them, added over ranks.
+    /// Device bytes as the backends counted them, added over this process's ranks.
     pub measured_peak_bytes: u64,
+}
+
+/// Which ranks of a group a decoder has the devices of: those from `first` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The first of them.
+    pub first: u32,
+    /// How many ranks the group has.
+    pub size: u32,
+}
+
+impl Place {
+    /// A decoder that has all `size` ranks.
+    pub fn all(size: u32) -> Self {
+        Self { first: 0, size }
+    }
 }
 
 /// A decoder on its devices, ready to decode any number of latents.
@@ -146,7 +162,8 @@ impl<B: Backend> Decoder<B> {
         self.ranks.iter().map(|rank| &rank.backend)
     }
 
-    /// Device bytes that decoding by `plan` takes: see [`DecodeReport::estimated_peak_bytes`].
+    /// Device bytes that this decoder's ranks take to decode by `plan`: see
+    /// [`DecodeReport::estimated_peak_bytes`].
     ///
     /// # Errors
     /// [`DecodeError::Uncut`] and [`DecodeError::Plan`].
@@ -154,16 +171,23 @@ impl<B: Backend> Decoder<B> {
         &self,
         plan: &Plan,
         images: u32,
+        place: Place,
         park: Option<&ParkLimit>,
     ) -> Result<u64, DecodeError> {
-        let schedule = Schedule::new(plan, images, self.rank_count())?;
-        Ok(self.peak_bytes(&schedule, self.cut(plan, self.rank_count())?.as_ref(), park))
+        let schedule = Schedule::new(plan, images, place.size)?;
+        Ok(self.peak_bytes(&schedule, place, self.cut(plan, place.size)?.as_ref(), park))
     }
 
-    fn peak_bytes(&self, schedule: &Schedule, cut: Option<&Cut>, park: Option<&ParkLimit>) -> u64 {
+    fn peak_bytes(
+        &self,
+        schedule: &Schedule,
+        place: Place,
+        cut: Option<&Cut>,
+        park: Option<&ParkLimit>,
+    ) -> u64 {
         let mut counted: Vec<DeviceId> = Vec::new();
         let mut total = 0u64;
-        for (rank, device) in (0..).zip(&self.ranks) {
+        for (rank, device) in (place.first..).zip(&self.ranks) {
             total = total.saturating_add(device.peak_bytes(schedule, cut, rank, park));
             let id = device.backend.device();
             if !counted.contains(&id) {
@@ -182,18 +206,20 @@ impl<B: Backend> Decoder<B> {
         }
     }
 
-    /// The shards that fit a memory of `budget` bytes on these ranks; see [`fit`](shard::fit()).
+    /// The shards that fit a memory of `budget` bytes, which this decoder's ranks of the group
+    /// share; see [`fit`](shard::fit()).
     ///
     /// # Errors
     /// [`FitError`].
     pub fn fit_shards(
         &self,
         latents: Size,
+        place: Place,
         budget: u64,
         grid: Option<ShardGrid>,
     ) -> Result<Fit, FitError> {
         let RankDevice { backend, program, .. } = &self.ranks[0];
-        shard::fit(program, backend, latents, self.rank_count(), budget, grid)
+        shard::fit(program, backend, latents, place.size, self.rank_count(), budget, grid)
     }
 
     /// Decodes `latents` (`[batch, height, width, latent_channels]`, in VAE space) by `plan` and
@@ -222,7 +248,7 @@ impl<B: Backend> Decoder<B> {
     ///
     /// # Errors
     /// [`DecodeError`].
-    pub fn decode_as<G: Group>(
+    pub fn decode_as<G: Group + ?Sized>(
         &self,
         group: &G,
         latents: &HostTensor,
@@ -234,7 +260,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// Decodes on the ranks of this process; the first of them stitches if there is a sink.
-    fn decode_on<G: Group>(
+    fn decode_on<G: Group + ?Sized>(
         &self,
         ranks: &[(&RankDevice<B>, &G)],
         latents: &HostTensor,
@@ -247,6 +273,7 @@ impl<B: Backend> Decoder<B> {
         check_latents(latents.shape(), plan, program)?;
         let images = latents.shape().batch;
         let group = ranks[0].1;
+        let place = Place { first: group.rank(), size: group.size() };
         let schedule = Schedule::new(plan, images as u32, group.size())?;
         let cut = self.cut(plan, group.size())?;
         let output = plan.output();
@@ -272,10 +299,10 @@ impl<B: Backend> Decoder<B> {
                 scope.spawn(move || job.run(reports));
             }
             let Some(sink) = sink else { return Ok(StitchTimes::default()) };
-            let stitched = stitch_all(group, plan, &schedule, channels, sink, control);
+            let stitched = stitch_all(group, plan, &schedule, ranks.len(), sink, channels, control);
             if let Err(DecodeError::Sink(error)) = &stitched {
                 // The ranks still decode for a picture that nobody takes any more.
-                let cause = Cause::Transport(error.to_string());
+                let cause = Cause::Sink(error.to_string());
                 group.fail(Failure { rank: group.rank(), piece: None, op: None, cause });
             }
             stitched
@@ -288,7 +315,12 @@ impl<B: Backend> Decoder<B> {
             pieces,
             seconds: start.elapsed().as_secs_f64(),
             stitch,
-            estimated_peak_bytes: self.peak_bytes(&schedule, cut.as_ref(), control.park.as_ref()),
+            estimated_peak_bytes: self.peak_bytes(
+                &schedule,
+                place,
+                cut.as_ref(),
+                control.park.as_ref(),
+            ),
             measured_peak_bytes: self.measured_peak_bytes(),
         })
     }
@@ -347,21 +379,30 @@ fn check_latents(shape: Shape, plan: &Plan, program: &Program) -> Result<(), Dec
     Ok(())
 }
 
-fn stitch_all<G: Group>(
+/// Stitches all images. The first `here` ranks are of this process, and tell of their pieces
+/// themselves.
+fn stitch_all<G: Group + ?Sized>(
     group: &G,
     plan: &Plan,
     schedule: &Schedule,
-    channels: usize,
+    here: usize,
     sink: &mut dyn Sink,
+    channels: usize,
     control: &Control<'_>,
 ) -> Result<StitchTimes, DecodeError> {
     let mut times = StitchTimes::default();
     for image in 0..schedule.images() {
-        let fetch = |piece| {
+        let fetch = |piece| -> Result<Vec<f32>, GroupError> {
             let item = schedule.item(image, piece);
             let keep = plan.piece(piece).expect("the stitcher asks for pieces of the plan").keep;
             let len = keep.area() as usize * channels;
-            group.receive(item.owner, Tag(item.index), len)
+            let data = group.receive(item.owner, Tag(item.index), len)?;
+            if item.owner as usize >= here {
+                control
+                    .observer
+                    .event(Event::PieceReceived { rank: item.owner, piece: item.index });
+            }
+            Ok(data)
         };
         let rows_done = |rows| control.observer.event(Event::RowsWritten { rows });
         let spent = stitch_image(plan, channels, image as usize, sink, fetch, rows_done).map_err(

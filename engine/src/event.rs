@@ -21,6 +21,13 @@ pub enum Event {
         /// Bytes of the finished piece.
         bytes: u64,
     },
+    /// A piece came from a rank in another process.
+    PieceReceived {
+        /// The rank.
+        rank: u32,
+        /// The piece, counted over all images.
+        piece: u64,
+    },
     /// A rank's shards had some of their turns: each of them has one in every segment of the
     /// program.
     Turns {

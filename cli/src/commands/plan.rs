@@ -34,7 +34,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
 
 fn make(args: &PlanArgs) -> Result<(Planned, Estimates), Error> {
     let options = TileOptions::from(args);
-    let requested = args.ranks.vae_patch_parallel_size;
+    let requested = args.ranks.vae_patch_parallel_size.unwrap_or(1);
     let group = group_size(&args.group, requested)?;
     let Some(vae) = &args.vae else {
         let scale = args.scale.unwrap_or(0);

@@ -58,9 +58,10 @@ const SHARDS: [u32; 24] = [
 /// What a process holds besides its devices' memory: code, threads, encoders.
 const PROCESS_BYTES: u64 = 64 << 20;
 
-/// The fewest shards with which `ranks` ranks of one process decode an image of `latents` in
-/// `budget` bytes, half of what the weights leave being left for values that wait; if that cannot
-/// be, the fewest that fit. With a `grid` there is no choice but of what may wait.
+/// The fewest shards with which `ranks` ranks decode an image of `latents` where each process, which
+/// has `together` of them, may take `budget` bytes. Half of what the weights leave is left for
+/// values that wait; if that cannot be, the fewest that fit. With a `grid` there is no choice but of
+/// what may wait.
 ///
 /// # Errors
 /// [`FitError`].
@@ -69,6 +70,7 @@ pub fn fit(
     model: &dyn MemoryModel,
     latents: Size,
     ranks: u32,
+    together: u32,
     budget: u64,
     grid: Option<ShardGrid>,
 ) -> Result<Fit, FitError> {
@@ -90,12 +92,12 @@ pub fn fit(
     let mut fallback: Option<Fit> = None;
     let mut least = u64::MAX;
     for grid in tried {
-        let needed = needed_bytes(program, model, grid, ranks, &layers)?;
+        let needed = needed_bytes(program, model, grid, [ranks, together], &layers)?;
         least = least.min(needed);
         if needed > budget {
             continue;
         }
-        let fit = Fit { grid, limit: (budget - needed) / u64::from(ranks.max(1)), needed };
+        let fit = Fit { grid, limit: (budget - needed) / u64::from(together.max(1)), needed };
         if needed <= fixed.saturating_add(room) {
             return Ok(fit);
         }
@@ -109,12 +111,16 @@ fn needed_bytes(
     program: &Program,
     model: &dyn MemoryModel,
     grid: ShardGrid,
-    ranks: u32,
+    [ranks, together]: [u32; 2],
     layers: &[LayerHalo],
 ) -> Result<u64, UncutError> {
     let cut = Cut::new(program, grid, ranks)?;
+    let together = together.clamp(1, cut.ranks());
     let turns = (0..cut.ranks()).map(|rank| peak_bytes(program, &cut, rank, model, Some(0)));
-    let turns: u64 = turns.fold(0, u64::saturating_add);
+    let mut turns: Vec<u64> = turns.collect();
+    // Whatever ranks a process has, they need no more than those that need most.
+    turns.sort_unstable_by(|a, b| b.cmp(a));
+    let turns = turns.into_iter().take(together as usize).fold(0, u64::saturating_add);
     // One layer's borders, one value on its way to the file or back, rows of finished shards at the
     // stitcher and the shards on their way to it.
     let borders = layers.iter().map(|layer| grid.halo_bytes(std::slice::from_ref(layer))).max();
@@ -132,7 +138,7 @@ fn needed_bytes(
         model.prepared_weight_bytes(program),
         turns,
         borders.unwrap_or(0),
-        largest.saturating_mul(u64::from(cut.ranks())),
+        largest.saturating_mul(together.into()),
         pieces,
         latents.bytes().saturating_mul(2),
         PROCESS_BYTES,

@@ -1,0 +1,129 @@
+//! The processes that decode together, if this one was started as one of several.
+
+#[cfg(feature = "mpi")]
+mod mpi;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(not(feature = "mpi"))]
+use halovae_engine::group::Cancel;
+use halovae_engine::group::{Cause, Failure, ProcessGroup};
+
+use crate::backend;
+use crate::console::set_speaker;
+use crate::error::{Chain, Error};
+#[cfg(not(feature = "mpi"))]
+use crate::launcher;
+use crate::report::Share;
+
+/// How long a process that was told to end waits for what tells why: launchers end all processes
+/// when one fails.
+const REASON_WAIT: Duration = Duration::from_millis(200);
+
+/// How long it may take rank 1 to notice as well that rank 0 is gone: it looks once a second.
+const SPEAKER_WAIT: Duration = Duration::from_millis(1500);
+
+/// The processes that decode together, one rank each.
+pub(crate) struct Processes {
+    group: Arc<dyn ProcessGroup>,
+    /// Of the processes that share this one's cores: which it is, and how many there are.
+    neighbours: [u32; 2],
+    /// Ends what they talk over, when all have done their part.
+    finish: Box<dyn FnOnce()>,
+}
+
+impl Processes {
+    /// Comes together with the processes that were started with this one; `None` if it was started
+    /// alone.
+    ///
+    /// # Errors
+    /// [`Error::Device`], since this program is built without MPI.
+    #[cfg(not(feature = "mpi"))]
+    pub(crate) fn join(_timeout: u64, _cancel: &Cancel) -> Result<Option<Self>, Error> {
+        match launcher::launch().and_then(|launch| launch.size) {
+            None | Some(1) => Ok(None),
+            Some(size) => Err(Error::Device(format!(
+                "started as {size} processes, but this halovae is built without MPI; build it \
+                 with `cargo build --release --features mpi`, or start it alone: ranks are \
+                 threads then"
+            ))),
+        }
+    }
+
+    /// The ranks.
+    pub(crate) fn group(&self) -> &dyn ProcessGroup {
+        &*self.group
+    }
+
+    /// This process's part of the threads that there are, or that were asked for.
+    pub(crate) fn threads(&self, asked: Option<u32>) -> u32 {
+        let [index, count] = self.neighbours;
+        backend::share(backend::threads(asked), count, index)
+    }
+
+    /// Does this process's part. If that fails, here or elsewhere, all processes end.
+    ///
+    /// # Errors
+    /// What `work` says.
+    pub(crate) fn run(self, work: impl FnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
+        let result = work(&self);
+        match &result {
+            Ok(()) => {
+                let Self { group, finish, .. } = self;
+                drop(group);
+                finish();
+            }
+            Err(Error::Cancelled) => self.end(None),
+            Err(error) => self.end(Some(Cause::Start(Chain(error).to_string()))),
+        }
+        result
+    }
+
+    /// Tells the others that this process ends, unless they have ended already.
+    fn end(&self, cause: Option<Cause>) {
+        let watch = self.group.watch();
+        match cause {
+            None => watch.cancel(),
+            Some(cause) => {
+                let failure = Failure { rank: self.group.rank(), piece: None, op: None, cause };
+                watch.fail(failure);
+            }
+        }
+        speak_for_rank_0(&*self.group);
+        watch.settle();
+    }
+
+    /// Waits until every process has done its part. Rank 0 gets all their shares, by rank; the
+    /// others get nothing.
+    ///
+    /// # Errors
+    /// That one of them failed instead.
+    pub(crate) fn close(&self, share: &Share) -> Result<Vec<Share>, Error> {
+        let unreadable = |error: serde_json::Error| Error::Device(format!("a report: {error}"));
+        let share = serde_json::to_string(share).map_err(unreadable)?;
+        let shares = self.group.watch().close(share)?;
+        shares.iter().map(|share| serde_json::from_str(share).map_err(unreadable)).collect()
+    }
+
+    /// Ends all processes because this one was told to, unless one of them has failed: then that
+    /// is what there is to tell.
+    pub(crate) fn cancel_later(&self) -> impl Fn() + Send + 'static {
+        let group = self.group.clone();
+        move || {
+            std::thread::sleep(REASON_WAIT);
+            group.watch().cancel();
+        }
+    }
+}
+
+/// If rank 0 can tell nobody any more, rank 1 does. The others wait until it has: the launcher ends
+/// all processes when one ends.
+fn speak_for_rank_0(group: &dyn ProcessGroup) {
+    if group.watch().is_orphaned() {
+        set_speaker(group.rank() == 1);
+        if group.rank() != 1 {
+            std::thread::sleep(SPEAKER_WAIT);
+        }
+    }
+}
