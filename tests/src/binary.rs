@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long any run of the binary may take before the test fails.
@@ -17,10 +17,34 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// If it cannot be built.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(build)
+    PATH.get_or_init(|| build("halovae-tested", &[]))
 }
 
-fn build() -> PathBuf {
+/// The binary with MPI.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn path_with_mpi() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("halovae-tested-mpi", &["--features", "mpi"]))
+}
+
+/// Builds the binary and keeps it under a name of its own: the next build, with other features,
+/// takes Cargo's.
+fn build(name: &str, flags: &[&str]) -> PathBuf {
+    static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let built = cargo_build(flags);
+    let kept = built.with_file_name(name);
+    // Not overwritten in place: one that runs cannot be.
+    let copy = built.with_file_name(format!("{name}-{}", std::process::id()));
+    std::fs::copy(&built, &copy)
+        .and_then(|_| std::fs::rename(&copy, &kept))
+        .unwrap_or_else(|e| panic!("cannot keep `{}`: {e}", built.display()));
+    kept
+}
+
+fn cargo_build(flags: &[&str]) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let test = std::env::current_exe().expect("a running test has a file");
     // target/PROFILE/deps/test, or with a target triple before the profile.
@@ -32,6 +56,7 @@ fn build() -> PathBuf {
     let mut command = Command::new(cargo);
     command
         .args(["build", "--package", "halovae", "--bin", "halovae", "--message-format=json"])
+        .args(flags)
         .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -106,9 +131,18 @@ pub fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Run {
 /// # Panics
 /// If it does not start, or hangs.
 #[track_caller]
-pub fn run_command(mut command: Command) -> Run {
+pub fn run_command(command: Command) -> Run {
+    finish(spawn(command))
+}
+
+/// Starts such a command, its outputs piped.
+///
+/// # Panics
+/// If it does not start.
+#[track_caller]
+pub fn spawn(mut command: Command) -> Child {
     capture(&mut command);
-    finish(command.spawn().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}")))
+    command.spawn().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"))
 }
 
 /// Waits for the end of a child whose outputs are piped.
