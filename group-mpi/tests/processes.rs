@@ -19,6 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs a part of this file in so many processes; all of them must succeed.
 fn run_part(part: &str, ranks: u32) {
+    let _alone = mpirun::alone();
     let this = std::env::current_exe().expect("a running test has a file");
     let mut command = mpirun::command(ranks, &this);
     command.args(["--exact", part, "--ignored", "--nocapture", "--test-threads=1"]);

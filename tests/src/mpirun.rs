@@ -1,5 +1,6 @@
 //! Processes started by `mpirun`, as a user starts them.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -26,4 +27,17 @@ pub fn command(ranks: u32, program: &Path) -> Command {
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     command
+}
+
+/// Waits until nobody else here runs `mpirun`, for as long as the file lives: several at once are
+/// in the way of each other's folders and timing.
+///
+/// # Panics
+/// If the system has no locks on files.
+#[must_use]
+pub fn alone() -> File {
+    let path = std::env::temp_dir().join("halovae-mpirun.lock");
+    let file = File::create(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    file.lock().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    file
 }

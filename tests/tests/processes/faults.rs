@@ -1,5 +1,6 @@
 //! Processes that are killed or frozen while they decode.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -21,11 +22,13 @@ const PROMPTLY: Duration = Duration::from_secs(10);
 struct Running {
     folder: Folder,
     child: Child,
+    _alone: File,
 }
 
 impl Running {
     /// Starts it, and returns when it decodes.
     fn start(strategy: &str, flags: &[&str]) -> Self {
+        let _alone = mpirun::alone();
         let folder = Folder::new();
         let latents = folder.path("latents.safetensors");
         RawFile::latents(&large_latents()).write(&latents);
@@ -37,7 +40,7 @@ impl Running {
         let mut command = mpirun::command(RANKS, binary::path_with_mpi());
         command.args(arguments);
         let child = binary::spawn(command);
-        let mut running = Self { folder, child };
+        let mut running = Self { folder, child, _alone };
         let start = Instant::now();
         // Beginning takes less time on the CPU than that, and decoding several times as much.
         while !(0..RANKS).all(|rank| running.cpu_time(rank) >= Duration::from_secs(1)) {
@@ -122,10 +125,10 @@ fn a_killed_rank() {
 fn a_frozen_rank() {
     for rank in 0..RANKS {
         let what = format!("rank {rank} frozen");
-        let running = Running::start("sharded", &["--rank-timeout", "8"]);
+        let running = Running::start("sharded", &["--rank-timeout", "10"]);
         running.signal("-STOP", running.pid(rank));
-        let (run, files) = running.end(&what, Duration::from_secs(8) + PROMPTLY);
-        assert_one_line(&what, &run, &[&format!("rank {rank} failed"), "nothing was heard", "8s"]);
+        let (run, files) = running.end(&what, Duration::from_secs(10) + PROMPTLY);
+        assert_one_line(&what, &run, &[&format!("rank {rank} failed"), "nothing was heard", "10s"]);
         assert!(rank == 0 || files.is_empty(), "{what}: left behind {files:?}");
     }
 }

@@ -6,7 +6,6 @@ mod faults;
 mod start;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use halovae_tests::binary::{self, Run};
 use halovae_tests::mpirun;
@@ -46,6 +45,7 @@ fn decode(vae: &Path, latents: &Path, output: &Path, flags: &[&str]) -> Vec<Stri
 
 /// Runs so many processes of the binary with the same arguments.
 fn run(ranks: u32, arguments: &[String]) -> Run {
+    let _alone = mpirun::alone();
     let mut command = mpirun::command(ranks, binary::path_with_mpi());
     command.args(arguments);
     binary::run_command(command)
@@ -53,17 +53,14 @@ fn run(ranks: u32, arguments: &[String]) -> Run {
 
 /// Runs one process of the binary for each list of arguments.
 fn run_each(arguments: &[Vec<String>]) -> Run {
-    binary::run_command(each(arguments))
-}
-
-fn each(arguments: &[Vec<String>]) -> Command {
+    let _alone = mpirun::alone();
     let program = binary::path_with_mpi();
     let mut command = mpirun::command(1, program);
     command.args(&arguments[0]);
     for arguments in &arguments[1..] {
         command.args([":", "-n", "1"]).arg(program).args(arguments);
     }
-    command
+    binary::run_command(command)
 }
 
 /// What the program itself said, without the launcher's remarks.

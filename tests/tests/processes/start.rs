@@ -105,6 +105,7 @@ fn flags_that_are_wrong_for_all() {
 #[test]
 fn a_binary_without_mpi() {
     let setup = Setup::new();
+    let _alone = mpirun::alone();
     let mut command = mpirun::command(2, binary::path());
     command.args(setup.decode(&[]));
     let run = binary::run_command(command);

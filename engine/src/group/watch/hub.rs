@@ -171,8 +171,8 @@ impl Hub {
             let late = clock.tick();
             let failed = {
                 let mut peers = self.peers();
-                peers[0].pulse.beat(shared.beat());
                 peers.iter_mut().for_each(|peer| peer.pulse.forgive(late));
+                peers[0].pulse.beat(shared.beat());
                 (0..).zip(peers.iter()).find_map(|(rank, peer)| self.judge(rank, peer))
             };
             if let Some(failure) = failed {
