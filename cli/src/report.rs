@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use halovae_core::Rect;
 use halovae_engine::decode::PieceReport;
+use halovae_engine::wrap::Sent;
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{OpKind, by_kind};
@@ -23,7 +24,7 @@ pub(crate) struct Report {
     pub(crate) output: Vec<PathBuf>,
     /// What decoded.
     pub(crate) backend: String,
-    /// CPU threads over all ranks.
+    /// CPU threads over all ranks of a process.
     pub(crate) threads: u32,
     /// How the latents were cut.
     pub(crate) strategy: String,
@@ -37,6 +38,8 @@ pub(crate) struct Report {
     pub(crate) seconds: Seconds,
     /// Memory.
     pub(crate) peak_bytes: PeakBytes,
+    /// What processes sent each other, if there are several.
+    pub(crate) sent: Option<Sent>,
     /// Time and work by kind of op, over all ranks.
     pub(crate) ops: Vec<OpKind>,
 }
@@ -149,6 +152,8 @@ pub(crate) struct Share {
     pub(crate) measured: u64,
     /// Its physical memory, where the system tells.
     pub(crate) process: Option<u64>,
+    /// What it sent to others.
+    pub(crate) sent: Option<Sent>,
 }
 
 /// What all processes did.
@@ -159,6 +164,8 @@ pub(crate) struct Shares {
     pub(crate) ops: Vec<OpKind>,
     /// Memory.
     pub(crate) peak_bytes: PeakBytes,
+    /// What they sent each other.
+    pub(crate) sent: Option<Sent>,
 }
 
 impl Shares {
@@ -170,10 +177,12 @@ impl Shares {
             process: shares.iter().filter_map(|share| share.process).max(),
             processes: shares.iter().map(|share| share.process).collect(),
         };
+        let sent: Vec<Sent> = shares.iter().filter_map(|share| share.sent).collect();
+        let sent = (!sent.is_empty()).then(|| sent.into_iter().sum());
         let (pieces, ops): (Vec<_>, Vec<_>) =
             shares.into_iter().map(|share| (share.pieces, share.ops)).unzip();
         let mut pieces: Vec<Piece> = pieces.into_iter().flatten().collect();
         pieces.sort_by_key(|piece| (piece.image, piece.index));
-        Self { pieces, ops: by_kind(ops.into_iter().flatten()), peak_bytes }
+        Self { pieces, ops: by_kind(ops.into_iter().flatten()), peak_bytes, sent }
     }
 }

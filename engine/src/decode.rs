@@ -7,10 +7,10 @@ use halovae_core::{Plan, PlanError, ShardGrid, Size};
 
 use crate::backend::{Backend, BackendError, DeviceId, WeightSource};
 use crate::event::{Event, Observer, Silent};
-use crate::group::{Cancel, Cause, Failure, Group, GroupError, Tag, ThreadGroup};
+use crate::group::{Cancel, Cause, Failure, Group, GroupError, ThreadGroup};
 use crate::program::{Program, fuse};
 use crate::rank::{Progress, RankDevice, RankJob};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, piece_tag};
 use crate::shard::{self, Cut, Fit, FitError, ParkLimit, UncutError};
 use crate::sink::Sink;
 use crate::stitch::{StitchError, StitchTimes, stitch_image};
@@ -396,7 +396,7 @@ fn stitch_all<G: Group + ?Sized>(
             let item = schedule.item(image, piece);
             let keep = plan.piece(piece).expect("the stitcher asks for pieces of the plan").keep;
             let len = keep.area() as usize * channels;
-            let data = group.receive(item.owner, Tag(item.index), len)?;
+            let data = group.receive(item.owner, piece_tag(item.index), len)?;
             if item.owner as usize >= here {
                 control
                     .observer

@@ -10,9 +10,9 @@ use halovae_core::Plan;
 use crate::backend::{Backend, BackendError};
 use crate::decode::PieceReport;
 use crate::execute::{Stop, execute};
-use crate::group::{Cause, Failure, Group, Tag};
+use crate::group::{Cause, Failure, Group};
 use crate::program::{Analysis, Program};
-use crate::schedule::{Item, Schedule};
+use crate::schedule::{Item, Schedule, piece_tag};
 use crate::shard::{self, Cut, ParkLimit, ShardJob, ShardStop};
 use crate::tensor::HostTensor;
 
@@ -99,7 +99,7 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
             piece.set(Some(item.index));
             let (report, data) = self.decode(item).map_err(|stop| stop.on(piece.get()))?;
             progress.piece(report, item.index, 4 * data.len() as u64);
-            if self.group.send(0, Tag(item.index), data).is_err() {
+            if self.group.send(0, piece_tag(item.index), data).is_err() {
                 return Err(RankStop::Stopped);
             }
         }
@@ -161,7 +161,7 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
                 let item = self.schedule.item(image, shard.into());
                 let bytes = 4 * data.len() as u64;
                 progress.piece(self.report(item, seconds), item.index, bytes);
-                group.send(0, Tag(item.index), data)
+                group.send(0, piece_tag(item.index), data)
             };
             job.run(self.latents, image as usize, turn, finished).map_err(|stop| match stop {
                 ShardStop::Failed { shard, op, cause } => {

@@ -2,7 +2,18 @@
 
 use halovae_core::{Plan, PlanError, RankLoad, Size, largest_first};
 
+use crate::group::Tag;
 use crate::shard;
+
+/// The tag of a finished piece: its index. Other messages have the highest bit set.
+pub(crate) fn piece_tag(index: u64) -> Tag {
+    Tag(index)
+}
+
+/// Whether a message of that tag is a finished piece.
+pub(crate) fn is_piece(tag: Tag) -> bool {
+    tag.0 >> 63 == 0
+}
 
 /// One piece of one image, and who decodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use halovae_core::Plan;
 use halovae_engine::conformance::Random;
 use halovae_engine::decode::Control;
-use halovae_engine::group::{Cancel, Failure, Group, GroupError, Tag, ThreadGroup, ThreadRank};
+use halovae_engine::group::{Cancel, Group, ThreadGroup};
 use halovae_engine::program::fuse;
 use halovae_engine::shard::{ParkLimit, Traffic};
 use halovae_engine::sink::MemorySink;
 use halovae_engine::tensor::HostTensor;
+use halovae_engine::wrap::Counted;
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, SmallModel, cpu, cpu_decoder, cpu_ranks, decode, plan, size_of};
 use halovae_tests::golden::{self, Golden};
@@ -100,42 +101,6 @@ fn a_scratch_folder_that_is_not_there() {
     assert!(error.contains("missing") && error.contains("scratch"), "{error}");
 }
 
-/// A rank that counts what it sends to others, finished pieces apart.
-struct Counting<'a> {
-    rank: ThreadRank,
-    bytes: &'a AtomicU64,
-}
-
-impl Group for Counting<'_> {
-    fn rank(&self) -> u32 {
-        self.rank.rank()
-    }
-
-    fn size(&self) -> u32 {
-        self.rank.size()
-    }
-
-    fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError> {
-        // Finished pieces have the low tags.
-        if to != self.rank() && tag.0 >> 63 == 1 {
-            self.bytes.fetch_add(4 * data.len() as u64, Ordering::SeqCst);
-        }
-        self.rank.send(to, tag, data)
-    }
-
-    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError> {
-        self.rank.receive(from, tag, len)
-    }
-
-    fn fail(&self, failure: Failure) {
-        self.rank.fail(failure);
-    }
-
-    fn check(&self) -> Result<(), GroupError> {
-        self.rank.check()
-    }
-}
-
 /// What the planner says that ranks exchange is what they send, byte for byte; each rank decodes
 /// as a process of its own would.
 #[test]
@@ -151,15 +116,16 @@ fn traffic_is_as_planned() {
         let ends = ThreadGroup::split(rows * cols, &Cancel::new());
         std::thread::scope(|scope| {
             for rank in ends {
-                let group = Counting { rank, bytes: &bytes };
-                let (model, latents, plan) = (&model, &latents, &plan);
+                let (model, latents, plan, bytes) = (&model, &latents, &plan, &bytes);
                 scope.spawn(move || {
+                    let group = Counted::new(&rank);
                     let decoder = model.decoder(vec![cpu(1)]);
                     let mut sink = MemorySink::default();
                     let stitches = group.rank() == 0;
                     let sink = stitches.then_some(&mut sink as &mut dyn halovae_engine::sink::Sink);
                     let control = Control::default();
                     decoder.decode_as(&group, latents, plan, sink, &control).expect("a decode");
+                    bytes.fetch_add(group.sent().bytes, Ordering::SeqCst);
                 });
             }
         });

@@ -15,7 +15,7 @@ use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::{ParkLimit, exchanged_layers};
 use halovae_engine::sink::Sink;
 use halovae_engine::tensor::{HostTensor, Shape};
-use halovae_engine::wrap::Traced;
+use halovae_engine::wrap::{Counted, Traced};
 
 use crate::args::{ByteSize, DecodeArgs, LatentSpaceArg, ShardGridArg, Verbosity};
 use crate::console::{emit_json, say, say_error, say_notices};
@@ -104,12 +104,14 @@ fn decode(
     let progress = Progress::new(verbosity.quiet);
     let control = Control { observer: &progress, cancel: cancel.clone(), park };
     let into = sink.as_mut().map(|sink| -> &mut dyn Sink { sink.as_mut() });
-    let done = match (processes, into) {
-        (None, Some(sink)) => decoder.decode(&latents, &planned.plan, sink, &control)?,
+    let (done, sent) = match (processes, into) {
+        (None, Some(sink)) => (decoder.decode(&latents, &planned.plan, sink, &control)?, None),
         (None, None) => unreachable!("a process alone is rank 0, which has a sink"),
         (Some(processes), into) => {
             let group = FirstRanks::new(processes.group(), ranks);
-            decoder.decode_as(&group, &latents, &planned.plan, into, &control)?
+            let group = Counted::new(&group);
+            let done = decoder.decode_as(&group, &latents, &planned.plan, into, &control)?;
+            (done, Some(group.sent()))
         }
     };
     drop(progress);
@@ -122,13 +124,14 @@ fn decode(
         estimated: done.estimated_peak_bytes,
         measured: done.measured_peak_bytes,
         process: memory::process_peak(),
+        sent,
     };
     let shares = match processes {
         None => vec![own],
         Some(processes) => processes.close(&own)?,
     };
     let Some(sink) = sink else { return Ok(()) };
-    let Shares { pieces, ops, peak_bytes } = Shares::new(shares);
+    let Shares { pieces, ops, peak_bytes, sent } = Shares::new(shares);
     let committing = Instant::now();
     let files = sink.commit().map_err(Error::Commit)?;
 
@@ -163,6 +166,7 @@ fn decode(
             pieces,
             seconds,
             peak_bytes,
+            sent,
             ops,
         };
         emit_json(&report, Some(path))?;

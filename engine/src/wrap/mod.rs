@@ -1,8 +1,11 @@
-//! Backends around backends: one that measures, one that fails on purpose.
+//! Backends around backends: one that measures, one that fails on purpose; and a group around a
+//! group, which counts.
 
+mod count;
 mod fault;
 mod trace;
 
+pub use count::{Counted, Sent};
 pub use fault::{Fault, FaultKind, Faulty};
 pub use trace::{OpRecord, Traced};
 

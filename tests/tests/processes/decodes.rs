@@ -99,6 +99,8 @@ fn the_report_is_of_all() {
         assert!(pieces.iter().any(|piece| piece["rank"] == rank), "nothing of rank {rank}");
     }
     assert_eq!(report["ranks"]["effective"], 3);
+    assert_eq!(report["sent"]["bytes"], 0, "tiles need nothing of each other");
+    assert!(report["sent"]["piece_bytes"].as_u64() > Some(0), "{report}");
     assert_eq!(report["peak_bytes"]["processes"].as_array().map(Vec::len), Some(3));
     let convs = |op: &&Value| op["kind"] == "conv 1x1";
     let count = report["ops"].as_array().expect("ops").iter().find(convs).map(|op| &op["count"]);

@@ -1,0 +1,93 @@
+//! A group that counts what a rank sends.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::group::{Failure, Group, GroupError, Tag};
+use crate::schedule::is_piece;
+
+/// What a rank sent to others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Messages with which ranks help each other decode: halos, statistics, keys and values.
+    pub messages: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Bytes of finished pieces, on their way to the stitcher.
+    pub piece_bytes: u64,
+}
+
+impl std::iter::Sum for Sent {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, sent| Self {
+            messages: sum.messages + sent.messages,
+            bytes: sum.bytes + sent.bytes,
+            piece_bytes: sum.piece_bytes + sent.piece_bytes,
+        })
+    }
+}
+
+/// Counts what goes from this rank to others; what it sends to itself stays in memory.
+#[derive(Debug)]
+pub struct Counted<'a, G: ?Sized> {
+    inner: &'a G,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    piece_bytes: AtomicU64,
+}
+
+impl<'a, G: Group + ?Sized> Counted<'a, G> {
+    /// Wraps `inner`; nothing is counted yet.
+    pub fn new(inner: &'a G) -> Self {
+        let [messages, bytes, piece_bytes] = [const { AtomicU64::new(0) }; 3];
+        Self { inner, messages, bytes, piece_bytes }
+    }
+
+    /// What was sent so far.
+    pub fn sent(&self) -> Sent {
+        Sent {
+            messages: self.messages.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            piece_bytes: self.piece_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl<G: Group + ?Sized> Group for Counted<'_, G> {
+    fn rank(&self) -> u32 {
+        self.inner.rank()
+    }
+
+    fn size(&self) -> u32 {
+        self.inner.size()
+    }
+
+    fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError> {
+        let bytes = 4 * data.len() as u64;
+        let leaves = to != self.rank();
+        if leaves && is_piece(tag) {
+            self.piece_bytes.fetch_add(bytes, Ordering::Relaxed);
+        } else if leaves {
+            self.messages.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        self.inner.send(to, tag, data)
+    }
+
+    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError> {
+        self.inner.receive(from, tag, len)
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.inner.fail(failure);
+    }
+
+    fn check(&self) -> Result<(), GroupError> {
+        self.inner.check()
+    }
+
+    fn rest(&self) {
+        self.inner.rest();
+    }
+}

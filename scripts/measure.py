@@ -1,0 +1,131 @@
+"""What the comparisons share: a checkpoint of FLUX.1's shape, latents, and how processes are measured.
+
+The model has random weights in f32 (block_out_channels 128, 256, 512, 512, two layers, 16 latent
+channels, no quant convs), which diffusers saves once into the cache folder.
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WARM_UP_CELLS = 8
+LATENT_CHANNELS = 16
+# Slowest over fastest run of one side beyond which a median hides more than it tells.
+MAX_SPREAD = 1.25
+
+
+def peak_rss_bytes():
+    """The most memory that this process has held since its exec."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def save_checkpoint(folder):
+    import torch
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=[128, 256, 512, 512],
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        layers_per_block=2,
+        latent_channels=LATENT_CHANNELS,
+        sample_size=1024,
+        scaling_factor=0.3611,
+        shift_factor=0.1159,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    vae.save_pretrained(folder)
+
+
+def save_latents(path, size):
+    import numpy
+
+    shape = (1, LATENT_CHANNELS, size, size)
+    numpy.save(path, numpy.random.default_rng(size).standard_normal(shape, dtype=numpy.float32))
+
+
+def output_of(command, environment):
+    """Runs a command; its standard output, and its time by the clock and on the CPU."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    child = subprocess.run(command, stdout=subprocess.PIPE, env=environment, text=True)
+    if child.returncode != 0:
+        sys.exit(f"exit status {child.returncode}: {' '.join(map(str, command))}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return child.stdout, {"process_seconds": time.perf_counter() - start,
+                          "process_cpu_seconds": cpu, "load": os.getloadavg()[0]}
+
+
+def checkpoint(cache):
+    """The folder of the checkpoint, saved now if it is not there."""
+    vae = cache / "flux-shaped-vae"
+    if not (vae / "config.json").exists():
+        vae.mkdir(parents=True, exist_ok=True)
+        # The config moves last: its presence says that the folder is complete.
+        with tempfile.TemporaryDirectory(dir=cache) as partial:
+            save_checkpoint(partial)
+            for file in Path(partial).iterdir():
+                if file.name != "config.json":
+                    file.rename(vae / file.name)
+            (Path(partial) / "config.json").rename(vae / "config.json")
+    return vae
+
+
+def default_cache():
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "halovae"
+
+
+def default_binary():
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "halovae"
+
+
+def medians(runs):
+    """The median of every figure over the runs of one side, and how far its seconds spread."""
+    seconds = [run["seconds"] for run in runs]
+    result = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    return result | {"fastest": min(seconds), "slowest": max(seconds)}
+
+
+def print_columns(rows):
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths)))
+
+
+def warn_of_spread(name, side):
+    spread = side["slowest"] / side["fastest"]
+    if spread > MAX_SPREAD:
+        print(f"warning: the runs of {name} differ by {spread:.1f} x; repeat them on an idle machine"
+              " before you use the figures", file=sys.stderr)
+
+
+def warn_of_load(load):
+    if load > 0.5:
+        print(f"warning: the load was {load:.1f} before the first run; the figures are those of a"
+              " busy machine", file=sys.stderr)
+
+
+def describe_machine(arguments):
+    import diffusers
+    import torch
+
+    cpu = "unknown"
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines()
+                 if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    version = subprocess.run([arguments.halovae, "--version"], capture_output=True, text=True)
+    return {"cpu": cpu, "cores": os.cpu_count(), "threads": arguments.threads,
+            "load_before": os.getloadavg()[0],
+            "torch": torch.__version__, "diffusers": diffusers.__version__,
+            "halovae": version.stdout.strip()}
