@@ -143,7 +143,8 @@ pub(crate) struct TileArgs {
 #[command(allow_negative_numbers = true)]
 #[command(group = ArgGroup::new("model").required(true).multiple(false).args(["vae", "scale"]))]
 pub(crate) struct PlanArgs {
-    /// Plan for this VAE: a diffusers folder, a pipeline's folder, or a .safetensors file
+    /// Plan for this VAE: a diffusers folder, a pipeline's folder, or a .safetensors file. A folder
+    /// with a config.json and no weights will do
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) vae: Option<PathBuf>,
     /// Take the VAE's config from this config.json

@@ -20,6 +20,7 @@ mod plan_svg;
 mod plan_table;
 mod progress;
 mod report;
+mod subject;
 mod svg;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

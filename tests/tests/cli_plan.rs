@@ -1,6 +1,7 @@
 //! The commands that decode nothing, as a user runs them.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 
 use halovae_tests::binary::{self, Run, listing};
@@ -104,6 +105,28 @@ fn plan_for_a_checkpoint() {
     // Tiles of 32 with a step of 24: three rows of three.
     assert_eq!(windows(&with_vae), 9, "{with_vae:#}");
     assert_eq!(windows(&without), 9, "{without:#}");
+}
+
+/// A folder with a config plans as the same folder with weights does.
+#[test]
+fn a_config_is_enough_to_plan() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let demo = demo_folder().join("vae");
+    let config = folder.path().join("config.json");
+    std::fs::copy(demo.join("config.json"), &config).expect("a copy");
+    let size = ["--height", "512", "--width", "512", "--format", "json"];
+    let of = |vae: &Path, flags: &[&str]| {
+        let vae = ["--vae", vae.to_str().expect("UTF-8")];
+        plan(&[&vae[..], &size[..], flags].concat())
+    };
+    for flags in [&["--vae-patch-parallel-size", "4"][..], &["--strategy", "sharded"]] {
+        let with_weights = of(&demo, flags).expect_success().stdout;
+        assert_eq!(of(folder.path(), flags).expect_success().stdout, with_weights);
+    }
+    std::fs::write(&config, "{\"layers_per_block\": 0}").expect("a file");
+    let run = of(folder.path(), &[]);
+    assert_eq!((run.status.code(), run.stdout.as_str()), (Some(1), ""));
+    assert!(run.stderr.contains("layers_per_block"), "{}", run.stderr);
 }
 
 /// The three situations of the guide in plain words.
