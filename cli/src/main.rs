@@ -7,9 +7,14 @@
 mod args;
 mod backend;
 mod commands;
+mod compare;
+mod compare_json;
+mod compare_svg;
+mod compare_table;
 mod console;
 mod error;
 mod estimates;
+mod log_axis;
 mod memory;
 mod notices;
 mod ops;

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use halovae_core::{LayerHalo, Size, Tiling};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
-use halovae_engine::program::{Program, fuse};
+use halovae_engine::program::{MemoryModel, Program, fuse};
 use halovae_engine::shard::exchanged_layers;
 
 use crate::args::{PlanArgs, RankArgs};
@@ -17,6 +17,15 @@ use crate::estimates::{Estimates, Model};
 use crate::notices::Notice;
 use crate::plan_options::{self, Planned, TileOptions};
 
+/// What is the same for every plan of a decoder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decoder {
+    /// Channels of the latents.
+    pub(crate) latent_channels: u32,
+    /// Bytes of weights, which ranks on one device share.
+    pub(crate) weight_bytes: u64,
+}
+
 /// What any number of plans can be made for.
 pub(crate) struct Subject {
     options: TileOptions,
@@ -25,6 +34,7 @@ pub(crate) struct Subject {
 }
 
 struct Known {
+    decoder: Decoder,
     /// Fused for the backend.
     program: Program,
     /// What shards exchange.
@@ -50,14 +60,23 @@ impl Subject {
         let layers = exchanged_layers(&program)?;
         let cpu = backend::cpu(1)?;
         let program = fuse(&program, |program, op| cpu.supports(program, op));
+        let decoder = Decoder {
+            latent_channels: program.latent_channels(),
+            weight_bytes: cpu.prepared_weight_bytes(&program),
+        };
         let backends = HashMap::from([(1, cpu)]);
-        let known = Some(Known { program, layers, guessed, backends });
+        let known = Some(Known { decoder, program, layers, guessed, backends });
         Ok(Self { options, tiling, known })
     }
 
     /// Its tiles.
     pub(crate) fn tiling(&self) -> &Tiling {
         &self.tiling
+    }
+
+    /// The decoder, if one is known.
+    pub(crate) fn decoder(&self) -> Option<Decoder> {
+        self.known.as_ref().map(|known| known.decoder)
     }
 
     /// What was guessed of the decoder.

@@ -119,7 +119,7 @@ fn a_config_is_enough_to_plan() {
         let vae = ["--vae", vae.to_str().expect("UTF-8")];
         plan(&[&vae[..], &size[..], flags].concat())
     };
-    for flags in [&["--vae-patch-parallel-size", "4"][..], &["--strategy", "sharded"]] {
+    for flags in [&["--vae-patch-parallel-size", "4"][..], &["--compare"]] {
         let with_weights = of(&demo, flags).expect_success().stdout;
         assert_eq!(of(folder.path(), flags).expect_success().stdout, with_weights);
     }

@@ -2,15 +2,16 @@
 
 use halovae_core::{Size, Strategy};
 
-use crate::args::{PlanArgs, PlanFormat, Verbosity};
+use crate::args::{Pair, PlanArgs, PlanFormat, Verbosity};
+use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
 use crate::output::check_place;
 use crate::plan_options::{cells_of_pixels, group_size};
 use crate::subject::Subject;
-use crate::{plan_json, plan_svg, plan_table};
+use crate::{compare_json, compare_svg, compare_table, plan_json, plan_svg, plan_table};
 
-/// Prints the plan.
+/// Prints the plan, or the comparison of plans.
 ///
 /// # Errors
 /// [`Error`].
@@ -21,6 +22,16 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     }
     let group = group_size(&args.group, args.ranks.vae_patch_parallel_size)?;
     let mut subject = Subject::open(args)?;
+    if args.compare {
+        let sizes = compared_sizes(args, subject.tiling().scale)?;
+        let comparison = Comparison::new(&mut subject, &sizes, &args.compare_ranks)?;
+        say_notices(comparison.notices(), verbosity);
+        return match args.format {
+            PlanFormat::Table => emit(compare_table::table(&comparison).as_bytes(), output),
+            PlanFormat::Json => emit_json(&compare_json::ComparisonJson::new(&comparison), output),
+            PlanFormat::Svg => emit(compare_svg::draw(&comparison).as_bytes(), output),
+        };
+    }
     let latents = latents(args, subject.tiling().scale)?;
     let (mut planned, estimates) = subject.plan(latents, &args.ranks, group)?;
     planned.notices.splice(0..0, subject.guessed().cloned());
@@ -30,6 +41,21 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         PlanFormat::Json => emit_json(&plan_json::PlanJson::new(&planned, &estimates), output),
         PlanFormat::Svg => emit(plan_svg::draw(&planned, &estimates)?.as_bytes(), output),
     }
+}
+
+/// The sizes of latents to compare: the one that is given as for a single plan, or a list in pixels.
+fn compared_sizes(args: &PlanArgs, scale: u32) -> Result<Vec<Size>, Error> {
+    let given = [args.height.or(args.latent_height), args.width.or(args.latent_width)];
+    match given {
+        [Some(_), Some(_)] => return Ok(vec![latents(args, scale)?]),
+        [None, None] => {}
+        _ => return Err(Error::Usage("a height needs a width, and a width a height".into())),
+    }
+    let cells = |pixels| cells_of_pixels("--compare-sizes", pixels, scale);
+    let size = |&Pair { height, width }: &Pair<u32>| {
+        Ok(Size { height: cells(height)?, width: cells(width)? })
+    };
+    args.compare_sizes.iter().map(size).collect()
 }
 
 /// The latents' size, from flags in pixels or in cells.
