@@ -147,11 +147,29 @@ pub(crate) struct TileArgs {
     pub(crate) tile_overlap_factor: Option<Pair<f64>>,
 }
 
+/// More ranks than anybody has; bounds the time of a comparison.
+const MAX_COMPARED_RANKS: i64 = 1 << 16;
+
+/// What a comparison decides for itself.
+const COMPARED: [&str; 10] = [
+    "vae_patch_parallel_size",
+    "vae_use_tiling",
+    "strategy",
+    "shard_grid",
+    "data_parallel_size",
+    "cfg_parallel_size",
+    "ulysses_degree",
+    "ring_degree",
+    "pipeline_parallel_size",
+    "tensor_parallel_size",
+];
+
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 #[command(group = ArgGroup::new("model").required(true).multiple(false).args(["vae", "scale"]))]
 pub(crate) struct PlanArgs {
-    /// Plan for this VAE: a diffusers folder, a pipeline's folder, or a .safetensors file
+    /// Plan for this VAE: a diffusers folder, a pipeline's folder, or a .safetensors file. A folder
+    /// with a config.json and no weights will do
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) vae: Option<PathBuf>,
     /// Take the VAE's config from this config.json
@@ -161,10 +179,10 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "N", requires = "tile_sample_min_size")]
     pub(crate) scale: Option<u32>,
     /// Height of the image in pixels, a multiple of the scale
-    #[arg(long, value_name = "PX", required_unless_present = "latent_height")]
+    #[arg(long, value_name = "PX", required_unless_present_any = ["latent_height", "compare"])]
     pub(crate) height: Option<u32>,
     /// Width of the image in pixels, a multiple of the scale
-    #[arg(long, value_name = "PX", required_unless_present = "latent_width")]
+    #[arg(long, value_name = "PX", required_unless_present_any = ["latent_width", "compare"])]
     pub(crate) width: Option<u32>,
     /// Height in latent cells
     #[arg(long, value_name = "CELLS", conflicts_with = "height")]
@@ -188,6 +206,30 @@ pub(crate) struct PlanArgs {
         conflicts_with_all = ["vae", "tile_overlap_factor", "tile_latent_min_size"]
     )]
     pub(crate) tile_sample_stride: Option<Pair<u32>>,
+    /// Plan every strategy over image sizes and numbers of ranks, and compare what each takes: work,
+    /// memory, and bytes between ranks
+    #[arg(long, conflicts_with_all = COMPARED)]
+    pub(crate) compare: bool,
+    /// Sizes to compare in pixels, each one number or height x width; --height and --width set one
+    #[arg(
+        long,
+        value_name = "PX[xPX],...",
+        value_delimiter = ',',
+        default_value = "1024,2048,4096,8192",
+        requires = "compare",
+        conflicts_with_all = ["height", "width", "latent_height", "latent_width"]
+    )]
+    pub(crate) compare_sizes: Vec<Pair<u32>>,
+    /// Numbers of ranks to compare
+    #[arg(
+        long,
+        value_name = "N,...",
+        value_delimiter = ',',
+        default_value = "1,2,4,8,16,32,64",
+        requires = "compare",
+        value_parser = value_parser!(u32).range(1..=MAX_COMPARED_RANKS)
+    )]
+    pub(crate) compare_ranks: Vec<u32>,
     /// How to show the plan
     #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
     pub(crate) format: PlanFormat,

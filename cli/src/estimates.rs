@@ -39,6 +39,8 @@ pub(crate) struct Estimates {
     pub(crate) ranks: Vec<RankEstimate>,
     /// How evenly.
     pub(crate) balance: Balance,
+    /// Work of the whole decode, counted as that of the ranks.
+    pub(crate) whole_work: f64,
     /// What [`RankEstimate::flops`] counts.
     pub(crate) unit: WorkUnit,
     /// Bytes of memory, if a decoder is known.
@@ -79,7 +81,8 @@ impl Estimates {
             _ => None,
         };
         let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
-        Ok(Self { owners, ranks, balance, unit, memory, traffic })
+        let whole_work = work.flops(plan.input().area());
+        Ok(Self { owners, ranks, balance, whole_work, unit, memory, traffic })
     }
 }
 

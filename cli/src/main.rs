@@ -7,11 +7,16 @@
 mod args;
 mod backend;
 mod commands;
+mod compare;
+mod compare_json;
+mod compare_svg;
+mod compare_table;
 mod console;
 mod error;
 mod estimates;
 mod facts;
 mod launcher;
+mod log_axis;
 mod memory;
 mod notices;
 mod ops;
@@ -23,6 +28,8 @@ mod plan_table;
 mod processes;
 mod progress;
 mod report;
+mod subject;
+mod svg;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

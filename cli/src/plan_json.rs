@@ -40,8 +40,9 @@ pub(crate) struct PlanJson {
     pieces: Vec<Piece>,
 }
 
+/// Height and width.
 #[derive(Debug, Serialize)]
-struct Extents {
+pub(crate) struct Extents {
     height: u32,
     width: u32,
 }
@@ -86,7 +87,7 @@ struct Shards {
 
 /// What ranks tell each other in one decode.
 #[derive(Debug, Serialize)]
-struct TrafficJson {
+pub(crate) struct TrafficJson {
     halo_bytes: u64,
     attention_bytes: u64,
     statistics_bytes: u64,

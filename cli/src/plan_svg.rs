@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::estimates::Estimates;
 use crate::plan_options::Planned;
 use crate::plan_table::{plural, work};
+use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
 
 /// More pieces are finer than the pixels of a screen.
 const MAX_PIECES: u64 = 4000;
@@ -29,10 +30,9 @@ const LINE: f64 = 26.0;
 /// Opacity of halos; several may lie over one core, whose colour must still show.
 const HALO_SHADE: f64 = 0.08;
 
-/// Okabe and Ito's palette, which colour-blind people tell apart, without its yellow (too light on
-/// white).
-const PALETTE: [&str; 7] =
-    ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#5b5b5b"];
+/// The hatching of overlaps.
+const OVERLAP: &str = r##"<defs><pattern id="overlap" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="7" height="7" fill="#000000" fill-opacity="0.07"/><line x1="0" y1="0" x2="0" y2="7" stroke="#222222" stroke-width="1.5" stroke-opacity="0.5"/></pattern></defs>
+"##;
 
 /// Draws the plan.
 ///
@@ -63,31 +63,6 @@ struct Canvas {
     width: f64,
 }
 
-/// A rectangle on paper.
-#[derive(Clone, Copy)]
-struct Drawn {
-    x: f64,
-    y: f64,
-    width: f64,
-    height: f64,
-}
-
-impl Drawn {
-    fn inset(self, by: f64) -> Self {
-        Self {
-            x: self.x + by,
-            y: self.y + by,
-            width: (self.width - 2.0 * by).max(0.1),
-            height: (self.height - 2.0 * by).max(0.1),
-        }
-    }
-
-    fn attributes(self) -> String {
-        let Self { x, y, width, height } = self;
-        format!(r#"x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}""#)
-    }
-}
-
 impl Canvas {
     fn new(cells: Size) -> Self {
         let longer = f64::from(cells.height.max(cells.width));
@@ -114,27 +89,10 @@ impl Canvas {
     fn open(&self, svg: &mut String, legend_height: f64) {
         let width = self.legend_left() + LEGEND;
         let height = TITLE + self.height.max(legend_height) + MARGIN;
-        // Writing into a String cannot fail, here and below.
-        let _ = write!(
-            svg,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" font-family="DejaVu Sans, Verdana, Arial, sans-serif">
-<defs><pattern id="overlap" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="7" height="7" fill="#000000" fill-opacity="0.07"/><line x1="0" y1="0" x2="0" y2="7" stroke="#222222" stroke-width="1.5" stroke-opacity="0.5"/></pattern></defs>
-<rect width="{width:.0}" height="{height:.0}" fill="#ffffff"/>
-"##
-        );
+        svg::open(svg, [width, height]);
+        svg.push_str(OVERLAP);
     }
 }
-
-fn text(svg: &mut String, [x, y]: [f64; 2], size: f64, attributes: &str, text: &str) {
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let _ = writeln!(
-        svg,
-        r#"<text x="{x:.1}" y="{y:.1}" font-size="{size}" {attributes}>{escaped}</text>"#
-    );
-}
-
-const DARK: &str = r##"fill="#1a1a1a""##;
-const SOFT: &str = r##"fill="#555555""##;
 
 fn title(svg: &mut String, planned: &Planned, estimates: &Estimates) {
     let (input, output) = (planned.plan.input(), planned.plan.output());
@@ -217,6 +175,7 @@ fn tiles(svg: &mut String, canvas: &Canvas, planned: &Planned, estimates: &Estim
     }
     if let Plan::Tiled(grid) = &planned.plan {
         for rect in overlaps(grid.height(), grid.width()) {
+            // Writing into a String cannot fail, here and below.
             let _ = writeln!(
                 svg,
                 r#"<rect {} fill="url(#overlap)"/>"#,
@@ -271,19 +230,6 @@ fn own_span(axis: &TileAxis, index: u32) -> (u32, u32) {
         Some(length) if length > 0 => (previous_end.max(start), length),
         _ => (start, end.saturating_sub(start).max(1)),
     }
-}
-
-fn fill(svg: &mut String, place: Drawn, colour: &str, opacity: f64) {
-    let at = place.attributes();
-    let _ = writeln!(svg, r#"<rect {at} fill="{colour}" fill-opacity="{opacity}"/>"#);
-}
-
-fn outline(svg: &mut String, place: Drawn, colour: &str, width: f64, dash: &str) {
-    let at = place.attributes();
-    let _ = writeln!(
-        svg,
-        r#"<rect {at} fill="none" stroke="{colour}" stroke-width="{width}" {dash}/>"#
-    );
 }
 
 /// What a patch decodes beyond its core: shaded in its colour, up to a dashed line.

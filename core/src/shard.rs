@@ -192,16 +192,14 @@ impl ShardGrid {
         let most_rows = most_bands(Axis::Height, latents.height, layers);
         let most_cols = most_bands(Axis::Width, latents.width, layers);
         let most = u32::try_from(u64::from(most_rows) * u64::from(most_cols)).unwrap_or(u32::MAX);
-        for count in (1..=shards.min(most).min(MAX_SHARDS)).rev() {
-            let best = divisors(count)
+        let best = |count: u32| {
+            divisors(count)
                 .filter(|&rows| rows <= most_rows && count / rows <= most_cols)
                 .filter_map(|rows| Self::new(latents, rows, count / rows, scale).ok())
-                .min_by_key(|grid| (grid.halo_bytes(layers), grid.largest(), grid.cols()));
-            if let Some(grid) = best {
-                return Ok((grid, (count != shards).then(|| grid.coarsened(shards))));
-            }
-        }
-        Ok((single, (shards != 1).then(|| single.coarsened(shards))))
+                .min_by_key(|grid| (grid.halo_bytes(layers), grid.largest(), grid.cols()))
+        };
+        let grid = (1..=shards.min(most).min(MAX_SHARDS)).rev().find_map(best).unwrap_or(single);
+        Ok((grid, (grid.len() != shards).then(|| grid.coarsened(shards))))
     }
 
     fn coarsened(&self, requested: u32) -> Notice {

@@ -6,6 +6,7 @@ pub mod binary;
 pub mod compare;
 pub mod decode;
 pub mod disk;
+pub mod drawing;
 pub mod golden;
 pub mod mpirun;
 pub mod naming;

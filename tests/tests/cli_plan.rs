@@ -1,9 +1,11 @@
 //! The commands that decode nothing, as a user runs them.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command;
 
 use halovae_tests::binary::{self, Run, listing};
+use halovae_tests::drawing::assert_is_svg;
 use halovae_tests::golden::demo_folder;
 use serde_json::Value;
 
@@ -71,9 +73,7 @@ fn plan_as_a_drawing() {
         let run = plan(&[&LARGE[..], &flags[..], &output[..]].concat()).expect_success();
         assert_eq!(run.stdout, "");
         let svg = std::fs::read_to_string(&file).expect("the drawing");
-        let start = svg.find("<svg").expect("an svg element");
-        assert!(svg[start..].contains("xmlns=\"http://www.w3.org/2000/svg\""), "{strategy}");
-        assert!(svg.trim_end().ends_with("</svg>"), "{strategy}");
+        assert_is_svg(&svg);
         let pieces = match strategy {
             "whole" => 1,
             "patch" | "sharded" => 6,
@@ -81,24 +81,8 @@ fn plan_as_a_drawing() {
         };
         let shapes = svg.matches("<rect").count() + svg.matches("<path").count();
         assert!(shapes >= pieces, "{strategy}: {shapes} shapes for {pieces} pieces");
-        assert_tags_are_balanced(&svg);
     }
     assert_eq!(listing(folder.path()), ["plan.svg"]);
-}
-
-/// Every element that is opened is closed, in order: enough for a viewer to take the file.
-fn assert_tags_are_balanced(xml: &str) {
-    let mut open = Vec::new();
-    for tag in xml.split('<').skip(1) {
-        let (tag, _) = tag.split_once('>').expect("a tag has an end");
-        let name = tag.split([' ', '\n']).next().expect("a name").trim_end_matches('/');
-        if let Some(closed) = tag.strip_prefix('/') {
-            assert_eq!(open.pop(), Some(closed.trim()), "{tag}");
-        } else if !tag.ends_with('/') && !tag.starts_with(['?', '!']) {
-            open.push(name);
-        }
-    }
-    assert_eq!(open, [""; 0]);
 }
 
 /// The same numbers with a checkpoint and without one.
@@ -121,6 +105,28 @@ fn plan_for_a_checkpoint() {
     // Tiles of 32 with a step of 24: three rows of three.
     assert_eq!(windows(&with_vae), 9, "{with_vae:#}");
     assert_eq!(windows(&without), 9, "{without:#}");
+}
+
+/// A folder with a config plans as the same folder with weights does.
+#[test]
+fn a_config_is_enough_to_plan() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let demo = demo_folder().join("vae");
+    let config = folder.path().join("config.json");
+    std::fs::copy(demo.join("config.json"), &config).expect("a copy");
+    let size = ["--height", "512", "--width", "512", "--format", "json"];
+    let of = |vae: &Path, flags: &[&str]| {
+        let vae = ["--vae", vae.to_str().expect("UTF-8")];
+        plan(&[&vae[..], &size[..], flags].concat())
+    };
+    for flags in [&["--vae-patch-parallel-size", "4"][..], &["--compare"]] {
+        let with_weights = of(&demo, flags).expect_success().stdout;
+        assert_eq!(of(folder.path(), flags).expect_success().stdout, with_weights);
+    }
+    std::fs::write(&config, "{\"layers_per_block\": 0}").expect("a file");
+    let run = of(folder.path(), &[]);
+    assert_eq!((run.status.code(), run.stdout.as_str()), (Some(1), ""));
+    assert!(run.stderr.contains("layers_per_block"), "{}", run.stderr);
 }
 
 /// The three situations of the guide in plain words.

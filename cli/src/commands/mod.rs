@@ -8,18 +8,41 @@ pub(crate) mod plan;
 
 use std::path::Path;
 
-use halovae_engine::checkpoint::Checkpoint;
+use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, CheckpointError, read_config};
 use halovae_engine::model::autoencoder_kl;
 use halovae_engine::program::Program;
 
 use crate::error::Error;
+use crate::notices::Notice;
 
 /// Opens a checkpoint and builds its decoder; weights and decoder fit each other.
 fn open_vae(vae: &Path, config: Option<&Path>) -> Result<(Checkpoint, Program), Error> {
     let checkpoint = Checkpoint::open(vae, config)?;
-    let program = autoencoder_kl::decoder(checkpoint.config())
-        .map_err(|source| Error::Program { path: vae.into(), source })?;
+    let program = decoder(vae, checkpoint.config())?;
     let wanted = program.weights().iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
     checkpoint.verify(wanted)?;
     Ok((checkpoint, program))
+}
+
+/// What can be planned for: a config, its decoder, and what of it was guessed. Weights must fit the
+/// decoder if there are any; a folder with nothing but a config will do.
+pub(crate) fn open_config(
+    vae: &Path,
+    config: Option<&Path>,
+) -> Result<(AutoencoderKlConfig, Program, Option<Notice>), Error> {
+    match open_vae(vae, config) {
+        Ok((checkpoint, program)) => {
+            Ok((checkpoint.config().clone(), program, Notice::guessed(&checkpoint)))
+        }
+        Err(Error::Checkpoint(CheckpointError::NoWeights { config: Some(own), .. })) => {
+            let config = read_config(config.unwrap_or(&own))?;
+            let program = decoder(vae, &config)?;
+            Ok((config, program, None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn decoder(vae: &Path, config: &AutoencoderKlConfig) -> Result<Program, Error> {
+    autoencoder_kl::decoder(config).map_err(|source| Error::Program { path: vae.into(), source })
 }

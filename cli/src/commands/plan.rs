@@ -1,30 +1,42 @@
 //! `halovae plan`: who would decode what, without decoding.
 
 use halovae_core::{Size, Strategy};
-use halovae_engine::program::fuse;
-use halovae_engine::shard::exchanged_layers;
 
-use crate::args::{PlanArgs, PlanFormat, Verbosity};
-use crate::backend;
+use crate::args::{Pair, PlanArgs, PlanFormat, Verbosity};
+use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
-use crate::estimates::{Estimates, Model};
-use crate::notices::Notice;
 use crate::output::check_place;
-use crate::plan_options::{self, Planned, TileOptions, cells_of_pixels, group_size};
-use crate::{plan_json, plan_svg, plan_table};
+use crate::plan_options::{cells_of_pixels, group_size};
+use crate::subject::Subject;
+use crate::{compare_json, compare_svg, compare_table, plan_json, plan_svg, plan_table};
 
-/// Prints the plan.
+/// Prints the plan, or the comparison of plans.
 ///
 /// # Errors
 /// [`Error`].
 pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
-    if let Some(path) = &args.output {
+    let output = args.output.as_deref();
+    if let Some(path) = output {
         check_place(path)?;
     }
-    let (planned, estimates) = make(args)?;
+    let requested = args.ranks.vae_patch_parallel_size.unwrap_or(1);
+    let group = group_size(&args.group, requested)?;
+    let mut subject = Subject::open(args)?;
+    if args.compare {
+        let sizes = compared_sizes(args, subject.tiling().scale)?;
+        let comparison = Comparison::new(&mut subject, &sizes, &args.compare_ranks)?;
+        say_notices(comparison.notices(), verbosity);
+        return match args.format {
+            PlanFormat::Table => emit(compare_table::table(&comparison).as_bytes(), output),
+            PlanFormat::Json => emit_json(&compare_json::ComparisonJson::new(&comparison), output),
+            PlanFormat::Svg => emit(compare_svg::draw(&comparison).as_bytes(), output),
+        };
+    }
+    let latents = latents(args, subject.tiling().scale)?;
+    let (mut planned, estimates) = subject.plan(latents, &args.ranks, group)?;
+    planned.notices.splice(0..0, subject.guessed().cloned());
     say_notices(&planned.notices, verbosity);
-    let output = args.output.as_deref();
     match args.format {
         PlanFormat::Table => emit(plan_table::table(&planned, &estimates).as_bytes(), output),
         PlanFormat::Json => emit_json(&plan_json::PlanJson::new(&planned, &estimates), output),
@@ -32,33 +44,19 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     }
 }
 
-fn make(args: &PlanArgs) -> Result<(Planned, Estimates), Error> {
-    let options = TileOptions::from(args);
-    let requested = args.ranks.vae_patch_parallel_size.unwrap_or(1);
-    let group = group_size(&args.group, requested)?;
-    let Some(vae) = &args.vae else {
-        let scale = args.scale.unwrap_or(0);
-        let tiling = options.tiling(None, scale)?;
-        let latents = latents(args, scale)?;
-        let planned = plan_options::plan(latents, 1, &args.ranks, group, &options, &tiling, &[])?;
-        let estimates = Estimates::new(&planned, None)?;
-        return Ok((planned, estimates));
+/// The sizes of latents to compare: the one that is given as for a single plan, or a list in pixels.
+fn compared_sizes(args: &PlanArgs, scale: u32) -> Result<Vec<Size>, Error> {
+    let given = [args.height.or(args.latent_height), args.width.or(args.latent_width)];
+    match given {
+        [Some(_), Some(_)] => return Ok(vec![latents(args, scale)?]),
+        [None, None] => {}
+        _ => return Err(Error::Usage("a height needs a width, and a width a height".into())),
+    }
+    let cells = |pixels| cells_of_pixels("--compare-sizes", pixels, scale);
+    let size = |&Pair { height, width }: &Pair<u32>| {
+        Ok(Size { height: cells(height)?, width: cells(width)? })
     };
-    let (checkpoint, program) = super::open_vae(vae, args.config.as_deref())?;
-    let scale = program.scale();
-    let tiling = options.tiling(Some(checkpoint.config()), scale)?;
-    let latents = latents(args, scale)?;
-    let layers = exchanged_layers(&program)?;
-    let mut planned =
-        plan_options::plan(latents, 1, &args.ranks, group, &options, &tiling, &layers)?;
-    planned.notices.splice(0..0, Notice::guessed(&checkpoint));
-    // As a decode on this machine would share its threads: they need workspace.
-    let threads = backend::share(backend::threads(None), planned.ranks, 0);
-    let cpu = backend::cpu(threads)?;
-    let fused =
-        fuse(&program, |program, op| halovae_engine::backend::Backend::supports(&cpu, program, op));
-    let estimates = Estimates::new(&planned, Some(&Model { program: &fused, memory: &cpu }))?;
-    Ok((planned, estimates))
+    args.compare_sizes.iter().map(size).collect()
 }
 
 /// The latents' size, from flags in pixels or in cells.

@@ -50,7 +50,8 @@ impl Transfers {
         if place == 4 {
             return None;
         }
-        let row = (row + place / 3).checked_sub(1).filter(|&row| row < self.grid.rows())?;
+        // Below the last row is no shard, and what it owns is empty.
+        let row = (row + place / 3).checked_sub(1)?;
         let col = (col + place % 3).checked_sub(1).filter(|&col| col < self.grid.cols())?;
         let other = row * self.grid.cols() + col;
         let (from, to) = match self.receives {

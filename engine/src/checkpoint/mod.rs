@@ -283,7 +283,11 @@ fn explain_missing_weights(error: CheckpointError) -> CheckpointError {
     }
 }
 
-fn read_config(path: &Path) -> Result<AutoencoderKlConfig, CheckpointError> {
+/// Reads a `config.json`: all that a plan needs of a VAE.
+///
+/// # Errors
+/// [`CheckpointError::Io`] and [`CheckpointError::Config`] name the file.
+pub fn read_config(path: &Path) -> Result<AutoencoderKlConfig, CheckpointError> {
     let limit = config::MAX_JSON_BYTES;
     let bytes =
         storage::read_small(path, limit).map_err(|source| CheckpointError::io(path, source))?;

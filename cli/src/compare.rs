@@ -1,0 +1,216 @@
+//! Every strategy over image sizes and numbers of ranks: what each would take, without decoding.
+
+use halovae_core::{AxisTiling, Plan, Size, Strategy};
+use halovae_engine::shard::Traffic;
+
+use crate::args::{RankArgs, ShardGridArg, StrategyArg};
+use crate::error::Error;
+use crate::estimates::Estimates;
+use crate::notices::Notice;
+use crate::plan_options::Planned;
+use crate::subject::{Decoder, Subject};
+
+/// More of either could not be read, as a table or as a drawing.
+const MAX_SIZES: usize = 16;
+const MAX_RANK_COUNTS: usize = 32;
+
+/// What is compared, in the order in which it is shown.
+pub(crate) const STRATEGIES: [Strategy; 4] =
+    [Strategy::Whole, Strategy::Tiled, Strategy::Patch, Strategy::Sharded];
+
+/// The plans of every strategy for every size and number of ranks.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    /// Pixels per latent cell.
+    pub(crate) scale: u32,
+    /// Height and width of a tile in pixels.
+    pub(crate) tile: Size,
+    /// Sizes of the latents, in the order in which they were asked for.
+    pub(crate) sizes: Vec<Size>,
+    /// Numbers of ranks, ascending.
+    pub(crate) ranks: Vec<u32>,
+    /// The decoder, if one is known. Without one, work is counted in latent cells.
+    pub(crate) decoder: Option<Decoder>,
+    /// By size, then by strategy, then by ranks.
+    pub(crate) rows: Vec<Row>,
+    notices: Vec<Notice>,
+}
+
+/// One plan.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// How the latents are cut.
+    pub(crate) strategy: Strategy,
+    /// Their size.
+    pub(crate) latents: Size,
+    /// The ranks that there are.
+    pub(crate) ranks: u32,
+    /// What it takes, or why there is no such plan.
+    pub(crate) figures: Result<Figures, Error>,
+}
+
+/// What a plan takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Figures {
+    /// Rows and columns of pieces.
+    pub(crate) grid: [u32; 2],
+    /// Pieces that are decoded.
+    pub(crate) pieces: u64,
+    /// Ranks that decode.
+    pub(crate) effective_ranks: u32,
+    /// Latent cells that go through the VAE over those that there are.
+    pub(crate) redundancy: f64,
+    /// Work of all ranks.
+    pub(crate) work: f64,
+    /// Work of all ranks over that of the whole decode. Below 1 where pieces spare attention more
+    /// than overlaps and halos cost.
+    pub(crate) work_ratio: f64,
+    /// Work of the busiest rank over that of the whole decode: no better than 1 / ranks if shared
+    /// out evenly and nothing is spared.
+    pub(crate) busiest_ratio: f64,
+    /// The largest load over the mean.
+    pub(crate) imbalance: f64,
+    /// Bytes, if a decoder is known.
+    pub(crate) bytes: Option<Bytes>,
+    /// What differs from the request.
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// Bytes that a plan takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes {
+    /// Values and workspace of the rank that needs most.
+    pub(crate) peak_live: u64,
+    /// What ranks tell each other while they decode: nothing, unless they share one decode.
+    pub(crate) traffic: Traffic,
+    /// Finished pieces that travel to the rank that stitches.
+    pub(crate) finished: u64,
+}
+
+impl Comparison {
+    /// Plans everything. What the planner refuses becomes a row that says so.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for too long lists; what is wrong if not a single plan can be made; that
+    /// the machine gives no threads.
+    pub(crate) fn new(subject: &mut Subject, asked: &[Size], ranks: &[u32]) -> Result<Self, Error> {
+        let mut sizes: Vec<Size> = Vec::new();
+        for size in asked {
+            if !sizes.contains(size) {
+                sizes.push(*size);
+            }
+        }
+        let mut ranks = ranks.to_vec();
+        ranks.sort_unstable();
+        ranks.dedup();
+        for (flag, count, most) in [
+            ("--compare-sizes", sizes.len(), MAX_SIZES),
+            ("--compare-ranks", ranks.len(), MAX_RANK_COUNTS),
+        ] {
+            if count > most {
+                return Err(Error::Usage(format!("{flag} has {count} entries, at most {most}")));
+            }
+        }
+        let mut rows = Vec::new();
+        for &latents in &sizes {
+            for strategy in STRATEGIES {
+                for &ranks in &ranks {
+                    let figures = match subject.plan(latents, &rank_args(strategy, ranks), ranks) {
+                        Ok((planned, estimates)) => Ok(Figures::new(planned, &estimates)),
+                        Err(refused @ (Error::Plan(_) | Error::Uncut(_) | Error::Usage(_))) => {
+                            Err(refused)
+                        }
+                        Err(failed) => return Err(failed),
+                    };
+                    rows.push(Row { strategy, latents, ranks, figures });
+                }
+            }
+        }
+        if rows.iter().all(|row| row.figures.is_err())
+            && let Some(Row { figures: Err(refused), .. }) = rows.pop()
+        {
+            return Err(refused);
+        }
+        let tiling = subject.tiling();
+        Ok(Self {
+            scale: tiling.scale,
+            tile: Size { height: tile(&tiling.height), width: tile(&tiling.width) },
+            sizes,
+            ranks,
+            decoder: subject.decoder(),
+            rows,
+            notices: subject.guessed().cloned().into_iter().collect(),
+        })
+    }
+
+    /// What was decided for all plans.
+    pub(crate) fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
+    /// The rows of one size, by strategy, then by ranks.
+    pub(crate) fn rows_of(&self, latents: Size) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.latents == latents)
+    }
+
+    /// Pixels of a picture of that many latent cells.
+    pub(crate) fn pixels(&self, latents: Size) -> [u64; 2] {
+        [latents.height, latents.width].map(|cells| u64::from(cells) * u64::from(self.scale))
+    }
+}
+
+impl Figures {
+    fn new(planned: Planned, estimates: &Estimates) -> Self {
+        let work: f64 = estimates.ranks.iter().map(|rank| rank.flops).sum();
+        let busiest = estimates.ranks.iter().map(|rank| rank.flops).fold(0.0, f64::max);
+        let finished = estimates.ranks.iter().map(|rank| rank.sent_bytes);
+        let bytes = estimates.memory.as_ref().map(|memory| Bytes {
+            peak_live: memory.live.iter().copied().max().unwrap_or(0),
+            traffic: estimates.traffic.unwrap_or_default(),
+            finished: finished.fold(0, u64::saturating_add),
+        });
+        Self {
+            grid: grid(&planned.plan),
+            pieces: planned.plan.piece_count(),
+            effective_ranks: planned.ranks,
+            redundancy: planned.plan.redundancy(),
+            work,
+            work_ratio: work / estimates.whole_work,
+            busiest_ratio: busiest / estimates.whole_work,
+            imbalance: estimates.balance.imbalance(),
+            bytes,
+            notices: planned.notices,
+        }
+    }
+}
+
+/// As if all of them were asked for by flags.
+fn rank_args(strategy: Strategy, ranks: u32) -> RankArgs {
+    RankArgs {
+        vae_patch_parallel_size: Some(ranks),
+        vae_use_tiling: strategy == Strategy::Tiled,
+        strategy: match strategy {
+            Strategy::Whole => StrategyArg::Whole,
+            Strategy::Tiled => StrategyArg::Tiled,
+            Strategy::Patch => StrategyArg::Patch,
+            Strategy::Sharded => StrategyArg::Sharded,
+        },
+        shard_grid: ShardGridArg::Auto,
+    }
+}
+
+fn grid(plan: &Plan) -> [u32; 2] {
+    match plan {
+        Plan::Whole(_) => [1, 1],
+        Plan::Tiled(grid) => [grid.rows(), grid.cols()],
+        Plan::Patch(grid) => [grid.rows(), grid.cols()],
+        Plan::Sharded(grid) => [grid.rows(), grid.cols()],
+    }
+}
+
+fn tile(tiling: &AxisTiling) -> u32 {
+    match *tiling {
+        AxisTiling::Overlap { tile_sample_min_size, .. }
+        | AxisTiling::Stride { tile_sample_min_size, .. } => tile_sample_min_size,
+    }
+}

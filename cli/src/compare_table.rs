@@ -1,0 +1,196 @@
+//! A comparison as text for people: tables that are aligned, and Markdown as they are.
+
+use std::fmt::Write;
+
+use halovae_core::{Size, Strategy};
+use halovae_engine::format_bytes;
+
+use crate::compare::{Comparison, Figures, Row};
+
+/// Shown where there is no plan.
+const NONE: &str = "-";
+
+/// A column: its heading, what that means, what it shows, and whether that needs a decoder.
+struct Column {
+    heading: &'static str,
+    about: &'static str,
+    show: fn(&Figures) -> String,
+    needs_decoder: bool,
+}
+
+const COLUMNS: [Column; 8] = [
+    Column {
+        heading: "grid",
+        about: "rows and columns of pieces",
+        show: |figures| {
+            let [rows, cols] = figures.grid;
+            format!("{rows}x{cols}")
+        },
+        needs_decoder: false,
+    },
+    Column {
+        heading: "cells",
+        about: "latent cells that go through the VAE, over those that there are",
+        show: |figures| ratio(figures.redundancy),
+        needs_decoder: false,
+    },
+    Column {
+        heading: "work",
+        about: "operations of all ranks, over those of the whole decode",
+        show: |figures| ratio(figures.work_ratio),
+        needs_decoder: true,
+    },
+    Column {
+        heading: "busiest rank",
+        about: "work of the rank that has most, over that of the whole decode",
+        show: |figures| ratio(figures.busiest_ratio),
+        needs_decoder: false,
+    },
+    Column {
+        heading: "memory",
+        about: "values and workspace of the rank that needs most",
+        show: |figures| bytes(figures.bytes.map(|bytes| bytes.peak_live)),
+        needs_decoder: true,
+    },
+    Column {
+        heading: "exchanged",
+        about: "what all ranks tell each other while they decode",
+        show: |figures| bytes(figures.bytes.map(|bytes| bytes.traffic.bytes())),
+        needs_decoder: true,
+    },
+    Column {
+        heading: "collectives",
+        about: "in which they do so",
+        show: |figures| {
+            let collectives = figures.bytes.map(|bytes| bytes.traffic.collectives());
+            collectives.map_or_else(|| NONE.into(), |count| count.to_string())
+        },
+        needs_decoder: true,
+    },
+    Column {
+        heading: "finished",
+        about: "pieces that travel to the rank that stitches",
+        show: |figures| bytes(figures.bytes.map(|bytes| bytes.finished)),
+        needs_decoder: true,
+    },
+];
+
+/// All sizes, one after the other.
+pub(crate) fn table(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    explain(&mut text, comparison);
+    for &latents in &comparison.sizes {
+        let [height, width] = comparison.pixels(latents);
+        let _ = writeln!(text, "\n{height} x {width} pixels:\n");
+        let headings = columns(comparison).map(|column| column.heading);
+        let mut lines: Vec<Vec<String>> =
+            vec![["strategy", "ranks"].into_iter().chain(headings).map(str::to_owned).collect()];
+        let rows = comparison.rows_of(latents).filter(|row| !is_repeated(comparison, row));
+        lines.extend(rows.map(|row| line(comparison, row)));
+        align(&mut text, &lines);
+    }
+    text
+}
+
+fn columns(comparison: &Comparison) -> impl Iterator<Item = &'static Column> {
+    let has_decoder = comparison.decoder.is_some();
+    COLUMNS.iter().filter(move |column| has_decoder || !column.needs_decoder)
+}
+
+fn line(comparison: &Comparison, row: &Row) -> Vec<String> {
+    let ranks = match row.strategy {
+        Strategy::Whole => "any".into(),
+        Strategy::Tiled | Strategy::Patch | Strategy::Sharded => row.ranks.to_string(),
+    };
+    let figures = columns(comparison).map(|column| match &row.figures {
+        Ok(figures) => (column.show)(figures),
+        Err(_) => NONE.into(),
+    });
+    [row.strategy.to_string(), ranks].into_iter().chain(figures).collect()
+}
+
+/// Whether a row says no more than the one before: more ranks change nothing for the whole decode.
+fn is_repeated(comparison: &Comparison, row: &Row) -> bool {
+    row.strategy == Strategy::Whole && Some(&row.ranks) != comparison.ranks.first()
+}
+
+fn explain(text: &mut String, comparison: &Comparison) {
+    let Size { height, width } = comparison.tile;
+    let tiles = format!("tiles of {height} x {width} pixels");
+    // Writing into a String cannot fail, here and below.
+    let _ = match &comparison.decoder {
+        Some(decoder) => {
+            let weights = format_bytes(decoder.weight_bytes);
+            writeln!(text, "Planned, not measured: f32, {tiles}; weights of {weights} apart.\n")
+        }
+        None => writeln!(
+            text,
+            "Planned, not measured: {tiles}; work in latent cells, since no decoder is known.\n"
+        ),
+    };
+    for column in columns(comparison) {
+        let _ = writeln!(text, "- {}: {}", column.heading, column.about);
+    }
+    if comparison.rows.iter().any(|row| row.figures.is_err()) {
+        let _ = writeln!(text, "- `{NONE}`: there is no such plan; --format json says why");
+    }
+}
+
+/// A ratio, with three digits that count.
+fn ratio(ratio: f64) -> String {
+    let zeros = (-ratio.log10().floor()).clamp(0.0, 10.0);
+    format!("{ratio:.*}", zeros as usize + 2)
+}
+
+fn bytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(
+        || NONE.into(),
+        |bytes| if bytes == 0 { "0".into() } else { format_bytes(bytes) },
+    )
+}
+
+/// The first line is the heading, the first column text, all others numbers.
+fn align(text: &mut String, lines: &[Vec<String>]) {
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for (index, line) in lines.iter().enumerate() {
+        for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
+            let _ = match column {
+                0 => write!(text, "| {cell:<width$} |"),
+                _ => write!(text, " {cell:>width$} |"),
+            };
+        }
+        text.push('\n');
+        if index == 0 {
+            for (column, &width) in widths.iter().enumerate() {
+                let _ = match column {
+                    0 => write!(text, "|-{:-<width$}-|", ""),
+                    _ => write!(text, "-{:-<width$}:|", ""),
+                };
+            }
+            text.push('\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_have_three_digits_that_count() {
+        let shown = [1.0, 24.081, 1.56, 0.5, 0.015625, 0.0009765].map(ratio);
+        assert_eq!(shown, ["1.00", "24.08", "1.56", "0.500", "0.0156", "0.000977"]);
+    }
+
+    #[test]
+    fn tables_are_markdown() {
+        let lines = [["a", "bc"], ["def", "1"]].map(|line| line.map(String::from).to_vec());
+        let mut text = String::new();
+        align(&mut text, &lines);
+        assert_eq!(text, "| a   | bc |\n|-----|---:|\n| def |  1 |\n");
+    }
+}
