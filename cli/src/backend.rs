@@ -33,11 +33,17 @@ pub(crate) fn cpu(threads: u32) -> Result<CpuBackend, Error> {
     Ok(CpuBackend::new(threads as usize)?)
 }
 
+/// The backends of a process's ranks, all of one kind.
+pub(crate) enum Devices {
+    /// The CPU.
+    Cpu(Vec<CpuBackend>),
+}
+
 /// A backend for each rank, `threads` shared among them.
 ///
 /// # Errors
 /// [`Error::Device`] for too many ranks, or what the backend says.
-pub(crate) fn open(asked: BackendArg, threads: u32, ranks: u32) -> Result<Vec<CpuBackend>, Error> {
+pub(crate) fn open(asked: BackendArg, threads: u32, ranks: u32) -> Result<Devices, Error> {
     if ranks > MAX_LOCAL_RANKS {
         return Err(Error::Device(format!(
             "{ranks} ranks in one process, at most {MAX_LOCAL_RANKS} are possible; lower \
@@ -46,7 +52,8 @@ pub(crate) fn open(asked: BackendArg, threads: u32, ranks: u32) -> Result<Vec<Cp
     }
     match asked {
         BackendArg::Auto | BackendArg::Cpu => {
-            (0..ranks).map(|rank| cpu(share(threads, ranks, rank))).collect()
+            let backends = (0..ranks).map(|rank| cpu(share(threads, ranks, rank)));
+            backends.collect::<Result<_, _>>().map(Devices::Cpu)
         }
     }
 }

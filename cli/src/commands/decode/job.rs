@@ -1,0 +1,230 @@
+//! Decodes what is planned, on whatever backends.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use halovae_core::{Plan, ShardGrid};
+use halovae_engine::backend::Backend;
+use halovae_engine::checkpoint::Checkpoint;
+use halovae_engine::decode::{Control, Decoder, Place};
+use halovae_engine::format_bytes;
+use halovae_engine::group::{Cancel, FirstRanks, Group, Tag};
+use halovae_engine::program::Program;
+use halovae_engine::schedule::Schedule;
+use halovae_engine::shard::ParkLimit;
+use halovae_engine::sink::Sink;
+use halovae_engine::tensor::{HostTensor, Shape};
+use halovae_engine::wrap::{Counted, Traced};
+
+use crate::args::{ByteSize, DecodeArgs, ShardGridArg, Verbosity};
+use crate::console::{emit_json, say, say_notices};
+use crate::error::Error;
+use crate::memory;
+use crate::notices::Notice;
+use crate::ops::{OpKind, OpTable};
+use crate::output::OutputFile;
+use crate::plan_options::Planned;
+use crate::processes::Processes;
+use crate::progress::Progress;
+use crate::report::{
+    ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds, Share, Shares,
+};
+
+/// Everything that a decode needs but its backends.
+pub(super) struct Job<'a> {
+    pub(super) args: &'a DecodeArgs,
+    pub(super) verbosity: Verbosity,
+    /// When the command began.
+    pub(super) start: Instant,
+    pub(super) cancel: &'a Cancel,
+    /// If ranks are processes.
+    pub(super) processes: Option<&'a Processes>,
+    /// Which ranks have the backends.
+    pub(super) place: Place,
+    /// Where the picture goes; with rank 0 only.
+    pub(super) output: Option<OutputFile>,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) program: Program,
+    pub(super) latents: HostTensor,
+    pub(super) planned: Planned,
+    /// CPU threads over all ranks of this process.
+    pub(super) threads: u32,
+}
+
+impl Job<'_> {
+    /// Decodes on one backend for each rank of this process, and writes the picture and the report
+    /// where rank 0 is.
+    ///
+    /// # Errors
+    /// [`Error`]; then no file has been written.
+    pub(super) fn run<B: Backend>(self, backends: Vec<B>) -> Result<(), Error> {
+        let Self { args, verbosity, start, cancel, processes, place, output, .. } = self;
+        let Self { checkpoint, program, latents, mut planned, threads, .. } = self;
+        let traced = verbosity.verbose || args.report.is_some();
+        let description = backends.first().map(Backend::description).unwrap_or_default();
+        let backends = backends.into_iter().map(|backend| Traced::new(backend, traced)).collect();
+        let decoder = Decoder::new(&program, &checkpoint, backends)?;
+        // The weights are on the devices; the mapped file would only count as memory from here on.
+        drop(checkpoint);
+        let images = latents.shape().batch as u32;
+        let ranks = place.size;
+        let park = fit_memory(args, &decoder, place, processes, &mut planned)?;
+        let estimate = decoder.estimate_peak_bytes(&planned.plan, images, place, park.as_ref())?;
+        planned.notices.extend(memory_notice(estimate));
+        say_notices(&planned.notices, verbosity);
+        let load = start.elapsed();
+        if verbosity.verbose {
+            let schedule = Schedule::new(&planned.plan, images, ranks)?;
+            say_plan(&planned, &schedule, ranks, &description);
+        }
+
+        let mut sink = output.as_ref().map(OutputFile::sink);
+        let progress = Progress::new(verbosity.quiet);
+        let control = Control { observer: &progress, cancel: cancel.clone(), park };
+        let into = sink.as_mut().map(|sink| -> &mut dyn Sink { sink.as_mut() });
+        let (done, sent) = match (processes, into) {
+            (None, Some(sink)) => (decoder.decode(&latents, &planned.plan, sink, &control)?, None),
+            (None, None) => unreachable!("a process alone is rank 0, which has a sink"),
+            (Some(processes), into) => {
+                let group = FirstRanks::new(processes.group(), ranks);
+                let group = Counted::new(&group);
+                let done = decoder.decode_as(&group, &latents, &planned.plan, into, &control)?;
+                (done, Some(group.sent()))
+            }
+        };
+        drop(progress);
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let own = Share {
+            pieces: done.pieces.iter().map(Into::into).collect(),
+            ops: decoder.backends().flat_map(Traced::take_records).map(Into::into).collect(),
+            estimated: done.estimated_peak_bytes,
+            measured: done.measured_peak_bytes,
+            process: memory::process_peak(),
+            sent,
+        };
+        let shares = match processes {
+            None => vec![own],
+            Some(processes) => processes.close(&own)?,
+        };
+        let Some(sink) = sink else { return Ok(()) };
+        let Shares { pieces, ops, peak_bytes, sent } = Shares::new(shares);
+        let committing = Instant::now();
+        let files = sink.commit().map_err(Error::Commit)?;
+
+        let seconds = Seconds {
+            load: load.as_secs_f64(),
+            decode: done.seconds,
+            stitch: done.stitch.stitch.as_secs_f64(),
+            write: (done.stitch.write + committing.elapsed()).as_secs_f64(),
+            total: start.elapsed().as_secs_f64(),
+        };
+        if verbosity.verbose {
+            say_done(&files, &ops, seconds, &peak_bytes);
+        }
+        if let Some(path) = &args.report {
+            let image = [
+                latents.shape().batch,
+                program.out_channels() as usize,
+                planned.plan.output().height as usize,
+                planned.plan.output().width as usize,
+            ];
+            let report = Report {
+                version: env!("CARGO_PKG_VERSION"),
+                vae: args.vae.vae.clone(),
+                latents: LatentsReport { path: args.latents.clone(), shape: nchw(latents.shape()) },
+                image: ImageReport { shape: image },
+                output: files,
+                backend: description,
+                threads,
+                strategy: planned.plan.strategy().to_string(),
+                ranks: RanksReport { requested: planned.requested, effective: ranks },
+                notices: planned.notices.iter().map(ToString::to_string).collect(),
+                pieces,
+                seconds,
+                peak_bytes,
+                sent,
+                ops,
+            };
+            emit_json(&report, Some(path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Chooses the shards for `--max-memory`, and says what of them may wait in memory. Of several
+/// processes rank 0 chooses.
+fn fit_memory<B: Backend>(
+    args: &DecodeArgs,
+    decoder: &Decoder<B>,
+    place: Place,
+    processes: Option<&Processes>,
+    planned: &mut Planned,
+) -> Result<Option<ParkLimit>, Error> {
+    let (Some(ByteSize(budget)), Plan::Sharded(grid)) = (args.max_memory, planned.plan) else {
+        return Ok(None);
+    };
+    let latents = grid.latents();
+    let given = (args.ranks.shard_grid != ShardGridArg::Auto).then_some(grid);
+    let fit = |given| decoder.fit_shards(latents, place, budget, given);
+    let fit = match processes {
+        None => fit(given)?,
+        Some(processes) => {
+            let mut chosen = [0.0; 2];
+            if place.first == 0 {
+                let grid = fit(given)?.grid;
+                // Grids that fit have few enough bands for exact floats.
+                chosen = [grid.rows(), grid.cols()].map(|bands| bands as f32);
+            }
+            let group = FirstRanks::new(processes.group(), place.size);
+            group.broadcast(0, Tag(0), &mut chosen)?;
+            let [rows, cols] = chosen.map(|bands| bands as u32);
+            fit(Some(ShardGrid::new(latents, rows, cols, planned.scale)?))?
+        }
+    };
+    planned.plan = Plan::sharded(fit.grid);
+    let scratch = args.scratch_dir.clone().unwrap_or_else(std::env::temp_dir);
+    Ok(Some(ParkLimit { bytes: fit.limit, scratch }))
+}
+
+fn memory_notice(needed: u64) -> Option<Notice> {
+    let available = memory::available()?;
+    (needed > available).then_some(Notice::Memory { needed, available })
+}
+
+fn say_plan(planned: &Planned, schedule: &Schedule, ranks: u32, backend: &str) {
+    let (input, output) = (planned.plan.input(), planned.plan.output());
+    say(format_args!(
+        "halovae: {} decode of {} x {} latent cells to {} x {} pixels: {} pieces of {} image(s) on \
+         {ranks} rank(s), {backend}",
+        planned.plan.strategy(),
+        input.height,
+        input.width,
+        output.height,
+        output.width,
+        schedule.items().len(),
+        schedule.images(),
+    ));
+}
+
+fn say_done(files: &[PathBuf], ops: &[OpKind], seconds: Seconds, peak: &PeakBytes) {
+    say(OpTable(ops));
+    let Seconds { load, decode, stitch, write, total } = seconds;
+    say(format_args!(
+        "halovae: load {load:.2} s, decode {decode:.2} s (stitching {stitch:.2} s and writing \
+         {write:.2} s meanwhile), total {total:.2} s"
+    ));
+    let process = peak.process.map(|bytes| format!(", process {}", format_bytes(bytes)));
+    say(format_args!(
+        "halovae: peak memory {} (estimated {}){}",
+        format_bytes(peak.measured),
+        format_bytes(peak.estimated),
+        process.unwrap_or_default()
+    ));
+    files.iter().for_each(|file| say(format_args!("halovae: wrote `{}`", file.display())));
+}
+
+fn nchw(shape: Shape) -> [usize; 4] {
+    [shape.batch, shape.channels, shape.height, shape.width]
+}
