@@ -1,0 +1,424 @@
+//! Convs: bands of the input are staged, what is fused before the conv being applied on the way,
+//! and a product of each band with the kernel makes rows of the output.
+
+use std::ops::Range;
+
+use halovae_core::Margins;
+use halovae_engine::backend::{BackendError, Halo, Operands, Surroundings};
+use halovae_engine::program::{Conv2d, Norm};
+use halovae_engine::tensor::Shape;
+use wgpu::Buffer;
+
+use super::product::{After, Product, Taps};
+use super::{WgpuBackend, WgpuWeights};
+use crate::kernels::Shader;
+use crate::layout::Layout;
+use crate::store::{Block, Value};
+use crate::template::names;
+
+/// The most bytes of a band. Large enough to fill a GPU, small enough to stay in its cache.
+const BAND_BYTES: u64 = 32 << 20;
+
+/// What some outputs of one axis read, in cells of the conv's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reach {
+    /// The first cell; before 0 lies padding or a halo.
+    low: i64,
+    len: usize,
+    /// Where in that cell, upsampled, the first tap of the first output lies.
+    offset: u32,
+}
+
+impl Reach {
+    fn new(conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Self {
+        let before = [conv.padding.top, conv.padding.left][axis];
+        let stride = i64::from(conv.stride[axis]);
+        let factor = i64::from(conv.upsample);
+        let first = outputs.start as i64 * stride - i64::from(before);
+        let last = (outputs.end as i64 - 1) * stride - i64::from(before)
+            + i64::from(conv.kernel[axis] - 1);
+        let low = first.div_euclid(factor);
+        let len = (last.div_euclid(factor) - low + 1) as usize;
+        Self { low, len, offset: (first - low * factor) as u32 }
+    }
+}
+
+/// Whether the conv reads its input where it lies, position by position.
+fn is_pointwise(conv: &Conv2d) -> bool {
+    conv.kernel == [1, 1]
+        && conv.stride == [1, 1]
+        && conv.padding == halovae_engine::program::Padding::default()
+        && conv.upsample == 1
+        && conv.norm.is_none()
+}
+
+/// Rows of output that a band makes, and the bytes of the largest band.
+fn bands(conv: &Conv2d, input: &Layout, out: &Layout, most: u64) -> (usize, u64) {
+    let columns = Reach::new(conv, 1, &(0..out.width));
+    let row = columns.len as u64 * input.quads as u64 * input.quad_bytes();
+    let bytes = |rows: usize| Reach::new(conv, 0, &(0..rows)).len as u64 * row;
+    let mut rows = out.height.min(out.chunk_rows).max(1);
+    if bytes(rows) > most {
+        // At least one cell more for each row of output that shares none with others.
+        let (mut low, mut high) = (1, rows);
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if bytes(middle) <= most { low = middle } else { high = middle }
+        }
+        rows = low;
+    }
+    // Where a band begins within a cell can cost one more.
+    (rows, bytes(rows) + row)
+}
+
+/// A rectangle of the input, in cells of the part that this rank holds.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    top: i64,
+    left: i64,
+    height: usize,
+    width: usize,
+}
+
+/// What is applied while staging.
+struct Prologue<'a> {
+    affine: Option<&'a Block>,
+    silu: bool,
+}
+
+impl WgpuBackend {
+    fn band_limit(&self) -> u64 {
+        BAND_BYTES.min(self.shared.chunk_bytes())
+    }
+
+    /// Bytes that the conv needs beside its operands and its output.
+    pub(super) fn conv_workspace(&self, conv: &Conv2d, input: Shape) -> u64 {
+        if is_pointwise(conv) {
+            return 0;
+        }
+        let out = self.store.layout(conv.output_shape(input));
+        let affine = conv.norm.map_or(0, |_| {
+            let bytes = super::norm::affine_bytes(input.batch, input.channels);
+            crate::store::block_bytes(bytes)
+        });
+        bands(conv, &self.store.layout(input), &out, self.band_limit()).1 + affine
+    }
+
+    pub(super) fn conv(
+        &self,
+        name: &str,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        mut operands: Operands<'_, Value>,
+    ) -> Result<Value, BackendError> {
+        let mut around = operands.take_surroundings();
+        let result = self.run_conv(name, conv, weights, &mut operands, &mut around);
+        if let (Err(_), Some(around)) = (&result, &mut around) {
+            // Somebody sends the halo, whatever went wrong here.
+            let _ = (around.fetch)();
+        }
+        result
+    }
+
+    fn run_conv(
+        &self,
+        name: &str,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        operands: &mut Operands<'_, Value>,
+        around: &mut Option<Surroundings<'_, Value>>,
+    ) -> Result<Value, BackendError> {
+        let residual_at = 1 + usize::from(conv.norm.is_some());
+        let shape = operands.get(0).shape;
+        let out = match conv.residual.map(|_| operands.take_owned(residual_at)) {
+            Some(Some(owned)) => owned,
+            residual => {
+                let out = self.store.value(name, conv.output_shape(shape))?;
+                if residual.is_some() {
+                    self.copy(operands.get(residual_at), &out);
+                }
+                out
+            }
+        };
+        let input = operands.get(0);
+        let affine = match conv.norm {
+            Some(norm) => Some(self.affine(name, &norm, weights, input, operands.get(1))?),
+            None => None,
+        };
+        let silu = conv.norm.is_some_and(|Norm { silu, .. }| silu);
+        let prologue = Prologue { affine: affine.as_ref(), silu };
+        if is_pointwise(conv) {
+            self.pointwise(conv, weights, input, &out)?;
+        } else {
+            self.run_bands(name, conv, weights, input, &prologue, around, &out)?;
+        }
+        // A conv that reads no halo has it fetched all the same, since somebody sends it.
+        if let Some(around) = around.take() {
+            (around.fetch)()?;
+        }
+        Ok(out)
+    }
+
+    /// Copies a value into another of its shape.
+    fn copy(&self, from: &Value, to: &Value) {
+        let layout = to.layout;
+        for (at, (from, to)) in from.chunks.iter().zip(&to.chunks).enumerate() {
+            let bytes = layout.chunk_bytes(at);
+            self.store.recorder.copy(&self.shared, (from, 0), (to, 0), bytes);
+        }
+    }
+
+    fn after<'a>(&self, conv: &Conv2d, weights: &'a WgpuWeights) -> After<'a> {
+        conv.bias.map_or(After::Nothing, |id| After::Bias(weights.vector(id)))
+    }
+
+    fn pointwise(
+        &self,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        input: &Value,
+        out: &Value,
+    ) -> Result<(), BackendError> {
+        let (from, to) = (input.layout, out.layout);
+        for sample in 0..out.shape.batch {
+            for into in to.runs(sample, 0..to.height) {
+                for run in from.runs(sample, into.rows.clone()) {
+                    let at = into.at + run.rows.start - into.rows.start;
+                    let product = Product {
+                        rows: run.rows.len() * to.width,
+                        columns: to.quads,
+                        channels: from.quads,
+                        left: run.at * from.width * from.quads,
+                        left_row: from.quads,
+                        out: at * to.width * to.quads,
+                        residual: conv.residual.is_some(),
+                        ..Product::default()
+                    };
+                    let chunks: [&Buffer; 2] = [&input.chunks[run.chunk], &out.chunks[into.chunk]];
+                    let buffers = [chunks[0], weights.kernel(conv), chunks[1]];
+                    self.product(product, buffers, self.after(conv, weights))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Band by band: first those that read no halo, then, while the device works on these, the halo
+    /// is fetched.
+    #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv")]
+    fn run_bands(
+        &self,
+        name: &str,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        input: &Value,
+        prologue: &Prologue<'_>,
+        around: &mut Option<Surroundings<'_, Value>>,
+        out: &Value,
+    ) -> Result<(), BackendError> {
+        let (from, to) = (input.layout, out.layout);
+        let (rows, bytes) = bands(conv, &from, &to, self.band_limit());
+        let margins = around.as_ref().map_or(Margins::default(), |around| around.margins);
+        let columns = Reach::new(conv, 1, &(0..to.width));
+        let beside = margins.left + margins.right > 0;
+        let reads_halo = |rows: &Range<usize>| {
+            let reach = Reach::new(conv, 0, rows);
+            let below = reach.low + reach.len as i64 > from.height as i64;
+            beside || (margins.top > 0 && reach.low < 0) || (margins.bottom > 0 && below)
+        };
+        let band = self.store.block(name, bytes)?;
+        let mut late = Vec::new();
+        let mut halo = None;
+        for sample in 0..out.shape.batch {
+            for run in to.runs(sample, 0..to.height) {
+                for start in run.rows.clone().step_by(rows) {
+                    let rows = start..(start + rows).min(run.rows.end);
+                    let at = run.at + start - run.rows.start;
+                    let item = (sample, run.chunk, at, rows);
+                    if reads_halo(&item.3) {
+                        late.push(item);
+                    } else {
+                        self.run_band(
+                            conv, weights, input, prologue, &halo, columns, &band, item, out,
+                        )?;
+                    }
+                }
+            }
+        }
+        if let Some(around) = around.take() {
+            self.store.recorder.submit(&self.shared);
+            halo = Some((margins, (around.fetch)()?));
+        }
+        for item in late {
+            self.run_band(conv, weights, input, prologue, &halo, columns, &band, item, out)?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv and a band")]
+    fn run_band(
+        &self,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        input: &Value,
+        prologue: &Prologue<'_>,
+        halo: &Option<(Margins, Halo<Value>)>,
+        columns: Reach,
+        band: &Block,
+        (sample, chunk, at, rows): (usize, usize, usize, Range<usize>),
+        out: &Value,
+    ) -> Result<(), BackendError> {
+        let reach = Reach::new(conv, 0, &rows);
+        let window =
+            Window { top: reach.low, left: columns.low, height: reach.len, width: columns.len };
+        self.stage(input, sample, prologue, halo, window, band)?;
+        let (from, to) = (input.layout, out.layout);
+        let taps = Taps {
+            taps: conv.kernel.map(|k| k as usize),
+            width: to.width,
+            stride: conv.stride,
+            offset: [reach.offset, columns.offset],
+            upsample: conv.upsample,
+        };
+        let product = Product {
+            rows: rows.len() * to.width,
+            columns: to.quads,
+            channels: from.quads,
+            left_row: window.width,
+            out: at * to.width * to.quads,
+            conv: Some(taps),
+            residual: conv.residual.is_some(),
+            ..Product::default()
+        };
+        let buffers: [&Buffer; 3] = [band, weights.kernel(conv), &out.chunks[chunk]];
+        self.product(product, buffers, self.after(conv, weights))
+    }
+
+    /// Fills the band with a window of the input: the part, what neighbours hold, else zeros.
+    fn stage(
+        &self,
+        input: &Value,
+        sample: usize,
+        prologue: &Prologue<'_>,
+        halo: &Option<(Margins, Halo<Value>)>,
+        window: Window,
+        band: &Block,
+    ) -> Result<(), BackendError> {
+        let height = input.layout.height as i64;
+        let bottom = window.top + window.height as i64;
+        // Rows beyond the part, full of zeros until a halo overwrites them.
+        let inside = window.top.clamp(0, height)..bottom.clamp(0, height);
+        for rows in [window.top..inside.start.min(bottom), inside.end.max(window.top)..bottom] {
+            if !rows.is_empty() {
+                let whole = (rows, window.left..window.left + window.width as i64);
+                let nothing = (&*input.chunks[0], 0, 0..0, [0, 0]);
+                self.stage_rect(input, sample, prologue, nothing, window, whole, band)?;
+            }
+        }
+        let all = window.left..window.left + window.width as i64;
+        self.stage_from(input, [0, 0], sample, prologue, window, (inside, all), band)?;
+        let Some((margins, halo)) = halo else { return Ok(()) };
+        let (above, before) = (-i64::from(margins.top), -i64::from(margins.left));
+        let width = input.layout.width as i64;
+        let strips = [
+            (&halo.above, [above, before]),
+            (&halo.below, [height, before]),
+            (&halo.before, [0, before]),
+            (&halo.behind, [0, width]),
+        ];
+        for (strip, [top, left]) in strips {
+            let Some(strip) = strip else { continue };
+            let rows = top.max(window.top)..(top + strip.layout.height as i64).min(bottom);
+            let end = window.left + window.width as i64;
+            let columns = left.max(window.left)..(left + strip.layout.width as i64).min(end);
+            if !rows.is_empty() && !columns.is_empty() {
+                let rect = (rows, columns);
+                self.stage_from(strip, [top, left], sample, prologue, window, rect, band)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `rect` from a value whose first row and column are `origin`, chunk by chunk.
+    #[expect(clippy::too_many_arguments, reason = "a source, a target, and what is applied")]
+    fn stage_from(
+        &self,
+        source: &Value,
+        [top, left]: [i64; 2],
+        sample: usize,
+        prologue: &Prologue<'_>,
+        window: Window,
+        (rows, columns): (Range<i64>, Range<i64>),
+        band: &Block,
+    ) -> Result<(), BackendError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let held = (rows.start - top) as usize..(rows.end - top) as usize;
+        for run in source.layout.runs(sample, held) {
+            let place = top + run.rows.start as i64..top + run.rows.end as i64;
+            let first = run.at * source.layout.width * source.layout.quads;
+            let from = (&*source.chunks[run.chunk], first, 0..run.rows.len(), [place.start, left]);
+            let rect = (place, columns.clone());
+            self.stage_rect(source, sample, prologue, from, window, rect, band)?;
+        }
+        Ok(())
+    }
+
+    /// Fills `rect` from rows of one buffer, of which the first position is `origin`.
+    #[expect(clippy::too_many_arguments, reason = "a source, a target, and what is applied")]
+    fn stage_rect(
+        &self,
+        source: &Value,
+        sample: usize,
+        prologue: &Prologue<'_>,
+        (buffer, first, held, origin): (&Buffer, usize, Range<usize>, [i64; 2]),
+        window: Window,
+        (rows, columns): (Range<i64>, Range<i64>),
+        band: &Block,
+    ) -> Result<(), BackendError> {
+        let quads = source.layout.quads;
+        let [height, width] = [&rows, &columns].map(|range| (range.end - range.start) as usize);
+        let [y, x] = [rows.start - window.top, columns.start - window.left].map(|n| n as usize);
+        let immediates = [
+            height as u32,
+            width as u32,
+            quads as u32,
+            ((y * window.width + x) * quads) as u32,
+            window.width as u32,
+            first as u32,
+            (rows.start - origin[0]) as i32 as u32,
+            (columns.start - origin[1]) as i32 as u32,
+            held.len() as u32,
+            source.layout.width as u32,
+            (sample * 2 * quads) as u32,
+        ];
+        let names =
+            names([("NORM", prologue.affine.is_some().into()), ("SILU", prologue.silu.into())]);
+        let mut buffers: Vec<&Buffer> = vec![buffer, band];
+        buffers.extend(prologue.affine.map(|block| &**block));
+        self.over(Shader::Stage, names, &buffers, &immediates, (height * width * quads) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reach_of_taps_strides_and_upsampling() {
+        let mut config = halovae_engine::program::ProgramBuilder::new(4).unwrap();
+        let latents = config.latents();
+        let out = config.conv("conv", latents, 8, 3).unwrap();
+        let program = config.finish(out).unwrap();
+        let halovae_engine::program::Op::Conv2d(mut conv) = program.ops()[0] else { panic!() };
+        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 6, offset: 0 });
+        conv.upsample = 2;
+        // Rows -1..=4 of the upsampled image lie in rows -1..=2.
+        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 4, offset: 1 });
+        assert_eq!(Reach::new(&conv, 0, &(1..2)), Reach { low: 0, len: 2, offset: 0 });
+        conv.upsample = 1;
+        conv.stride = [2, 2];
+        assert_eq!(Reach::new(&conv, 1, &(1..3)), Reach { low: 1, len: 5, offset: 0 });
+    }
+}
