@@ -63,6 +63,14 @@ struct Faults {
     errors: Vec<String>,
 }
 
+impl Faults {
+    /// The first of them; a lost device stays lost.
+    fn take(&mut self) -> Option<String> {
+        let first = std::mem::take(&mut self.errors).into_iter().next();
+        self.lost.clone().or(first)
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing between lock and unlock leaves it inconsistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,9 +120,9 @@ impl WgpuDevice {
         }));
         let on_loss = faults.clone();
         device.set_device_lost_callback(move |reason, message| {
-            locked(&on_loss)
-                .lost
-                .get_or_insert(format!("the device was lost: {reason:?} {message}"));
+            locked(&on_loss).lost.get_or_insert(format!(
+                "the device was lost ({reason:?} {message}); open it again"
+            ));
         });
         let kernels = Kernels::new(features, options.precision);
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
@@ -202,14 +210,14 @@ impl Shared {
 
     /// What the device said since the last call, if that was bad.
     pub(crate) fn check(&self) -> Result<(), BackendError> {
-        let mut faults = locked(&self.faults);
-        if let Some(lost) = &faults.lost {
-            return Err(self.error(format!("{lost}; open it again")));
-        }
-        match std::mem::take(&mut faults.errors).into_iter().next() {
-            Some(message) => Err(self.error(message)),
-            None => Ok(()),
-        }
+        // A device says that it is lost when it is polled.
+        let _ = self.device.poll(PollType::Poll);
+        let Some(message) = locked(&self.faults).take() else { return Ok(()) };
+        // What is made on a lost device is invalid: that it is lost is the better answer, and comes
+        // when nothing runs any more.
+        let _ = self.device.poll(PollType::wait_indefinitely());
+        let lost = locked(&self.faults).lost.clone();
+        Err(self.error(lost.unwrap_or(message)))
     }
 
     /// Runs `make` and gives what the device objects to it.

@@ -109,14 +109,14 @@ fn no_room_is_an_error() {
     }
 }
 
-/// More than any device has: the driver or the limits refuse.
+/// More than any buffer holds.
 #[test]
 fn a_value_beyond_all_memory_is_an_error() {
     let backend = common::backend(Options::default());
     let program = program(&backend);
     let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
     let (input, output) = (program.input(), program.output());
-    for factor in [60_000, u32::MAX] {
+    for factor in [1 << 24, u32::MAX] {
         let upsample = halovae_engine::program::Op::Upsample { input, output, factor };
         let latents = backend.upload(&latents()).unwrap();
         let operands = [halovae_engine::backend::Operand::Shared(&latents)];
