@@ -1,5 +1,6 @@
 //! An open device, shared by the ranks that run on it.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +14,8 @@ use crate::adapters::{self, AdapterChoice, AdapterEntry};
 use crate::backend::WgpuBackend;
 use crate::error::OpenError;
 use crate::kernels::Kernels;
+use crate::search::{Remembered, search};
+use crate::tuning::Tuning;
 
 /// How numbers are stored on the device. Sums are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,6 +35,10 @@ pub struct Options {
     /// The most bytes of a value that are bound to a kernel at once, if less than what the adapter
     /// can: larger values are kept in several buffers. For tests of just that.
     pub max_binding_bytes: Option<u64>,
+    /// Where to remember which tiles are the fastest on the adapter: measured when it is opened for
+    /// the first time, which takes some seconds. Without a folder nothing is measured, and a guess
+    /// has to do. See [`cache_folder`].
+    pub tuning_folder: Option<PathBuf>,
     /// The most bytes of values and workspace that a rank may hold; beyond, allocation fails.
     pub max_memory_bytes: Option<u64>,
 }
@@ -53,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) kernels: Kernels,
     /// Tells this device from others in the process.
     pub(crate) id: u32,
+    tuning: Mutex<Tuning>,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -126,8 +134,27 @@ impl WgpuDevice {
         });
         let kernels = Kernels::new(features, options.precision);
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
-        let shared = Shared { device, queue, adapter, limits, options, kernels, id, faults };
-        Ok(Self { shared: Arc::new(shared) })
+        let tuning = Mutex::new(Tuning::guess(adapter.is_software()));
+        let shared =
+            Shared { device, queue, adapter, limits, options, kernels, id, tuning, faults };
+        let device = Self { shared: Arc::new(shared) };
+        device.find_tuning().map_err(|error| refused_by(&device, &error))?;
+        Ok(device)
+    }
+
+    fn find_tuning(&self) -> Result<(), BackendError> {
+        let Some(folder) = &self.shared.options.tuning_folder else { return Ok(()) };
+        let remembered = Remembered::new(folder, &self.shared);
+        let tuning = match remembered.read() {
+            Some(tuning) => tuning,
+            None => {
+                let found = search(&self.backend(), self.shared.adapter.is_software())?;
+                remembered.write(found);
+                found
+            }
+        };
+        self.shared.tune(tuning);
+        Ok(())
     }
 
     /// A backend for one rank. Ranks on the same device share its weights and its queue.
@@ -145,6 +172,22 @@ impl WgpuDevice {
     pub fn lose(&self) {
         self.shared.device.destroy();
     }
+}
+
+/// Where programs of this user keep what they can make again: `halovae` in the system's folder for
+/// that, if there is one.
+pub fn cache_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let folder = variable("XDG_CACHE_HOME").or_else(|| match std::env::consts::OS {
+        "windows" => variable("LOCALAPPDATA"),
+        "macos" => variable("HOME").map(|home| home.join("Library/Caches")),
+        _ => variable("HOME").map(|home| home.join(".cache")),
+    });
+    Some(folder?.join("halovae"))
+}
+
+fn refused_by(device: &WgpuDevice, error: &BackendError) -> OpenError {
+    OpenError::Refused { adapter: device.adapter().name.clone(), message: error.to_string() }
 }
 
 fn check_limits(adapter: &str, limits: &Limits) -> Result<(), OpenError> {
@@ -195,6 +238,14 @@ fn needed_features(
 }
 
 impl Shared {
+    pub(crate) fn tune(&self, tuning: Tuning) {
+        *locked(&self.tuning) = tuning;
+    }
+
+    pub(crate) fn tuning(&self) -> Tuning {
+        *locked(&self.tuning)
+    }
+
     /// The most bytes of a value that one buffer holds.
     pub(crate) fn chunk_bytes(&self) -> u64 {
         let limits = &self.limits;

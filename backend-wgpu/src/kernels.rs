@@ -40,18 +40,24 @@ shaders! {
     Affine: "affine.wgsl",
     Attended: "attended.wgsl",
     Elementwise: "elementwise.wgsl",
+    Peak: "peak.wgsl",
     Product: "product.wgsl",
+    ProductShared: "product_shared.wgsl",
     Softmax: "softmax.wgsl",
     Stage: "stage.wgsl",
     StatsMerge: "stats_merge.wgsl",
     StatsPart: "stats_part.wgsl",
     Transpose: "transpose.wgsl",
     Upsample: "upsample.wgsl",
+    WinogradInput: "winograd_input.wgsl",
+    WinogradOutput: "winograd_output.wgsl",
 }
 
 fn include(file: &str) -> &'static str {
     match file {
         "common.wgsl" => include_str!("shaders/common.wgsl"),
+        "product_head.wgsl" => include_str!("shaders/product_head.wgsl"),
+        "product_tail.wgsl" => include_str!("shaders/product_tail.wgsl"),
         _ => panic!("no shader includes `{file}`"),
     }
 }

@@ -9,12 +9,15 @@ mod device;
 mod error;
 mod kernels;
 mod layout;
+mod peak;
 mod record;
+mod search;
 mod store;
 mod template;
+mod tuning;
 
 pub use adapters::{AdapterChoice, AdapterEntry, adapters};
 pub use backend::{Attending, WgpuBackend, WgpuWeights};
-pub use device::{Options, Precision, WgpuDevice};
+pub use device::{Options, Precision, WgpuDevice, cache_folder};
 pub use error::OpenError;
 pub use store::Value;

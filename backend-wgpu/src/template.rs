@@ -2,7 +2,8 @@
 //!
 //! - `${NAME}` stands for a number or a word that is set, or for `NAME` with `+`, `-`, `*` and
 //!   another number or name: `${i*4+1}`, from left to right.
-//! - `@if NAME` ... `@else` ... `@end`: kept if NAME is set and not 0. `@if !NAME` the other way.
+//! - `@if NAME` ... `@else` ... `@end`: kept if NAME, or the number it is, is not 0; a name that is not
+//!   set is 0. `@if !NAME` the other way.
 //! - `@for i COUNT` ... `@end`: repeated with `i` from 0. A loop over registers must be gone before
 //!   a compiler sees it: an array indexed by a variable does not live in registers.
 //! - `@include file`: another template.
@@ -46,7 +47,9 @@ fn block(
             let body = &lines[at + 1..at + middle.unwrap_or(end)];
             match line.strip_prefix("@if ") {
                 Some(condition) => {
-                    if holds(condition.trim(), names) {
+                    let mut written = String::new();
+                    substitute(condition.trim(), names, &mut written);
+                    if holds(&written, names) {
                         block(body, include, names, out);
                     } else if let Some(middle) = middle {
                         block(&lines[at + middle + 1..at + end], include, names, out);
@@ -102,7 +105,8 @@ fn extent(lines: &[&str]) -> (Option<usize>, usize) {
 }
 
 fn holds(condition: &str, names: &Names) -> bool {
-    let set = |name: &str| names.get(name).is_some_and(|value| value != "0");
+    let number = |name: &str| name.parse::<u32>().is_ok_and(|value| value != 0);
+    let set = |name: &str| names.get(name).map_or_else(|| number(name), |value| number(value));
     match condition.strip_prefix('!') {
         Some(name) => !set(name),
         None => set(condition),
@@ -160,9 +164,9 @@ mod tests {
     #[test]
     fn loops_conditions_and_sums() {
         let set = names([("N", 2), ("A", 1), ("B", 0)]);
-        let source = "@for i N\n@for j 2\nx${i}${j} = ${i*2+j};\n@end\n@end\n\
+        let source = "@for i N\n@for j 2\nx${i}${j} = ${i*2+j};\n@end\n@if ${i}\nlater\n@end\n@end\n\
                       @if A\na\n@if B\nb\n@else\nnot b\n@end\n@end\n@if !B\nc\n@end\n@include f";
-        let lines = "x00 = 0;\nx01 = 1;\nx10 = 2;\nx11 = 3;\na\nnot b\nc\nincluded 2\n";
+        let lines = "x00 = 0;\nx01 = 1;\nx10 = 2;\nx11 = 3;\nlater\na\nnot b\nc\nincluded 2\n";
         assert_eq!(written(source, &set), lines);
     }
 

@@ -13,7 +13,7 @@ use super::product::{After, Product, Taps};
 use super::{WgpuBackend, WgpuWeights};
 use crate::kernels::Shader;
 use crate::layout::Layout;
-use crate::store::{Block, Value};
+use crate::store::{Block, Value, block_bytes};
 use crate::template::names;
 
 /// The most bytes of a band. Large enough to fill a GPU, small enough to stay in its cache.
@@ -52,23 +52,84 @@ fn is_pointwise(conv: &Conv2d) -> bool {
         && conv.norm.is_none()
 }
 
-/// Rows of output that a band makes, and the bytes of the largest band.
-fn bands(conv: &Conv2d, input: &Layout, out: &Layout, most: u64) -> (usize, u64) {
-    let columns = Reach::new(conv, 1, &(0..out.width));
-    let row = columns.len as u64 * input.quads as u64 * input.quad_bytes();
-    let bytes = |rows: usize| Reach::new(conv, 0, &(0..rows)).len as u64 * row;
-    let mut rows = out.height.min(out.chunk_rows).max(1);
-    if bytes(rows) > most {
-        // At least one cell more for each row of output that shares none with others.
-        let (mut low, mut high) = (1, rows);
+/// How a conv that stages its input goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    /// One product, each row of which is gathered from the band.
+    Direct,
+    /// 16 products of transformed windows.
+    Winograd,
+}
+
+/// Rows of output that a band makes, and the bytes that this takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bands {
+    rows: usize,
+    /// The staged input.
+    stage: u64,
+    /// Winograd's transformed windows and products, or nothing.
+    windows: u64,
+    products: u64,
+}
+
+impl Bands {
+    fn new(conv: &Conv2d, method: Method, input: &Layout, out: &Layout, most: u64) -> Self {
+        let columns = method.reach(conv, 1, &(0..out.width));
+        let row = columns.len as u64 * input.quads as u64 * input.quad_bytes();
+        let of = |rows: usize| {
+            // Where a band begins within a cell can cost one row more.
+            let stage = (method.reach(conv, 0, &(0..rows)).len as u64 + 1) * row;
+            let windows = match method {
+                Method::Direct => 0,
+                Method::Winograd => 16 * (rows.div_ceil(2) * out.width.div_ceil(2)) as u64,
+            };
+            Self {
+                rows,
+                stage,
+                windows: windows * input.quads as u64 * input.quad_bytes(),
+                products: windows * out.quads as u64 * 16,
+            }
+        };
+        let fits = |bands: Self| bands.stage.max(bands.windows).max(bands.products) <= most;
+        let all = out.height.min(out.chunk_rows).max(1);
+        if fits(of(all)) {
+            return of(all);
+        }
+        // The most rows that fit; one has to.
+        let (mut low, mut high) = (1, all);
         while high - low > 1 {
             let middle = low.midpoint(high);
-            if bytes(middle) <= most { low = middle } else { high = middle }
+            if fits(of(middle)) { low = middle } else { high = middle }
         }
-        rows = low;
+        // Windows are two rows high.
+        of(if method == Method::Winograd && low > 1 { low & !1 } else { low })
     }
-    // Where a band begins within a cell can cost one more.
-    (rows, bytes(rows) + row)
+
+    fn bytes(&self) -> u64 {
+        [self.stage, self.windows, self.products]
+            .into_iter()
+            .filter(|&n| n > 0)
+            .map(block_bytes)
+            .sum()
+    }
+}
+
+impl Method {
+    fn reach(self, conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Reach {
+        let reach = Reach::new(conv, axis, outputs);
+        match self {
+            Method::Direct => reach,
+            // Whole windows of two outputs.
+            Method::Winograd => Reach { len: outputs.len().next_multiple_of(2) + 2, ..reach },
+        }
+    }
+}
+
+/// Buffers for a band.
+struct Scratch {
+    stage: Block,
+    /// Transformed windows, and products.
+    winograd: Option<[Block; 2]>,
 }
 
 /// A rectangle of the input, in cells of the part that this rank holds.
@@ -78,6 +139,17 @@ struct Window {
     left: i64,
     height: usize,
     width: usize,
+}
+
+/// Where a band's outputs go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutPlace<'a> {
+    pub(super) chunk: &'a Buffer,
+    /// The first four.
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    pub(super) width: usize,
+    pub(super) quads: usize,
 }
 
 /// What is applied while staging.
@@ -91,6 +163,22 @@ impl WgpuBackend {
         BAND_BYTES.min(self.shared.chunk_bytes())
     }
 
+    fn method(&self, conv: &Conv2d) -> Method {
+        match self.is_winograd(conv) {
+            true => Method::Winograd,
+            false => Method::Direct,
+        }
+    }
+
+    /// Whether Winograd's transform is possible and worth it.
+    pub(super) fn is_winograd(&self, conv: &Conv2d) -> bool {
+        let channels = conv.in_channels.min(conv.out_channels);
+        conv.kernel == [3, 3]
+            && conv.stride == [1, 1]
+            && conv.upsample == 1
+            && channels >= self.shared.tuning().winograd
+    }
+
     /// Bytes that the conv needs beside its operands and its output.
     pub(super) fn conv_workspace(&self, conv: &Conv2d, input: Shape) -> u64 {
         if is_pointwise(conv) {
@@ -99,9 +187,10 @@ impl WgpuBackend {
         let out = self.store.layout(conv.output_shape(input));
         let affine = conv.norm.map_or(0, |_| {
             let bytes = super::norm::affine_bytes(input.batch, input.channels);
-            crate::store::block_bytes(bytes)
+            block_bytes(bytes)
         });
-        bands(conv, &self.store.layout(input), &out, self.band_limit()).1 + affine
+        let (input, limit) = (self.store.layout(input), self.band_limit());
+        Bands::new(conv, self.method(conv), &input, &out, limit).bytes() + affine
     }
 
     pub(super) fn conv(
@@ -168,7 +257,7 @@ impl WgpuBackend {
         }
     }
 
-    fn after<'a>(&self, conv: &Conv2d, weights: &'a WgpuWeights) -> After<'a> {
+    pub(super) fn after<'a>(&self, conv: &Conv2d, weights: &'a WgpuWeights) -> After<'a> {
         conv.bias.map_or(After::Nothing, |id| After::Bias(weights.vector(id)))
     }
 
@@ -217,29 +306,38 @@ impl WgpuBackend {
         out: &Value,
     ) -> Result<(), BackendError> {
         let (from, to) = (input.layout, out.layout);
-        let (rows, bytes) = bands(conv, &from, &to, self.band_limit());
+        let method = self.method(conv);
+        let bands = Bands::new(conv, method, &from, &to, self.band_limit());
         let margins = around.as_ref().map_or(Margins::default(), |around| around.margins);
-        let columns = Reach::new(conv, 1, &(0..to.width));
+        let columns = method.reach(conv, 1, &(0..to.width));
         let beside = margins.left + margins.right > 0;
         let reads_halo = |rows: &Range<usize>| {
-            let reach = Reach::new(conv, 0, rows);
+            let reach = method.reach(conv, 0, rows);
             let below = reach.low + reach.len as i64 > from.height as i64;
             beside || (margins.top > 0 && reach.low < 0) || (margins.bottom > 0 && below)
         };
-        let band = self.store.block(name, bytes)?;
+        let stage = self.store.block(name, bands.stage)?;
+        let winograd = match method {
+            Method::Direct => None,
+            Method::Winograd => Some([
+                self.store.block(name, bands.windows)?,
+                self.store.block(name, bands.products)?,
+            ]),
+        };
+        let scratch = Scratch { stage, winograd };
         let mut late = Vec::new();
         let mut halo = None;
         for sample in 0..out.shape.batch {
             for run in to.runs(sample, 0..to.height) {
-                for start in run.rows.clone().step_by(rows) {
-                    let rows = start..(start + rows).min(run.rows.end);
+                for start in run.rows.clone().step_by(bands.rows) {
+                    let rows = start..(start + bands.rows).min(run.rows.end);
                     let at = run.at + start - run.rows.start;
                     let item = (sample, run.chunk, at, rows);
                     if reads_halo(&item.3) {
                         late.push(item);
                     } else {
                         self.run_band(
-                            conv, weights, input, prologue, &halo, columns, &band, item, out,
+                            conv, weights, input, prologue, &halo, columns, &scratch, item, out,
                         )?;
                     }
                 }
@@ -250,7 +348,7 @@ impl WgpuBackend {
             halo = Some((margins, (around.fetch)()?));
         }
         for item in late {
-            self.run_band(conv, weights, input, prologue, &halo, columns, &band, item, out)?;
+            self.run_band(conv, weights, input, prologue, &halo, columns, &scratch, item, out)?;
         }
         Ok(())
     }
@@ -264,34 +362,50 @@ impl WgpuBackend {
         prologue: &Prologue<'_>,
         halo: &Option<(Margins, Halo<Value>)>,
         columns: Reach,
-        band: &Block,
+        scratch: &Scratch,
         (sample, chunk, at, rows): (usize, usize, usize, Range<usize>),
         out: &Value,
     ) -> Result<(), BackendError> {
-        let reach = Reach::new(conv, 0, &rows);
+        let method = self.method(conv);
+        let reach = method.reach(conv, 0, &rows);
         let window =
             Window { top: reach.low, left: columns.low, height: reach.len, width: columns.len };
-        self.stage(input, sample, prologue, halo, window, band)?;
-        let (from, to) = (input.layout, out.layout);
-        let taps = Taps {
-            taps: conv.kernel.map(|k| k as usize),
+        self.stage(input, sample, prologue, halo, window, &scratch.stage)?;
+        let to = out.layout;
+        let place = OutPlace {
+            chunk: &out.chunks[chunk],
+            first: at * to.width * to.quads,
+            rows: rows.len(),
             width: to.width,
-            stride: conv.stride,
-            offset: [reach.offset, columns.offset],
-            upsample: conv.upsample,
+            quads: to.quads,
         };
-        let product = Product {
-            rows: rows.len() * to.width,
-            columns: to.quads,
-            channels: from.quads,
-            left_row: window.width,
-            out: at * to.width * to.quads,
-            conv: Some(taps),
-            residual: conv.residual.is_some(),
-            ..Product::default()
-        };
-        let buffers: [&Buffer; 3] = [band, weights.kernel(conv), &out.chunks[chunk]];
-        self.product(product, buffers, self.after(conv, weights))
+        match &scratch.winograd {
+            Some([windows, products]) => {
+                let buffers = [&*scratch.stage, windows, products];
+                self.winograd(conv, weights, input.layout.quads, window.width, buffers, place)
+            }
+            None => {
+                let taps = Taps {
+                    taps: conv.kernel.map(|k| k as usize),
+                    width: to.width,
+                    stride: conv.stride,
+                    offset: [reach.offset, columns.offset],
+                    upsample: conv.upsample,
+                };
+                let product = Product {
+                    rows: rows.len() * to.width,
+                    columns: to.quads,
+                    channels: input.layout.quads,
+                    left_row: window.width,
+                    out: place.first,
+                    conv: Some(taps),
+                    residual: conv.residual.is_some(),
+                    ..Product::default()
+                };
+                let buffers = [&*scratch.stage, weights.kernel(conv), place.chunk];
+                self.product(product, buffers, self.after(conv, weights))
+            }
+        }
     }
 
     /// Fills the band with a window of the input: the part, what neighbours hold, else zeros.

@@ -53,6 +53,6 @@ impl MemoryModel for WgpuBackend {
     }
 
     fn prepared_weight_bytes(&self, program: &Program) -> u64 {
-        weights::bytes(self.element(), program)
+        weights::bytes(self, program)
     }
 }

@@ -7,7 +7,10 @@ mod memory;
 mod norm;
 mod product;
 mod transfer;
+#[cfg(test)]
+mod ways;
 mod weights;
+mod winograd;
 
 use std::sync::Arc;
 
@@ -20,8 +23,9 @@ use wgpu::Buffer;
 use crate::device::{Precision, Shared};
 use crate::kernels::{GROUP, Shader};
 use crate::record::{Dispatch, spread};
-use crate::store::{Store, Value};
+use crate::store::{Block, Store, Value};
 use crate::template::Names;
+use crate::tuning::Tuning;
 pub use attention::Attending;
 pub use weights::WgpuWeights;
 
@@ -38,7 +42,17 @@ impl WgpuBackend {
         Self { shared, store }
     }
 
-    fn dispatch(&self, dispatch: &Dispatch<'_>) -> Result<(), BackendError> {
+    /// Goes on with another tuning: what was prepared before is not for it.
+    pub(crate) fn tune(&self, tuning: Tuning) {
+        self.shared.tune(tuning);
+    }
+
+    /// A buffer that counts as this rank's.
+    pub(crate) fn block(&self, what: &str, bytes: u64) -> Result<Block, BackendError> {
+        self.store.block(what, bytes)
+    }
+
+    pub(crate) fn dispatch(&self, dispatch: &Dispatch<'_>) -> Result<(), BackendError> {
         self.store.recorder.dispatch(&self.shared, dispatch)
     }
 

@@ -4,9 +4,10 @@ use halovae_engine::backend::BackendError;
 use wgpu::Buffer;
 
 use super::WgpuBackend;
-use crate::kernels::Shader;
+use crate::kernels::{GROUP, Shader};
 use crate::record::{Dispatch, spread};
 use crate::template::names;
+use crate::tuning::Tile;
 
 /// A call of `product.wgsl`; its head says what the numbers are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +24,21 @@ pub(super) struct Product {
     pub(super) conv: Option<Taps>,
     pub(super) out_f32: bool,
     pub(super) residual: bool,
+    pub(super) batch: Batch,
+}
+
+/// Several products of the same extents, one after the other in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch {
+    pub(super) count: usize,
+    /// Fours from one left side, right side and result to the next.
+    pub(super) next: [usize; 3],
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { count: 1, next: [0; 3] }
+    }
 }
 
 /// What a conv adds to a product.
@@ -58,13 +74,15 @@ impl WgpuBackend {
             offset: [0, 0],
             upsample: 1,
         });
-        let tile = [8, 4, 2, 1].into_iter().find(|tile| product.columns.is_multiple_of(*tile));
-        let (tile_m, tile_n) = (4, tile.expect("everything is a multiple of 1"));
-        let group = 64;
+        let (shader, tile) = self.tile(product.columns);
+        let [tile_rows, tile_columns] = tile.extents();
+        let [rows, columns] = tile.registers();
         let names = names([
-            ("TM", tile_m),
-            ("TN", tile_n as u32),
-            ("WG", group),
+            ("TM", rows),
+            ("TN", columns),
+            ("WG", GROUP),
+            ("LOADS", rows.div_ceil(4)),
+            ("EDGE", (shader == Shader::ProductShared).into()),
             ("CONV", product.conv.is_some().into()),
             ("UP", taps.upsample),
             ("BIAS", matches!(after, After::Bias(_)).into()),
@@ -78,6 +96,8 @@ impl WgpuBackend {
             After::Nothing => {}
             After::Bias(buffer) | After::Decay(buffer) => buffers.push(buffer),
         }
+        let tiles = (product.columns as u32).div_ceil(tile_columns);
+        let Batch { count, next } = product.batch;
         let immediates = [
             product.rows as u32,
             product.columns as u32,
@@ -94,12 +114,15 @@ impl WgpuBackend {
             taps.offset[0],
             taps.offset[1],
             product.last.unwrap_or(0) as u32,
+            tiles,
+            next[0] as u32,
+            next[1] as u32,
+            next[2] as u32,
         ];
-        let [x, y, _] = spread((product.rows as u64).div_ceil(u64::from(group * tile_m)));
-        let groups = [x, y, (product.columns / tile_n) as u32];
-        let sums = product.rows as u64 * product.columns as u64 * 4;
+        let [x, y, _] = spread((product.rows as u64).div_ceil(tile_rows.into()));
+        let groups = [x, y, tiles * count as u32];
+        let sums = (product.rows * count) as u64 * product.columns as u64 * 4;
         let work = sums * product.channels as u64 * (8 * taps.taps[0] * taps.taps[1]) as u64;
-        let shader = Shader::Product;
         self.dispatch(&Dispatch {
             shader,
             names,
@@ -109,4 +132,23 @@ impl WgpuBackend {
             work,
         })
     }
+
+    /// The tile for so many fours of columns.
+    fn tile(&self, columns: usize) -> (Shader, Tile) {
+        match self.shared.tuning().tile {
+            Tile::Shared { rows, columns: wide } if columns >= 8 => {
+                (Shader::ProductShared, Tile::Shared { rows, columns: wide })
+            }
+            Tile::Alone { rows, columns: most } => (Shader::Product, alone(rows, most, columns)),
+            // A tile of a workgroup would be empty for the most part.
+            Tile::Shared { .. } => (Shader::Product, alone(2, 4, columns)),
+        }
+    }
+}
+
+/// The tile with the most fours of columns that divides all of them, so that none is cut.
+fn alone(rows: u32, most: u32, columns: usize) -> Tile {
+    let fits = |tile: &u32| columns.is_multiple_of(*tile as usize);
+    let tile = [16, 8, 4, 2, 1].into_iter().filter(|&tile| tile <= most).find(fits);
+    Tile::Alone { rows, columns: tile.expect("everything is a multiple of 1") }
 }

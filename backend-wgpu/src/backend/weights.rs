@@ -8,14 +8,15 @@ use wgpu::Buffer;
 
 use super::WgpuBackend;
 use super::transfer::encode;
+use super::winograd::{MATRICES, transformed};
 use crate::device::Shared;
 use crate::layout::Element;
 use crate::store::{Counted, block_bytes};
 
 /// A program's weights on a device.
 ///
-/// Kernels lie as `[taps][in channels][out channels]`, both channels filled up to fours with zeros;
-/// biases and norm parameters as f32.
+/// Kernels lie as `[taps][in channels][out channels]`, or `[16][in channels][out channels]` for
+/// Winograd, both channels filled up to fours with zeros; biases and norm parameters as f32.
 #[derive(Debug)]
 pub struct WgpuWeights {
     kernels: BTreeMap<WeightId, Buffer>,
@@ -39,9 +40,13 @@ fn vectors(program: &Program) -> BTreeSet<WeightId> {
     program.ops().iter().flat_map(Op::weights).filter(|id| !kernels.contains(id)).collect()
 }
 
-fn kernel_bytes(element: Element, conv: &Conv2d) -> u64 {
+fn kernel_bytes(backend: &WgpuBackend, conv: &Conv2d) -> u64 {
     let wide = |channels: u32| u64::from(channels).next_multiple_of(4);
-    let taps = u64::from(conv.kernel[0]) * u64::from(conv.kernel[1]);
+    let element = backend.element();
+    let taps = match backend.is_winograd(conv) {
+        true => MATRICES as u64,
+        false => u64::from(conv.kernel[0]) * u64::from(conv.kernel[1]),
+    };
     block_bytes(taps * wide(conv.in_channels) * wide(conv.out_channels) * element.bytes())
 }
 
@@ -50,24 +55,31 @@ fn vector_bytes(program: &Program, id: WeightId) -> u64 {
 }
 
 /// Bytes of [`WgpuWeights`] for a program.
-pub(super) fn bytes(element: Element, program: &Program) -> u64 {
+pub(super) fn bytes(backend: &WgpuBackend, program: &Program) -> u64 {
     let kernels: BTreeMap<WeightId, u64> =
-        convs(program).map(|conv| (conv.weight, kernel_bytes(element, conv))).collect();
+        convs(program).map(|conv| (conv.weight, kernel_bytes(backend, conv))).collect();
     let vectors = vectors(program).into_iter().map(|id| vector_bytes(program, id));
     kernels.into_values().chain(vectors).sum()
 }
 
-/// `[out][in][taps]` as `[taps][in, filled up][out]`.
-fn reordered(conv: &Conv2d, weight: &[f32]) -> Vec<f32> {
+/// `[out][in][taps]` as `[taps][in, filled up][out]`; for Winograd the taps are those of the transform.
+fn reordered(conv: &Conv2d, weight: &[f32], winograd: bool) -> Vec<f32> {
     let [out_channels, in_channels] = [conv.out_channels, conv.in_channels].map(|n| n as usize);
-    let taps = (conv.kernel[0] * conv.kernel[1]) as usize;
+    let given = (conv.kernel[0] * conv.kernel[1]) as usize;
+    let taps = if winograd { MATRICES } else { given };
     let wide = in_channels.next_multiple_of(4);
     let mut result = vec![0.0; taps * wide * out_channels];
     for out in 0..out_channels {
         for channel in 0..in_channels {
-            for tap in 0..taps {
-                result[(tap * wide + channel) * out_channels + out] =
-                    weight[(out * in_channels + channel) * taps + tap];
+            let kernel = &weight[(out * in_channels + channel) * given..][..given];
+            let mut put = |values: &[f32]| {
+                for (tap, value) in values.iter().enumerate() {
+                    result[(tap * wide + channel) * out_channels + out] = *value;
+                }
+            };
+            match kernel.try_into() {
+                Ok(kernel) if winograd => put(&transformed(kernel)),
+                _ => put(kernel),
             }
         }
     }
@@ -88,7 +100,7 @@ impl WgpuWeights {
             Ok::<_, BackendError>(values)
         };
         let mut uploads = Uploads { backend, waiting: 0 };
-        let counted = backend.store.count(bytes(element, program));
+        let counted = backend.store.count(bytes(backend, program));
         let mut result =
             Self { kernels: BTreeMap::new(), vectors: BTreeMap::new(), _counted: counted };
         for id in vectors(program) {
@@ -101,10 +113,10 @@ impl WgpuWeights {
             if result.kernels.contains_key(&conv.weight) {
                 continue;
             }
-            let values = reordered(conv, &load(conv.weight)?);
+            let values = reordered(conv, &load(conv.weight)?, backend.is_winograd(conv));
             let encoded = encode(element, conv.out_channels as usize, &values);
             let name = &program.weight(conv.weight).name;
-            let buffer = uploads.buffer(name, kernel_bytes(element, conv), &encoded)?;
+            let buffer = uploads.buffer(name, kernel_bytes(backend, conv), &encoded)?;
             result.kernels.insert(conv.weight, buffer);
         }
         uploads.finish()?;
