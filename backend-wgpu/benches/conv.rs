@@ -80,7 +80,11 @@ fn main() {
     for adapter in adapters().unwrap_or_else(|error| panic!("{error}")) {
         println!("{adapter}");
     }
-    let device = WgpuDevice::open(&choice, Options::default()).expect("an adapter");
+    // Measured anew, so that the table does not depend on what was found before.
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options { tuning_folder: Some(folder.path().to_owned()), ..Options::default() };
+    let device = WgpuDevice::open(&choice, options).expect("an adapter");
+    println!("{}", device.tuning());
     let backend = device.backend();
     let start = Instant::now();
     let software = device.adapter().is_software();

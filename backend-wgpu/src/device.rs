@@ -167,6 +167,11 @@ impl WgpuDevice {
         &self.shared.adapter
     }
 
+    /// Which tiles and transforms are used, in a word or two for reports.
+    pub fn tuning(&self) -> String {
+        self.shared.tuning().to_string()
+    }
+
     /// Ends the device, as a driver does that crashes: everything on it is gone, and what its ranks
     /// do next fails. For tests; open the adapter again to go on.
     pub fn lose(&self) {

@@ -15,7 +15,7 @@ use crate::tuning::{Tile, Tuning};
 const SIDE: usize = 64;
 const CHANNELS: [u32; 4] = [32, 64, 128, 256];
 
-const ALONE: [[u32; 2]; 5] = [[2, 8], [4, 4], [4, 8], [4, 16], [8, 8]];
+const ALONE: [[u32; 2]; 4] = [[4, 8], [8, 8], [16, 8], [32, 4]];
 const SHARED: [[u32; 2]; 4] = [[4, 1], [8, 1], [4, 2], [8, 2]];
 
 /// Weights that nobody looks at.
@@ -60,7 +60,9 @@ fn seconds(backend: &WgpuBackend, channels: u32, tuning: Tuning) -> Result<f64, 
 /// Measures.
 pub(crate) fn search(backend: &WgpuBackend, software: bool) -> Result<Tuning, BackendError> {
     let direct = |tile| Tuning { tile, winograd: u32::MAX };
-    let alone = ALONE.map(|[rows, columns]| Tile::Alone { rows, columns });
+    // llvmpipe runs eight invocations as one vector.
+    let group = if software { 8 } else { 64 };
+    let alone = ALONE.map(|[rows, columns]| Tile::Alone { rows, columns, group });
     let shared = SHARED.map(|[rows, columns]| Tile::Shared { rows, columns });
     // Barriers cost a CPU more than its caches give: none of these was ever close there.
     let candidates = match software {

@@ -12,7 +12,7 @@ use halovae_engine::execute::{Stop, execute};
 use halovae_engine::model::autoencoder_kl;
 use halovae_engine::program::{Analysis, Program, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
-use halovae_wgpu::Options;
+use halovae_wgpu::{Options, Precision};
 
 const LATENTS: Size = Size { height: 19, width: 14 };
 
@@ -69,6 +69,28 @@ fn as_on_the_cpu() {
     assert_close(&decode(&common::backend(Options::default())).unwrap(), &on_the_cpu());
 }
 
+/// Half the bytes, and as close as f16 allows.
+#[test]
+fn in_f16() {
+    let expected = on_the_cpu();
+    let options = Options { precision: Precision::F16, ..Options::default() };
+    let backend = common::backend(options);
+    let got = decode(&backend).unwrap();
+    let square = |value: f32| f64::from(value) * f64::from(value);
+    let error: f64 =
+        got.data().iter().zip(expected.data()).map(|(g, e)| square(g - e)).sum::<f64>();
+    let power: f64 = expected.data().iter().map(|&e| square(e)).sum();
+    let rms = (error / power).sqrt();
+    assert!(rms <= 2e-2, "relative rms {rms}");
+    assert!(rms > 1e-6, "that is no f16");
+
+    let full = common::backend(Options::default());
+    decode(&full).unwrap();
+    let [half, full] = [backend.memory().peak, full.memory().peak];
+    assert!(half * 10 < full * 7, "{half} bytes in f16, {full} in f32");
+    assert_estimated(&backend);
+}
+
 /// The largest values have twenty times as many bytes as may be bound at once.
 #[test]
 fn values_beyond_what_can_be_bound() {
@@ -84,7 +106,12 @@ fn values_beyond_what_can_be_bound() {
 fn peak_memory_is_as_estimated() {
     let backend = common::backend(Options::default());
     decode(&backend).unwrap();
-    let analysis = Analysis::new(&program(&backend), LATENTS, &backend);
+    assert_estimated(&backend);
+}
+
+#[track_caller]
+fn assert_estimated(backend: &halovae_wgpu::WgpuBackend) {
+    let analysis = Analysis::new(&program(backend), LATENTS, backend);
     let estimated = analysis.peak_live_bytes + analysis.weight_bytes;
     let measured = backend.memory().peak;
     let ratio = estimated as f64 / measured as f64;

@@ -29,6 +29,11 @@ impl MemoryModel for WgpuBackend {
         }
     }
 
+    fn value_bytes(&self, shape: Shape) -> u64 {
+        // Channels that fill up to fours count where there are so few that they matter.
+        self.store.layout(shape).checked_bytes().unwrap_or(u64::MAX)
+    }
+
     fn workspace_bytes(
         &self,
         _program: &Program,

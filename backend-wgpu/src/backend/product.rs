@@ -80,7 +80,7 @@ impl WgpuBackend {
         let names = names([
             ("TM", rows),
             ("TN", columns),
-            ("WG", GROUP),
+            ("WG", tile.group()),
             ("LOADS", rows.div_ceil(4)),
             ("EDGE", (shader == Shader::ProductShared).into()),
             ("CONV", product.conv.is_some().into()),
@@ -139,16 +139,18 @@ impl WgpuBackend {
             Tile::Shared { rows, columns: wide } if columns >= 8 => {
                 (Shader::ProductShared, Tile::Shared { rows, columns: wide })
             }
-            Tile::Alone { rows, columns: most } => (Shader::Product, alone(rows, most, columns)),
+            Tile::Alone { rows, columns: most, group } => {
+                (Shader::Product, alone(rows, most, group, columns))
+            }
             // A tile of a workgroup would be empty for the most part.
-            Tile::Shared { .. } => (Shader::Product, alone(2, 4, columns)),
+            Tile::Shared { .. } => (Shader::Product, alone(2, 4, GROUP, columns)),
         }
     }
 }
 
 /// The tile with the most fours of columns that divides all of them, so that none is cut.
-fn alone(rows: u32, most: u32, columns: usize) -> Tile {
+fn alone(rows: u32, most: u32, group: u32, columns: usize) -> Tile {
     let fits = |tile: &u32| columns.is_multiple_of(*tile as usize);
     let tile = [16, 8, 4, 2, 1].into_iter().filter(|&tile| tile <= most).find(fits);
-    Tile::Alone { rows, columns: tile.expect("everything is a multiple of 1") }
+    Tile::Alone { rows, columns: tile.expect("everything is a multiple of 1"), group }
 }

@@ -39,7 +39,7 @@ mod shared {
 mod winograd {
     use super::{Tile, backend};
 
-    const TILE: Tile = Tile::Alone { rows: 2, columns: 4 };
+    const TILE: Tile = Tile::Alone { rows: 2, columns: 4, group: 64 };
 
     halovae_engine::backend_conformance!(@tests backend(TILE, 1);
         convs, fused_convs, programs, convs_within_halos, memory_is_returned);
