@@ -10,11 +10,10 @@ use halovae_engine::tensor::Shape;
 use wgpu::Buffer;
 
 use super::product::{After, Product, Taps};
+use super::stage::{Prologue, Staging, Window};
 use super::{WgpuBackend, WgpuWeights};
-use crate::kernels::Shader;
 use crate::layout::Layout;
 use crate::store::{Block, Value, block_bytes};
-use crate::template::names;
 
 /// The most bytes of a band. Large enough to fill a GPU, small enough to stay in its cache.
 const BAND_BYTES: u64 = 32 << 20;
@@ -115,12 +114,23 @@ impl Bands {
 }
 
 impl Method {
-    fn reach(self, conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Reach {
-        let reach = Reach::new(conv, axis, outputs);
+    /// How often cells are repeated while staging.
+    fn staged(self, conv: &Conv2d) -> u32 {
         match self {
-            Method::Direct => reach,
-            // Whole windows of two outputs.
-            Method::Winograd => Reach { len: outputs.len().next_multiple_of(2) + 2, ..reach },
+            Method::Direct => 1,
+            Method::Winograd => conv.upsample,
+        }
+    }
+
+    fn reach(self, conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Reach {
+        match self {
+            Method::Direct => Reach::new(conv, axis, outputs),
+            // Whole windows of two outputs, staged as they are read: a window of an upsampled image has no simpler transform.
+            Method::Winograd => {
+                let before = [conv.padding.top, conv.padding.left][axis];
+                let low = outputs.start as i64 - i64::from(before);
+                Reach { low, len: outputs.len().next_multiple_of(2) + 2, offset: 0 }
+            }
         }
     }
 }
@@ -132,15 +142,6 @@ struct Scratch {
     winograd: Option<[Block; 2]>,
 }
 
-/// A rectangle of the input, in cells of the part that this rank holds.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    top: i64,
-    left: i64,
-    height: usize,
-    width: usize,
-}
-
 /// Where a band's outputs go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutPlace<'a> {
@@ -150,12 +151,6 @@ pub(super) struct OutPlace<'a> {
     pub(super) rows: usize,
     pub(super) width: usize,
     pub(super) quads: usize,
-}
-
-/// What is applied while staging.
-struct Prologue<'a> {
-    affine: Option<&'a Block>,
-    silu: bool,
 }
 
 impl WgpuBackend {
@@ -173,10 +168,7 @@ impl WgpuBackend {
     /// Whether Winograd's transform is possible and worth it.
     pub(super) fn is_winograd(&self, conv: &Conv2d) -> bool {
         let channels = conv.in_channels.min(conv.out_channels);
-        conv.kernel == [3, 3]
-            && conv.stride == [1, 1]
-            && conv.upsample == 1
-            && channels >= self.shared.tuning().winograd
+        conv.kernel == [3, 3] && conv.stride == [1, 1] && channels >= self.shared.tuning().winograd
     }
 
     /// Bytes that the conv needs beside its operands and its output.
@@ -313,7 +305,8 @@ impl WgpuBackend {
         let beside = margins.left + margins.right > 0;
         let reads_halo = |rows: &Range<usize>| {
             let reach = method.reach(conv, 0, rows);
-            let below = reach.low + reach.len as i64 > from.height as i64;
+            let below =
+                reach.low + reach.len as i64 > from.height as i64 * i64::from(method.staged(conv));
             beside || (margins.top > 0 && reach.low < 0) || (margins.bottom > 0 && below)
         };
         let stage = self.store.block(name, bands.stage)?;
@@ -370,7 +363,8 @@ impl WgpuBackend {
         let reach = method.reach(conv, 0, &rows);
         let window =
             Window { top: reach.low, left: columns.low, height: reach.len, width: columns.len };
-        self.stage(input, sample, prologue, halo, window, &scratch.stage)?;
+        let staging = Staging { prologue, sample, factor: method.staged(conv), window };
+        self.stage(&staging, input, halo, &scratch.stage)?;
         let to = out.layout;
         let place = OutPlace {
             chunk: &out.chunks[chunk],
@@ -406,112 +400,6 @@ impl WgpuBackend {
                 self.product(product, buffers, self.after(conv, weights))
             }
         }
-    }
-
-    /// Fills the band with a window of the input: the part, what neighbours hold, else zeros.
-    fn stage(
-        &self,
-        input: &Value,
-        sample: usize,
-        prologue: &Prologue<'_>,
-        halo: &Option<(Margins, Halo<Value>)>,
-        window: Window,
-        band: &Block,
-    ) -> Result<(), BackendError> {
-        let height = input.layout.height as i64;
-        let bottom = window.top + window.height as i64;
-        // Rows beyond the part, full of zeros until a halo overwrites them.
-        let inside = window.top.clamp(0, height)..bottom.clamp(0, height);
-        for rows in [window.top..inside.start.min(bottom), inside.end.max(window.top)..bottom] {
-            if !rows.is_empty() {
-                let whole = (rows, window.left..window.left + window.width as i64);
-                let nothing = (&*input.chunks[0], 0, 0..0, [0, 0]);
-                self.stage_rect(input, sample, prologue, nothing, window, whole, band)?;
-            }
-        }
-        let all = window.left..window.left + window.width as i64;
-        self.stage_from(input, [0, 0], sample, prologue, window, (inside, all), band)?;
-        let Some((margins, halo)) = halo else { return Ok(()) };
-        let (above, before) = (-i64::from(margins.top), -i64::from(margins.left));
-        let width = input.layout.width as i64;
-        let strips = [
-            (&halo.above, [above, before]),
-            (&halo.below, [height, before]),
-            (&halo.before, [0, before]),
-            (&halo.behind, [0, width]),
-        ];
-        for (strip, [top, left]) in strips {
-            let Some(strip) = strip else { continue };
-            let rows = top.max(window.top)..(top + strip.layout.height as i64).min(bottom);
-            let end = window.left + window.width as i64;
-            let columns = left.max(window.left)..(left + strip.layout.width as i64).min(end);
-            if !rows.is_empty() && !columns.is_empty() {
-                let rect = (rows, columns);
-                self.stage_from(strip, [top, left], sample, prologue, window, rect, band)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Fills `rect` from a value whose first row and column are `origin`, chunk by chunk.
-    #[expect(clippy::too_many_arguments, reason = "a source, a target, and what is applied")]
-    fn stage_from(
-        &self,
-        source: &Value,
-        [top, left]: [i64; 2],
-        sample: usize,
-        prologue: &Prologue<'_>,
-        window: Window,
-        (rows, columns): (Range<i64>, Range<i64>),
-        band: &Block,
-    ) -> Result<(), BackendError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let held = (rows.start - top) as usize..(rows.end - top) as usize;
-        for run in source.layout.runs(sample, held) {
-            let place = top + run.rows.start as i64..top + run.rows.end as i64;
-            let first = run.at * source.layout.width * source.layout.quads;
-            let from = (&*source.chunks[run.chunk], first, 0..run.rows.len(), [place.start, left]);
-            let rect = (place, columns.clone());
-            self.stage_rect(source, sample, prologue, from, window, rect, band)?;
-        }
-        Ok(())
-    }
-
-    /// Fills `rect` from rows of one buffer, of which the first position is `origin`.
-    #[expect(clippy::too_many_arguments, reason = "a source, a target, and what is applied")]
-    fn stage_rect(
-        &self,
-        source: &Value,
-        sample: usize,
-        prologue: &Prologue<'_>,
-        (buffer, first, held, origin): (&Buffer, usize, Range<usize>, [i64; 2]),
-        window: Window,
-        (rows, columns): (Range<i64>, Range<i64>),
-        band: &Block,
-    ) -> Result<(), BackendError> {
-        let quads = source.layout.quads;
-        let [height, width] = [&rows, &columns].map(|range| (range.end - range.start) as usize);
-        let [y, x] = [rows.start - window.top, columns.start - window.left].map(|n| n as usize);
-        let immediates = [
-            height as u32,
-            width as u32,
-            quads as u32,
-            ((y * window.width + x) * quads) as u32,
-            window.width as u32,
-            first as u32,
-            (rows.start - origin[0]) as i32 as u32,
-            (columns.start - origin[1]) as i32 as u32,
-            held.len() as u32,
-            source.layout.width as u32,
-            (sample * 2 * quads) as u32,
-        ];
-        let names =
-            names([("NORM", prologue.affine.is_some().into()), ("SILU", prologue.silu.into())]);
-        let mut buffers: Vec<&Buffer> = vec![buffer, band];
-        buffers.extend(prologue.affine.map(|block| &**block));
-        self.over(Shader::Stage, names, &buffers, &immediates, (height * width * quads) as u64)
     }
 }
 

@@ -6,6 +6,7 @@ mod elementwise;
 mod memory;
 mod norm;
 mod product;
+mod stage;
 mod transfer;
 #[cfg(test)]
 mod ways;

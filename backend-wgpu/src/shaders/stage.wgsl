@@ -1,4 +1,5 @@
-// Copies a rectangle into the band that a conv reads, zeros where the source ends. A norm (NORM) and
+// Copies a rectangle into the band that a conv reads, zeros where the source ends, each row and column
+// UP times. A norm (NORM) and
 // SiLU (SILU) are applied on the way: once per element, and the zeros around stay zeros.
 @include common.wgsl
 
@@ -11,7 +12,7 @@ struct Params {
     out: u32,
     out_width: u32,
     // The source: its first four, the row and column that go to the first ones written, which may
-    // lie outside, and its extents.
+    // lie outside, and its rows, all as often as they are repeated; positions of a row.
     input: u32,
     row: i32,
     column: i32,
@@ -45,8 +46,9 @@ fn main(
     let row = u32(i32(y) + p.row);
     let column = u32(i32(x) + p.column);
     var value = vec4f(0.0);
-    if row < p.in_rows && column < p.in_width {
-        value = vec4f(input[p.input + (row * p.in_width + column) * p.quads + quad]);
+    if row < p.in_rows && column < p.in_width * ${UP}u {
+        let source = row / ${UP}u * p.in_width + column / ${UP}u;
+        value = vec4f(input[p.input + source * p.quads + quad]);
 @if NORM
         value = fma(value, affine[p.affine + quad], affine[p.affine + p.quads + quad]);
 @end
