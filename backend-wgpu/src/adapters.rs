@@ -146,7 +146,7 @@ mod tests {
         let integrated = entry(1, "Graphics 770", DeviceType::IntegratedGpu);
         let discrete = entry(2, "GeForce", DeviceType::DiscreteGpu);
         let auto = |entries: &[AdapterEntry]| choose(entries, &AdapterChoice::Auto);
-        let error = auto(&[software.clone()]).unwrap_err();
+        let error = auto(std::slice::from_ref(&software)).unwrap_err();
         assert!(error.to_string().contains("llvmpipe"), "{error}");
         assert_eq!(auto(&[software.clone(), integrated.clone()]), Ok(1));
         assert_eq!(auto(&[software, integrated, discrete]), Ok(2));

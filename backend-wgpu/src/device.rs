@@ -12,6 +12,7 @@ use wgpu::{
 
 use crate::adapters::{self, AdapterChoice, AdapterEntry};
 use crate::backend::WgpuBackend;
+use crate::cache::Compiled;
 use crate::error::OpenError;
 use crate::kernels::Kernels;
 use crate::search::{Remembered, search};
@@ -35,9 +36,9 @@ pub struct Options {
     /// The most bytes of a value that are bound to a kernel at once, if less than what the adapter
     /// can: larger values are kept in several buffers. For tests of just that.
     pub max_binding_bytes: Option<u64>,
-    /// Where to remember which tiles are the fastest on the adapter: measured when it is opened for
-    /// the first time, which takes some seconds. Without a folder nothing is measured, and a guess
-    /// has to do. See [`cache_folder`].
+    /// Where to remember which tiles are the fastest on the adapter, measured when it is opened for
+    /// the first time, which takes some seconds, and compiled kernels. Without a folder nothing is
+    /// measured, and a guess has to do. See [`cache_folder`](crate::cache_folder).
     pub tuning_folder: Option<PathBuf>,
     /// The most bytes of values and workspace that a rank may hold; beyond, allocation fails.
     pub max_memory_bytes: Option<u64>,
@@ -132,7 +133,10 @@ impl WgpuDevice {
                 "the device was lost ({reason:?} {message}); open it again"
             ));
         });
-        let kernels = Kernels::new(features, options.precision);
+        let folder = options.tuning_folder.as_deref();
+        let compiled =
+            folder.and_then(|folder| Compiled::open(&device, &chosen.get_info(), folder));
+        let kernels = Kernels::new(compiled, options.precision);
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
         let tuning = Mutex::new(Tuning::guess(adapter.is_software()));
         let shared =
@@ -177,18 +181,6 @@ impl WgpuDevice {
     pub fn lose(&self) {
         self.shared.device.destroy();
     }
-}
-
-/// Where programs of this user keep what they can make again: `halovae` in the system's folder for
-/// that, if there is one.
-pub fn cache_folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let folder = variable("XDG_CACHE_HOME").or_else(|| match std::env::consts::OS {
-        "windows" => variable("LOCALAPPDATA"),
-        "macos" => variable("HOME").map(|home| home.join("Library/Caches")),
-        _ => variable("HOME").map(|home| home.join(".cache")),
-    });
-    Some(folder?.join("halovae"))
 }
 
 fn refused_by(device: &WgpuDevice, error: &BackendError) -> OpenError {

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use halovae_engine::backend::BackendError;
 use wgpu::{
-    ComputePipeline, ComputePipelineDescriptor, ErrorFilter, Features, PipelineCompilationOptions,
+    ComputePipeline, ComputePipelineDescriptor, ErrorFilter, PipelineCompilationOptions,
     ShaderModuleDescriptor, ShaderRuntimeChecks, ShaderSource,
 };
 
+use crate::cache::Compiled;
 use crate::device::{Precision, Shared};
 use crate::template::{self, Names};
 
@@ -69,12 +70,13 @@ pub(crate) const GROUP: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct Kernels {
     made: Mutex<HashMap<(Shader, Names), Arc<ComputePipeline>>>,
+    compiled: Option<Compiled>,
     f16: bool,
 }
 
 impl Kernels {
-    pub(crate) fn new(_features: Features, precision: Precision) -> Self {
-        Self { made: Mutex::default(), f16: precision == Precision::F16 }
+    pub(crate) fn new(compiled: Option<Compiled>, precision: Precision) -> Self {
+        Self { made: Mutex::default(), compiled, f16: precision == Precision::F16 }
     }
 
     /// The WGSL of a kernel.
@@ -121,7 +123,7 @@ impl Kernels {
                     zero_initialize_workgroup_memory: false,
                     ..PipelineCompilationOptions::default()
                 },
-                cache: None,
+                cache: self.compiled.as_ref().map(Compiled::cache),
             })
         };
         let compiled = shared.checked(ErrorFilter::Validation, compile).map_err(|error| {

@@ -5,6 +5,7 @@
 
 mod adapters;
 mod backend;
+mod cache;
 mod device;
 mod error;
 mod kernels;
@@ -18,6 +19,7 @@ mod tuning;
 
 pub use adapters::{AdapterChoice, AdapterEntry, adapters};
 pub use backend::{Attending, WgpuBackend, WgpuWeights};
-pub use device::{Options, Precision, WgpuDevice, cache_folder};
+pub use cache::cache_folder;
+pub use device::{Options, Precision, WgpuDevice};
 pub use error::OpenError;
 pub use store::Value;

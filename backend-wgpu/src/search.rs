@@ -8,6 +8,7 @@ use halovae_engine::program::{Program, ProgramBuilder, WeightSpec};
 use halovae_engine::tensor::{HostTensor, Shape};
 
 use crate::backend::WgpuBackend;
+use crate::cache;
 use crate::device::Shared;
 use crate::tuning::{Tile, Tuning};
 
@@ -114,20 +115,12 @@ impl Remembered {
         })
     }
 
-    /// Remembers; that it cannot be written only means another search next time.
+    /// Remembers.
     pub(crate) fn write(&self, tuning: Tuning) {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         let own = format!("{}\t{tuning}", self.key);
         let others = text.lines().filter(|line| line.split('\t').next() != Some(&self.key));
         let lines: Vec<&str> = others.chain([own.as_str()]).collect();
-        // Renamed when complete, so that another process never reads half a file.
-        let half = self.file.with_extension(format!("{}.tmp", std::process::id()));
-        let folder = self.file.parent().map_or(Ok(()), std::fs::create_dir_all);
-        let written = folder
-            .and_then(|()| std::fs::write(&half, lines.join("\n") + "\n"))
-            .and_then(|()| std::fs::rename(&half, &self.file));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&half);
-        }
+        cache::replace(&self.file, (lines.join("\n") + "\n").as_bytes());
     }
 }

@@ -69,6 +69,30 @@ fn as_on_the_cpu() {
     assert_close(&decode(&common::backend(Options::default())).unwrap(), &on_the_cpu());
 }
 
+/// What a search finds is remembered, and decodes as what was guessed.
+#[test]
+fn tuned() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        || Options { tuning_folder: Some(folder.path().to_owned()), ..Options::default() };
+    let device = common::device(options());
+    let found = device.tuning();
+    assert_close(&decode(&device.backend()).unwrap(), &on_the_cpu());
+    drop(device);
+    let tunings = || {
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+        let file = files.filter(|file| file.extension().is_some_and(|end| end == "txt")).last();
+        file.expect("a file of tunings")
+    };
+    let text = std::fs::read_to_string(tunings()).unwrap();
+    assert!(text.contains(&found), "{text}");
+    // What the file says is taken.
+    let other = "alone 2 4 64 winograd 77";
+    assert_ne!(found, other);
+    std::fs::write(tunings(), text.replace(&found, other)).unwrap();
+    assert_eq!(common::device(options()).tuning(), other);
+}
+
 /// Half the bytes, and as close as f16 allows.
 #[test]
 fn in_f16() {
