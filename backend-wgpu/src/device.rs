@@ -152,7 +152,7 @@ impl WgpuDevice {
         let tuning = match remembered.read() {
             Some(tuning) => tuning,
             None => {
-                let found = search(&self.backend(), self.shared.adapter.is_software())?;
+                let found = search(&self.backend())?;
                 remembered.write(found);
                 found
             }

@@ -12,8 +12,9 @@ use crate::cache;
 use crate::device::Shared;
 use crate::tuning::{Tile, Tuning};
 
-/// Side of the images and channels of the convs that are measured.
-const SIDE: usize = 64;
+/// Sides of the images that are measured, on GPUs and in software: large enough to tell.
+const SIDES: [usize; 2] = [128, 32];
+/// Channels of the convs that are measured.
 const CHANNELS: [u32; 4] = [32, 64, 128, 256];
 
 const ALONE: [[u32; 2]; 4] = [[4, 8], [8, 8], [16, 8], [32, 4]];
@@ -41,11 +42,12 @@ fn seconds(backend: &WgpuBackend, channels: u32, tuning: Tuning) -> Result<f64, 
     backend.tune(tuning);
     let program = conv(channels);
     let weights = backend.prepare(&program, &AnyWeights)?;
-    let shape = Shape::new(1, SIDE, SIDE, channels as usize);
+    let side = SIDES[usize::from(backend.is_software())];
+    let shape = Shape::new(1, side, side, channels as usize);
     let input = backend.upload(&HostTensor::zeros(shape)?)?;
     let mut fewest = f64::INFINITY;
     // The first run compiles.
-    for turn in 0..4 {
+    for turn in 0..3 {
         backend.synchronize()?;
         let start = Instant::now();
         let operands = Operands::new([Operand::Shared(&input)]);
@@ -59,7 +61,8 @@ fn seconds(backend: &WgpuBackend, channels: u32, tuning: Tuning) -> Result<f64, 
 }
 
 /// Measures.
-pub(crate) fn search(backend: &WgpuBackend, software: bool) -> Result<Tuning, BackendError> {
+pub(crate) fn search(backend: &WgpuBackend) -> Result<Tuning, BackendError> {
+    let software = backend.is_software();
     let direct = |tile| Tuning { tile, winograd: u32::MAX };
     // llvmpipe runs eight invocations as one vector.
     let group = if software { 8 } else { 64 };

@@ -10,7 +10,7 @@ use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::execute::{Stop, execute};
 use halovae_engine::model::autoencoder_kl;
-use halovae_engine::program::{Analysis, Program, fuse};
+use halovae_engine::program::{Analysis, Op, Program, ProgramBuilder, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_wgpu::{Options, Precision};
 
@@ -124,6 +124,36 @@ fn values_beyond_what_can_be_bound() {
         let backend = common::backend(Options { max_binding_bytes: limit, ..Options::default() });
         assert_close(&decode(&backend).unwrap(), &on_the_cpu());
     }
+}
+
+/// A value that is larger than what software Vulkan binds at once (128 MiB), at its own limit.
+#[test]
+fn a_value_beyond_128_mib() {
+    let program = |backend: &dyn Fn(&Program, &Op) -> bool| {
+        let mut builder = ProgramBuilder::new(32).unwrap();
+        let mut x = builder.latents();
+        x = builder.group_norm("norm", x, 8, 1e-6).unwrap();
+        x = builder.silu("silu", x).unwrap();
+        x = builder.conv("conv", x, 4, 3).unwrap();
+        fuse(&builder.finish(x).unwrap(), backend)
+    };
+    let shape = Shape::new(1, 1040, 1024, 32);
+    assert!(shape.bytes() > 128 << 20);
+    let mut random = Random::new(7);
+    let data = (0..shape.elements().unwrap()).map(|_| random.uniform(-1.0, 3.0)).collect();
+    let input = HostTensor::new(shape, data).unwrap();
+
+    fn run<B: Backend>(backend: &B, program: &Program, input: &HostTensor) -> HostTensor {
+        let weights = backend.prepare(program, &RandomWeights { seed: 3 }).unwrap();
+        let input = backend.upload(input).unwrap();
+        let output = execute(backend, program, &weights, input, |_| Ok::<(), ()>(())).unwrap();
+        let Shape { height, width, .. } = backend.shape(&output);
+        backend.download(&output, Rect::new(0, 0, height as u32, width as u32)).unwrap()
+    }
+    let backend = common::backend(Options::default());
+    let got = run(&backend, &program(&|program, op| backend.supports(program, op)), &input);
+    let expected = run(&CpuBackend::new(2).unwrap(), &program(&|_, _| true), &input);
+    assert_close(&got, &expected);
 }
 
 #[test]

@@ -48,6 +48,10 @@ impl WgpuBackend {
         self.shared.tune(tuning);
     }
 
+    pub(crate) fn is_software(&self) -> bool {
+        self.shared.adapter.is_software()
+    }
+
     /// A buffer that counts as this rank's.
     pub(crate) fn block(&self, what: &str, bytes: u64) -> Result<Block, BackendError> {
         self.store.block(what, bytes)
