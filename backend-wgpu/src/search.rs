@@ -17,7 +17,7 @@ const SIDES: [usize; 2] = [128, 32];
 /// Channels of the convs that are measured.
 const CHANNELS: [u32; 4] = [32, 64, 128, 256];
 
-const ALONE: [[u32; 2]; 4] = [[4, 8], [8, 8], [16, 8], [32, 4]];
+const ALONE: [[u32; 2]; 4] = [[4, 8], [12, 8], [24, 4], [16, 8]];
 const SHARED: [[u32; 2]; 4] = [[4, 1], [8, 1], [4, 2], [8, 2]];
 
 /// Weights that nobody looks at.
