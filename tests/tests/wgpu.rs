@@ -4,13 +4,14 @@
 use halovae_core::Size;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::RandomWeights;
-use halovae_engine::decode::Control;
+use halovae_engine::decode::{Control, Decoder};
 use halovae_engine::sink::MemorySink;
+use halovae_engine::tensor::HostTensor;
 use halovae_tests::adapter::{open, wgpu_decoder, wgpu_ranks};
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, SmallModel, decode, plan, size_of};
 use halovae_tests::golden::{self, Golden};
-use halovae_wgpu::Options;
+use halovae_wgpu::{Options, Precision};
 
 #[test]
 fn whole_as_diffusers() {
@@ -67,6 +68,36 @@ fn sharded_as_diffusers_decodes_whole() {
     }
 }
 
+/// f16 with f32 sums: within the bound for half precision, and really in f16.
+#[test]
+fn f16_as_diffusers_in_f32() {
+    let device = open(Options { precision: Precision::F16, ..Options::default() });
+    for name in golden::NAMES {
+        let golden = Golden::load(name);
+        let program = halovae_tests::decode::program(&golden.checkpoint);
+        for (cut, ranks, key) in [
+            (Cut::Whole, 1, "whole"),
+            (Cut::Tiled(0.25), 2, "tiled"),
+            (Cut::Sharded(1, 2), 2, "whole"),
+        ] {
+            let backends = (0..ranks).map(|_| device.backend()).collect();
+            let decoder = Decoder::new(&program, &golden.checkpoint, backends).expect("a decoder");
+            let plan = plan(golden.config(), size_of(&golden.latents), cut);
+            let picture = decode(&decoder, &golden.latents, &plan);
+            let rms = relative_rms(&picture, golden.expected(key));
+            assert!((1e-6..=2e-2).contains(&rms), "{name}, {cut:?}: relative rms {rms}");
+        }
+    }
+}
+
+fn relative_rms(got: &HostTensor, expected: &HostTensor) -> f64 {
+    assert_eq!(got.shape(), expected.shape());
+    let square = |value: f32| f64::from(value) * f64::from(value);
+    let pairs = got.data().iter().zip(expected.data());
+    let error: f64 = pairs.map(|(g, e)| square(g - e)).sum();
+    (error / expected.data().iter().map(|&e| square(e)).sum::<f64>()).sqrt()
+}
+
 /// In buffers that hold a fraction of a value each, by every strategy.
 #[test]
 fn in_many_buffers() {
@@ -80,7 +111,7 @@ fn in_many_buffers() {
     ] {
         let program = halovae_tests::decode::program(&golden.checkpoint);
         let backends = (0..ranks).map(|_| device.backend()).collect();
-        let decoder = halovae_engine::decode::Decoder::new(&program, &golden.checkpoint, backends);
+        let decoder = Decoder::new(&program, &golden.checkpoint, backends);
         let plan = plan(golden.config(), size_of(&golden.latents), cut);
         let picture = decode(&decoder.expect("a decoder"), &golden.latents, &plan);
         assert_f32_close(&format!("{cut:?} in many buffers"), &picture, golden.expected(key));

@@ -120,7 +120,8 @@ impl Walk<'_> {
                 }
             }
             let halo = halos.iter().find(|halo| halo.op == index);
-            let halo = halo.map_or(0, |halo| halo_bytes(program, self.cut, halo, shard, self.model));
+            let halo =
+                halo.map_or(0, |halo| halo_bytes(program, self.cut, halo, shard, self.model));
             let reused = self.model.in_place(program, op).filter(|&id| {
                 own.contains_key(&id)
                     && self.liveness.dies_at(id, index)
@@ -209,10 +210,9 @@ fn halo_bytes(
     let part = cut.part(program, exchange.value, shard);
     let Margins { top, bottom, left, right } = cut.grid().margins(shard, exchange.reach);
     let wide = left as usize + part.width as usize + right as usize;
-    let strips = [(top as usize, wide), (bottom as usize, wide)].into_iter().chain([
-        (part.height as usize, left as usize),
-        (part.height as usize, right as usize),
-    ]);
+    let strips = [(top as usize, wide), (bottom as usize, wide)]
+        .into_iter()
+        .chain([(part.height as usize, left as usize), (part.height as usize, right as usize)]);
     let bytes = |(height, width)| {
         u128::from(model.value_bytes(Shape::new(1, height, width, channels as usize)))
     };
