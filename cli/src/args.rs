@@ -74,9 +74,8 @@ pub(crate) struct DecodeArgs {
     /// .npy and .safetensors (key `sample`) hold the decoder's values, NCHW, not clamped.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// What decodes
-    #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
-    pub(crate) backend: BackendArg,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
     /// CPU threads over all ranks of this machine [default: all that there are]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=MAX_THREADS))]
     pub(crate) threads: Option<u32>,
@@ -106,6 +105,21 @@ const MAX_TIMEOUT: u64 = 24 * 60 * 60;
 
 /// More threads than any machine has; a bound against typing errors.
 const MAX_THREADS: i64 = 4096;
+
+/// What decodes.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// What decodes
+    #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
+    pub(crate) backend: BackendArg,
+    /// GPUs, by their place in `halovae devices` or a part of their name; ranks take them in turns
+    /// [default: all that are like the first]
+    #[arg(long, value_name = "INDEX|NAME", value_delimiter = ',')]
+    pub(crate) device: Vec<String>,
+    /// How the device stores numbers; sums are f32
+    #[arg(long, value_enum, default_value_t = DtypeArg::F32)]
+    pub(crate) dtype: DtypeArg,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct VaeArgs {
@@ -290,10 +304,20 @@ pub(crate) enum LatentSpaceArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendArg {
-    /// The fastest that this machine has
+    /// A GPU if this machine has one, else the CPU
     Auto,
     /// The CPU
     Cpu,
+    /// A GPU, by Vulkan, Metal or DirectX 12
+    Wgpu,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DtypeArg {
+    /// As exact as the checkpoint
+    F32,
+    /// Half the memory; GPUs only
+    F16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

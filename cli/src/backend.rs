@@ -1,11 +1,19 @@
 //! Which devices decode, and with how many threads.
 
+#[cfg_attr(not(feature = "wgpu"), path = "backend/no_gpus.rs")]
+pub(crate) mod gpus;
+
 use std::num::NonZero;
+use std::ops::Range;
 
 use halovae_cpu::CpuBackend;
 
-use crate::args::BackendArg;
-use crate::error::Error;
+use crate::args::{BackendArg, DeviceArgs, DtypeArg};
+use crate::error::{Chain, Error};
+use crate::notices::Notice;
+
+/// What the CPU backend calls itself.
+pub(crate) const CPU: &str = "cpu";
 
 /// More ranks than one process is sensibly cut into: each is a thread with threads of its own.
 const MAX_LOCAL_RANKS: u32 = 1024;
@@ -37,25 +45,49 @@ pub(crate) fn cpu(threads: u32) -> Result<CpuBackend, Error> {
 pub(crate) enum Devices {
     /// The CPU.
     Cpu(Vec<CpuBackend>),
+    /// GPUs.
+    #[cfg(feature = "wgpu")]
+    Wgpu(Vec<halovae_wgpu::WgpuBackend>),
 }
 
-/// A backend for each rank, `threads` shared among them.
+/// A backend for each rank of this process, `threads` shared among them. `seats` are the places of
+/// these ranks among all on the machine.
 ///
 /// # Errors
-/// [`Error::Device`] for too many ranks, or what the backend says.
-pub(crate) fn open(asked: BackendArg, threads: u32, ranks: u32) -> Result<Devices, Error> {
+/// [`Error::Device`] for too many ranks or a backend that this program does not have,
+/// [`Error::Usage`], or what the backend says.
+pub(crate) fn open(
+    asked: &DeviceArgs,
+    threads: u32,
+    seats: Range<u32>,
+    notices: &mut Vec<Notice>,
+) -> Result<Devices, Error> {
+    let ranks = seats.len() as u32;
     if ranks > MAX_LOCAL_RANKS {
         return Err(Error::Device(format!(
             "{ranks} ranks in one process, at most {MAX_LOCAL_RANKS} are possible; lower \
              --vae-patch-parallel-size"
         )));
     }
-    match asked {
-        BackendArg::Auto | BackendArg::Cpu => {
-            let backends = (0..ranks).map(|rank| cpu(share(threads, ranks, rank)));
-            backends.collect::<Result<_, _>>().map(Devices::Cpu)
+    let wants_gpu = !asked.device.is_empty() || asked.dtype != DtypeArg::F32;
+    match asked.backend {
+        BackendArg::Cpu if wants_gpu => {
+            Err(Error::Usage("--device and --dtype f16 need a GPU; leave --backend cpu out".into()))
         }
+        BackendArg::Cpu => cpu_ranks(threads, ranks),
+        BackendArg::Wgpu => gpus::open(asked, seats),
+        BackendArg::Auto if wants_gpu => gpus::open(asked, seats),
+        BackendArg::Auto if !gpus::has_any() => cpu_ranks(threads, ranks),
+        BackendArg::Auto => gpus::open(asked, seats).or_else(|error| {
+            notices.push(Notice::PassedOver { why: Chain(&error).to_string() });
+            cpu_ranks(threads, ranks)
+        }),
     }
+}
+
+fn cpu_ranks(threads: u32, ranks: u32) -> Result<Devices, Error> {
+    let backends = (0..ranks).map(|rank| cpu(share(threads, ranks, rank)));
+    backends.collect::<Result<_, _>>().map(Devices::Cpu)
 }
 
 #[cfg(test)]

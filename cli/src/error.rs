@@ -78,6 +78,10 @@ pub(crate) enum Error {
     /// The decode failed.
     #[error(transparent)]
     Decode(DecodeError),
+    /// A GPU cannot be used.
+    #[cfg(feature = "wgpu")]
+    #[error(transparent)]
+    Adapter(#[from] halovae_wgpu::OpenError),
     /// The processes that were started together do not come together.
     #[cfg(feature = "mpi")]
     #[error("the processes do not come together")]

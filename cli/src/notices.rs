@@ -22,6 +22,11 @@ pub(crate) enum Notice {
         /// Fields and the values that were taken.
         fields: Vec<(&'static str, String)>,
     },
+    /// There is a GPU, but it cannot be used.
+    PassedOver {
+        /// Why.
+        why: String,
+    },
     /// The machine has less memory than the decode will take.
     Memory {
         /// Bytes, by estimate.
@@ -69,6 +74,7 @@ impl fmt::Display for Notice {
                 }
                 f.write_str("; give --config if that is wrong")
             }
+            Self::PassedOver { why } => write!(f, "{why}; the CPU decodes"),
             Self::Memory { needed, available } => write!(
                 f,
                 "this decode takes about {}, and {} of memory are free; use smaller tiles or fewer \

@@ -3,6 +3,7 @@
 #[cfg(feature = "mpi")]
 mod mpi;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,12 @@ impl Processes {
     pub(crate) fn threads(&self, asked: Option<u32>) -> u32 {
         let [index, count] = self.neighbours;
         backend::share(backend::threads(asked), count, index)
+    }
+
+    /// Which of the processes on these cores this is: they take the machine's devices in turns.
+    pub(crate) fn seat(&self) -> Range<u32> {
+        let [index, _] = self.neighbours;
+        index..index + 1
     }
 
     /// Does this process's part. If that fails, here or elsewhere, all processes end.

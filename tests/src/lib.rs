@@ -2,6 +2,7 @@
 //!
 //! The tests themselves lie in `tests/`, one file for each promise that the project makes.
 
+pub mod adapter;
 pub mod binary;
 pub mod compare;
 pub mod decode;

@@ -6,7 +6,7 @@ mod job;
 use std::time::{Duration, Instant};
 
 use halovae_engine::decode::Place;
-use halovae_engine::group::{Cancel, Group};
+use halovae_engine::group::Cancel;
 
 use crate::args::{DecodeArgs, Verbosity};
 use crate::backend::{self, Devices};
@@ -68,8 +68,11 @@ fn decode(
         None => backend::threads(args.threads),
         Some(processes) => processes.threads(args.threads),
     };
-    let here = if processes.is_some() { 1 } else { ranks };
-    let devices = backend::open(args.backend, threads, here)?;
+    let seats = match processes {
+        None => 0..ranks,
+        Some(processes) => processes.seat(),
+    };
+    let devices = backend::open(&args.device, threads, seats, &mut planned.notices)?;
     let place = Place { first: rank, size: ranks };
     let job = Job {
         args,
@@ -87,6 +90,8 @@ fn decode(
     };
     match devices {
         Devices::Cpu(backends) => job.run(backends),
+        #[cfg(feature = "wgpu")]
+        Devices::Wgpu(backends) => job.run(backends),
     }
 }
 

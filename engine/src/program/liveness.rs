@@ -8,6 +8,11 @@ pub trait MemoryModel {
     /// The operand whose memory the output of `op` takes when `op` is its last reader.
     fn in_place(&self, program: &Program, op: &Op) -> Option<ValueId>;
 
+    /// Bytes of a value of `shape` on the device: f32, unless the backend stores something else.
+    fn value_bytes(&self, shape: Shape) -> u64 {
+        shape.bytes()
+    }
+
     /// Bytes that `op` needs only while it runs. `shapes` gives the extents of every value.
     fn workspace_bytes(&self, program: &Program, op: &Op, shapes: &dyn Fn(ValueId) -> Shape)
     -> u64;
@@ -48,7 +53,7 @@ impl Liveness {
         model: &dyn MemoryModel,
     ) -> u64 {
         // Bytes of a value stop at u64::MAX; their sums must not, or freeing one would underflow.
-        let bytes = |id: ValueId| u128::from(geometry.shape(id).bytes());
+        let bytes = |id: ValueId| u128::from(model.value_bytes(geometry.shape(id)));
         let mut live = bytes(program.input);
         let mut peak = live;
         for (index, op) in program.ops.iter().enumerate() {

@@ -7,6 +7,7 @@ use halovae_core::{Margins, ShardGrid};
 use super::cut::Cut;
 use super::pass::{HaloExchange, UncutError, exchanged_layers};
 use crate::program::{Liveness, MemoryModel, Op, Program, ValueId, ValueKind};
+use crate::tensor::Shape;
 
 /// The most bytes of values and workspace that a rank holds on its device at once, weights not
 /// counted, if at most `limit` bytes of values wait there (no limit: all of them).
@@ -63,7 +64,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn bytes(&self, id: ValueId, shard: u32) -> u128 {
-        self.cut.shape(self.program, id, shard).bytes().into()
+        self.model.value_bytes(self.cut.shape(self.program, id, shard)).into()
     }
 
     fn put(&mut self, id: ValueId, shard: u32) {
@@ -119,7 +120,8 @@ impl Walk<'_> {
                 }
             }
             let halo = halos.iter().find(|halo| halo.op == index);
-            let halo = halo.map_or(0, |halo| halo_bytes(program, self.cut, halo, shard));
+            let halo =
+                halo.map_or(0, |halo| halo_bytes(program, self.cut, halo, shard, self.model));
             let reused = self.model.in_place(program, op).filter(|&id| {
                 own.contains_key(&id)
                     && self.liveness.dies_at(id, index)
@@ -197,14 +199,24 @@ fn is_stats(program: &Program, id: ValueId) -> bool {
 }
 
 /// Bytes of a shard's halo for a conv.
-fn halo_bytes(program: &Program, cut: &Cut, exchange: &HaloExchange, shard: u32) -> u128 {
+fn halo_bytes(
+    program: &Program,
+    cut: &Cut,
+    exchange: &HaloExchange,
+    shard: u32,
+    model: &dyn MemoryModel,
+) -> u128 {
     let (channels, _) = program.features(exchange.value);
     let part = cut.part(program, exchange.value, shard);
     let Margins { top, bottom, left, right } = cut.grid().margins(shard, exchange.reach);
-    let wide = u128::from(left) + u128::from(part.width) + u128::from(right);
-    let cells = (u128::from(top) + u128::from(bottom)) * wide
-        + (u128::from(left) + u128::from(right)) * u128::from(part.height);
-    4 * cells * u128::from(channels)
+    let wide = left as usize + part.width as usize + right as usize;
+    let strips = [(top as usize, wide), (bottom as usize, wide)]
+        .into_iter()
+        .chain([(part.height as usize, left as usize), (part.height as usize, right as usize)]);
+    let bytes = |(height, width)| {
+        u128::from(model.value_bytes(Shape::new(1, height, width, channels as usize)))
+    };
+    strips.map(bytes).sum()
 }
 
 /// What ranks tell each other in one decode, finished pieces not counted.

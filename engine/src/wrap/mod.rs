@@ -21,6 +21,10 @@ macro_rules! delegate_memory_model {
                 self.inner.in_place(program, op)
             }
 
+            fn value_bytes(&self, shape: $crate::tensor::Shape) -> u64 {
+                self.inner.value_bytes(shape)
+            }
+
             fn workspace_bytes(
                 &self,
                 program: &$crate::program::Program,

@@ -19,7 +19,6 @@ use halovae_engine::wrap::{Counted, Traced};
 use crate::args::{ByteSize, DecodeArgs, ShardGridArg, Verbosity};
 use crate::console::{emit_json, say, say_notices};
 use crate::error::Error;
-use crate::memory;
 use crate::notices::Notice;
 use crate::ops::{OpKind, OpTable};
 use crate::output::OutputFile;
@@ -29,6 +28,7 @@ use crate::progress::Progress;
 use crate::report::{
     ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds, Share, Shares,
 };
+use crate::{backend, memory};
 
 /// Everything that a decode needs but its backends.
 pub(super) struct Job<'a> {
@@ -70,7 +70,9 @@ impl Job<'_> {
         let ranks = place.size;
         let park = fit_memory(args, &decoder, place, processes, &mut planned)?;
         let estimate = decoder.estimate_peak_bytes(&planned.plan, images, place, park.as_ref())?;
-        planned.notices.extend(memory_notice(estimate));
+        if decoder.backends().all(|backend| backend.name() == backend::CPU) {
+            planned.notices.extend(memory_notice(estimate));
+        }
         say_notices(&planned.notices, verbosity);
         let load = start.elapsed();
         if verbosity.verbose {

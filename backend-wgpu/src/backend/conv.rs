@@ -1,0 +1,426 @@
+//! Convs: bands of the input are staged, what is fused before the conv being applied on the way,
+//! and a product of each band with the kernel makes rows of the output.
+
+use std::ops::Range;
+
+use halovae_core::Margins;
+use halovae_engine::backend::{BackendError, Halo, Operands, Surroundings};
+use halovae_engine::program::{Conv2d, Norm};
+use halovae_engine::tensor::Shape;
+use wgpu::Buffer;
+
+use super::product::{After, Product, Taps};
+use super::stage::{Prologue, Staging, Window};
+use super::{WgpuBackend, WgpuWeights};
+use crate::layout::Layout;
+use crate::store::{Block, Value, block_bytes};
+
+/// The most bytes of a band. Large enough to fill a GPU, small enough to stay in its cache.
+const BAND_BYTES: u64 = 32 << 20;
+
+/// What some outputs of one axis read, in cells of the conv's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reach {
+    /// The first cell; before 0 lies padding or a halo.
+    low: i64,
+    len: usize,
+    /// Where in that cell, upsampled, the first tap of the first output lies.
+    offset: u32,
+}
+
+impl Reach {
+    fn new(conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Self {
+        let before = [conv.padding.top, conv.padding.left][axis];
+        let stride = i64::from(conv.stride[axis]);
+        let factor = i64::from(conv.upsample);
+        let first = outputs.start as i64 * stride - i64::from(before);
+        let last = (outputs.end as i64 - 1) * stride - i64::from(before)
+            + i64::from(conv.kernel[axis] - 1);
+        let low = first.div_euclid(factor);
+        let len = (last.div_euclid(factor) - low + 1) as usize;
+        Self { low, len, offset: (first - low * factor) as u32 }
+    }
+}
+
+/// Whether the conv reads its input where it lies, position by position.
+fn is_pointwise(conv: &Conv2d) -> bool {
+    conv.kernel == [1, 1]
+        && conv.stride == [1, 1]
+        && conv.padding == halovae_engine::program::Padding::default()
+        && conv.upsample == 1
+        && conv.norm.is_none()
+}
+
+/// How a conv that stages its input goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    /// One product, each row of which is gathered from the band.
+    Direct,
+    /// 16 products of transformed windows.
+    Winograd,
+}
+
+/// Rows of output that a band makes, and the bytes that this takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bands {
+    rows: usize,
+    /// The staged input.
+    stage: u64,
+    /// Winograd's transformed windows and products, or nothing.
+    windows: u64,
+    products: u64,
+}
+
+impl Bands {
+    fn new(conv: &Conv2d, method: Method, input: &Layout, out: &Layout, most: u64) -> Self {
+        let columns = method.reach(conv, 1, &(0..out.width));
+        let row = columns.len as u64 * input.quads as u64 * input.quad_bytes();
+        let of = |rows: usize| {
+            // Where a band begins within a cell can cost one row more.
+            let stage = (method.reach(conv, 0, &(0..rows)).len as u64 + 1) * row;
+            let windows = match method {
+                Method::Direct => 0,
+                Method::Winograd => 16 * (rows.div_ceil(2) * out.width.div_ceil(2)) as u64,
+            };
+            Self {
+                rows,
+                stage,
+                windows: windows * input.quads as u64 * input.quad_bytes(),
+                products: windows * out.quads as u64 * 16,
+            }
+        };
+        let fits = |bands: Self| bands.stage.max(bands.windows).max(bands.products) <= most;
+        let all = out.height.min(out.chunk_rows).max(1);
+        if fits(of(all)) {
+            return of(all);
+        }
+        // The most rows that fit; one has to.
+        let (mut low, mut high) = (1, all);
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if fits(of(middle)) { low = middle } else { high = middle }
+        }
+        // Windows are two rows high.
+        of(if method == Method::Winograd && low > 1 { low & !1 } else { low })
+    }
+
+    fn bytes(&self) -> u64 {
+        [self.stage, self.windows, self.products]
+            .into_iter()
+            .filter(|&n| n > 0)
+            .map(block_bytes)
+            .sum()
+    }
+}
+
+impl Method {
+    /// How often cells are repeated while staging.
+    fn staged(self, conv: &Conv2d) -> u32 {
+        match self {
+            Method::Direct => 1,
+            Method::Winograd => conv.upsample,
+        }
+    }
+
+    fn reach(self, conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Reach {
+        match self {
+            Method::Direct => Reach::new(conv, axis, outputs),
+            // Whole windows of two outputs, staged as they are read: a window of an upsampled image has no simpler transform.
+            Method::Winograd => {
+                let before = [conv.padding.top, conv.padding.left][axis];
+                let low = outputs.start as i64 - i64::from(before);
+                Reach { low, len: outputs.len().next_multiple_of(2) + 2, offset: 0 }
+            }
+        }
+    }
+}
+
+/// Buffers for a band.
+struct Scratch {
+    stage: Block,
+    /// Transformed windows, and products.
+    winograd: Option<[Block; 2]>,
+}
+
+/// Where a band's outputs go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutPlace<'a> {
+    pub(super) chunk: &'a Buffer,
+    /// The first four.
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    pub(super) width: usize,
+    pub(super) quads: usize,
+}
+
+impl WgpuBackend {
+    fn band_limit(&self) -> u64 {
+        BAND_BYTES.min(self.shared.chunk_bytes())
+    }
+
+    fn method(&self, conv: &Conv2d) -> Method {
+        match self.is_winograd(conv) {
+            true => Method::Winograd,
+            false => Method::Direct,
+        }
+    }
+
+    /// Whether Winograd's transform is possible and worth it.
+    pub(super) fn is_winograd(&self, conv: &Conv2d) -> bool {
+        let channels = conv.in_channels.min(conv.out_channels);
+        conv.kernel == [3, 3] && conv.stride == [1, 1] && channels >= self.shared.tuning().winograd
+    }
+
+    /// Bytes that the conv needs beside its operands and its output.
+    pub(super) fn conv_workspace(&self, conv: &Conv2d, input: Shape) -> u64 {
+        if is_pointwise(conv) {
+            return 0;
+        }
+        let out = self.store.layout(conv.output_shape(input));
+        let affine = conv.norm.map_or(0, |_| {
+            let bytes = super::norm::affine_bytes(input.batch, input.channels);
+            block_bytes(bytes)
+        });
+        let (input, limit) = (self.store.layout(input), self.band_limit());
+        Bands::new(conv, self.method(conv), &input, &out, limit).bytes() + affine
+    }
+
+    pub(super) fn conv(
+        &self,
+        name: &str,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        mut operands: Operands<'_, Value>,
+    ) -> Result<Value, BackendError> {
+        let mut around = operands.take_surroundings();
+        let result = self.run_conv(name, conv, weights, &mut operands, &mut around);
+        if let (Err(_), Some(around)) = (&result, &mut around) {
+            // Somebody sends the halo, whatever went wrong here.
+            let _ = (around.fetch)();
+        }
+        result
+    }
+
+    fn run_conv(
+        &self,
+        name: &str,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        operands: &mut Operands<'_, Value>,
+        around: &mut Option<Surroundings<'_, Value>>,
+    ) -> Result<Value, BackendError> {
+        let residual_at = 1 + usize::from(conv.norm.is_some());
+        let shape = operands.get(0).shape;
+        let out = match conv.residual.map(|_| operands.take_owned(residual_at)) {
+            Some(Some(owned)) => owned,
+            residual => {
+                let out = self.store.value(name, conv.output_shape(shape))?;
+                if residual.is_some() {
+                    self.copy(operands.get(residual_at), &out);
+                }
+                out
+            }
+        };
+        let input = operands.get(0);
+        let affine = match conv.norm {
+            Some(norm) => Some(self.affine(name, &norm, weights, input, operands.get(1))?),
+            None => None,
+        };
+        let silu = conv.norm.is_some_and(|Norm { silu, .. }| silu);
+        let prologue = Prologue { affine: affine.as_ref(), silu };
+        if is_pointwise(conv) {
+            self.pointwise(conv, weights, input, &out)?;
+        } else {
+            self.run_bands(name, conv, weights, input, &prologue, around, &out)?;
+        }
+        // A conv that reads no halo has it fetched all the same, since somebody sends it.
+        if let Some(around) = around.take() {
+            (around.fetch)()?;
+        }
+        Ok(out)
+    }
+
+    /// Copies a value into another of its shape.
+    fn copy(&self, from: &Value, to: &Value) {
+        let layout = to.layout;
+        for (at, (from, to)) in from.chunks.iter().zip(&to.chunks).enumerate() {
+            let bytes = layout.chunk_bytes(at);
+            self.store.recorder.copy(&self.shared, (from, 0), (to, 0), bytes);
+        }
+    }
+
+    pub(super) fn after<'a>(&self, conv: &Conv2d, weights: &'a WgpuWeights) -> After<'a> {
+        conv.bias.map_or(After::Nothing, |id| After::Bias(weights.vector(id)))
+    }
+
+    fn pointwise(
+        &self,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        input: &Value,
+        out: &Value,
+    ) -> Result<(), BackendError> {
+        let (from, to) = (input.layout, out.layout);
+        for sample in 0..out.shape.batch {
+            for into in to.runs(sample, 0..to.height) {
+                for run in from.runs(sample, into.rows.clone()) {
+                    let at = into.at + run.rows.start - into.rows.start;
+                    let product = Product {
+                        rows: run.rows.len() * to.width,
+                        columns: to.quads,
+                        channels: from.quads,
+                        left: run.at * from.width * from.quads,
+                        left_row: from.quads,
+                        out: at * to.width * to.quads,
+                        residual: conv.residual.is_some(),
+                        ..Product::default()
+                    };
+                    let chunks: [&Buffer; 2] = [&input.chunks[run.chunk], &out.chunks[into.chunk]];
+                    let buffers = [chunks[0], weights.kernel(conv), chunks[1]];
+                    self.product(product, buffers, self.after(conv, weights))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Band by band: first those that read no halo, then, while the device works on these, the halo
+    /// is fetched.
+    #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv")]
+    fn run_bands(
+        &self,
+        name: &str,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        input: &Value,
+        prologue: &Prologue<'_>,
+        around: &mut Option<Surroundings<'_, Value>>,
+        out: &Value,
+    ) -> Result<(), BackendError> {
+        let (from, to) = (input.layout, out.layout);
+        let method = self.method(conv);
+        let bands = Bands::new(conv, method, &from, &to, self.band_limit());
+        let margins = around.as_ref().map_or(Margins::default(), |around| around.margins);
+        let columns = method.reach(conv, 1, &(0..to.width));
+        let beside = margins.left + margins.right > 0;
+        let reads_halo = |rows: &Range<usize>| {
+            let reach = method.reach(conv, 0, rows);
+            let below =
+                reach.low + reach.len as i64 > from.height as i64 * i64::from(method.staged(conv));
+            beside || (margins.top > 0 && reach.low < 0) || (margins.bottom > 0 && below)
+        };
+        let stage = self.store.block(name, bands.stage)?;
+        let winograd = match method {
+            Method::Direct => None,
+            Method::Winograd => Some([
+                self.store.block(name, bands.windows)?,
+                self.store.block(name, bands.products)?,
+            ]),
+        };
+        let scratch = Scratch { stage, winograd };
+        let mut late = Vec::new();
+        let mut halo = None;
+        for sample in 0..out.shape.batch {
+            for run in to.runs(sample, 0..to.height) {
+                for start in run.rows.clone().step_by(bands.rows) {
+                    let rows = start..(start + bands.rows).min(run.rows.end);
+                    let at = run.at + start - run.rows.start;
+                    let item = (sample, run.chunk, at, rows);
+                    if reads_halo(&item.3) {
+                        late.push(item);
+                    } else {
+                        self.run_band(
+                            conv, weights, input, prologue, &halo, columns, &scratch, item, out,
+                        )?;
+                    }
+                }
+            }
+        }
+        if let Some(around) = around.take() {
+            self.store.recorder.submit(&self.shared);
+            halo = Some((margins, (around.fetch)()?));
+        }
+        for item in late {
+            self.run_band(conv, weights, input, prologue, &halo, columns, &scratch, item, out)?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv and a band")]
+    fn run_band(
+        &self,
+        conv: &Conv2d,
+        weights: &WgpuWeights,
+        input: &Value,
+        prologue: &Prologue<'_>,
+        halo: &Option<(Margins, Halo<Value>)>,
+        columns: Reach,
+        scratch: &Scratch,
+        (sample, chunk, at, rows): (usize, usize, usize, Range<usize>),
+        out: &Value,
+    ) -> Result<(), BackendError> {
+        let method = self.method(conv);
+        let reach = method.reach(conv, 0, &rows);
+        let window =
+            Window { top: reach.low, left: columns.low, height: reach.len, width: columns.len };
+        let staging = Staging { prologue, sample, factor: method.staged(conv), window };
+        self.stage(&staging, input, halo, &scratch.stage)?;
+        let to = out.layout;
+        let place = OutPlace {
+            chunk: &out.chunks[chunk],
+            first: at * to.width * to.quads,
+            rows: rows.len(),
+            width: to.width,
+            quads: to.quads,
+        };
+        match &scratch.winograd {
+            Some([windows, products]) => {
+                let buffers = [&*scratch.stage, windows, products];
+                self.winograd(conv, weights, input.layout.quads, window.width, buffers, place)
+            }
+            None => {
+                let taps = Taps {
+                    taps: conv.kernel.map(|k| k as usize),
+                    width: to.width,
+                    stride: conv.stride,
+                    offset: [reach.offset, columns.offset],
+                    upsample: conv.upsample,
+                };
+                let product = Product {
+                    rows: rows.len() * to.width,
+                    columns: to.quads,
+                    channels: input.layout.quads,
+                    left_row: window.width,
+                    out: place.first,
+                    conv: Some(taps),
+                    residual: conv.residual.is_some(),
+                    ..Product::default()
+                };
+                let buffers = [&*scratch.stage, weights.kernel(conv), place.chunk];
+                self.product(product, buffers, self.after(conv, weights))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reach_of_taps_strides_and_upsampling() {
+        let mut config = halovae_engine::program::ProgramBuilder::new(4).unwrap();
+        let latents = config.latents();
+        let out = config.conv("conv", latents, 8, 3).unwrap();
+        let program = config.finish(out).unwrap();
+        let halovae_engine::program::Op::Conv2d(mut conv) = program.ops()[0] else { panic!() };
+        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 6, offset: 0 });
+        conv.upsample = 2;
+        // Rows -1..=4 of the upsampled image lie in rows -1..=2.
+        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 4, offset: 1 });
+        assert_eq!(Reach::new(&conv, 0, &(1..2)), Reach { low: 0, len: 2, offset: 0 });
+        conv.upsample = 1;
+        conv.stride = [2, 2];
+        assert_eq!(Reach::new(&conv, 1, &(1..3)), Reach { low: 1, len: 5, offset: 0 });
+    }
+}

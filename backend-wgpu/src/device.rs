@@ -1,0 +1,292 @@
+//! An open device, shared by the ranks that run on it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use halovae_engine::backend::BackendError;
+use wgpu::{
+    Device, DeviceDescriptor, ErrorFilter, ExperimentalFeatures, Features, Limits, MemoryHints,
+    PollType, Queue,
+};
+
+use crate::adapters::{self, AdapterChoice, AdapterEntry};
+use crate::backend::WgpuBackend;
+use crate::cache::Compiled;
+use crate::error::OpenError;
+use crate::kernels::Kernels;
+use crate::search::{Remembered, search};
+use crate::tuning::Tuning;
+
+/// How numbers are stored on the device. Sums are always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Values and weights in f32.
+    #[default]
+    F32,
+    /// Values and weights in f16: half the memory, and within 2e-2 of f32.
+    F16,
+}
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How numbers are stored.
+    pub precision: Precision,
+    /// The most bytes of a value that are bound to a kernel at once, if less than what the adapter
+    /// can: larger values are kept in several buffers. For tests of just that.
+    pub max_binding_bytes: Option<u64>,
+    /// Where to remember which tiles are the fastest on the adapter, measured when it is opened for
+    /// the first time, which takes some seconds, and compiled kernels. Without a folder nothing is
+    /// measured, and a guess has to do. See [`cache_folder`](crate::cache_folder).
+    pub tuning_folder: Option<PathBuf>,
+    /// The most bytes of values and workspace that a rank may hold; beyond, allocation fails.
+    pub max_memory_bytes: Option<u64>,
+}
+
+/// A device that is open. Clones are the same device.
+#[derive(Clone, Debug)]
+pub struct WgpuDevice {
+    shared: Arc<Shared>,
+}
+
+/// What ranks on one device share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) device: Device,
+    pub(crate) queue: Queue,
+    pub(crate) adapter: AdapterEntry,
+    pub(crate) limits: Limits,
+    pub(crate) options: Options,
+    pub(crate) kernels: Kernels,
+    /// Tells this device from others in the process.
+    pub(crate) id: u32,
+    tuning: Mutex<Tuning>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+/// What the device has said since anybody asked.
+#[derive(Debug, Default)]
+struct Faults {
+    lost: Option<String>,
+    errors: Vec<String>,
+}
+
+impl Faults {
+    /// The first of them; a lost device stays lost.
+    fn take(&mut self) -> Option<String> {
+        let first = std::mem::take(&mut self.errors).into_iter().next();
+        self.lost.clone().or(first)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing between lock and unlock leaves it inconsistent.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes of immediates that kernels take; every API but a browser's offers as many.
+pub(crate) const IMMEDIATE_BYTES: u32 = 128;
+
+/// The largest binding that weights of a decoder and rows of its values need.
+const NEEDED_BINDING: u64 = 64 << 20;
+
+impl WgpuDevice {
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// [`OpenError`]: there is none, or it cannot do enough, or its driver refuses.
+    pub fn open(choice: &AdapterChoice, options: Options) -> Result<Self, OpenError> {
+        static OPENED: AtomicU32 = AtomicU32::new(0);
+
+        let mut found = adapters::enumerate()?;
+        let entries: Vec<_> =
+            found.iter().enumerate().map(|(i, a)| adapters::entry(i, a)).collect();
+        let place = adapters::choose(&entries, choice)?;
+        let (chosen, adapter) = (found.swap_remove(place), entries[place].clone());
+        let limits = chosen.limits();
+        check_limits(&adapter.name, &limits)?;
+        let features = needed_features(&adapter.name, chosen.features(), options.precision)?;
+        let descriptor = DeviceDescriptor {
+            label: Some("halovae"),
+            required_features: features,
+            required_limits: Limits { max_immediate_size: IMMEDIATE_BYTES, ..limits.clone() },
+            experimental_features: ExperimentalFeatures::disabled(),
+            // Large values get memory of their own anyway.
+            memory_hints: MemoryHints::Manual {
+                suballocated_device_memory_block_size: (4 << 20)..(16 << 20),
+            },
+            trace: wgpu::Trace::Off,
+        };
+        let refused = |message| OpenError::Refused { adapter: adapter.name.clone(), message };
+        let (device, queue) = pollster::block_on(chosen.request_device(&descriptor))
+            .map_err(|error| refused(error.to_string()))?;
+
+        let faults = Arc::<Mutex<Faults>>::default();
+        let on_error = faults.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            locked(&on_error).errors.push(error.to_string());
+        }));
+        let on_loss = faults.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            locked(&on_loss).lost.get_or_insert(format!(
+                "the device was lost ({reason:?} {message}); open it again"
+            ));
+        });
+        let folder = options.tuning_folder.as_deref();
+        let compiled =
+            folder.and_then(|folder| Compiled::open(&device, &chosen.get_info(), folder));
+        let kernels = Kernels::new(compiled, options.precision);
+        let id = OPENED.fetch_add(1, Ordering::Relaxed);
+        let tuning = Mutex::new(Tuning::guess(adapter.is_software()));
+        let shared =
+            Shared { device, queue, adapter, limits, options, kernels, id, tuning, faults };
+        let device = Self { shared: Arc::new(shared) };
+        device.find_tuning().map_err(|error| refused_by(&device, &error))?;
+        Ok(device)
+    }
+
+    fn find_tuning(&self) -> Result<(), BackendError> {
+        let Some(folder) = &self.shared.options.tuning_folder else { return Ok(()) };
+        let remembered = Remembered::new(folder, &self.shared);
+        let tuning = match remembered.read() {
+            Some(tuning) => tuning,
+            None => {
+                let found = search(&self.backend())?;
+                remembered.write(found);
+                found
+            }
+        };
+        self.shared.tune(tuning);
+        Ok(())
+    }
+
+    /// A backend for one rank. Ranks on the same device share its weights and its queue.
+    pub fn backend(&self) -> WgpuBackend {
+        WgpuBackend::new(self.shared.clone())
+    }
+
+    /// The adapter that was opened.
+    pub fn adapter(&self) -> &AdapterEntry {
+        &self.shared.adapter
+    }
+
+    /// Which tiles and transforms are used, in a word or two for reports.
+    pub fn tuning(&self) -> String {
+        self.shared.tuning().to_string()
+    }
+
+    /// Ends the device, as a driver does that crashes: everything on it is gone, and what its ranks
+    /// do next fails. For tests; open the adapter again to go on.
+    pub fn lose(&self) {
+        self.shared.device.destroy();
+    }
+}
+
+fn refused_by(device: &WgpuDevice, error: &BackendError) -> OpenError {
+    OpenError::Refused { adapter: device.adapter().name.clone(), message: error.to_string() }
+}
+
+fn check_limits(adapter: &str, limits: &Limits) -> Result<(), OpenError> {
+    let needs: [(&'static str, u64, u64); 5] = [
+        ("max_storage_buffer_binding_size", limits.max_storage_buffer_binding_size, NEEDED_BINDING),
+        (
+            "max_storage_buffers_per_shader_stage",
+            limits.max_storage_buffers_per_shader_stage.into(),
+            6,
+        ),
+        (
+            "max_compute_invocations_per_workgroup",
+            limits.max_compute_invocations_per_workgroup.into(),
+            256,
+        ),
+        (
+            "max_compute_workgroup_storage_size",
+            limits.max_compute_workgroup_storage_size.into(),
+            16384,
+        ),
+        ("max_immediate_size", limits.max_immediate_size.into(), IMMEDIATE_BYTES.into()),
+    ];
+    match needs.into_iter().find(|&(_, has, need)| has < need) {
+        Some((limit, has, need)) => {
+            Err(OpenError::Limit { adapter: adapter.to_owned(), limit, has, need })
+        }
+        None => Ok(()),
+    }
+}
+
+fn needed_features(
+    adapter: &str,
+    has: Features,
+    precision: Precision,
+) -> Result<Features, OpenError> {
+    let lacks = |feature, hint| OpenError::Feature { adapter: adapter.to_owned(), feature, hint };
+    if !has.contains(Features::IMMEDIATES) {
+        return Err(lacks("IMMEDIATES", ""));
+    }
+    let mut needed = Features::IMMEDIATES;
+    if precision == Precision::F16 {
+        if !has.contains(Features::SHADER_F16) {
+            return Err(lacks("SHADER_F16", ", or f32"));
+        }
+        needed |= Features::SHADER_F16;
+    }
+    Ok(needed | (has & Features::PIPELINE_CACHE))
+}
+
+impl Shared {
+    pub(crate) fn tune(&self, tuning: Tuning) {
+        *locked(&self.tuning) = tuning;
+    }
+
+    pub(crate) fn tuning(&self) -> Tuning {
+        *locked(&self.tuning)
+    }
+
+    /// The most bytes of a value that one buffer holds.
+    pub(crate) fn chunk_bytes(&self) -> u64 {
+        let limits = &self.limits;
+        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        // A kernel's indices are u32 over whole rows: stay below 2^31 bytes on any device.
+        let most = most.min((1 << 31) - 4096);
+        self.options.max_binding_bytes.map_or(most, |limit| limit.min(most)) & !255
+    }
+
+    pub(crate) fn error(&self, message: impl Into<String>) -> BackendError {
+        BackendError::Device { device: self.adapter.name.clone(), message: message.into() }
+    }
+
+    /// What the device said since the last call, if that was bad.
+    pub(crate) fn check(&self) -> Result<(), BackendError> {
+        // A device says that it is lost when it is polled.
+        let _ = self.device.poll(PollType::Poll);
+        let Some(message) = locked(&self.faults).take() else { return Ok(()) };
+        // What is made on a lost device is invalid: that it is lost is the better answer, and comes
+        // when nothing runs any more.
+        let _ = self.device.poll(PollType::wait_indefinitely());
+        let lost = locked(&self.faults).lost.clone();
+        Err(self.error(lost.unwrap_or(message)))
+    }
+
+    /// Runs `make` and gives what the device objects to it.
+    pub(crate) fn checked<T>(
+        &self,
+        filter: ErrorFilter,
+        make: impl FnOnce() -> T,
+    ) -> Result<T, wgpu::Error> {
+        let scope = self.device.push_error_scope(filter);
+        let made = make();
+        match pollster::block_on(scope.pop()) {
+            Some(error) => Err(error),
+            None => Ok(made),
+        }
+    }
+
+    /// Waits until everything submitted has run.
+    pub(crate) fn wait(&self) -> Result<(), BackendError> {
+        let polled = self.device.poll(PollType::wait_indefinitely());
+        self.check()?;
+        polled.map_err(|error| self.error(error.to_string()))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! Compiled kernels, each made when it is first needed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use halovae_engine::backend::BackendError;
+use wgpu::{
+    ComputePipeline, ComputePipelineDescriptor, ErrorFilter, PipelineCompilationOptions,
+    ShaderModuleDescriptor, ShaderRuntimeChecks, ShaderSource,
+};
+
+use crate::cache::Compiled;
+use crate::device::{Precision, Shared};
+use crate::template::{self, Names};
+
+macro_rules! shaders {
+    ($($name:ident: $file:literal,)*) => {
+        /// The templates in `shaders/`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum Shader {
+            $($name,)*
+        }
+
+        impl Shader {
+            fn source(self) -> &'static str {
+                match self {
+                    $(Shader::$name => include_str!(concat!("shaders/", $file)),)*
+                }
+            }
+
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Shader::$name => $file,)*
+                }
+            }
+        }
+    };
+}
+
+shaders! {
+    Affine: "affine.wgsl",
+    Attended: "attended.wgsl",
+    Elementwise: "elementwise.wgsl",
+    Peak: "peak.wgsl",
+    Product: "product.wgsl",
+    ProductShared: "product_shared.wgsl",
+    Softmax: "softmax.wgsl",
+    Stage: "stage.wgsl",
+    StatsMerge: "stats_merge.wgsl",
+    StatsPart: "stats_part.wgsl",
+    Transpose: "transpose.wgsl",
+    Upsample: "upsample.wgsl",
+    WinogradInput: "winograd_input.wgsl",
+    WinogradOutput: "winograd_output.wgsl",
+}
+
+fn include(file: &str) -> &'static str {
+    match file {
+        "common.wgsl" => include_str!("shaders/common.wgsl"),
+        "product_head.wgsl" => include_str!("shaders/product_head.wgsl"),
+        "product_tail.wgsl" => include_str!("shaders/product_tail.wgsl"),
+        _ => panic!("no shader includes `{file}`"),
+    }
+}
+
+/// Invocations of a workgroup of the kernels that go over elements one by one.
+pub(crate) const GROUP: u32 = 64;
+
+/// The kernels of a device.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    made: Mutex<HashMap<(Shader, Names), Arc<ComputePipeline>>>,
+    compiled: Option<Compiled>,
+    f16: bool,
+}
+
+impl Kernels {
+    pub(crate) fn new(compiled: Option<Compiled>, precision: Precision) -> Self {
+        Self { made: Mutex::default(), compiled, f16: precision == Precision::F16 }
+    }
+
+    /// The WGSL of a kernel.
+    pub(crate) fn wgsl(&self, shader: Shader, names: &Names) -> String {
+        let mut names = names.clone();
+        let element = if self.f16 { "f16" } else { "f32" };
+        names.insert("E".into(), element.into());
+        names.insert("GROUP".into(), GROUP.to_string());
+        names.insert("F16".into(), u32::from(self.f16).to_string());
+        template::write(shader.source(), &include, &names)
+    }
+
+    /// A kernel, compiled unless it was before.
+    pub(crate) fn get(
+        &self,
+        shared: &Shared,
+        shader: Shader,
+        names: &Names,
+    ) -> Result<Arc<ComputePipeline>, BackendError> {
+        // Held while compiling, so that ranks that want the same kernel compile it once.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = made.get(&(shader, names.clone())) {
+            return Ok(kernel.clone());
+        }
+        let source = self.wgsl(shader, names);
+        let compile = || {
+            let descriptor = ShaderModuleDescriptor {
+                label: Some(shader.name()),
+                source: ShaderSource::Wgsl(source.into()),
+            };
+            // SAFETY: kernels index what they are given within the extents that come with it, and
+            // their loops end; the conformance suite runs all of them.
+            let module = unsafe {
+                shared
+                    .device
+                    .create_shader_module_trusted(descriptor, ShaderRuntimeChecks::unchecked())
+            };
+            shared.device.create_compute_pipeline(&ComputePipelineDescriptor {
+                label: Some(shader.name()),
+                layout: None,
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..PipelineCompilationOptions::default()
+                },
+                cache: self.compiled.as_ref().map(Compiled::cache),
+            })
+        };
+        let compiled = shared.checked(ErrorFilter::Validation, compile).map_err(|error| {
+            shared.error(format!("{} does not compile: {error}", shader.name()))
+        })?;
+        let kernel = Arc::new(compiled);
+        made.insert((shader, names.clone()), kernel.clone());
+        Ok(kernel)
+    }
+}

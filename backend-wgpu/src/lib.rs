@@ -1,0 +1,25 @@
+//! The wgpu backend of halovae: WGSL kernels that run on Vulkan, Metal and DirectX 12.
+//!
+//! [`adapters`] lists what there is, [`WgpuDevice::open`] opens one, and
+//! [`WgpuDevice::backend`] makes a backend for each rank that shall run on it.
+
+mod adapters;
+mod backend;
+mod cache;
+mod device;
+mod error;
+mod kernels;
+mod layout;
+mod peak;
+mod record;
+mod search;
+mod store;
+mod template;
+mod tuning;
+
+pub use adapters::{AdapterChoice, AdapterEntry, adapters};
+pub use backend::{Attending, WgpuBackend, WgpuWeights};
+pub use cache::cache_folder;
+pub use device::{Options, Precision, WgpuDevice};
+pub use error::OpenError;
+pub use store::Value;

@@ -1,0 +1,96 @@
+//! GPUs, by wgpu.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::ops::Range;
+use std::path::Path;
+
+use halovae_engine::format_bytes;
+use halovae_wgpu::{
+    AdapterChoice, AdapterEntry, OpenError, Options, Precision, WgpuDevice, adapters, cache_folder,
+};
+
+use super::Devices;
+use crate::args::{DeviceArgs, DtypeArg};
+use crate::error::Error;
+
+/// What a GPU is to Linux: a node of its own, NVIDIA's, or that of Windows below.
+const NODES: [&str; 3] = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"];
+
+/// Whether there is a GPU, software not counted.
+pub(crate) fn has_any() -> bool {
+    // Loading drivers takes time, and some talk while they are loaded.
+    let may_be =
+        cfg!(not(target_os = "linux")) || NODES.iter().any(|node| Path::new(node).exists());
+    may_be && adapters().is_ok_and(|found| found.iter().any(|adapter| !adapter.is_software()))
+}
+
+/// A backend for the rank in each seat; the devices that were asked for take them in turns.
+///
+/// # Errors
+/// [`OpenError`].
+pub(crate) fn open(asked: &DeviceArgs, seats: Range<u32>) -> Result<Devices, Error> {
+    let choices: Vec<AdapterChoice> = match asked.device.is_empty() {
+        true => alike(&adapters()?)?,
+        false => asked.device.iter().map(|device| choice(device)).collect(),
+    };
+    let precision = match asked.dtype {
+        DtypeArg::F32 => Precision::F32,
+        DtypeArg::F16 => Precision::F16,
+    };
+    let options = Options { precision, tuning_folder: cache_folder(), ..Options::default() };
+    // Ranks on one adapter share its device, and with it the weights.
+    let mut opened: HashMap<usize, WgpuDevice> = HashMap::new();
+    let mut backends = Vec::new();
+    for seat in seats {
+        let place = seat as usize % choices.len();
+        let device = match opened.get(&place) {
+            Some(device) => device.clone(),
+            None => WgpuDevice::open(&choices[place], options.clone())?,
+        };
+        backends.push(device.backend());
+        opened.insert(place, device);
+    }
+    Ok(Devices::Wgpu(backends))
+}
+
+fn choice(device: &str) -> AdapterChoice {
+    match device.trim().parse() {
+        Ok(index) => AdapterChoice::Index(index),
+        Err(_) => AdapterChoice::Name(device.trim().to_owned()),
+    }
+}
+
+/// The GPU that is chosen where nobody says which, and all others like it: the same model, reached
+/// in the same way.
+fn alike(found: &[AdapterEntry]) -> Result<Vec<AdapterChoice>, OpenError> {
+    let first = AdapterChoice::Auto.among(found)?;
+    let same = |adapter: &&AdapterEntry| {
+        (&adapter.name, &adapter.backend) == (&first.name, &first.backend)
+    };
+    Ok(found.iter().filter(same).map(|adapter| AdapterChoice::Index(adapter.index)).collect())
+}
+
+/// What `halovae devices` says of GPUs.
+pub(crate) fn describe() -> String {
+    let found = match adapters() {
+        Ok(found) => found,
+        Err(error) => return format!("wgpu  {error}\n"),
+    };
+    let mut text = String::new();
+    for adapter in found {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "wgpu {adapter}");
+        let mut line = |name: &str, value: &str| {
+            let _ = writeln!(text, "     {name:<10}{value}");
+        };
+        line("driver", &adapter.driver);
+        line("binding", &format!("{} at most", format_bytes(adapter.max_binding_bytes)));
+        line("buffer", &format!("{} at most", format_bytes(adapter.max_buffer_bytes)));
+        line("f16", if adapter.f16 { "yes" } else { "no" });
+        if adapter.is_software() {
+            line("", "a program on the CPU; used only if --device names it");
+        }
+    }
+    text
+}

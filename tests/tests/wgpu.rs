@@ -1,0 +1,155 @@
+//! The wgpu backend against diffusers, ranks against each other, and its memory against the
+//! planner's estimate. Needs an adapter; a software one will do.
+
+use halovae_core::Size;
+use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_engine::conformance::RandomWeights;
+use halovae_engine::decode::{Control, Decoder};
+use halovae_engine::sink::MemorySink;
+use halovae_engine::tensor::HostTensor;
+use halovae_tests::adapter::{open, wgpu_decoder, wgpu_ranks};
+use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
+use halovae_tests::decode::{Cut, SmallModel, decode, plan, size_of};
+use halovae_tests::golden::{self, Golden};
+use halovae_wgpu::{Options, Precision};
+
+#[test]
+fn whole_as_diffusers() {
+    for name in golden::NAMES {
+        let golden = Golden::load(name);
+        let plan = plan(golden.config(), size_of(&golden.latents), Cut::Whole);
+        let picture = decode(&wgpu_decoder(&golden.checkpoint, 1), &golden.latents, &plan);
+        assert_f32_close(&format!("{name}, whole"), &picture, golden.expected("whole"));
+    }
+}
+
+/// As diffusers, and the same bytes on any number of ranks.
+#[test]
+fn tiled_as_diffusers() {
+    for name in golden::NAMES {
+        let golden = Golden::load(name);
+        let plan = plan(golden.config(), size_of(&golden.latents), Cut::Tiled(0.25));
+        let one = decode(&wgpu_decoder(&golden.checkpoint, 1), &golden.latents, &plan);
+        assert_f32_close(&format!("{name}, tiled"), &one, golden.expected("tiled"));
+        for ranks in 2..=4 {
+            let picture = decode(&wgpu_decoder(&golden.checkpoint, ranks), &golden.latents, &plan);
+            assert_same_bytes(&format!("{name}, tiled, {ranks} ranks"), &picture, &one);
+        }
+    }
+}
+
+#[test]
+fn patch_as_diffusers() {
+    for name in golden::NAMES {
+        let golden = Golden::load(name);
+        for ranks in 2..=4 {
+            let plan = plan(golden.config(), size_of(&golden.latents), Cut::Patch(ranks));
+            let picture = decode(&wgpu_decoder(&golden.checkpoint, ranks), &golden.latents, &plan);
+            let expected = golden.expected(&format!("patch{ranks}"));
+            assert_f32_close(&format!("{name}, {ranks} patches"), &picture, expected);
+        }
+    }
+}
+
+/// One rank a shard, and fewer.
+#[test]
+fn sharded_as_diffusers_decodes_whole() {
+    for name in golden::NAMES {
+        let golden = Golden::load(name);
+        let size = size_of(&golden.latents);
+        for (rows, cols, ranks) in
+            [(1, 2, 2), (2, 1, 2), (2, 2, 4), (3, 1, 3), (1, 4, 2), (2, 3, 1)]
+        {
+            let plan = plan(golden.config(), size, Cut::Sharded(rows, cols));
+            let picture = decode(&wgpu_decoder(&golden.checkpoint, ranks), &golden.latents, &plan);
+            let what = format!("{name}, {rows} x {cols} shards on {ranks} ranks");
+            assert_f32_close(&what, &picture, golden.expected("whole"));
+        }
+    }
+}
+
+/// f16 with f32 sums: within the bound for half precision, and really in f16.
+#[test]
+fn f16_as_diffusers_in_f32() {
+    let device = open(Options { precision: Precision::F16, ..Options::default() });
+    for name in golden::NAMES {
+        let golden = Golden::load(name);
+        let program = halovae_tests::decode::program(&golden.checkpoint);
+        for (cut, ranks, key) in [
+            (Cut::Whole, 1, "whole"),
+            (Cut::Tiled(0.25), 2, "tiled"),
+            (Cut::Sharded(1, 2), 2, "whole"),
+        ] {
+            let backends = (0..ranks).map(|_| device.backend()).collect();
+            let decoder = Decoder::new(&program, &golden.checkpoint, backends).expect("a decoder");
+            let plan = plan(golden.config(), size_of(&golden.latents), cut);
+            let picture = decode(&decoder, &golden.latents, &plan);
+            let rms = relative_rms(&picture, golden.expected(key));
+            assert!((1e-6..=2e-2).contains(&rms), "{name}, {cut:?}: relative rms {rms}");
+        }
+    }
+}
+
+fn relative_rms(got: &HostTensor, expected: &HostTensor) -> f64 {
+    assert_eq!(got.shape(), expected.shape());
+    let square = |value: f32| f64::from(value) * f64::from(value);
+    let pairs = got.data().iter().zip(expected.data());
+    let error: f64 = pairs.map(|(g, e)| square(g - e)).sum();
+    (error / expected.data().iter().map(|&e| square(e)).sum::<f64>()).sqrt()
+}
+
+/// In buffers that hold a fraction of a value each, by every strategy.
+#[test]
+fn in_many_buffers() {
+    let golden = Golden::load("f8-flux");
+    let device = open(Options { max_binding_bytes: Some(128 << 10), ..Options::default() });
+    for (cut, ranks, key) in [
+        (Cut::Whole, 1, "whole"),
+        (Cut::Tiled(0.25), 2, "tiled"),
+        (Cut::Patch(3), 3, "patch3"),
+        (Cut::Sharded(2, 2), 4, "whole"),
+    ] {
+        let program = halovae_tests::decode::program(&golden.checkpoint);
+        let backends = (0..ranks).map(|_| device.backend()).collect();
+        let decoder = Decoder::new(&program, &golden.checkpoint, backends);
+        let plan = plan(golden.config(), size_of(&golden.latents), cut);
+        let picture = decode(&decoder.expect("a decoder"), &golden.latents, &plan);
+        assert_f32_close(&format!("{cut:?} in many buffers"), &picture, golden.expected(key));
+    }
+}
+
+/// The planner's estimate of peak device memory is within 15 % of what the backend counts.
+#[test]
+fn memory_as_estimated() {
+    let config = AutoencoderKlConfig {
+        block_out_channels: vec![16, 32, 64, 64],
+        layers_per_block: 2,
+        norm_num_groups: 16,
+        latent_channels: 16,
+        sample_size: [128, 128],
+        use_quant_conv: false,
+        use_post_quant_conv: false,
+        ..AutoencoderKlConfig::default()
+    };
+    let model = SmallModel { config, weights: RandomWeights { seed: 5 } };
+    for (height, width, cut, ranks) in [
+        (16, 24, Cut::Whole, 1),
+        (37, 21, Cut::Whole, 1),
+        (40, 56, Cut::Tiled(0.25), 2),
+        (40, 28, Cut::Patch(4), 4),
+        (40, 28, Cut::Sharded(2, 2), 4),
+        (40, 28, Cut::Sharded(3, 3), 2),
+    ] {
+        let plan = plan(&model.config, Size::new(height, width), cut);
+        let decoder = model.decoder(wgpu_ranks(ranks));
+        let latents = model.latents(1, height, width, 9);
+        let control = Control::default();
+        let report = decoder.decode(&latents, &plan, &mut MemorySink::default(), &control);
+        let report = report.expect("a decode");
+        let [estimated, measured] = [report.estimated_peak_bytes, report.measured_peak_bytes];
+        let ratio = estimated as f64 / measured as f64;
+        let what = format!("{height} x {width}, {cut:?}, {ranks} ranks");
+        eprintln!("{what}: estimated {estimated}, measured {measured}, ratio {ratio:.3}");
+        assert!((ratio - 1.0).abs() <= 0.15, "{what}: estimated {estimated}, measured {measured}");
+    }
+}
