@@ -1,7 +1,7 @@
 //! A short measured search for what is the fastest on an adapter, and a file that remembers it.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use halovae_engine::backend::{Backend, BackendError, Operand, Operands, WeightSource};
 use halovae_engine::program::{Program, ProgramBuilder, WeightSpec};
@@ -14,6 +14,8 @@ use crate::tuning::{Tile, Tuning};
 
 /// Sides of the images that are measured, on GPUs and in software: large enough to tell.
 const SIDES: [usize; 2] = [128, 32];
+/// How long the search may go on: software takes seconds to compile a kernel.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Channels of the convs that are measured.
 const CHANNELS: [u32; 4] = [32, 64, 128, 256];
 
@@ -60,8 +62,9 @@ fn seconds(backend: &WgpuBackend, channels: u32, tuning: Tuning) -> Result<f64, 
     Ok(fewest)
 }
 
-/// Measures.
+/// Measures, as far as it gets in a few seconds.
 pub(crate) fn search(backend: &WgpuBackend) -> Result<Tuning, BackendError> {
+    let start = Instant::now();
     let software = backend.is_software();
     let direct = |tile| Tuning { tile, winograd: u32::MAX };
     // llvmpipe runs eight invocations as one vector.
@@ -75,12 +78,18 @@ pub(crate) fn search(backend: &WgpuBackend) -> Result<Tuning, BackendError> {
     };
     let mut best = (f64::INFINITY, candidates[0]);
     for tile in candidates {
+        if start.elapsed() > PATIENCE {
+            break;
+        }
         let took = seconds(backend, 128, direct(tile))?;
         if took < best.0 {
             best = (took, tile);
         }
     }
     let tile = best.1;
+    if start.elapsed() > PATIENCE {
+        return Ok(Tuning { tile, ..Tuning::guess(software) });
+    }
     let mut tuning = direct(tile);
     // From the widest down, as long as Winograd wins.
     for channels in CHANNELS.into_iter().rev() {

@@ -44,3 +44,11 @@ pub fn wgpu_ranks(ranks: u32) -> Vec<WgpuBackend> {
 pub fn wgpu_decoder(checkpoint: &Checkpoint, ranks: u32) -> Decoder<WgpuBackend> {
     Decoder::new(&program(checkpoint), checkpoint, wgpu_ranks(ranks)).expect("a decoder")
 }
+
+/// The name of the adapter that tests run on.
+///
+/// # Panics
+/// As [`open`].
+pub fn name() -> String {
+    device().adapter().name.clone()
+}

@@ -76,3 +76,12 @@ pub fn assert_same_bytes(what: &str, got: &HostTensor, expected: &HostTensor) {
         panic!("{what}: not the same bytes: {:?}", Difference::new(got, expected));
     }
 }
+
+/// The root mean square of the differences, relative to that of the reference.
+pub fn relative_rms(got: &HostTensor, expected: &HostTensor) -> f64 {
+    assert_eq!(got.shape(), expected.shape());
+    let square = |value: f32| f64::from(value) * f64::from(value);
+    let pairs = got.data().iter().zip(expected.data());
+    let error: f64 = pairs.map(|(g, e)| square(g - e)).sum();
+    (error / expected.data().iter().map(|&e| square(e)).sum::<f64>()).sqrt()
+}

@@ -6,9 +6,8 @@ use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::RandomWeights;
 use halovae_engine::decode::{Control, Decoder};
 use halovae_engine::sink::MemorySink;
-use halovae_engine::tensor::HostTensor;
 use halovae_tests::adapter::{open, wgpu_decoder, wgpu_ranks};
-use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
+use halovae_tests::compare::{assert_f32_close, assert_same_bytes, relative_rms};
 use halovae_tests::decode::{Cut, SmallModel, decode, plan, size_of};
 use halovae_tests::golden::{self, Golden};
 use halovae_wgpu::{Options, Precision};
@@ -88,14 +87,6 @@ fn f16_as_diffusers_in_f32() {
             assert!((1e-6..=2e-2).contains(&rms), "{name}, {cut:?}: relative rms {rms}");
         }
     }
-}
-
-fn relative_rms(got: &HostTensor, expected: &HostTensor) -> f64 {
-    assert_eq!(got.shape(), expected.shape());
-    let square = |value: f32| f64::from(value) * f64::from(value);
-    let pairs = got.data().iter().zip(expected.data());
-    let error: f64 = pairs.map(|(g, e)| square(g - e)).sum();
-    (error / expected.data().iter().map(|&e| square(e)).sum::<f64>()).sqrt()
 }
 
 /// In buffers that hold a fraction of a value each, by every strategy.
