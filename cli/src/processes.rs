@@ -116,10 +116,13 @@ impl Processes {
     /// Ends all processes because this one was told to, unless one of them has failed: then that
     /// is what there is to tell.
     pub(crate) fn cancel_later(&self) -> impl Fn() + Send + 'static {
-        let group = self.group.clone();
+        // The handler of signals lives as long as the process, and must not keep the group.
+        let group = Arc::downgrade(&self.group);
         move || {
             std::thread::sleep(REASON_WAIT);
-            group.watch().cancel();
+            if let Some(group) = group.upgrade() {
+                group.watch().cancel();
+            }
         }
     }
 }

@@ -5,9 +5,12 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::pulse::{Clock, Pulse};
 use super::rendezvous::{JOIN_LIMIT, Reach, Rendezvous};
+use super::shared::Shared;
 use super::wire::{Fact, Message};
-use super::{Cause, Clock, Failure, GroupError, Limits, Pulse, Role, Shared, Watch};
+use super::{Limits, Role, Watch};
+use crate::group::{Cause, Failure, GroupError};
 
 /// How often the hub looks for new connections until all ranks have joined.
 const ACCEPT_POLL: Duration = Duration::from_millis(5);

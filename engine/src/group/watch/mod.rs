@@ -14,23 +14,25 @@
 //! The other ranks watch the hub in the same way.
 
 mod hub;
+mod pulse;
 mod rendezvous;
+mod shared;
 mod spoke;
 mod wire;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 pub use hub::Lobby;
 pub use rendezvous::{Reach, Rendezvous};
 pub use wire::Fact;
 
-use super::{Cause, Failure, GroupError};
+use super::{Failure, GroupError};
 use hub::Hub;
+use shared::{Shared, Worker};
 use spoke::Spoke;
 
 /// How long anything may take before a rank counts as failed.
@@ -62,211 +64,6 @@ const VERDICT_WAIT: Duration = Duration::from_secs(2);
 
 /// How long the hub waits for the others to have heard of a failure before its process ends.
 const SETTLE_WAIT: Duration = Duration::from_millis(500);
-
-/// What the thread that decodes is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Worker {
-    /// Something of its own; which thread it is, once it has taken a step.
-    Busy(Option<ThreadId>),
-    /// Waiting for another rank.
-    Waiting(ThreadId),
-    /// It has nothing to do before the others have done their part.
-    Resting,
-}
-
-/// Called with how the group ended.
-type OnEnd = Box<dyn Fn(&GroupError) + Send>;
-
-struct State {
-    verdict: Option<GroupError>,
-    on_end: Vec<OnEnd>,
-    worker: Worker,
-    /// Everybody has the same facts.
-    agreed: bool,
-    /// Everybody has done their part.
-    all_done: bool,
-    /// The others have given up rank 0, which has gone or hangs.
-    orphaned: bool,
-    /// Rank 0 has gone in peace, and nobody watches any more.
-    unwatched: bool,
-    /// This end goes: whatever happens to connections from now on is no failure.
-    leaving: bool,
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "watch of rank {} of {}", self.rank, self.size)
-    }
-}
-
-/// What the threads of one end share.
-struct Shared {
-    rank: u32,
-    size: u32,
-    limits: Limits,
-    /// Steps that the worker has taken.
-    progress: AtomicU64,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn new(rank: u32, size: u32, limits: Limits) -> Arc<Self> {
-        let state = State {
-            verdict: None,
-            on_end: Vec::new(),
-            worker: Worker::Busy(None),
-            agreed: false,
-            all_done: false,
-            orphaned: false,
-            unwatched: false,
-            leaving: false,
-        };
-        let progress = AtomicU64::new(0);
-        let (state, changed) = (Mutex::new(state), Condvar::new());
-        Arc::new(Self { rank, size, limits, progress, state, changed })
-    }
-
-    /// A panic while the lock is held cannot leave the state half-changed, so poison is ignored.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the state and wakes whoever waits for it.
-    fn set(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        self.changed.notify_all();
-    }
-
-    /// Ends the group; the first end stays. Whether this was it.
-    fn end(&self, verdict: GroupError) -> bool {
-        let mut state = self.lock();
-        if state.verdict.is_some() || state.leaving {
-            return false;
-        }
-        state.on_end.iter().for_each(|told| told(&verdict));
-        state.verdict = Some(verdict);
-        drop(state);
-        self.changed.notify_all();
-        true
-    }
-
-    /// Ends the group because rank 0 does not answer.
-    fn orphan(&self, failure: Failure) {
-        if self.end(GroupError::Failed(failure)) {
-            self.set(|state| state.orphaned = true);
-        }
-    }
-
-    /// Waits until the state is as wanted, for so long at most; the verdict if there is one.
-    fn wait_until(
-        &self,
-        limit: Option<Duration>,
-        wanted: impl Fn(&State) -> bool,
-    ) -> Result<(), GroupError> {
-        let start = Instant::now();
-        let mut state = self.lock();
-        loop {
-            if let Some(verdict) = &state.verdict {
-                return Err(verdict.clone());
-            }
-            let waited = start.elapsed();
-            if wanted(&state) || limit.is_some_and(|limit| waited >= limit) {
-                return Ok(());
-            }
-            let rest = limit.map_or(self.limits.silence, |limit| limit - waited);
-            state = match self.changed.wait_timeout(state, rest) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
-    }
-
-    /// Whether nobody needs this end's threads any more.
-    fn is_over(&self) -> bool {
-        let state = self.lock();
-        state.verdict.is_some() || state.leaving || state.unwatched
-    }
-
-    /// How far the worker is, and whether it waits for others.
-    fn beat(&self) -> (u64, bool) {
-        let waiting = !matches!(self.lock().worker, Worker::Busy(_));
-        (self.progress.load(Ordering::Relaxed), waiting)
-    }
-
-    fn lost(&self, rank: u32) -> Failure {
-        transport(rank, "its process ended without a word (killed, or out of memory?)".into())
-    }
-
-    fn silent(&self, rank: u32) -> Failure {
-        let limit = self.limits.silence;
-        transport(rank, format!("nothing was heard of its process for {limit:?}"))
-    }
-
-    fn stuck(&self, rank: u32) -> Failure {
-        let limit = self.limits.stuck;
-        transport(rank, format!("it has been in one op for more than {limit:?}"))
-    }
-}
-
-fn transport(rank: u32, message: String) -> Failure {
-    Failure { rank, piece: None, op: None, cause: Cause::Transport(message) }
-}
-
-/// How far a process is, as another one sees it.
-#[derive(Debug)]
-struct Pulse {
-    heard: Instant,
-    progress: u64,
-    /// When it last took a step or waited for others.
-    moved: Instant,
-}
-
-impl Pulse {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { heard: now, progress: 0, moved: now }
-    }
-
-    fn beat(&mut self, (progress, waiting): (u64, bool)) {
-        self.heard = Instant::now();
-        if waiting || progress != self.progress {
-            (self.progress, self.moved) = (progress, self.heard);
-        }
-    }
-
-    /// How long it has not moved, as far as it was heard.
-    fn still(&self) -> Duration {
-        self.heard.saturating_duration_since(self.moved)
-    }
-
-    /// Forgives what was not heard while this process itself was not running.
-    fn forgive(&mut self, gap: Duration) {
-        self.heard += gap;
-        self.moved += gap;
-    }
-}
-
-/// Tells a thread that beats when its own process was stopped for a while.
-struct Clock {
-    beat: Duration,
-    last: Instant,
-}
-
-impl Clock {
-    fn new(beat: Duration) -> Self {
-        Self { beat, last: Instant::now() }
-    }
-
-    /// Sleeps until the next beat; how much later than that it is.
-    fn tick(&mut self) -> Duration {
-        std::thread::sleep(self.beat);
-        let now = Instant::now();
-        let late = (now - self.last).saturating_sub(self.beat);
-        self.last = now;
-        late
-    }
-}
 
 enum Role {
     Hub(Hub),

@@ -4,9 +4,11 @@ use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::pulse::{Clock, Pulse};
 use super::rendezvous::Rendezvous;
+use super::shared::Shared;
 use super::wire::Message;
-use super::{Clock, GroupError, Pulse, Shared};
+use crate::group::GroupError;
 
 /// A connection to the hub.
 pub(super) struct Spoke {
