@@ -3,7 +3,7 @@
 //! `golden/make_goldens.py` says how they were made.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint};
 use halovae_engine::tensor::HostTensor;
@@ -64,12 +64,18 @@ impl Golden {
 
 /// The folder of all golden values.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+    here().join("golden")
+}
+
+/// This crate's folder. On another machine than that which built the tests, `HALOVAE_TESTS` names a
+/// copy of it.
+fn here() -> PathBuf {
+    std::env::var_os("HALOVAE_TESTS").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
 /// The folder of the demo VAE: `vae/` and `latents/`.
 pub fn demo_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/demo-vae")
+    here().join("../examples/demo-vae")
 }
 
 /// The demo VAE's checkpoint.

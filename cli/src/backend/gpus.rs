@@ -30,9 +30,13 @@ pub(crate) fn has_any() -> bool {
 /// # Errors
 /// [`OpenError`].
 pub(crate) fn open(asked: &DeviceArgs, seats: Range<u32>) -> Result<Devices, Error> {
-    let choices: Vec<AdapterChoice> = match asked.device.is_empty() {
-        true => alike(&adapters()?)?,
-        false => asked.device.iter().map(|device| choice(device)).collect(),
+    let found = adapters()?;
+    let chosen: Vec<u32> = match asked.device.is_empty() {
+        true => alike(&found)?,
+        false => {
+            let index = |device: &String| Ok(choice(device).among(&found)?.index);
+            asked.device.iter().map(index).collect::<Result<_, OpenError>>()?
+        }
     };
     let precision = match asked.dtype {
         DtypeArg::F32 => Precision::F32,
@@ -40,16 +44,16 @@ pub(crate) fn open(asked: &DeviceArgs, seats: Range<u32>) -> Result<Devices, Err
     };
     let options = Options { precision, tuning_folder: cache_folder(), ..Options::default() };
     // Ranks on one adapter share its device, and with it the weights.
-    let mut opened: HashMap<usize, WgpuDevice> = HashMap::new();
+    let mut opened: HashMap<u32, WgpuDevice> = HashMap::new();
     let mut backends = Vec::new();
     for seat in seats {
-        let place = seat as usize % choices.len();
-        let device = match opened.get(&place) {
+        let index = chosen[seat as usize % chosen.len()];
+        let device = match opened.get(&index) {
             Some(device) => device.clone(),
-            None => WgpuDevice::open(&choices[place], options.clone())?,
+            None => WgpuDevice::open(&AdapterChoice::Index(index), options.clone())?,
         };
         backends.push(device.backend());
-        opened.insert(place, device);
+        opened.insert(index, device);
     }
     Ok(Devices::Wgpu(backends))
 }
@@ -63,12 +67,12 @@ fn choice(device: &str) -> AdapterChoice {
 
 /// The GPU that is chosen where nobody says which, and all others like it: the same model, reached
 /// in the same way.
-fn alike(found: &[AdapterEntry]) -> Result<Vec<AdapterChoice>, OpenError> {
+fn alike(found: &[AdapterEntry]) -> Result<Vec<u32>, OpenError> {
     let first = AdapterChoice::Auto.among(found)?;
     let same = |adapter: &&AdapterEntry| {
         (&adapter.name, &adapter.backend) == (&first.name, &first.backend)
     };
-    Ok(found.iter().filter(same).map(|adapter| AdapterChoice::Index(adapter.index)).collect())
+    Ok(found.iter().filter(same).map(|adapter| adapter.index).collect())
 }
 
 /// What `halovae devices` says of GPUs.
