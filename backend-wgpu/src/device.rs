@@ -24,7 +24,7 @@ pub enum Precision {
     /// Values and weights in f32.
     #[default]
     F32,
-    /// Values and weights in f16: half the memory, and within 2e-2 of f32.
+    /// Values and weights in f16: half the bytes, and within 2e-2 of f32.
     F16,
 }
 

@@ -319,7 +319,7 @@ pub(crate) enum BackendArg {
 pub(crate) enum DtypeArg {
     /// As exact as the checkpoint
     F32,
-    /// Half the memory; GPUs only
+    /// Half the bytes for each number; GPUs only
     F16,
 }
 
