@@ -182,7 +182,8 @@ impl Watch {
     /// by every rank, once. A fact has a name in the plural: "latents".
     ///
     /// # Errors
-    /// [`Cause::Differs`] for the first rank that has others than rank 0; how else the group ended.
+    /// [`Cause::Differs`](super::Cause::Differs) for the first rank that has others than rank 0;
+    /// how else the group ended.
     pub fn agree(&self, facts: &[Fact]) -> Result<(), GroupError> {
         let before = std::mem::replace(&mut self.shared.lock().worker, Worker::Resting);
         match &self.role {
