@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use halovae_engine::backend::BackendError;
 use wgpu::{
-    Device, DeviceDescriptor, ErrorFilter, ExperimentalFeatures, Features, Limits, MemoryHints,
-    PollType, Queue,
+    AdapterInfo, Device, DeviceDescriptor, ErrorFilter, ExperimentalFeatures, Features, Limits,
+    MemoryHints, PollType, Queue,
 };
 
 use crate::adapters::{self, AdapterChoice, AdapterEntry};
@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) kernels: Kernels,
     /// Tells this device from others in the process.
     pub(crate) id: u32,
+    /// Invocations of every subgroup, if all have the same number.
+    pub(crate) lanes: Option<u32>,
     tuning: Mutex<Tuning>,
     faults: Arc<Mutex<Faults>>,
 }
@@ -138,9 +140,11 @@ impl WgpuDevice {
             folder.and_then(|folder| Compiled::open(&device, &chosen.get_info(), folder));
         let kernels = Kernels::new(compiled, options.precision);
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
-        let tuning = Mutex::new(Tuning::guess(adapter.is_software()));
+        let lanes = lanes(features, &chosen.get_info());
+        let guess = Tuning::guess(adapter.is_software(), lanes, options.precision);
+        let tuning = Mutex::new(guess);
         let shared =
-            Shared { device, queue, adapter, limits, options, kernels, id, tuning, faults };
+            Shared { device, queue, adapter, limits, options, kernels, id, lanes, tuning, faults };
         let device = Self { shared: Arc::new(shared) };
         device.find_tuning().map_err(|error| refused_by(&device, &error))?;
         Ok(device)
@@ -231,7 +235,13 @@ fn needed_features(
         }
         needed |= Features::SHADER_F16;
     }
-    Ok(needed | (has & Features::PIPELINE_CACHE))
+    Ok(needed | (has & (Features::PIPELINE_CACHE | Features::SUBGROUP)))
+}
+
+/// Invocations of every subgroup, if all have the same number. A workgroup of as many is one.
+fn lanes(features: Features, info: &AdapterInfo) -> Option<u32> {
+    let (least, most) = (info.subgroup_min_size, info.subgroup_max_size);
+    (features.contains(Features::SUBGROUP) && least == most).then_some(least)
 }
 
 impl Shared {

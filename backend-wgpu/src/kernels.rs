@@ -43,6 +43,7 @@ shaders! {
     Elementwise: "elementwise.wgsl",
     Peak: "peak.wgsl",
     Product: "product.wgsl",
+    ProductLanes: "product_lanes.wgsl",
     ProductShared: "product_shared.wgsl",
     Softmax: "softmax.wgsl",
     Stage: "stage.wgsl",
@@ -59,6 +60,7 @@ fn include(file: &str) -> &'static str {
         "common.wgsl" => include_str!("shaders/common.wgsl"),
         "product_head.wgsl" => include_str!("shaders/product_head.wgsl"),
         "product_tail.wgsl" => include_str!("shaders/product_tail.wgsl"),
+        "winograd.wgsl" => include_str!("shaders/winograd.wgsl"),
         _ => panic!("no shader includes `{file}`"),
     }
 }

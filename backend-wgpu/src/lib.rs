@@ -15,6 +15,7 @@ mod record;
 mod search;
 mod store;
 mod template;
+mod transform;
 mod tuning;
 
 pub use adapters::{AdapterChoice, AdapterEntry, adapters};

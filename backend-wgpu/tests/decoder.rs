@@ -87,7 +87,7 @@ fn tuned() {
     let text = std::fs::read_to_string(tunings()).unwrap();
     assert!(text.contains(&found), "{text}");
     // What the file says is taken.
-    let other = "alone 2 4 64 winograd 77";
+    let other = "alone 2 4 64 winograd 2 77";
     assert_ne!(found, other);
     std::fs::write(tunings(), text.replace(&found, other)).unwrap();
     assert_eq!(common::device(options()).tuning(), other);

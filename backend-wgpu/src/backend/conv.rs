@@ -9,38 +9,13 @@ use halovae_engine::program::{Conv2d, Norm};
 use halovae_engine::tensor::Shape;
 use wgpu::Buffer;
 
+use super::bands::{BAND_BYTES, Bands, Method, Reach};
 use super::product::{After, Product, Taps};
 use super::stage::{Prologue, Staging, Window};
+use super::winograd::StagedBand;
 use super::{WgpuBackend, WgpuWeights};
-use crate::layout::Layout;
 use crate::store::{Block, Value, block_bytes};
-
-/// The most bytes of a band. Large enough to fill a GPU, small enough to stay in its cache.
-const BAND_BYTES: u64 = 32 << 20;
-
-/// What some outputs of one axis read, in cells of the conv's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reach {
-    /// The first cell; before 0 lies padding or a halo.
-    low: i64,
-    len: usize,
-    /// Where in that cell, upsampled, the first tap of the first output lies.
-    offset: u32,
-}
-
-impl Reach {
-    fn new(conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Self {
-        let before = [conv.padding.top, conv.padding.left][axis];
-        let stride = i64::from(conv.stride[axis]);
-        let factor = i64::from(conv.upsample);
-        let first = outputs.start as i64 * stride - i64::from(before);
-        let last = (outputs.end as i64 - 1) * stride - i64::from(before)
-            + i64::from(conv.kernel[axis] - 1);
-        let low = first.div_euclid(factor);
-        let len = (last.div_euclid(factor) - low + 1) as usize;
-        Self { low, len, offset: (first - low * factor) as u32 }
-    }
-}
+use crate::transform::Transform;
 
 /// Whether the conv reads its input where it lies, position by position.
 fn is_pointwise(conv: &Conv2d) -> bool {
@@ -49,90 +24,6 @@ fn is_pointwise(conv: &Conv2d) -> bool {
         && conv.padding == halovae_engine::program::Padding::default()
         && conv.upsample == 1
         && conv.norm.is_none()
-}
-
-/// How a conv that stages its input goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Method {
-    /// One product, each row of which is gathered from the band.
-    Direct,
-    /// 16 products of transformed windows.
-    Winograd,
-}
-
-/// Rows of output that a band makes, and the bytes that this takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bands {
-    rows: usize,
-    /// The staged input.
-    stage: u64,
-    /// Winograd's transformed windows and products, or nothing.
-    windows: u64,
-    products: u64,
-}
-
-impl Bands {
-    fn new(conv: &Conv2d, method: Method, input: &Layout, out: &Layout, most: u64) -> Self {
-        let columns = method.reach(conv, 1, &(0..out.width));
-        let row = columns.len as u64 * input.quads as u64 * input.quad_bytes();
-        let of = |rows: usize| {
-            // Where a band begins within a cell can cost one row more.
-            let stage = (method.reach(conv, 0, &(0..rows)).len as u64 + 1) * row;
-            let windows = match method {
-                Method::Direct => 0,
-                Method::Winograd => 16 * (rows.div_ceil(2) * out.width.div_ceil(2)) as u64,
-            };
-            Self {
-                rows,
-                stage,
-                windows: windows * input.quads as u64 * input.quad_bytes(),
-                products: windows * out.quads as u64 * 16,
-            }
-        };
-        let fits = |bands: Self| bands.stage.max(bands.windows).max(bands.products) <= most;
-        let all = out.height.min(out.chunk_rows).max(1);
-        if fits(of(all)) {
-            return of(all);
-        }
-        // The most rows that fit; one has to.
-        let (mut low, mut high) = (1, all);
-        while high - low > 1 {
-            let middle = low.midpoint(high);
-            if fits(of(middle)) { low = middle } else { high = middle }
-        }
-        // Windows are two rows high.
-        of(if method == Method::Winograd && low > 1 { low & !1 } else { low })
-    }
-
-    fn bytes(&self) -> u64 {
-        [self.stage, self.windows, self.products]
-            .into_iter()
-            .filter(|&n| n > 0)
-            .map(block_bytes)
-            .sum()
-    }
-}
-
-impl Method {
-    /// How often cells are repeated while staging.
-    fn staged(self, conv: &Conv2d) -> u32 {
-        match self {
-            Method::Direct => 1,
-            Method::Winograd => conv.upsample,
-        }
-    }
-
-    fn reach(self, conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Reach {
-        match self {
-            Method::Direct => Reach::new(conv, axis, outputs),
-            // Whole windows of two outputs, staged as they are read: a window of an upsampled image has no simpler transform.
-            Method::Winograd => {
-                let before = [conv.padding.top, conv.padding.left][axis];
-                let low = outputs.start as i64 - i64::from(before);
-                Reach { low, len: outputs.len().next_multiple_of(2) + 2, offset: 0 }
-            }
-        }
-    }
 }
 
 /// Buffers for a band.
@@ -159,16 +50,14 @@ impl WgpuBackend {
     }
 
     fn method(&self, conv: &Conv2d) -> Method {
-        match self.is_winograd(conv) {
-            true => Method::Winograd,
-            false => Method::Direct,
-        }
+        self.transform(conv).map_or(Method::Direct, Method::Winograd)
     }
 
-    /// Whether Winograd's transform is possible and worth it.
-    pub(super) fn is_winograd(&self, conv: &Conv2d) -> bool {
-        let channels = conv.in_channels.min(conv.out_channels);
-        conv.kernel == [3, 3] && conv.stride == [1, 1] && channels >= self.shared.tuning().winograd
+    /// Winograd's transform, if it is possible and worth it.
+    pub(super) fn transform(&self, conv: &Conv2d) -> Option<Transform> {
+        let tuning = self.shared.tuning();
+        let wide = conv.in_channels.min(conv.out_channels) >= tuning.winograd;
+        (conv.kernel == [3, 3] && conv.stride == [1, 1] && wide).then_some(tuning.transform)
     }
 
     /// Bytes that the conv needs beside its operands and its output.
@@ -312,7 +201,7 @@ impl WgpuBackend {
         let stage = self.store.block(name, bands.stage)?;
         let winograd = match method {
             Method::Direct => None,
-            Method::Winograd => Some([
+            Method::Winograd(_) => Some([
                 self.store.block(name, bands.windows)?,
                 self.store.block(name, bands.products)?,
             ]),
@@ -373,12 +262,13 @@ impl WgpuBackend {
             width: to.width,
             quads: to.quads,
         };
-        match &scratch.winograd {
-            Some([windows, products]) => {
+        match (method, &scratch.winograd) {
+            (Method::Winograd(transform), Some([windows, products])) => {
                 let buffers = [&*scratch.stage, windows, products];
-                self.winograd(conv, weights, input.layout.quads, window.width, buffers, place)
+                let band = StagedBand { width: window.width, quads: input.layout.quads };
+                self.winograd(transform, conv, weights, band, buffers, place)
             }
-            None => {
+            _ => {
                 let taps = Taps {
                     taps: conv.kernel.map(|k| k as usize),
                     width: to.width,
@@ -400,27 +290,5 @@ impl WgpuBackend {
                 self.product(product, buffers, self.after(conv, weights))
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reach_of_taps_strides_and_upsampling() {
-        let mut config = halovae_engine::program::ProgramBuilder::new(4).unwrap();
-        let latents = config.latents();
-        let out = config.conv("conv", latents, 8, 3).unwrap();
-        let program = config.finish(out).unwrap();
-        let halovae_engine::program::Op::Conv2d(mut conv) = program.ops()[0] else { panic!() };
-        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 6, offset: 0 });
-        conv.upsample = 2;
-        // Rows -1..=4 of the upsampled image lie in rows -1..=2.
-        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 4, offset: 1 });
-        assert_eq!(Reach::new(&conv, 0, &(1..2)), Reach { low: 0, len: 2, offset: 0 });
-        conv.upsample = 1;
-        conv.stride = [2, 2];
-        assert_eq!(Reach::new(&conv, 1, &(1..3)), Reach { low: 1, len: 5, offset: 0 });
     }
 }

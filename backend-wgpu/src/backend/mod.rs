@@ -1,6 +1,7 @@
 //! The engine's [`Backend`] on the kernels of this crate.
 
 mod attention;
+mod bands;
 mod conv;
 mod elementwise;
 mod memory;
@@ -33,7 +34,7 @@ pub use weights::WgpuWeights;
 /// One rank's use of a device.
 #[derive(Debug)]
 pub struct WgpuBackend {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     store: Arc<Store>,
 }
 
@@ -46,10 +47,6 @@ impl WgpuBackend {
     /// Goes on with another tuning: what was prepared before is not for it.
     pub(crate) fn tune(&self, tuning: Tuning) {
         self.shared.tune(tuning);
-    }
-
-    pub(crate) fn is_software(&self) -> bool {
-        self.shared.adapter.is_software()
     }
 
     /// A buffer that counts as this rank's.

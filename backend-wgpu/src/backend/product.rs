@@ -77,12 +77,19 @@ impl WgpuBackend {
         let (shader, tile) = self.tile(product.columns);
         let [tile_rows, tile_columns] = tile.extents();
         let [rows, columns] = tile.registers();
+        let deep = tile.group().div_ceil(columns);
         let names = names([
             ("TM", rows),
             ("TN", columns),
             ("WG", tile.group()),
             ("LOADS", rows.div_ceil(4)),
             ("EDGE", (shader == Shader::ProductShared).into()),
+            ("LANES", tile.group()),
+            // What a read of a subgroup covers: fours of columns, channels.
+            ("ACROSS", columns.min(tile.group())),
+            ("WIDE", columns.div_ceil(tile.group())),
+            ("DEEP", deep),
+            ("READS", 4_u32.div_ceil(deep)),
             ("CONV", product.conv.is_some().into()),
             ("UP", taps.upsample),
             ("BIAS", matches!(after, After::Bias(_)).into()),
@@ -140,17 +147,29 @@ impl WgpuBackend {
                 (Shader::ProductShared, Tile::Shared { rows, columns: wide })
             }
             Tile::Alone { rows, columns: most, group } => {
-                (Shader::Product, alone(rows, most, group, columns))
+                let columns = whole_columns(most, columns);
+                (Shader::Product, Tile::Alone { rows, columns, group })
+            }
+            Tile::Lanes { rows, columns: most, lanes } => {
+                let columns = whole_columns(most, columns);
+                // With fewer, a read of a subgroup would be more than four channels.
+                match lanes <= 4 * columns {
+                    true => (Shader::ProductLanes, Tile::Lanes { rows, columns, lanes }),
+                    false => (Shader::Product, Tile::Alone { rows, columns, group: lanes }),
+                }
             }
             // A tile of a workgroup would be empty for the most part.
-            Tile::Shared { .. } => (Shader::Product, alone(2, 4, GROUP, columns)),
+            Tile::Shared { .. } => {
+                let columns = whole_columns(4, columns);
+                (Shader::Product, Tile::Alone { rows: 2, columns, group: GROUP })
+            }
         }
     }
 }
 
-/// The tile with the most fours of columns that divides all of them, so that none is cut.
-fn alone(rows: u32, most: u32, group: u32, columns: usize) -> Tile {
+/// The most fours of columns of a tile that divide all of them, so that none is cut.
+fn whole_columns(most: u32, columns: usize) -> u32 {
     let fits = |tile: &u32| columns.is_multiple_of(*tile as usize);
     let tile = [16, 8, 4, 2, 1].into_iter().filter(|&tile| tile <= most).find(fits);
-    Tile::Alone { rows, columns: tile.expect("everything is a multiple of 1"), group }
+    tile.expect("everything is a multiple of 1")
 }

@@ -12,6 +12,9 @@ use crate::kernels::Shader;
 use crate::store::{Block, Value};
 use crate::template::names;
 
+/// Positions of a row that an invocation stages.
+const EACH: usize = 4;
+
 /// A rectangle of the input, in cells of the part that this rank holds, repeated cells counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
@@ -157,9 +160,11 @@ impl WgpuBackend {
             ("NORM", prologue.affine.is_some().into()),
             ("SILU", prologue.silu.into()),
             ("UP", staging.factor),
+            ("EACH", EACH as u32),
         ]);
         let mut buffers: Vec<&Buffer> = vec![source.buffer, band];
         buffers.extend(prologue.affine.map(|block| &**block));
-        self.over(Shader::Stage, names, &buffers, &immediates, (height * width * quads) as u64)
+        let places = height * width.div_ceil(EACH) * quads;
+        self.over(Shader::Stage, names, &buffers, &immediates, places as u64)
     }
 }

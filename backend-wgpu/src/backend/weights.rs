@@ -8,15 +8,15 @@ use wgpu::Buffer;
 
 use super::WgpuBackend;
 use super::transfer::encode;
-use super::winograd::{MATRICES, transformed};
 use crate::device::Shared;
 use crate::layout::Element;
 use crate::store::{Counted, block_bytes};
+use crate::transform::Transform;
 
 /// A program's weights on a device.
 ///
-/// Kernels lie as `[taps][in channels][out channels]`, or `[16][in channels][out channels]` for
-/// Winograd, both channels filled up to fours with zeros; biases and norm parameters as f32.
+/// Kernels lie as `[taps][in channels][out channels]`, or `[places of a window][in channels][out
+/// channels]` for Winograd, both channels filled up to fours with zeros; biases and norm parameters as f32.
 #[derive(Debug)]
 pub struct WgpuWeights {
     kernels: BTreeMap<WeightId, Buffer>,
@@ -43,9 +43,9 @@ fn vectors(program: &Program) -> BTreeSet<WeightId> {
 fn kernel_bytes(backend: &WgpuBackend, conv: &Conv2d) -> u64 {
     let wide = |channels: u32| u64::from(channels).next_multiple_of(4);
     let element = backend.element();
-    let taps = match backend.is_winograd(conv) {
-        true => MATRICES as u64,
-        false => u64::from(conv.kernel[0]) * u64::from(conv.kernel[1]),
+    let taps = match backend.transform(conv) {
+        Some(transform) => transform.matrices() as u64,
+        None => u64::from(conv.kernel[0]) * u64::from(conv.kernel[1]),
     };
     block_bytes(taps * wide(conv.in_channels) * wide(conv.out_channels) * element.bytes())
 }
@@ -63,10 +63,10 @@ pub(super) fn bytes(backend: &WgpuBackend, program: &Program) -> u64 {
 }
 
 /// `[out][in][taps]` as `[taps][in, filled up][out]`; for Winograd the taps are those of the transform.
-fn reordered(conv: &Conv2d, weight: &[f32], winograd: bool) -> Vec<f32> {
+fn reordered(conv: &Conv2d, weight: &[f32], transform: Option<Transform>) -> Vec<f32> {
     let [out_channels, in_channels] = [conv.out_channels, conv.in_channels].map(|n| n as usize);
     let given = (conv.kernel[0] * conv.kernel[1]) as usize;
-    let taps = if winograd { MATRICES } else { given };
+    let taps = transform.map_or(given, Transform::matrices);
     let wide = in_channels.next_multiple_of(4);
     let mut result = vec![0.0; taps * wide * out_channels];
     for out in 0..out_channels {
@@ -77,8 +77,8 @@ fn reordered(conv: &Conv2d, weight: &[f32], winograd: bool) -> Vec<f32> {
                     result[(tap * wide + channel) * out_channels + out] = *value;
                 }
             };
-            match kernel.try_into() {
-                Ok(kernel) if winograd => put(&transformed(kernel)),
+            match (transform, kernel.try_into()) {
+                (Some(transform), Ok(kernel)) => put(&transform.of(kernel)),
                 _ => put(kernel),
             }
         }
@@ -113,7 +113,7 @@ impl WgpuWeights {
             if result.kernels.contains_key(&conv.weight) {
                 continue;
             }
-            let values = reordered(conv, &load(conv.weight)?, backend.is_winograd(conv));
+            let values = reordered(conv, &load(conv.weight)?, backend.transform(conv));
             let encoded = encode(element, conv.out_channels as usize, &values);
             let name = &program.weight(conv.weight).name;
             let buffer = uploads.buffer(name, kernel_bytes(backend, conv), &encoded)?;

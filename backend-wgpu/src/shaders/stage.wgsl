@@ -1,6 +1,6 @@
 // Copies a rectangle into the band that a conv reads, zeros where the source ends, each row and column
-// UP times. A norm (NORM) and
-// SiLU (SILU) are applied on the way: once per element, and the zeros around stay zeros.
+// UP times. A norm (NORM) and SiLU (SILU) are applied on the way: once per element, and the zeros
+// around stay zeros. An invocation does EACH positions of a row: divisions cost more than copies.
 @include common.wgsl
 
 struct Params {
@@ -36,25 +36,36 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let at = place(group, groups, lane);
-    if at >= p.rows * p.width * p.quads {
+    let wide = (p.width + ${EACH-1}u) / ${EACH}u;
+    if at >= p.rows * wide * p.quads {
         return;
     }
-    let quad = at % p.quads;
-    let x = at / p.quads % p.width;
-    let y = at / p.quads / p.width;
+    let position = at / p.quads;
+    let quad = at - position * p.quads;
+    let y = position / wide;
+    let first = (position - y * wide) * ${EACH}u;
+@if NORM
+    let scale = affine[p.affine + quad];
+    let shift = affine[p.affine + p.quads + quad];
+@end
     // A negative row or column is a large number too.
     let row = u32(i32(y) + p.row);
-    let column = u32(i32(x) + p.column);
-    var value = vec4f(0.0);
-    if row < p.in_rows && column < p.in_width * ${UP}u {
-        let source = row / ${UP}u * p.in_width + column / ${UP}u;
-        value = vec4f(input[p.input + source * p.quads + quad]);
+@for i EACH
+    if first + ${i}u < p.width {
+        let x = first + ${i}u;
+        let column = u32(i32(x) + p.column);
+        var value = vec4f(0.0);
+        if row < p.in_rows && column < p.in_width * ${UP}u {
+            let source = row / ${UP}u * p.in_width + column / ${UP}u;
+            value = vec4f(input[p.input + source * p.quads + quad]);
 @if NORM
-        value = fma(value, affine[p.affine + quad], affine[p.affine + p.quads + quad]);
+            value = fma(value, scale, shift);
 @end
 @if SILU
-        value = silu(value);
+            value = silu(value);
 @end
+        }
+        band[p.out + (y * p.out_width + x) * p.quads + quad] = E4(value);
     }
-    band[p.out + (y * p.out_width + x) * p.quads + quad] = E4(value);
+@end
 }

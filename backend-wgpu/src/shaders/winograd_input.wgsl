@@ -1,6 +1,7 @@
-// Winograd F(2x2, 3x3): 4x4 windows of a staged band, two apart, as 16 matrices of windows by
-// channels (Lavin and Gray, arXiv 1509.09308).
+// Winograd F(OUTPUTS x OUTPUTS, 3x3): windows of a staged band, OUTPUTS apart, as matrices of windows
+// by channels, one for each place of a window (Lavin and Gray, arXiv 1509.09308).
 @include common.wgsl
+@include winograd.wgsl
 
 struct Params {
     // Windows, windows of a row, fours of channels, positions of a row of the band.
@@ -26,25 +27,26 @@ fn main(
     }
     let quad = at % p.quads;
     let window = at / p.quads;
-    let y = window / p.width * 2u;
-    let x = window % p.width * 2u;
-@for i 4
-@for j 4
-    let d${i}${j} = vec4f(band[((y + ${i}u) * p.band_width + x + ${j}u) * p.quads + quad]);
+    let y = window / p.width * ${OUTPUTS}u;
+    let x = window % p.width * ${OUTPUTS}u;
+    let first = (y * p.band_width + x) * p.quads + quad;
+    let below = p.band_width * p.quads;
+@for j WINDOW
+    let column${j} = windowed(array(
+@for i WINDOW
+        vec4f(band[first + ${i}u * below + ${j}u * p.quads]),
 @end
-@end
-    // Rows, then columns: d0 - d2, d1 + d2, d2 - d1, d1 - d3.
-@for j 4
-    let t0${j} = d0${j} - d2${j};
-    let t1${j} = d1${j} + d2${j};
-    let t2${j} = d2${j} - d1${j};
-    let t3${j} = d1${j} - d3${j};
+    ));
 @end
     let next = p.windows * p.quads;
-@for i 4
-    out[at + ${i*4}u * next] = E4(t${i}0 - t${i}2);
-    out[at + ${i*4+1}u * next] = E4(t${i}1 + t${i}2);
-    out[at + ${i*4+2}u * next] = E4(t${i}2 - t${i}1);
-    out[at + ${i*4+3}u * next] = E4(t${i}1 - t${i}3);
+@for i WINDOW
+    let row${i} = windowed(array(
+@for j WINDOW
+        column${j}[${i}],
+@end
+    ));
+@for j WINDOW
+    out[at + ${i*WINDOW+j}u * next] = E4(row${i}[${j}]);
+@end
 @end
 }

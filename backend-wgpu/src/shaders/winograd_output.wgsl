@@ -1,5 +1,6 @@
-// Winograd F(2x2, 3x3): 16 products back to 2x2 outputs, with bias and residual.
+// Winograd F(OUTPUTS x OUTPUTS, 3x3): products back to outputs, with bias and residual.
 @include common.wgsl
+@include winograd.wgsl
 
 struct Params {
     // Windows, windows of a row, fours of channels.
@@ -31,26 +32,26 @@ fn main(
     }
     let quad = at % p.quads;
     let window = at / p.quads;
-    let y = window / p.width * 2u;
-    let x = window % p.width * 2u;
+    let y = window / p.width * ${OUTPUTS}u;
+    let x = window % p.width * ${OUTPUTS}u;
     let next = p.windows * p.quads;
-@for j 4
-    let m0${j} = products[at + ${j}u * next];
-    let m1${j} = products[at + ${j+4}u * next];
-    let m2${j} = products[at + ${j+8}u * next];
-    let m3${j} = products[at + ${j+12}u * next];
-    let t0${j} = m0${j} + m1${j} + m2${j};
-    let t1${j} = m1${j} - m2${j} - m3${j};
+@for j WINDOW
+    let column${j} = outputs(array(
+@for i WINDOW
+        products[at + ${i*WINDOW+j}u * next],
 @end
-@for i 2
-@for j 2
+    ));
+@end
+@for i OUTPUTS
+    let row${i} = outputs(array(
+@for j WINDOW
+        column${j}[${i}],
+@end
+    ));
+@for j OUTPUTS
     if y + ${i}u < p.rows && x + ${j}u < p.out_width {
         let to = p.out + ((y + ${i}u) * p.out_width + x + ${j}u) * p.quads + quad;
-@if ${j}
-        var value = t${i}1 - t${i}2 - t${i}3;
-@else
-        var value = t${i}0 + t${i}1 + t${i}2;
-@end
+        var value = row${i}[${j}];
 @if BIAS
         value += bias[quad];
 @end
