@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use halovae_engine::backend::BackendError;
 use wgpu::{
-    AdapterInfo, Device, DeviceDescriptor, ErrorFilter, ExperimentalFeatures, Features, Limits,
-    MemoryHints, PollType, Queue,
+    Adapter, AdapterInfo, CooperativeMatrixProperties, CooperativeScalarType, Device,
+    DeviceDescriptor, ErrorFilter, ExperimentalFeatures, Features, Limits, MemoryHints, PollType,
+    Queue,
 };
 
 use crate::adapters::{self, AdapterChoice, AdapterEntry};
@@ -16,7 +17,7 @@ use crate::cache::Compiled;
 use crate::error::OpenError;
 use crate::kernels::Kernels;
 use crate::search::{Remembered, search};
-use crate::tuning::Tuning;
+use crate::tuning::{Abilities, Tuning};
 
 /// How numbers are stored on the device. Sums are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -61,8 +62,7 @@ pub(crate) struct Shared {
     pub(crate) kernels: Kernels,
     /// Tells this device from others in the process.
     pub(crate) id: u32,
-    /// Invocations of every subgroup, if all have the same number.
-    pub(crate) lanes: Option<u32>,
+    pub(crate) abilities: Abilities,
     tuning: Mutex<Tuning>,
     faults: Arc<Mutex<Faults>>,
 }
@@ -108,12 +108,15 @@ impl WgpuDevice {
         let (chosen, adapter) = (found.swap_remove(place), entries[place].clone());
         let limits = chosen.limits();
         check_limits(&adapter.name, &limits)?;
-        let features = needed_features(&adapter.name, chosen.features(), options.precision)?;
+        let mut features = needed_features(&adapter.name, chosen.features(), options.precision)?;
+        if multiplies_matrices(&chosen, options.precision) {
+            features |= Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        }
         let descriptor = DeviceDescriptor {
             label: Some("halovae"),
             required_features: features,
             required_limits: Limits { max_immediate_size: IMMEDIATE_BYTES, ..limits.clone() },
-            experimental_features: ExperimentalFeatures::disabled(),
+            experimental_features: experimental(features),
             // Large values get memory of their own anyway.
             memory_hints: MemoryHints::Manual {
                 suballocated_device_memory_block_size: (4 << 20)..(16 << 20),
@@ -141,10 +144,23 @@ impl WgpuDevice {
         let kernels = Kernels::new(compiled, options.precision);
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
         let lanes = lanes(features, &chosen.get_info());
-        let guess = Tuning::guess(adapter.is_software(), lanes, options.precision);
-        let tuning = Mutex::new(guess);
-        let shared =
-            Shared { device, queue, adapter, limits, options, kernels, id, lanes, tuning, faults };
+        let matrices = features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        let precision = options.precision;
+        let abilities =
+            Abilities { is_software: adapter.is_software(), precision, lanes, matrices };
+        let tuning = Mutex::new(Tuning::guess(abilities));
+        let shared = Shared {
+            device,
+            queue,
+            adapter,
+            limits,
+            options,
+            kernels,
+            id,
+            abilities,
+            tuning,
+            faults,
+        };
         let device = Self { shared: Arc::new(shared) };
         device.find_tuning().map_err(|error| refused_by(&device, &error))?;
         Ok(device)
@@ -236,6 +252,30 @@ fn needed_features(
         needed |= Features::SHADER_F16;
     }
     Ok(needed | (has & (Features::PIPELINE_CACHE | Features::SUBGROUP)))
+}
+
+/// Whether its subgroups of 32 multiply matrices of 16 x 16, f16 to f32.
+fn multiplies_matrices(adapter: &Adapter, precision: Precision) -> bool {
+    let wanted = |of: &CooperativeMatrixProperties| {
+        [of.m_size, of.n_size, of.k_size] == [16; 3]
+            && of.ab_type == CooperativeScalarType::F16
+            && of.cr_type == CooperativeScalarType::F32
+            && !of.saturating_accumulation
+    };
+    precision == Precision::F16
+        && adapter.features().contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        && lanes(adapter.features(), &adapter.get_info()) == Some(32)
+        && adapter.cooperative_matrix_properties().iter().any(wanted)
+}
+
+/// Leave for what wgpu calls experimental, where it is used.
+fn experimental(features: Features) -> ExperimentalFeatures {
+    if !features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        return ExperimentalFeatures::disabled();
+    }
+    // SAFETY: wgpu warns of bugs that could be undefined behaviour. Matrices are used by one kernel,
+    // as their specification has it, and only where its results were the same as those of the others.
+    unsafe { ExperimentalFeatures::enabled() }
 }
 
 /// Invocations of every subgroup, if all have the same number. A workgroup of as many is one.

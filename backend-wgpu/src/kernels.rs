@@ -44,6 +44,7 @@ shaders! {
     Peak: "peak.wgsl",
     Product: "product.wgsl",
     ProductLanes: "product_lanes.wgsl",
+    ProductMatrices: "product_matrices.wgsl",
     ProductShared: "product_shared.wgsl",
     Softmax: "softmax.wgsl",
     Stage: "stage.wgsl",
@@ -134,5 +135,52 @@ impl Kernels {
         let kernel = Arc::new(compiled);
         made.insert((shader, names.clone()), kernel.clone());
         Ok(kernel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu::naga::{back::spv, front::wgsl, valid};
+
+    use super::*;
+    use crate::template::names;
+
+    /// Adapters with matrix units are rare: at least what they would get is WGSL, and becomes SPIR-V.
+    #[test]
+    fn matrices_become_spirv() {
+        let kernels = Kernels::new(None, Precision::F16);
+        let variants = ["BIAS", "RESIDUAL", "CONV", "LAST", "DECAY", "OUT_F32"];
+        for chosen in [&[][..], &["CONV", "BIAS"], &["CONV", "BIAS", "RESIDUAL"], &["OUT_F32"]]
+            .into_iter()
+            .chain([&["LAST", "OUT_F32"][..], &["DECAY", "OUT_F32", "RESIDUAL"]])
+        {
+            let fixed = [
+                ("WG", 128),
+                ("TM", 1),
+                ("TN", 2),
+                ("UP", 2),
+                ("EDGE", 1),
+                ("MATRICES", 1),
+                ("SIDE_FOURS", 16),
+            ];
+            let mut all = names(fixed);
+            all.extend(
+                variants
+                    .map(|name| (name.to_owned(), u32::from(chosen.contains(&name)).to_string())),
+            );
+            let source = kernels.wgsl(Shader::ProductMatrices, &all);
+            let module = wgsl::parse_str(&source)
+                .unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+            let able = valid::Capabilities::all();
+            let mut validator = valid::Validator::new(valid::ValidationFlags::all(), able);
+            let info = validator
+                .validate(&module)
+                .unwrap_or_else(|error| panic!("{}", error.emit_to_string(&source)));
+            let options = spv::Options { lang_version: (1, 6), ..spv::Options::default() };
+            let words = spv::write_vec(&module, &info, &options, None).unwrap();
+            // OpCooperativeMatrixMulAddKHR.
+            let products = words.iter().filter(|&&word| word & 0xffff == 4459).count();
+            assert!(products >= 8, "{products} matrix products");
+        }
     }
 }

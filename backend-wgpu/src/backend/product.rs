@@ -83,7 +83,10 @@ impl WgpuBackend {
             ("TN", columns),
             ("WG", tile.group()),
             ("LOADS", rows.div_ceil(4)),
-            ("EDGE", (shader == Shader::ProductShared).into()),
+            // Tiles of a workgroup may be cut at the end of the columns.
+            ("EDGE", (tile_columns > columns).into()),
+            ("MATRICES", (shader == Shader::ProductMatrices).into()),
+            ("SIDE_FOURS", tile_columns),
             ("LANES", tile.group()),
             // What a read of a subgroup covers: fours of columns, channels.
             ("ACROSS", columns.min(tile.group())),
@@ -146,6 +149,7 @@ impl WgpuBackend {
             Tile::Shared { rows, columns: wide } if columns >= 8 => {
                 (Shader::ProductShared, Tile::Shared { rows, columns: wide })
             }
+            Tile::Matrices if columns >= 8 => (Shader::ProductMatrices, Tile::Matrices),
             Tile::Alone { rows, columns: most, group } => {
                 let columns = whole_columns(most, columns);
                 (Shader::Product, Tile::Alone { rows, columns, group })
@@ -159,7 +163,7 @@ impl WgpuBackend {
                 }
             }
             // A tile of a workgroup would be empty for the most part.
-            Tile::Shared { .. } => {
+            Tile::Matrices | Tile::Shared { .. } => {
                 let columns = whole_columns(4, columns);
                 (Shader::Product, Tile::Alone { rows: 2, columns, group: GROUP })
             }

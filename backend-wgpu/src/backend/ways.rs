@@ -46,7 +46,7 @@ mod lanes {
         let with = |rows, transform, winograd| {
             let fallback = Tile::Alone { rows, columns, group: 8 };
             let backend = backend(fallback, transform, winograd);
-            if let Some(lanes) = backend.shared.lanes {
+            if let Some(lanes) = backend.shared.abilities.lanes {
                 backend.tune(Tuning {
                     tile: Tile::Lanes { rows, columns, lanes },
                     transform,

@@ -1,6 +1,9 @@
 @if F16
 enable f16;
 @end
+@if MATRICES
+enable wgpu_cooperative_matrix;
+@end
 
 // Four channels as they are stored. Sums are always f32.
 alias E4 = vec4<${E}>;
