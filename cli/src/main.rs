@@ -45,6 +45,7 @@ use error::Error;
 const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
+    backend::gpus::quiet_drivers();
     // Processes that were started together do the same, and one of them tells of it.
     console::set_speaker(launcher::launch().is_none_or(|launch| launch.rank == 0));
     let cli = match Cli::try_parse() {

@@ -16,15 +16,15 @@ fn decode(golden: &Golden, folder: &Path, flags: &[&str]) -> Run {
     command.arg(&golden.folder).arg("--latents").arg(golden.latents_file());
     command.arg("--output").arg(folder.join("picture.npy"));
     command.arg("--report").arg(folder.join("report.json")).args(flags);
-    run(command, folder)
+    run(command)
 }
 
 /// Where what is measured is kept from one run to the next.
 const CACHE: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// Keeps the loader of Vulkan from asking for a folder of its own.
-fn run(mut command: Command, folder: &Path) -> Run {
-    command.env("XDG_CACHE_HOME", CACHE).env("XDG_RUNTIME_DIR", folder);
+/// Without the folder whose absence drivers like to complain of.
+fn run(mut command: Command) -> Run {
+    command.env("XDG_CACHE_HOME", CACHE).env_remove("XDG_RUNTIME_DIR");
     binary::run_command(command)
 }
 
@@ -35,7 +35,7 @@ fn report(folder: &Path) -> Value {
 
 fn assert_fails(what: &str, run: &Run, code: i32, words: &[&str]) {
     assert_eq!(run.status.code(), Some(code), "{what}: {}", run.stderr);
-    let lines: Vec<_> = run.stderr.lines().filter(|line| line.starts_with("halovae:")).collect();
+    let lines: Vec<_> = run.stderr.lines().collect();
     assert_eq!(lines.len(), 1, "{what}: {}", run.stderr);
     words.iter().for_each(|word| assert!(lines[0].contains(word), "{what}: {}", lines[0]));
 }
@@ -96,8 +96,7 @@ fn says_what_cannot_be() {
 
 #[test]
 fn devices_are_listed_with_their_limits() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let listed = run(binary::command(["devices"]), folder.path()).expect_success().stdout;
+    let listed = run(binary::command(["devices"])).expect_success().stdout;
     assert!(listed.starts_with("cpu  "), "{listed}");
     let adapter = listed.split("wgpu ").find(|text| text.contains(&adapter::name()));
     let adapter = adapter.unwrap_or_else(|| panic!("the adapter is not in:\n{listed}"));

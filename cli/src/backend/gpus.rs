@@ -17,6 +17,18 @@ use crate::error::Error;
 /// What a GPU is to Linux: a node of its own, NVIDIA's, or that of Windows below.
 const NODES: [&str; 3] = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"];
 
+/// Keeps Mesa from complaining on machines without a display, in the midst of our own lines: its
+/// layer that picks the GPU of the display asks Wayland, which prints that it has no folder.
+///
+/// Called while the process has one thread.
+pub(crate) fn quiet_drivers() {
+    const LAYER_OFF: &str = "NODEVICE_SELECT";
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os(LAYER_OFF).is_none() {
+        // SAFETY: nobody reads the environment meanwhile, by the caller.
+        unsafe { std::env::set_var(LAYER_OFF, "1") };
+    }
+}
+
 /// Whether there is a GPU, software not counted.
 pub(crate) fn has_any() -> bool {
     // Loading drivers takes time, and some talk while they are loaded.
