@@ -1,6 +1,7 @@
 //! The golden values in `golden/`: small checkpoints, latents, and what diffusers makes of them.
 //!
-//! `golden/make_goldens.py` says how they were made.
+//! `golden/make_goldens.py` says how they were made, `golden/make_f16_errors.py` how diffusers' own
+//! errors in float16 were measured.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint};
 use halovae_engine::tensor::HostTensor;
 
+use crate::compare::{Difference, relative_rms};
 use crate::tensors;
 
 /// Every golden model.
@@ -59,6 +61,48 @@ impl Golden {
     pub fn expected(&self, strategy: &str) -> &HostTensor {
         let saved = self.expected.keys();
         self.expected.get(strategy).unwrap_or_else(|| panic!("no `{strategy}` among {saved:?}"))
+    }
+}
+
+/// How far a picture is from the golden one.
+#[derive(Clone, Copy, Debug)]
+pub struct Error {
+    /// The root mean square of the differences, relative to that of the golden picture.
+    pub relative_rms: f64,
+    /// The mean absolute difference.
+    pub mean_abs: f64,
+    /// The largest absolute difference.
+    pub max_abs: f64,
+}
+
+impl Error {
+    /// Of a picture.
+    ///
+    /// # Panics
+    /// As [`Difference::new`].
+    pub fn of(got: &HostTensor, expected: &HostTensor) -> Self {
+        let Difference { max_abs, mean_abs, .. } = Difference::new(got, expected);
+        Self { relative_rms: relative_rms(got, expected), mean_abs, max_abs }
+    }
+
+    /// That of diffusers in float16 on the model of that name, decoded `whole` or `tiled`;
+    /// `golden/make_f16_errors.py` measured it.
+    ///
+    /// # Panics
+    /// If the script did not save it.
+    pub fn of_diffusers_in_f16(name: &str, strategy: &str) -> Self {
+        let file = folder().join("f16_errors.json");
+        let text = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let all: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        let figure = |key: &str| {
+            let figure = all[name][strategy][key].as_f64();
+            figure.unwrap_or_else(|| panic!("no {key} of {name}, {strategy}"))
+        };
+        Self {
+            relative_rms: figure("relative_rms"),
+            mean_abs: figure("mean_abs"),
+            max_abs: figure("max_abs"),
+        }
     }
 }
 

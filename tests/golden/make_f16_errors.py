@@ -1,0 +1,63 @@
+"""Measures diffusers' own error in float16 on the golden checkpoints: what halovae's is held against.
+
+    pip install torch diffusers safetensors
+    python tests/golden/make_f16_errors.py
+
+For each folder that make_goldens.py made it decodes in float16 on the CPU, weights, latents and all, and
+writes how far that is from the golden picture in float32 into `f16_errors.json`, for `whole` and `tiled`:
+
+    relative_rms  root of the sum of squared differences over that of the golden's squares
+    mean_abs      mean absolute difference
+    max_abs       largest absolute difference
+
+The figures depend on torch's kernels, by some percent from one CPU or version to another.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from diffusers.utils import logging
+from safetensors.torch import load_file
+
+HERE = Path(__file__).resolve().parent
+
+
+def error(got, expected):
+    difference = (got.double() - expected.double()).abs()
+    return {
+        "relative_rms": (difference.pow(2).sum() / expected.double().pow(2).sum()).sqrt().item(),
+        "mean_abs": difference.mean().item(),
+        "max_abs": difference.max().item(),
+    }
+
+
+def decodes(folder, dtype):
+    vae = AutoencoderKL.from_pretrained(folder, torch_dtype=dtype, low_cpu_mem_usage=False).eval()
+    z = load_file(folder / "latents.safetensors")["latents"].to(dtype)
+    return {"whole": vae.decode(z).sample, "tiled": vae.tiled_decode(z).sample}
+
+
+@torch.no_grad()
+def main():
+    # Golden checkpoints have no encoder, and diffusers warns of each weight that it makes up.
+    logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    errors = {}
+    for folder in sorted(path.parent for path in HERE.glob("*/config.json")):
+        expected = load_file(folder / "expected.safetensors")
+        for name, picture in decodes(folder, torch.float32).items():
+            # Else the error in float16 would be measured against another decoder's picture.
+            off = error(picture, expected[name])
+            assert off["max_abs"] <= 2e-4 * max(1, expected[name].abs().max()), (folder, name, off)
+        in_f16 = decodes(folder, torch.float16)
+        errors[folder.name] = {
+            name: error(picture, expected[name]) for name, picture in in_f16.items()}
+        print(folder.name, errors[folder.name])
+    (HERE / "f16_errors.json").write_text(json.dumps(errors, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
