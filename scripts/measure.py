@@ -4,6 +4,7 @@ The model has random weights in f32 (block_out_channels 128, 256, 512, 512, two 
 channels, no quant convs), which diffusers saves once into the cache folder.
 """
 
+import importlib.metadata
 import os
 import resource
 import statistics
@@ -53,11 +54,11 @@ def save_latents(path, size):
     numpy.save(path, numpy.random.default_rng(size).standard_normal(shape, dtype=numpy.float32))
 
 
-def output_of(command, environment):
+def output_of(command, environment, cwd=None):
     """Runs a command; its standard output, and its time by the clock and on the CPU."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    child = subprocess.run(command, stdout=subprocess.PIPE, env=environment, text=True)
+    child = subprocess.run(command, stdout=subprocess.PIPE, env=environment, cwd=cwd, text=True)
     if child.returncode != 0:
         sys.exit(f"exit status {child.returncode}: {' '.join(map(str, command))}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -115,17 +116,15 @@ def warn_of_load(load):
               " busy machine", file=sys.stderr)
 
 
-def describe_machine(arguments):
-    import diffusers
-    import torch
-
+def describe_machine(threads, halovae, packages=("torch", "diffusers")):
+    """The machine, and the versions of halovae and of Python packages that the figures depend on."""
     cpu = "unknown"
     if (info := Path("/proc/cpuinfo")).exists():
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines()
                  if line.startswith("model name")]
         cpu = names[0] if names else cpu
-    version = subprocess.run([arguments.halovae, "--version"], capture_output=True, text=True)
-    return {"cpu": cpu, "cores": os.cpu_count(), "threads": arguments.threads,
+    version = subprocess.run([halovae, "--version"], capture_output=True, text=True)
+    return {"cpu": cpu, "cores": os.cpu_count(), "threads": threads,
             "load_before": os.getloadavg()[0],
-            "torch": torch.__version__, "diffusers": diffusers.__version__,
-            "halovae": version.stdout.strip()}
+            "halovae": version.stdout.strip()} | {
+                name: importlib.metadata.version(name) for name in packages}
