@@ -1,0 +1,136 @@
+//! The engine's [`Backend`] on the kernels of this crate.
+
+mod attention;
+mod conv;
+mod elementwise;
+mod memory;
+mod norm;
+mod product;
+mod stage;
+mod transfer;
+mod weights;
+
+use std::sync::Arc;
+
+use halovae_core::Rect;
+use halovae_engine::backend::{Backend, BackendError, DeviceId, Memory, Operands, WeightSource};
+use halovae_engine::program::{Op, Program};
+use halovae_engine::tensor::{HostTensor, Shape};
+
+use crate::device::Shared;
+use crate::store::{Store, Value};
+pub use attention::Attending;
+pub use weights::CudaWeights;
+
+/// One rank's use of a device.
+#[derive(Debug)]
+pub struct CudaBackend {
+    shared: Arc<Shared>,
+    store: Arc<Store>,
+}
+
+impl CudaBackend {
+    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, BackendError> {
+        let store = Store::new(shared.clone())?;
+        Ok(Self { shared, store })
+    }
+}
+
+impl Backend for CudaBackend {
+    type Tensor = Value;
+    type Weights = CudaWeights;
+    type Attention = Attending;
+
+    fn name(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn device(&self) -> DeviceId {
+        DeviceId { backend: "cuda", index: self.shared.id }
+    }
+
+    fn description(&self) -> String {
+        let ([major, minor], name) =
+            (self.shared.entry.compute_capability, &self.shared.entry.name);
+        format!("{name}, CUDA sm_{major}{minor}, {}", self.shared.options.precision)
+    }
+
+    fn supports(&self, _program: &Program, _op: &Op) -> bool {
+        true
+    }
+
+    fn prepare(
+        &self,
+        program: &Program,
+        source: &dyn WeightSource,
+    ) -> Result<CudaWeights, BackendError> {
+        CudaWeights::load(self, program, source)
+    }
+
+    fn upload(&self, tensor: &HostTensor) -> Result<Value, BackendError> {
+        self.upload_value(tensor)
+    }
+
+    fn download(&self, tensor: &Value, region: Rect) -> Result<HostTensor, BackendError> {
+        self.download_value(tensor, region)
+    }
+
+    fn shape(&self, tensor: &Value) -> Shape {
+        tensor.shape
+    }
+
+    fn run(
+        &self,
+        program: &Program,
+        op: &Op,
+        weights: &CudaWeights,
+        mut operands: Operands<'_, Value>,
+    ) -> Result<Value, BackendError> {
+        let name = program.op_name(op);
+        match *op {
+            Op::Conv2d(conv) => self.conv(name, &conv, weights, operands),
+            Op::NormStats { output, .. } => {
+                self.stats(name, operands.get(0), program.groups(output) as usize)
+            }
+            Op::NormApply { norm, .. } => {
+                let affine = self.affine(name, &norm, weights, operands.get(0), operands.get(1))?;
+                self.map(name, Some((&norm, &affine)), &mut operands)
+            }
+            Op::Silu { .. } => self.map(name, None, &mut operands),
+            Op::Upsample { factor, .. } => self.upsample(name, operands.get(0), factor as usize),
+            Op::Add { .. } => self.add(name, &mut operands),
+            Op::Attention { scale, .. } => {
+                let attending = self.attend_more(name, scale, &operands, None)?;
+                drop(operands);
+                self.finish_attention(attending)
+            }
+        }
+    }
+
+    fn attend(
+        &self,
+        program: &Program,
+        op: &Op,
+        operands: Operands<'_, Value>,
+        so_far: Option<Attending>,
+    ) -> Result<Attending, BackendError> {
+        let Op::Attention { scale, .. } = *op else { panic!("{} is no attention", op.kind()) };
+        self.attend_more(program.op_name(op), scale, &operands, so_far)
+    }
+
+    fn attended(&self, attention: Attending) -> Result<Value, BackendError> {
+        self.finish_attention(attention)
+    }
+
+    fn synchronize(&self) -> Result<(), BackendError> {
+        self.store.synchronize()
+    }
+
+    fn memory(&self) -> Memory {
+        self.store.memory()
+    }
+
+    fn reset_peak(&self) {
+        self.store.reset_peak();
+    }
+}

@@ -1,0 +1,43 @@
+//! The product kernel: which tile it runs in, and how it is called.
+
+use halovae_engine::backend::BackendError;
+
+use super::CudaBackend;
+use crate::kernels::{Kernel, PRODUCT_ROWS};
+use crate::params::Product;
+
+impl CudaBackend {
+    /// Runs a product; its column tiles are chosen here.
+    pub(super) fn product(&self, product: Product) -> Result<(), BackendError> {
+        // A tile of 128 columns would be empty for the most part.
+        let (kernel, columns) = match product.columns {
+            ..=64 => (Kernel::Product32, 32),
+            _ => (Kernel::Product128, 128),
+        };
+        let column_tiles = product.columns.div_ceil(columns);
+        let row_tiles = u64::from(product.rows).div_ceil(PRODUCT_ROWS as u64);
+        let product = Product { column_tiles, ..product };
+        self.store.launch(kernel, &product, row_tiles * u64::from(column_tiles))
+    }
+}
+
+/// A plain product of `rows` rows of `channels` elements, one after the other.
+pub(super) fn plain(rows: usize, channels: usize, columns: usize) -> Product {
+    let rows = rows as u32;
+    Product {
+        rows,
+        sample_rows: rows,
+        width: rows,
+        columns: columns as u32,
+        channels: channels as u32,
+        right_rows: channels as u32,
+        taps: 1,
+        taps_x: 1,
+        in_rows: 1,
+        in_width: rows,
+        stride_y: 1,
+        stride_x: 1,
+        up: 1,
+        ..Product::default()
+    }
+}

@@ -1,0 +1,113 @@
+//! A program's weights on the device.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cudarc::driver::sys::CUdeviceptr;
+use halovae_engine::backend::{BackendError, WeightSource};
+use halovae_engine::program::{Conv2d, Op, Program, WeightId};
+
+use super::CudaBackend;
+use crate::kernels::Kernel;
+use crate::params::Reorder;
+use crate::store::{Block, counted_bytes, wide};
+
+/// A program's weights on a device.
+///
+/// Kernels of convs lie as `[taps][in channels][out channels]`, both channels filled up to eights
+/// with zeros; biases and norm parameters as f32, filled up as well.
+#[derive(Debug)]
+pub struct CudaWeights {
+    kernels: BTreeMap<WeightId, Block>,
+    vectors: BTreeMap<WeightId, Block>,
+}
+
+fn convs(program: &Program) -> impl Iterator<Item = &Conv2d> {
+    program.ops().iter().filter_map(|op| match op {
+        Op::Conv2d(conv) => Some(conv),
+        _ => None,
+    })
+}
+
+/// Biases and norm parameters.
+fn vectors(program: &Program) -> BTreeSet<WeightId> {
+    let kernels: BTreeSet<WeightId> = convs(program).map(|conv| conv.weight).collect();
+    program.ops().iter().flat_map(Op::weights).filter(|id| !kernels.contains(id)).collect()
+}
+
+fn kernel_elements(conv: &Conv2d) -> u64 {
+    let wide = |channels: u32| wide(channels as usize) as u64;
+    let taps = u64::from(conv.kernel[0]) * u64::from(conv.kernel[1]);
+    taps * wide(conv.in_channels) * wide(conv.out_channels)
+}
+
+fn vector_bytes(program: &Program, id: WeightId) -> u64 {
+    wide(program.weight(id).elements()) as u64 * 4
+}
+
+/// Bytes of [`CudaWeights`] for a program.
+pub(super) fn bytes(backend: &CudaBackend, program: &Program) -> u64 {
+    let element = backend.store.element().bytes();
+    let kernels: BTreeMap<WeightId, u64> =
+        convs(program).map(|conv| (conv.weight, kernel_elements(conv) * element)).collect();
+    let vectors = vectors(program).into_iter().map(|id| vector_bytes(program, id));
+    kernels.into_values().chain(vectors).map(counted_bytes).sum()
+}
+
+impl CudaWeights {
+    pub(super) fn load(
+        backend: &CudaBackend,
+        program: &Program,
+        source: &dyn WeightSource,
+    ) -> Result<Self, BackendError> {
+        let store = &backend.store;
+        let load = |id: WeightId| {
+            let spec = program.weight(id);
+            let mut values = vec![0.0; spec.elements()];
+            source.load(spec, &mut values)?;
+            Ok::<_, BackendError>(values)
+        };
+        let mut result = Self { kernels: BTreeMap::new(), vectors: BTreeMap::new() };
+        for id in vectors(program) {
+            let mut values = load(id)?;
+            values.resize(wide(values.len()), 0.0);
+            let block = store.block(&program.weight(id).name, vector_bytes(program, id))?;
+            store.write(block.pointer(), &values)?;
+            result.vectors.insert(id, block);
+        }
+        for conv in convs(program) {
+            if result.kernels.contains_key(&conv.weight) {
+                continue;
+            }
+            let (values, name) = (load(conv.weight)?, &program.weight(conv.weight).name);
+            let count = kernel_elements(conv);
+            let block = store.block(name, count * store.element().bytes())?;
+            let raw = store.block(name, values.len() as u64 * 4)?;
+            store.write(raw.pointer(), &values)?;
+            let reorder = Reorder {
+                input: raw.pointer(),
+                out: block.pointer(),
+                count,
+                in_channels: conv.in_channels,
+                in_wide: wide(conv.in_channels as usize) as u32,
+                out_channels: conv.out_channels,
+                out_wide: wide(conv.out_channels as usize) as u32,
+                taps: conv.kernel[0] * conv.kernel[1],
+            };
+            store.over(Kernel::Reorder, &reorder, count)?;
+            result.kernels.insert(conv.weight, block);
+        }
+        // Other ranks read them in streams of their own.
+        store.synchronize()?;
+        Ok(result)
+    }
+
+    pub(super) fn kernel(&self, conv: &Conv2d) -> CUdeviceptr {
+        let found = self.kernels.get(&conv.weight);
+        found.expect("an op runs with the weights of its own program").pointer()
+    }
+
+    pub(super) fn vector(&self, id: WeightId) -> CUdeviceptr {
+        let found = self.vectors.get(&id);
+        found.expect("an op runs with the weights of its own program").pointer()
+    }
+}

@@ -1,0 +1,61 @@
+//! Files of the user's cache folder: what was compiled once and need not be again.
+
+use std::path::{Path, PathBuf};
+
+use twox_hash::XxHash3_64;
+
+/// Where programs of this user keep what they can make again: `halovae` in the system's folder for
+/// that, if there is one.
+pub fn cache_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let folder = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    Some(folder?.join("halovae"))
+}
+
+/// Writes a file that another process never reads half of. That it cannot be written only means that
+/// it is made again next time.
+pub(crate) fn write(file: &Path, content: &[u8]) {
+    let half = file.with_extension(format!("{}.tmp", std::process::id()));
+    let mut whole = XxHash3_64::oneshot(content).to_le_bytes().to_vec();
+    whole.extend_from_slice(content);
+    let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let written = folder
+        .and_then(|()| std::fs::write(&half, whole))
+        .and_then(|()| std::fs::rename(&half, file));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&half);
+    }
+}
+
+/// What [`write`] wrote; nothing if the file is not there or damaged.
+pub(crate) fn read(file: &Path) -> Option<Vec<u8>> {
+    let whole = std::fs::read(file).ok()?;
+    let (hash, content) = whole.split_first_chunk::<8>()?;
+    (XxHash3_64::oneshot(content).to_le_bytes() == *hash).then(|| content.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("deep/inside/file.cubin");
+        assert_eq!(read(&file), None);
+        for content in [b"one".as_slice(), b"another one"] {
+            write(&file, content);
+            assert_eq!(read(&file).as_deref(), Some(content));
+        }
+        let mut damaged = std::fs::read(&file).unwrap();
+        damaged[10] ^= 1;
+        std::fs::write(&file, &damaged).unwrap();
+        assert_eq!(read(&file), None);
+        std::fs::write(&file, b"short").unwrap();
+        assert_eq!(read(&file), None);
+        let below_a_file = file.join("file.cubin");
+        write(&below_a_file, b"nowhere");
+        let left = std::fs::read_dir(file.parent().unwrap()).unwrap().count();
+        assert_eq!(left, 1, "nothing is left behind");
+    }
+}

@@ -1,0 +1,90 @@
+//! Why no device could be opened.
+
+use std::path::PathBuf;
+
+/// How NVRTC is installed where no CUDA toolkit is.
+pub(crate) const INSTALL_NVRTC: &str = "`pip install nvidia-cuda-nvrtc`";
+
+/// Why a GPU could not be found or opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// No NVIDIA driver.
+    #[error("no NVIDIA driver was found (libcuda.so.1); install NVIDIA's driver for this system")]
+    NoDriver,
+    /// A driver that does not work.
+    #[error(
+        "NVIDIA's driver does not start: {message}; `nvidia-smi` says more, and a driver and its \
+         kernel module must have the same version"
+    )]
+    Driver {
+        /// What it said.
+        message: String,
+    },
+    /// A driver without a device.
+    #[error(
+        "NVIDIA's driver sees no GPU; `nvidia-smi -L` lists them, and CUDA_VISIBLE_DEVICES hides them"
+    )]
+    NoDevice,
+    /// The GPU that was asked for is not there.
+    #[error("there is no GPU `{asked}`; there are: {}", .found.join(", "))]
+    Unknown {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        found: Vec<String>,
+    },
+    /// A GPU whose instructions are too few.
+    #[error(
+        "{device} has compute capability {}.{}, and 8.0 is needed (Ampere or later); use \
+         `--backend wgpu`", .has[0], .has[1]
+    )]
+    TooOld {
+        /// The device's name.
+        device: String,
+        /// Major and minor compute capability.
+        has: [u32; 2],
+    },
+    /// No compiler for kernels.
+    #[error(
+        "NVRTC was not found (libnvrtc.so.13 or .12), which compiles the kernels; {INSTALL_NVRTC}, \
+         or name its folder in HALOVAE_NVIDIA_LIBRARIES"
+    )]
+    NoNvrtc,
+    /// A library that is not what its name says.
+    #[error("`{}` cannot be used: {message}; install it again", .file.display())]
+    Library {
+        /// The file.
+        file: PathBuf,
+        /// What was wrong.
+        message: String,
+    },
+    /// A compiler that is older than the GPU.
+    #[error(
+        "NVRTC {}.{} does not know {device} (sm_{arch}); install a newer one: {INSTALL_NVRTC}",
+        .version[0], .version[1]
+    )]
+    OldNvrtc {
+        /// Major and minor version.
+        version: [u32; 2],
+        /// The device's name.
+        device: String,
+        /// Its architecture.
+        arch: u32,
+    },
+    /// A kernel that does not compile.
+    #[error("the kernels do not compile for sm_{arch}: {message}")]
+    Kernels {
+        /// The architecture.
+        arch: u32,
+        /// What the compiler said.
+        message: String,
+    },
+    /// The driver refused.
+    #[error("{device} could not be opened: {message}")]
+    Refused {
+        /// The device's name.
+        device: String,
+        /// What the driver said.
+        message: String,
+    },
+}

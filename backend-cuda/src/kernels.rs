@@ -1,0 +1,240 @@
+//! The kernels: their sources, how they are compiled, and where what was compiled is kept.
+
+use std::path::Path;
+
+use twox_hash::XxHash3_128;
+
+use crate::cache;
+use crate::nvrtc::{Nvrtc, Source};
+use crate::params;
+
+/// What values and kernels of convs are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Element {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Element {
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Element::F32 => 4,
+            Element::F16 | Element::Bf16 => 2,
+        }
+    }
+
+    /// The type's name in `kernels/common.cuh`.
+    fn name(self) -> &'static str {
+        match self {
+            Element::F32 => "float",
+            Element::F16 => "F16",
+            Element::Bf16 => "BF16",
+        }
+    }
+}
+
+macro_rules! headers {
+    ($($file:literal),* $(,)?) => {
+        &[$(($file, include_str!(concat!("kernels/", $file)))),*]
+    };
+}
+
+const SOURCE: Source = Source {
+    name: "all.cu",
+    text: include_str!("kernels/all.cu"),
+    headers: headers![
+        "attention.cuh",
+        "common.cuh",
+        "elementwise.cuh",
+        "product.cuh",
+        "product_f32.cuh",
+        "product_half.cuh",
+        "ptx.cuh",
+        "stage.cuh",
+        "stats.cuh",
+        "transfer.cuh",
+    ],
+};
+
+macro_rules! kernels {
+    ($($name:ident: $function:literal,)*) => {
+        /// The functions of the compiled module.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum Kernel {
+            $($name,)*
+        }
+
+        impl Kernel {
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $function,)*
+                }
+            }
+        }
+    };
+}
+
+kernels! {
+    Affine: "affine",
+    Attended: "attended",
+    Elementwise: "elementwise",
+    Pack: "pack",
+    Product32: "product_32",
+    Product128: "product_128",
+    Reorder: "reorder",
+    Softmax: "softmax",
+    Stage: "stage",
+    StatsMerge: "stats_merge",
+    StatsPart: "stats_part",
+    Transpose: "transpose",
+    Unpack: "unpack",
+    Upsample: "upsample",
+}
+
+/// Threads of a block of every kernel.
+pub(crate) const THREADS: u32 = 256;
+
+/// Rows of a block of a product.
+pub(crate) const PRODUCT_ROWS: usize = 128;
+
+/// Rows and columns of a block of `transpose`.
+pub(crate) const TURN: usize = 32;
+
+/// Bytes of a block's memory for both sides of a product with so many columns: what `TileF32` and
+/// `TileHalf` are, which the kernels compare when they are compiled.
+fn product_shared(element: Element, columns: u32) -> u32 {
+    match element {
+        // Two halves of 8 channels.
+        Element::F32 => 2 * 8 * (128 + 4 + columns + 4) * 4,
+        // Three stages of 32 channels.
+        Element::F16 | Element::Bf16 => 3 * (128 * (32 + 8) + 32 * (columns + 8)) * 2,
+    }
+}
+
+impl Kernel {
+    /// Bytes of memory that a block is launched with.
+    pub(crate) fn shared_bytes(self, element: Element) -> u32 {
+        match self {
+            Kernel::Product32 => product_shared(element, 32),
+            Kernel::Product128 => product_shared(element, 128),
+            Kernel::Softmax => THREADS / 32 * 4,
+            // Three numbers of each thread.
+            Kernel::StatsMerge => THREADS * 12,
+            Kernel::Transpose => (TURN * (TURN + 2)) as u32 * element.bytes() as u32,
+            _ => 0,
+        }
+    }
+}
+
+fn options(element: Element, arch: u32) -> Vec<String> {
+    let mut options = vec![
+        format!("--gpu-architecture=sm_{arch}"),
+        "--std=c++17".into(),
+        "--restrict".into(),
+        "--ptxas-options=-v".into(),
+        format!("-DELEMENT={}", element.name()),
+        format!("-DHALF={}", u32::from(element != Element::F32)),
+        format!("-DSHARED_32={}", product_shared(element, 32)),
+        format!("-DSHARED_128={}", product_shared(element, 128)),
+    ];
+    options.extend(params::SIZES.iter().map(|(name, bytes)| format!("-DBYTES_{name}={bytes}")));
+    options
+}
+
+/// Compiles all kernels for an element and an architecture (80, 90, ...). Gives also what the compiler
+/// said.
+///
+/// # Errors
+/// What the compiler said.
+fn compile(nvrtc: &Nvrtc, element: Element, arch: u32) -> Result<(Vec<u8>, String), String> {
+    nvrtc.compile(&SOURCE, &options(element, arch))
+}
+
+/// The same, from a file of `folder` if it was compiled before.
+///
+/// # Errors
+/// What the compiler said.
+pub(crate) fn cubin(
+    nvrtc: &Nvrtc,
+    element: Element,
+    arch: u32,
+    folder: Option<&Path>,
+) -> Result<Vec<u8>, String> {
+    let Some(folder) = folder else { return Ok(compile(nvrtc, element, arch)?.0) };
+    let file = folder.join(format!("cuda-{:032x}.cubin", key(nvrtc, element, arch)));
+    if let Some(cubin) = cache::read(&file) {
+        return Ok(cubin);
+    }
+    let (cubin, _) = compile(nvrtc, element, arch)?;
+    cache::write(&file, &cubin);
+    Ok(cubin)
+}
+
+/// Everything that the code depends on.
+fn key(nvrtc: &Nvrtc, element: Element, arch: u32) -> u128 {
+    let mut hasher = XxHash3_128::with_seed(0);
+    let mut add = |text: &str| {
+        hasher.write(text.as_bytes());
+        hasher.write(&[0]);
+    };
+    add(SOURCE.text);
+    SOURCE.headers.iter().for_each(|(name, text)| {
+        add(name);
+        add(text);
+    });
+    options(element, arch).iter().for_each(|option| add(option));
+    add(&format!("{:?} {}", nvrtc.version(), nvrtc.file().display()));
+    hasher.finish_128()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where `scripts/test` installs NVRTC, beside whatever else is searched.
+    fn search_in_target() {
+        let test = std::env::current_exe().unwrap();
+        let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+        let folder = target.expect("tests run from Cargo's target folder").join("nvrtc");
+        crate::libraries::search_first(&folder);
+        if let Err(error) = Nvrtc::load() {
+            let install = "pip install --target";
+            panic!("{error}; for this test: `{install} {} nvidia-cuda-nvrtc`", folder.display());
+        }
+    }
+
+    /// Bytes that a kernel may spill for want of registers: two blocks of the product in f32 leave 128
+    /// to a thread, a handful too few.
+    const SPILLED: u32 = 16;
+
+    /// Every kernel for every element and the architectures of A100, H100 and B200, with registers
+    /// enough.
+    #[test]
+    fn compile_for_gpus() {
+        search_in_target();
+        let nvrtc = Nvrtc::load().unwrap();
+        for element in [Element::F32, Element::F16, Element::Bf16] {
+            for arch in [80, 90, 100] {
+                let what = format!("{element:?}, sm_{arch}");
+                let (cubin, log) =
+                    compile(nvrtc, element, arch).unwrap_or_else(|error| panic!("{what}: {error}"));
+                eprintln!("{what}: {} bytes\n{log}", cubin.len());
+                assert!(cubin.starts_with(b"\x7fELF"), "{what}: no cubin");
+                for kernel in Kernel::ALL {
+                    let name = kernel.name().as_bytes();
+                    let found = cubin.windows(name.len()).any(|part| part == name);
+                    assert!(found, "{what}: no {}", kernel.name());
+                }
+                for line in log.lines().filter(|line| line.contains(" bytes spill stores")) {
+                    let before = line.split(" bytes spill stores").next().unwrap();
+                    let spilled: u32 = before.rsplit(' ').next().unwrap().parse().unwrap();
+                    assert!(spilled <= SPILLED, "{what}: {line}");
+                }
+                assert!(log.contains("registers"), "{what}: no registers in: {log}");
+            }
+        }
+    }
+}

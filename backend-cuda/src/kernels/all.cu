@@ -1,0 +1,11 @@
+// Every kernel, for one stored element.
+#include "attention.cuh"
+#include "elementwise.cuh"
+#include "stage.cuh"
+#include "stats.cuh"
+#include "transfer.cuh"
+#if HALF
+#include "product_half.cuh"
+#else
+#include "product_f32.cuh"
+#endif

@@ -1,0 +1,136 @@
+// What attention needs beside its products: keys as a matrix, weights of an online softmax, and the
+// division by their sum at the end.
+#pragma once
+#include "common.cuh"
+
+struct Transpose {
+    // `[rows][wide]`
+    const E* in;
+    // `[wide][columns]`, `columns` being `rows` filled up to an eight with zeros.
+    E* out;
+    u32 rows, wide, columns;
+};
+
+const int TURN = 32;
+
+// A square of 32 by 32 a block, by way of its memory, so that reads and writes are of neighbours.
+KERNEL(transpose, Transpose, THREADS) {
+    E(*shared)[TURN + 2] = static_cast<E(*)[TURN + 2]>(shared_memory());
+    const u32 across = (p.wide + TURN - 1) / TURN;
+    const u32 first_row = blockIdx.x / across * TURN, first = blockIdx.x % across * TURN;
+    const u32 x = threadIdx.x % TURN, y = threadIdx.x / TURN;
+    for (u32 i = y; i < TURN; i += THREADS / TURN) {
+        const u32 row = first_row + i, channel = first + x;
+        E value = narrowed(0.0f, E());
+        if (row < p.rows && channel < p.wide) {
+            value = p.in[u64(row) * p.wide + channel];
+        }
+        shared[i][x] = value;
+    }
+    __syncthreads();
+    for (u32 i = y; i < TURN; i += THREADS / TURN) {
+        const u32 channel = first + i, column = first_row + x;
+        if (channel < p.wide && column < p.columns) {
+            p.out[u64(channel) * p.columns + column] = shared[x][i];
+        }
+    }
+}
+
+struct Softmax {
+    // `[queries][columns]`; `columns` is `keys` filled up to an eight.
+    const float* scores;
+    E* weights;
+    // For each query the largest score and the sum of weights so far.
+    float* state;
+    // What the sums so far are worth now.
+    float* decay;
+    u32 keys, columns;
+    float scale;
+    // 1 if no keys were seen before.
+    u32 fresh;
+};
+
+DEVICE float block_largest(float x, float* shared) {
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        x = fmaxf(x, shuffled(x, mask));
+    }
+    __syncthreads();
+    shared[threadIdx.x / WARP] = x;
+    __syncthreads();
+    for (int warp = 0; warp < THREADS / WARP; warp++) {
+        x = fmaxf(x, shared[warp]);
+    }
+    return x;
+}
+
+DEVICE float block_sum(float x, float* shared) {
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        x += shuffled(x, mask);
+    }
+    __syncthreads();
+    shared[threadIdx.x / WARP] = x;
+    __syncthreads();
+    float sum = 0;
+    for (int warp = 0; warp < THREADS / WARP; warp++) {
+        sum += shared[warp];
+    }
+    return sum;
+}
+
+const float LOWEST = -3.0e38f;
+
+// One block of keys more in an online softmax (Milakov and Gimelshein, arXiv 1805.02867): scores of a
+// query become weights relative to the largest score so far. One block of threads for each query.
+KERNEL(softmax, Softmax, THREADS) {
+    float* shared = static_cast<float*>(shared_memory());
+    const u64 query = blockIdx.x;
+    const float* scores = p.scores + query * p.columns;
+    float largest = LOWEST;
+    for (u32 i = threadIdx.x; i < p.keys; i += THREADS) {
+        largest = fmaxf(largest, scores[i] * p.scale);
+    }
+    const float before = p.fresh ? LOWEST : p.state[2 * query];
+    largest = fmaxf(block_largest(largest, shared), before);
+    float sum = 0;
+    for (u32 i = threadIdx.x; i < p.columns; i += THREADS) {
+        E weight = narrowed(0.0f, E());
+        if (i < p.keys) {
+            weight = narrowed(expf(scores[i] * p.scale - largest), E());
+        }
+        p.weights[query * p.columns + i] = weight;
+        // Of what is stored: the weights that are multiplied then sum up to this.
+        sum += widened(weight);
+    }
+    sum = block_sum(sum, shared);
+    if (threadIdx.x == 0) {
+        const float worth = p.fresh ? 0.0f : expf(before - largest);
+        p.decay[query] = worth;
+        p.state[2 * query] = largest;
+        p.state[2 * query + 1] = sum + (p.fresh ? 0.0f : p.state[2 * query + 1] * worth);
+    }
+}
+
+struct Attended {
+    // Weighted sums, and for each query its largest score and sum of weights.
+    const float* sums;
+    const float* state;
+    E* out;
+    // Eights in all and of a position.
+    u64 count;
+    u32 eights;
+};
+
+KERNEL(attended, Attended, THREADS) {
+    const u64 at = place();
+    if (at >= p.count) {
+        return;
+    }
+    float value[EIGHT];
+    load(value, p.sums + at * EIGHT);
+    const float total = p.state[at / p.eights * 2 + 1];
+#pragma unroll
+    for (int i = 0; i < EIGHT; i++) {
+        value[i] /= total;
+    }
+    store(p.out + at * EIGHT, value);
+}

@@ -1,0 +1,56 @@
+// What all kernels share: the stored element, eight channels at a time, sums over a block.
+#pragma once
+#include "ptx.cuh"
+
+// `ELEMENT` is float, F16 or BF16: what values and kernels of convs are stored as.
+typedef ELEMENT E;
+
+DEVICE float widened(float x) { return x; }
+DEVICE float narrowed(float x, float) { return x; }
+
+// Channels are filled up to eights with zeros, so that every position begins at a multiple of 16
+// bytes, and threads read and write 16 bytes at once.
+const int EIGHT = 8;
+
+template <class T>
+struct __align__(16) Packed {
+    T v[16 / sizeof(T)];
+};
+
+// N stored elements, N * sizeof(T) being a multiple of 16.
+template <int N, class T>
+DEVICE void load(float (&to)[N], const T* from) {
+    const int n = 16 / sizeof(T);
+#pragma unroll
+    for (int part = 0; part < N / n; part++) {
+        Packed<T> packed = reinterpret_cast<const Packed<T>*>(from)[part];
+#pragma unroll
+        for (int i = 0; i < n; i++) {
+            to[part * n + i] = widened(packed.v[i]);
+        }
+    }
+}
+
+template <int N, class T>
+DEVICE void store(T* to, const float (&from)[N]) {
+    const int n = 16 / sizeof(T);
+#pragma unroll
+    for (int part = 0; part < N / n; part++) {
+        Packed<T> packed;
+#pragma unroll
+        for (int i = 0; i < n; i++) {
+            packed.v[i] = narrowed(from[part * n + i], T());
+        }
+        reinterpret_cast<Packed<T>*>(to)[part] = packed;
+    }
+}
+
+// x * sigmoid(x). The bound keeps the exponential finite; far below it the result is 0 anyway.
+DEVICE float silu(float x) { return x / (1.0f + expf(fminf(-x, 80.0f))); }
+
+// This thread's place among all of the launch.
+DEVICE u64 place() { return u64(blockIdx.x) * blockDim.x + threadIdx.x; }
+
+const int WARP = 32;
+// Threads of a block of the kernels that go over eights of channels, and of those that reduce.
+const int THREADS = 256;

@@ -1,0 +1,114 @@
+// A product of rows with a matrix: a conv as an implicit product, a 1x1 conv, or one of attention's.
+//
+// Row r is an output position. For each tap it reads `channels` channels of one cell of the source
+// and multiplies them with as many rows of the right side, so that
+//   out[r][n] = sum over taps t and channels c of left[cell(r, t)][c] * right[t * channels + c][n].
+#pragma once
+#include "common.cuh"
+
+struct Product {
+    // [samples][in_rows][in_width][channels]
+    const E* left;
+    // [taps][channels][columns]
+    const E* right;
+    // [rows][columns], of E, or of float if `out_f32`.
+    void* out;
+    // Added to each column, or null.
+    const float* bias;
+    // What is added to each result, of the result's extents and type, or null; and the factors that
+    // its rows are multiplied by, or null. It may lie where the result goes.
+    const void* there;
+    const float* decay;
+    // Elements from one sample of the source to the next.
+    u64 left_sample;
+    // Output positions, of one sample, of one row of the picture.
+    u32 rows, sample_rows, width;
+    // Both multiples of 8.
+    u32 columns, channels;
+    // Rows of the right side that are there, for each tap; beyond lies nothing.
+    u32 right_rows;
+    u32 taps, taps_x;
+    u32 in_rows, in_width;
+    u32 stride_y, stride_x;
+    // Where the first tap of the first output reads, in cells repeated `up` times.
+    int offset_y, offset_x;
+    u32 up;
+    u32 out_f32;
+    u32 column_tiles;
+};
+
+// The output position that a thread brings the left side of.
+struct Position {
+    u32 sample;
+    int y, x;
+
+    DEVICE Position at(const Product& p, u32 row) {
+        // A row beyond the last is computed as the last, and not written.
+        row = min(row, p.rows - 1);
+        u32 rest = row % p.sample_rows;
+        Position position;
+        position.sample = row / p.sample_rows;
+        position.y = int(rest / p.width * p.stride_y) + p.offset_y;
+        position.x = int(rest % p.width * p.stride_x) + p.offset_x;
+        return position;
+    }
+
+    // The cell that a tap reads, or null where zeros are.
+    DEVICE const E* cell(const Product& p, const Position& at, u32 tap) {
+        // A negative row or column is a large number too.
+        u32 y = at.y + tap / p.taps_x, x = at.x + tap % p.taps_x;
+        if (y >= p.in_rows * p.up || x >= p.in_width * p.up) {
+            return nullptr;
+        }
+        if (p.up > 1) {
+            y /= p.up;
+            x /= p.up;
+        }
+        return p.left + at.sample * p.left_sample + (u64(y) * p.in_width + x) * p.channels;
+    }
+};
+
+// What becomes of N sums of a row.
+template <int N, class O>
+DEVICE void finish_as(const Product& p, O* out, u32 row, u32 column, float (&sum)[N]) {
+    const u64 at = u64(row) * p.columns + column;
+    if (p.bias) {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            sum[i] += p.bias[column + i];
+        }
+    }
+    if (p.there) {
+        const float factor = p.decay ? p.decay[row] : 1.0f;
+        float there[N];
+        load(there, static_cast<const O*>(p.there) + at);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            sum[i] = fmaf(there[i], factor, sum[i]);
+        }
+    }
+    store(out + at, sum);
+}
+
+template <int N>
+DEVICE void finish(const Product& p, u32 row, u32 column, float (&sum)[N]) {
+    if (row >= p.rows || column >= p.columns) {
+        return;
+    }
+    if (p.out_f32) {
+        finish_as(p, static_cast<float*>(p.out), row, column, sum);
+    } else {
+        finish_as(p, static_cast<E*>(p.out), row, column, sum);
+    }
+}
+
+// Steps of channels, tap after tap.
+struct Step {
+    u32 tap, channel;
+};
+
+template <int CHANNELS>
+DEVICE Step next(const Product& p, Step step) {
+    step.channel += CHANNELS;
+    return step.channel < p.channels ? step : Step{step.tap + 1, 0};
+}

@@ -1,0 +1,87 @@
+// Brings a window of a conv's input together: the part, what neighbours hold around it, zeros where
+// the picture ends. A norm and SiLU are applied on the way: once per element, and the zeros around
+// stay zeros.
+#pragma once
+#include "common.cuh"
+
+struct Stage {
+    // The part, `[height][width][channels]`, and its strips, null where the picture ends. Those above
+    // and below are `left + width + right` wide.
+    const E* part;
+    const E* above;
+    const E* below;
+    const E* before;
+    const E* behind;
+    E* band;
+    // Factors, then summands, of the sample's channels; or null.
+    const float* affine;
+    u32 silu;
+    // Eights of channels.
+    u32 eights;
+    u32 height, width;
+    // Cells that the strips are deep.
+    u32 margin_top, margin_left, margin_right;
+    u32 margin_bottom;
+    // The window: its first row and column in the coordinates of the part, and its extents.
+    int top, left;
+    u32 rows, columns;
+};
+
+DEVICE const E* staged_cell(const Stage& p, int y, int x) {
+    const int height = p.height, width = p.width;
+    const int left = p.margin_left, right = p.margin_right;
+    if (x < -left || x >= width + right) {
+        return nullptr;
+    }
+    const E* strip;
+    u64 at;
+    if (y < 0 || y >= height) {
+        const int row = y < 0 ? y + int(p.margin_top) : y - height;
+        if (row < 0 || row >= int(y < 0 ? p.margin_top : p.margin_bottom)) {
+            return nullptr;
+        }
+        strip = y < 0 ? p.above : p.below;
+        at = u64(row) * (left + width + right) + left + x;
+    } else if (x < 0) {
+        strip = p.before;
+        at = u64(y) * left + left + x;
+    } else if (x >= width) {
+        strip = p.behind;
+        at = u64(y) * right + x - width;
+    } else {
+        strip = p.part;
+        at = u64(y) * width + x;
+    }
+    return strip ? strip + at * p.eights * EIGHT : nullptr;
+}
+
+KERNEL(stage, Stage, THREADS) {
+    const u64 at = place();
+    if (at >= u64(p.rows) * p.columns * p.eights) {
+        return;
+    }
+    const u32 channel = at % p.eights * EIGHT;
+    const u64 position = at / p.eights;
+    const int y = int(position / p.columns) + p.top, x = int(position % p.columns) + p.left;
+    float value[EIGHT] = {};
+    const E* cell = staged_cell(p, y, x);
+    if (cell) {
+        load(value, cell + channel);
+        if (p.affine) {
+            float factor[EIGHT], summand[EIGHT];
+            load(factor, p.affine + channel);
+            load(summand, p.affine + p.eights * EIGHT + channel);
+#pragma unroll
+            for (int i = 0; i < EIGHT; i++) {
+                value[i] = fmaf(value[i], factor[i], summand[i]);
+            }
+        }
+        if (p.silu) {
+#pragma unroll
+            for (int i = 0; i < EIGHT; i++) {
+                value[i] = silu(value[i]);
+            }
+        }
+    }
+    store(p.band + at * EIGHT, value);
+}

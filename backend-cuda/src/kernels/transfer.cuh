@@ -1,0 +1,80 @@
+// Between the host's order of numbers (f32, nothing filled up) and the device's.
+#pragma once
+#include "common.cuh"
+
+struct Pack {
+    // `[positions][channels]`
+    const float* in;
+    // `[positions][eights * 8]`, of E, or of float if `out_f32`.
+    void* out;
+    // Eights to write.
+    u64 count;
+    u32 channels, eights;
+    u32 out_f32;
+};
+
+KERNEL(pack, Pack, THREADS) {
+    const u64 at = place();
+    if (at >= p.count) {
+        return;
+    }
+    const u32 channel = at % p.eights * EIGHT;
+    const float* from = p.in + at / p.eights * p.channels;
+    float value[EIGHT];
+#pragma unroll
+    for (u32 i = 0; i < EIGHT; i++) {
+        value[i] = channel + i < p.channels ? from[channel + i] : 0.0f;
+    }
+    if (p.out_f32) {
+        store(static_cast<float*>(p.out) + at * EIGHT, value);
+    } else {
+        store(static_cast<E*>(p.out) + at * EIGHT, value);
+    }
+}
+
+struct Unpack {
+    // The first position to read, of E, or of float if `in_f32`.
+    const void* in;
+    // `[rows][width][channels]`
+    float* out;
+    // Elements to write.
+    u64 count;
+    // Positions of a row that is written and of one that is read.
+    u32 width, in_width;
+    u32 channels, wide;
+    u32 in_f32;
+};
+
+KERNEL(unpack, Unpack, THREADS) {
+    const u64 at = place();
+    if (at >= p.count) {
+        return;
+    }
+    const u64 position = at / p.channels;
+    const u64 from = (position / p.width * p.in_width + position % p.width) * p.wide + at % p.channels;
+    p.out[at] = p.in_f32 ? static_cast<const float*>(p.in)[from] : widened(static_cast<const E*>(p.in)[from]);
+}
+
+struct Reorder {
+    // `[out][in][taps]`
+    const float* in;
+    // `[taps][in, filled up][out, filled up]`
+    E* out;
+    // Elements to write.
+    u64 count;
+    u32 in_channels, in_wide, out_channels, out_wide, taps;
+};
+
+KERNEL(reorder, Reorder, THREADS) {
+    const u64 at = place();
+    if (at >= p.count) {
+        return;
+    }
+    const u32 out = at % p.out_wide, in = at / p.out_wide % p.in_wide;
+    const u64 tap = at / p.out_wide / p.in_wide;
+    float value = 0;
+    if (out < p.out_channels && in < p.in_channels) {
+        value = p.in[(u64(out) * p.in_channels + in) * p.taps + tap];
+    }
+    p.out[at] = narrowed(value, E());
+}

@@ -1,0 +1,26 @@
+//! The CUDA backend of halovae: kernels that NVRTC compiles when a device is opened, on NVIDIA's GPUs
+//! from compute capability 8.0 on.
+//!
+//! [`devices`] lists what there is, [`CudaDevice::open`] opens one, and [`CudaDevice::backend`] makes
+//! a backend for each rank that shall run on it. Every library of NVIDIA's is loaded at run time, so
+//! the crate is built without any, and says what is missing: [`libraries`].
+
+mod backend;
+mod cache;
+mod device;
+mod devices;
+mod driver;
+mod error;
+mod kernels;
+mod libraries;
+mod nvrtc;
+mod params;
+mod store;
+
+pub use backend::{Attending, CudaBackend, CudaWeights};
+pub use cache::cache_folder;
+pub use device::{CudaDevice, Limits, Options, Precision};
+pub use devices::{DeviceChoice, DeviceEntry, devices};
+pub use error::OpenError;
+pub use libraries::{LibraryEntry, libraries, search_first};
+pub use store::Value;

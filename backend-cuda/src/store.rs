@@ -1,0 +1,329 @@
+//! The memory of a rank, and the stream that its kernels run in.
+
+use std::ffi::c_void;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys::{CUdeviceptr, CUresult, CUstream};
+use halovae_engine::backend::{BackendError, Memory};
+use halovae_engine::format_bytes;
+use halovae_engine::tensor::Shape;
+
+use crate::device::Shared;
+use crate::kernels::{Element, Kernel, THREADS};
+
+/// Channels are filled up to multiples of this, so that a position begins at a multiple of 16 bytes.
+pub(crate) const EIGHT: usize = 8;
+
+/// A rank's stream, and what it holds.
+///
+/// Memory comes from the device's pool in the order of the stream: what is freed can serve the next
+/// value of the same rank at once, whether or not kernels still use it, since they run earlier.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) shared: Arc<Shared>,
+    stream: CUstream,
+    memory: Mutex<Memory>,
+}
+
+// SAFETY: the driver's streams may be used by any thread.
+unsafe impl Send for Store {}
+// SAFETY: as above.
+unsafe impl Sync for Store {}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.shared.enter().is_ok() {
+            // SAFETY: made once, destroyed once, when no block is left. The kernels of a module must
+            // have ended before it is unloaded. That it fails changes nothing any more.
+            unsafe {
+                let _ = result::stream::synchronize(self.stream);
+                let _ = result::stream::destroy(self.stream);
+            }
+        }
+    }
+}
+
+/// Memory on the device that goes back to the pool.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pointer: CUdeviceptr,
+    bytes: u64,
+    store: Arc<Store>,
+}
+
+impl Block {
+    pub(crate) fn pointer(&self) -> CUdeviceptr {
+        self.pointer
+    }
+
+    /// The address `bytes` behind the first.
+    pub(crate) fn at(&self, bytes: u64) -> CUdeviceptr {
+        debug_assert!(bytes <= self.bytes);
+        self.pointer + bytes
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let store = &self.store;
+        if store.shared.enter().is_ok() {
+            // SAFETY: allocated from the pool once, freed once, behind all that uses it. A device that
+            // failed has lost it anyway.
+            let _ = unsafe { result::free_async(self.pointer, store.stream) };
+        }
+        store.memory_state().current -= counted_bytes(self.bytes);
+    }
+}
+
+/// Bytes that a block of so many counts as.
+pub(crate) fn counted_bytes(bytes: u64) -> u64 {
+    bytes.max(1).checked_next_multiple_of(512).unwrap_or(u64::MAX)
+}
+
+impl Store {
+    pub(crate) fn new(shared: Arc<Shared>) -> Result<Arc<Self>, BackendError> {
+        shared.enter()?;
+        let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
+        let stream = stream.map_err(|error| shared.error(error))?;
+        Ok(Arc::new(Self { shared, stream, memory: Mutex::default() }))
+    }
+
+    fn memory_state(&self) -> MutexGuard<'_, Memory> {
+        // Two numbers that are always consistent.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn memory(&self) -> Memory {
+        *self.memory_state()
+    }
+
+    pub(crate) fn reset_peak(&self) {
+        let mut memory = self.memory_state();
+        memory.peak = memory.current;
+    }
+
+    fn out_of_memory(&self, what: &str, requested: u64) -> BackendError {
+        let entry = &self.shared.entry;
+        let free = result::mem_get_info().map_or_else(
+            |_| String::new(),
+            |(free, _)| {
+                let [free, all] = [free as u64, entry.memory_bytes].map(format_bytes);
+                format!(" ({free} of {all} free)")
+            },
+        );
+        BackendError::OutOfMemory {
+            device: format!("{}{free}", entry.name),
+            what: format!("`{what}`"),
+            requested,
+        }
+    }
+
+    /// Memory of so many bytes; what it holds is anything.
+    pub(crate) fn block(self: &Arc<Self>, what: &str, bytes: u64) -> Result<Block, BackendError> {
+        self.shared.enter()?;
+        let counted = counted_bytes(bytes);
+        let limit = self.shared.options.max_memory_bytes.unwrap_or(u64::MAX);
+        let mut memory = self.memory_state();
+        if memory.current.saturating_add(counted) > limit {
+            return Err(self.out_of_memory(what, bytes));
+        }
+        let pointer = match self.allocate(bytes) {
+            Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                // What other sizes left in the pool may be enough.
+                self.give_back().and_then(|()| self.allocate(bytes))
+            }
+            other => other,
+        };
+        let pointer = pointer.map_err(|error| match error.0 {
+            CUresult::CUDA_ERROR_OUT_OF_MEMORY | CUresult::CUDA_ERROR_INVALID_VALUE => {
+                self.out_of_memory(what, bytes)
+            }
+            _ => self.shared.error(error),
+        })?;
+        memory.current += counted;
+        memory.peak = memory.peak.max(memory.current);
+        drop(memory);
+        Ok(Block { pointer, bytes, store: self.clone() })
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<CUdeviceptr, DriverError> {
+        let bytes = usize::try_from(bytes.max(16)).unwrap_or(usize::MAX);
+        // SAFETY: pool and stream live as long as the store; what is there is written before it is
+        // read.
+        unsafe { result::mem_pool::alloc_async(self.shared.pool, bytes, self.stream) }
+    }
+
+    /// Gives the pool's unused memory back to the system.
+    fn give_back(&self) -> Result<(), DriverError> {
+        // SAFETY: the store's own stream, the device's own pool.
+        unsafe {
+            result::stream::synchronize(self.stream)?;
+            result::mem_pool::trim_to(self.shared.pool, 0)
+        }
+    }
+
+    /// What a feature map's elements are stored as.
+    pub(crate) fn element(&self) -> Element {
+        self.shared.options.precision.element()
+    }
+
+    /// A feature map, not written yet.
+    pub(crate) fn value(self: &Arc<Self>, what: &str, shape: Shape) -> Result<Value, BackendError> {
+        self.value_of(what, shape, self.element())
+    }
+
+    pub(crate) fn value_of(
+        self: &Arc<Self>,
+        what: &str,
+        shape: Shape,
+        element: Element,
+    ) -> Result<Value, BackendError> {
+        let bytes = value_bytes(shape, element);
+        // More than this is a number that stopped at its largest, or overflows in a kernel.
+        if bytes > 1 << 46 {
+            return Err(self.out_of_memory(what, bytes));
+        }
+        Ok(Value { shape, element, block: self.block(what, bytes)? })
+    }
+
+    /// Runs a kernel in so many blocks of threads.
+    pub(crate) fn launch<P: Params>(
+        &self,
+        kernel: Kernel,
+        params: &P,
+        blocks: u64,
+    ) -> Result<(), BackendError> {
+        if blocks == 0 {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        shared.enter()?;
+        let blocks = u32::try_from(blocks).ok().filter(|&blocks| blocks <= i32::MAX as u32);
+        let blocks = blocks.ok_or_else(|| BackendError::Device {
+            device: shared.entry.name.clone(),
+            message: "the picture is too large for one launch; use smaller tiles".into(),
+        })?;
+        let bytes = kernel.shared_bytes(self.element());
+        self.start(params, kernel, blocks, bytes).map_err(|error| shared.error(error))
+    }
+
+    /// The same, for a kernel that goes over `count` places, one thread for each.
+    pub(crate) fn over<P: Params>(
+        &self,
+        kernel: Kernel,
+        params: &P,
+        count: u64,
+    ) -> Result<(), BackendError> {
+        self.launch(kernel, params, count.div_ceil(THREADS.into()))
+    }
+
+    fn start<P: Params>(
+        &self,
+        params: &P,
+        kernel: Kernel,
+        blocks: u32,
+        shared_bytes: u32,
+    ) -> Result<(), DriverError> {
+        let mut arguments = [std::ptr::from_ref(params).cast_mut().cast::<c_void>()];
+        let function = self.shared.function(kernel);
+        // SAFETY: the struct is the kernel's only parameter, which is copied before the call returns;
+        // its pointers are of blocks that are freed behind this in the same stream.
+        unsafe {
+            result::launch_kernel(
+                function,
+                (blocks, 1, 1),
+                (THREADS, 1, 1),
+                shared_bytes,
+                self.stream,
+                &mut arguments,
+            )
+        }
+    }
+
+    /// Copies from the host to the device.
+    pub(crate) fn write(&self, to: CUdeviceptr, from: &[f32]) -> Result<(), BackendError> {
+        self.shared.enter()?;
+        // SAFETY: there are as many bytes on the device, by the caller. The driver has read pageable
+        // memory when the call returns.
+        let done = unsafe { result::memcpy_htod_async(to, from, self.stream) };
+        done.map_err(|error| self.shared.error(error))
+    }
+
+    /// Copies from the device to the host, and waits for it.
+    pub(crate) fn read(&self, from: CUdeviceptr, to: &mut [f32]) -> Result<(), BackendError> {
+        self.shared.enter()?;
+        // SAFETY: there are as many bytes on the device, by the caller, and the host's are not touched
+        // before the stream has come so far.
+        let done = unsafe { result::memcpy_dtoh_async(to, from, self.stream) };
+        done.map_err(|error| self.shared.error(error))?;
+        self.synchronize()
+    }
+
+    /// Waits until everything in the stream has run.
+    pub(crate) fn synchronize(&self) -> Result<(), BackendError> {
+        self.shared.enter()?;
+        // SAFETY: the store's own stream.
+        let done = unsafe { result::stream::synchronize(self.stream) };
+        done.map_err(|error| self.shared.error(error))
+    }
+}
+
+/// The struct that a kernel takes, as `kernels/` declares it.
+///
+/// # Safety
+/// `#[repr(C)]`, with the fields of the kernel's own struct in their order.
+pub(crate) unsafe trait Params: Copy {}
+
+/// Channels, filled up.
+pub(crate) fn wide(channels: usize) -> usize {
+    channels.next_multiple_of(EIGHT)
+}
+
+/// Bytes of a value; saturating.
+pub(crate) fn value_bytes(shape: Shape, element: Element) -> u64 {
+    let Shape { batch, height, width, channels } = shape;
+    [batch, height, width, channels.checked_next_multiple_of(EIGHT).unwrap_or(usize::MAX)]
+        .iter()
+        .fold(element.bytes(), |product, &extent| product.saturating_mul(extent as u64))
+}
+
+/// A tensor on the device: `[batch][height][width][channels]`, channels filled up to eights with
+/// zeros.
+#[derive(Debug)]
+pub struct Value {
+    pub(crate) shape: Shape,
+    pub(crate) element: Element,
+    pub(crate) block: Block,
+}
+
+impl Value {
+    /// Channels, filled up.
+    pub(crate) fn wide(&self) -> usize {
+        wide(self.shape.channels)
+    }
+
+    /// Eights of channels.
+    pub(crate) fn eights(&self) -> u32 {
+        (self.wide() / EIGHT) as u32
+    }
+
+    /// Positions of one sample.
+    pub(crate) fn positions(&self) -> usize {
+        self.shape.height * self.shape.width
+    }
+
+    /// Bytes of one position.
+    pub(crate) fn position_bytes(&self) -> u64 {
+        self.wide() as u64 * self.element.bytes()
+    }
+
+    pub(crate) fn pointer(&self) -> CUdeviceptr {
+        self.block.pointer()
+    }
+
+    /// Where a position begins, counted over all samples.
+    pub(crate) fn at(&self, position: usize) -> CUdeviceptr {
+        self.block.at(position as u64 * self.position_bytes())
+    }
+}

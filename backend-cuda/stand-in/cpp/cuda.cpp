@@ -1,0 +1,196 @@
+// A stand-in for NVIDIA's driver, as far as halovae calls it: everything happens at once, on the CPU.
+//
+//   HALOVAE_STAND_IN_DEVICES     how many GPUs there are (2)
+//   HALOVAE_STAND_IN_CAPABILITY  their compute capability, times ten (90)
+//   HALOVAE_STAND_IN_MEMORY      bytes of memory, of all of them together (4 GiB)
+//   HALOVAE_STAND_IN_SEED        where the order of threads starts (1)
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <elf.h>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "memory.h"
+#include "threads.h"
+
+// `CUresult`, those that are used.
+enum Result {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NO_DEVICE = 100,
+    INVALID_DEVICE = 101,
+    INVALID_IMAGE = 200,
+    NOT_FOUND = 500,
+    LAUNCH_FAILED = 719,
+};
+
+// `CUdevice_attribute`, `CUfunction_attribute` and `CUmemPool_attribute`, those that are used.
+const int MULTIPROCESSOR_COUNT = 16, CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 76, POOLS_SUPPORTED = 115;
+const int MAX_DYNAMIC_SHARED = 8;
+const int RELEASE_THRESHOLD = 4, RESERVED_CURRENT = 5;
+// What a kernel has without asking, and at most.
+const unsigned SHARED_DEFAULT = 48 << 10, SHARED_MOST = 99 << 10;
+
+struct Function {
+    void (*kernel)(void**);
+    std::string name;
+    unsigned shared_most;
+};
+
+static unsigned number(const char* variable, unsigned otherwise) {
+    const char* text = getenv(variable);
+    return text ? strtoul(text, nullptr, 10) : otherwise;
+}
+
+static thread_local const char* running = nullptr;
+
+static void on_fault(int) {
+    const char* name = running ? running : "no kernel";
+    const char* why = "stand-in: memory outside of all allocations is touched in ";
+    // A failed write to stderr leaves nothing else to be done.
+    ssize_t ignored = write(2, why, strlen(why)) + write(2, name, strlen(name)) + write(2, "\n", 1);
+    (void)ignored;
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+}
+
+extern "C" {
+
+int cuInit(unsigned) {
+    signal(SIGSEGV, on_fault);
+    return number("HALOVAE_STAND_IN_DEVICES", 2) == 0 ? NO_DEVICE : SUCCESS;
+}
+int cuDriverGetVersion(int* version) { return *version = 13000, SUCCESS; }
+int cuGetErrorName(int error, const char** name) {
+    switch (error) {
+        case INVALID_VALUE: *name = "CUDA_ERROR_INVALID_VALUE"; break;
+        case OUT_OF_MEMORY: *name = "CUDA_ERROR_OUT_OF_MEMORY"; break;
+        case LAUNCH_FAILED: *name = "CUDA_ERROR_LAUNCH_FAILED"; break;
+        default: *name = "CUDA_ERROR";
+    }
+    return SUCCESS;
+}
+int cuGetErrorString(int, const char** text) { return *text = "the stand-in refuses", SUCCESS; }
+
+int cuDeviceGetCount(int* count) { return *count = number("HALOVAE_STAND_IN_DEVICES", 2), SUCCESS; }
+int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, SUCCESS; }
+int cuDeviceGetName(char* name, int len, int device) {
+    snprintf(name, len, "stand-in %c", 'A' + device);
+    return SUCCESS;
+}
+int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = total_bytes(), SUCCESS; }
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+    unsigned capability = number("HALOVAE_STAND_IN_CAPABILITY", 90);
+    switch (attribute) {
+        case MULTIPROCESSOR_COUNT: *value = 1; break;
+        case CAPABILITY_MAJOR: *value = capability / 10; break;
+        case CAPABILITY_MINOR: *value = capability % 10; break;
+        case POOLS_SUPPORTED: *value = 1; break;
+        default: return INVALID_VALUE;
+    }
+    return SUCCESS;
+}
+int cuDevicePrimaryCtxRetain(void** context, int device) {
+    *context = reinterpret_cast<void*>(size_t(device) + 1);
+    return SUCCESS;
+}
+int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+int cuCtxSetCurrent(void*) { return SUCCESS; }
+
+int cuDeviceGetDefaultMemPool(void** pool, int device) {
+    *pool = reinterpret_cast<void*>(size_t(device) + 1);
+    return SUCCESS;
+}
+int cuMemPoolSetAttribute(void*, int attribute, void*) {
+    return attribute == RELEASE_THRESHOLD ? SUCCESS : INVALID_VALUE;
+}
+int cuMemPoolGetAttribute(void*, int attribute, void* value) {
+    if (attribute != RESERVED_CURRENT) {
+        return INVALID_VALUE;
+    }
+    *static_cast<uint64_t*>(value) = reserved_bytes();
+    return SUCCESS;
+}
+int cuMemPoolTrimTo(void*, size_t) { return trim(), SUCCESS; }
+int cuMemAllocFromPoolAsync(void** memory, size_t bytes, void*, void*) {
+    *memory = allocate(bytes);
+    return *memory ? SUCCESS : OUT_OF_MEMORY;
+}
+int cuMemFreeAsync(void* memory, void*) { return release(memory) ? SUCCESS : INVALID_VALUE; }
+int cuMemGetInfo_v2(size_t* free, size_t* total) {
+    *free = free_bytes();
+    *total = total_bytes();
+    return SUCCESS;
+}
+
+int cuStreamCreate(void** stream, unsigned) {
+    *stream = new char;
+    return SUCCESS;
+}
+int cuStreamSynchronize(void*) { return SUCCESS; }
+int cuStreamDestroy_v2(void* stream) {
+    delete static_cast<char*>(stream);
+    return SUCCESS;
+}
+
+int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t bytes, void*) {
+    return holds(to, bytes) ? memcpy(to, from, bytes), SUCCESS : INVALID_VALUE;
+}
+int cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, void*) {
+    return holds(from, bytes) ? memcpy(to, from, bytes), SUCCESS : INVALID_VALUE;
+}
+
+// A module is a shared library, which ends with its table of sections.
+int cuModuleLoadData(void** module, const void* image) {
+    const Elf64_Ehdr* head = static_cast<const Elf64_Ehdr*>(image);
+    if (memcmp(head->e_ident, ELFMAG, SELFMAG) != 0) {
+        return INVALID_IMAGE;
+    }
+    size_t bytes = head->e_shoff + size_t(head->e_shentsize) * head->e_shnum;
+    int file = memfd_create("kernels", 0);
+    if (file < 0 || write(file, image, bytes) != ssize_t(bytes)) {
+        return INVALID_IMAGE;
+    }
+    std::string path = "/proc/self/fd/" + std::to_string(file);
+    *module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!*module) {
+        fprintf(stderr, "stand-in: %s\n", dlerror());
+    }
+    close(file);
+    return *module ? SUCCESS : INVALID_IMAGE;
+}
+int cuModuleGetFunction(void** function, void* module, const char* name) {
+    void* symbol = dlsym(module, name);
+    if (!symbol) {
+        return NOT_FOUND;
+    }
+    *function = new Function{reinterpret_cast<void (*)(void**)>(symbol), name, SHARED_DEFAULT};
+    return SUCCESS;
+}
+int cuModuleUnload(void* module) { return dlclose(module), SUCCESS; }
+int cuFuncSetAttribute(void* function, int attribute, int value) {
+    if (attribute != MAX_DYNAMIC_SHARED || unsigned(value) > SHARED_MOST) {
+        return INVALID_VALUE;
+    }
+    static_cast<Function*>(function)->shared_most = value;
+    return SUCCESS;
+}
+int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned shared, void*, void** arguments, void**) {
+    static std::atomic<uint64_t> launches{number("HALOVAE_STAND_IN_SEED", 1)};
+    Function* function = static_cast<Function*>(handle);
+    if (gx == 0 || gy != 1 || gz != 1 || bx > 1024 || by != 1 || bz != 1 || shared > function->shared_most) {
+        return INVALID_VALUE;
+    }
+    running = function->name.c_str();
+    run_blocks({function->kernel, arguments, {gx, gy, gz}, {bx, by, bz}, shared, running, launches++});
+    running = nullptr;
+    return SUCCESS;
+}
+}

@@ -1,0 +1,289 @@
+#include "threads.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <vector>
+
+#include "stand_in.h"
+
+#ifndef __x86_64__
+#include <ucontext.h>
+#endif
+
+thread_local StandInLane* stand_in_lane = nullptr;
+
+namespace {
+
+const size_t STACK_BYTES = 64 << 10;
+const size_t SHARED_BYTES = 256 << 10;
+const unsigned WARP = 32;
+
+enum State { READY, AT_BLOCK_BARRIER, AT_WARP_BARRIER, DONE };
+
+#ifdef __x86_64__
+// Saves the registers that a call keeps, and goes on where another stack was left.
+extern "C" void stand_in_switch(void** save, void* next);
+asm(R"(
+.text
+.globl stand_in_switch
+.type stand_in_switch, @function
+stand_in_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size stand_in_switch, .-stand_in_switch
+)");
+#endif
+
+struct Fiber {
+    StandInLane lane;
+    State state;
+#ifdef __x86_64__
+    void* at;
+#else
+    ucontext_t at;
+#endif
+};
+
+struct Machine {
+    std::vector<Fiber> fibers;
+    std::vector<StandInWarp> warps;
+    char* stacks = nullptr;
+    size_t stack_count = 0;
+    char* shared_end;
+    const Launch* launch = nullptr;
+    unsigned current = 0;
+    uint64_t random = 0;
+#ifdef __x86_64__
+    void* main = nullptr;
+#else
+    ucontext_t main;
+#endif
+
+    Machine() {
+        // A page that cannot be touched lies behind the block's memory.
+        size_t page = sysconf(_SC_PAGESIZE);
+        char* shared = static_cast<char*>(mmap(nullptr, SHARED_BYTES + page, PROT_READ | PROT_WRITE,
+                                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        shared_end = shared + SHARED_BYTES;
+        mprotect(shared_end, page, PROT_NONE);
+    }
+
+    uint64_t next_random() {
+        random += 0x9e3779b97f4a7c15;
+        uint64_t z = random;
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+        return z ^ (z >> 31);
+    }
+
+    void prepare(unsigned threads);
+    void enter(unsigned thread);
+    void leave();
+    void begin(unsigned thread);
+    void run_warp(unsigned first, unsigned end);
+    void run_block();
+    [[noreturn]] void stuck(const char* why);
+};
+
+thread_local Machine machine;
+
+void start_thread() {
+    Machine& m = machine;
+    m.launch->kernel(m.launch->arguments);
+    m.fibers[m.current].state = DONE;
+    m.leave();
+    abort();
+}
+
+void Machine::prepare(unsigned threads) {
+    if (threads > stack_count) {
+        stacks = static_cast<char*>(mmap(nullptr, threads * STACK_BYTES, PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+        stack_count = threads;
+    }
+    fibers.resize(threads);
+    warps.resize((threads + WARP - 1) / WARP * 2);
+}
+
+void Machine::begin(unsigned thread) {
+    Fiber& fiber = fibers[thread];
+    fiber.state = READY;
+    char* stack = stacks + thread * STACK_BYTES;
+#ifdef __x86_64__
+    // As if `start_thread` had been called: six registers, where to go, where that would return to.
+    void** top = reinterpret_cast<void**>(stack + STACK_BYTES) - 8;
+    memset(top, 0, 8 * sizeof(void*));
+    top[6] = reinterpret_cast<void*>(start_thread);
+    fiber.at = top;
+#else
+    getcontext(&fiber.at);
+    fiber.at.uc_stack.ss_sp = stack;
+    fiber.at.uc_stack.ss_size = STACK_BYTES;
+    makecontext(&fiber.at, start_thread, 0);
+#endif
+}
+
+void Machine::enter(unsigned thread) {
+    current = thread;
+    stand_in_lane = &fibers[thread].lane;
+#ifdef __x86_64__
+    stand_in_switch(&main, fibers[thread].at);
+#else
+    swapcontext(&main, &fibers[thread].at);
+#endif
+}
+
+void Machine::leave() {
+#ifdef __x86_64__
+    stand_in_switch(&fibers[current].at, main);
+#else
+    swapcontext(&fibers[current].at, &main);
+#endif
+}
+
+void Machine::stuck(const char* why) {
+    fprintf(stderr, "stand-in: %s: %s\n", launch->name, why);
+    abort();
+}
+
+// Runs the lanes of a warp until all have ended or wait for the block.
+void Machine::run_warp(unsigned first, unsigned end) {
+    for (;;) {
+        unsigned waiting = 0, alive = 0, ran = 0;
+        uint64_t order = next_random();
+        unsigned step = order % WARP | 1, offset = order >> 32;
+        for (unsigned i = 0; i < WARP; i++) {
+            unsigned thread = first + (i * step + offset) % WARP;
+            if (thread < end && fibers[thread].state == READY) {
+                enter(thread);
+                ran++;
+            }
+        }
+        for (unsigned thread = first; thread < end; thread++) {
+            alive += fibers[thread].state != DONE;
+            waiting += fibers[thread].state == AT_WARP_BARRIER;
+        }
+        if (waiting > 0 && waiting == alive) {
+            for (unsigned thread = first; thread < end; thread++) {
+                if (fibers[thread].state == AT_WARP_BARRIER) {
+                    fibers[thread].state = READY;
+                }
+            }
+        } else if (waiting > 0 && ran == 0) {
+            stuck("lanes of a warp wait at different barriers");
+        } else if (ran == 0) {
+            return;
+        }
+    }
+}
+
+void Machine::run_block() {
+    unsigned threads = fibers.size(), warp_count = (threads + WARP - 1) / WARP;
+    for (unsigned thread = 0; thread < threads; thread++) {
+        begin(thread);
+    }
+    for (;;) {
+        uint64_t order = next_random();
+        for (unsigned i = 0; i < warp_count; i++) {
+            // Forwards or backwards from any of them.
+            unsigned warp = (order / 2 + (order % 2 ? i : warp_count - i)) % warp_count;
+            unsigned first = warp * WARP;
+            run_warp(first, first + WARP < threads ? first + WARP : threads);
+        }
+        unsigned alive = 0;
+        for (Fiber& fiber : fibers) {
+            alive += fiber.state != DONE;
+            if (fiber.state == AT_BLOCK_BARRIER) {
+                fiber.state = READY;
+            }
+        }
+        if (alive == 0) {
+            return;
+        }
+    }
+}
+
+}  // namespace
+
+void run_blocks(const Launch& launch) {
+    Machine& m = machine;
+    m.launch = &launch;
+    m.random = launch.seed;
+    unsigned threads = launch.block[0] * launch.block[1] * launch.block[2];
+    m.prepare(threads);
+    char* shared = m.shared_end - (launch.shared_bytes + 15) / 16 * 16;
+    for (unsigned b = 0; b < launch.grid[0]; b++) {
+        // What nobody has written is no number.
+        memset(shared, 0xff, m.shared_end - shared);
+        for (unsigned thread = 0; thread < threads; thread++) {
+            StandInLane& lane = m.fibers[thread].lane;
+            lane.thread = {thread, 0, 0};
+            lane.block = {b, 0, 0};
+            lane.block_size = {launch.block[0], 1, 1};
+            lane.grid_size = {launch.grid[0], 1, 1};
+            lane.shared = shared;
+            lane.warps = &m.warps[thread / WARP * 2];
+            lane.collectives = lane.groups = lane.copy_count = 0;
+        }
+        m.run_block();
+    }
+    stand_in_lane = nullptr;
+}
+
+extern "C" {
+
+void stand_in_block_barrier() {
+    machine.fibers[machine.current].state = AT_BLOCK_BARRIER;
+    machine.leave();
+}
+
+void stand_in_warp_barrier() {
+    machine.fibers[machine.current].state = AT_WARP_BARRIER;
+    machine.leave();
+}
+
+void stand_in_copy(void* to, const void* from, unsigned bytes) {
+    StandInLane& lane = *stand_in_lane;
+    if (lane.copy_count == sizeof lane.copies / sizeof *lane.copies) {
+        machine.stuck("too many asynchronous copies under way");
+    }
+    if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0) {
+        machine.stuck("an asynchronous copy that does not begin at 16 bytes");
+    }
+    lane.copies[lane.copy_count++] = {to, from, bytes, lane.groups};
+}
+
+void stand_in_commit() { stand_in_lane->groups++; }
+
+// As late as they may: what reads them without having waited finds what was there before.
+void stand_in_await(unsigned groups) {
+    StandInLane& lane = *stand_in_lane;
+    unsigned left = 0;
+    for (unsigned i = 0; i < lane.copy_count; i++) {
+        StandInCopy& copy = lane.copies[i];
+        if (copy.group + groups >= lane.groups) {
+            lane.copies[left++] = copy;
+            continue;
+        }
+        memcpy(copy.to, copy.from, copy.bytes);
+        memset(static_cast<char*>(copy.to) + copy.bytes, 0, 16 - copy.bytes);
+    }
+    lane.copy_count = left;
+}
+}

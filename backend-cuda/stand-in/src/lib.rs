@@ -1,0 +1,84 @@
+//! Stands in for NVIDIA's driver and NVRTC, so that tests run CUDA kernels on a CPU.
+//!
+//! `cpp/` has C++ that exports what `halovae-cuda` calls of both libraries. Kernels are compiled by the
+//! system's C++ compiler; the threads of a block are fibers, so barriers, warps and asynchronous
+//! copies do what they do on a GPU, and between barriers threads run in an order that changes. What a
+//! kernel touches outside its memory ends the process, and memory that was not written holds no
+//! numbers.
+//!
+//! It shows wrong arithmetic, indices, layouts and missing barriers. It shows neither speed nor what
+//! depends on the memory model or the scheduling of a real GPU, and instructions that are written as
+//! PTX do here what we read in NVIDIA's manual.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Files of `cpp/`.
+const FILES: [(&str, &str); 9] = [
+    ("cuda.cpp", include_str!("../cpp/cuda.cpp")),
+    ("kernel.h", include_str!("../cpp/kernel.h")),
+    ("memory.cpp", include_str!("../cpp/memory.cpp")),
+    ("memory.h", include_str!("../cpp/memory.h")),
+    ("nvrtc.cpp", include_str!("../cpp/nvrtc.cpp")),
+    ("stand_in.h", include_str!("../cpp/stand_in.h")),
+    ("threads.cpp", include_str!("../cpp/threads.cpp")),
+    ("threads.h", include_str!("../cpp/threads.h")),
+    ("build", BUILD),
+];
+
+/// Both are named so that cudarc, which asks for `libcuda.so` first, gets what is loaded already.
+const BUILD: &str = "set -e
+flags='-std=c++17 -O2 -fPIC -shared -Wall -Wextra -Werror'
+${CXX:-g++} $flags cuda.cpp memory.cpp threads.cpp -Wl,-soname,libcuda.so -o libcuda.so.1 -ldl
+${CXX:-g++} $flags nvrtc.cpp -Wl,-soname,libnvrtc.so -o libnvrtc.so.13 -ldl
+";
+
+/// The folder of the two libraries, built unless they were before. `HALOVAE_NVIDIA_LIBRARIES` takes
+/// it.
+///
+/// # Panics
+/// If they cannot be built; the message has what the compiler said.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(build)
+}
+
+fn build() -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    FILES.hash(&mut hasher);
+    let built = target().join(format!("cuda-stand-in-{:016x}", hasher.finish()));
+    if built.exists() {
+        return built;
+    }
+    // Another process may build it at the same time: the first that is ready wins.
+    let folder = target().join(format!("cuda-stand-in-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("Cargo's target folder takes files");
+    for (name, text) in FILES {
+        std::fs::write(folder.join(name), text).expect("Cargo's target folder takes files");
+    }
+    let output = Command::new("sh").arg("build").current_dir(&folder).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run sh: {error}"));
+    assert!(
+        output.status.success(),
+        "the stand-in for CUDA cannot be built; it needs g++ (`apt-get install g++`):\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    if std::fs::rename(&folder, &built).is_err() {
+        std::fs::remove_dir_all(&folder).expect("a folder of this process's own");
+    }
+    built
+}
+
+/// Cargo's target folder, in which tests run.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a file");
+    let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    target.expect("tests run from Cargo's target folder").to_owned()
+}
+
+/// Where compiled kernels are kept from one test to the next.
+pub fn cache() -> PathBuf {
+    folder().join("cache")
+}

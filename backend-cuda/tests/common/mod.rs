@@ -1,0 +1,21 @@
+//! The device that tests run on.
+
+use std::sync::Once;
+
+use halovae_cuda::{CudaBackend, CudaDevice, DeviceChoice, Options, search_first};
+
+/// Opens the first GPU if `HALOVAE_TEST_CUDA` is `device`, or else the stand-in.
+pub(crate) fn device(options: Options) -> CudaDevice {
+    static STAND_IN: Once = Once::new();
+    if std::env::var("HALOVAE_TEST_CUDA").as_deref() != Ok("device") {
+        STAND_IN.call_once(|| search_first(halovae_cuda_stand_in::folder()));
+    }
+    let cache_folder = Some(halovae_cuda_stand_in::cache());
+    let device = CudaDevice::open(&DeviceChoice::Auto, Options { cache_folder, ..options });
+    device.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A backend for one rank on it.
+pub(crate) fn backend(options: Options) -> CudaBackend {
+    device(options).backend().unwrap_or_else(|error| panic!("{error}"))
+}
