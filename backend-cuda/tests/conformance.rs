@@ -2,18 +2,34 @@
 
 mod common;
 
-use halovae_cuda::{Limits, Options};
+use halovae_cuda::{CudaBackend, Limits, Options, Precision};
 
-mod f32 {
-    halovae_engine::backend_conformance!(super::common::backend(super::Options::default()));
+fn backend(precision: Precision) -> CudaBackend {
+    common::backend(Options { precision, ..Options::default() })
 }
 
-/// Many bands and many blocks of queries and keys.
-mod f32_in_pieces {
+mod f32 {
+    halovae_engine::backend_conformance!(super::backend(super::Precision::F32));
+}
+
+mod f16 {
+    use halovae_engine::conformance::Rounding;
+
+    halovae_engine::backend_conformance!(super::backend(super::Precision::F16), Rounding::F16);
+}
+
+mod bf16 {
+    use halovae_engine::conformance::Rounding;
+
+    halovae_engine::backend_conformance!(super::backend(super::Precision::Bf16), Rounding::BF16);
+}
+
+/// Many bands, and many blocks of queries and keys.
+mod in_pieces {
     use super::{Limits, Options};
 
-    halovae_engine::backend_conformance!(super::common::backend(Options {
+    halovae_engine::backend_conformance!(@tests super::common::backend(Options {
         limits: Limits { band_bytes: 16 << 10, attention: [40, 24] },
         ..Options::default()
-    }));
+    }); fused_convs, attention, programs, convs_within_halos, attention_in_blocks);
 }

@@ -4,6 +4,7 @@
 //   HALOVAE_STAND_IN_CAPABILITY  their compute capability, times ten (90)
 //   HALOVAE_STAND_IN_MEMORY      bytes of memory, of all of them together (4 GiB)
 //   HALOVAE_STAND_IN_SEED        where the order of threads starts (1)
+//   HALOVAE_STAND_IN_FAILS       the launch from which on the device fails (never)
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -37,6 +38,12 @@ const int RELEASE_THRESHOLD = 4, RESERVED_CURRENT = 5;
 // What a kernel has without asking, and at most.
 const unsigned SHARED_DEFAULT = 48 << 10, SHARED_MOST = 99 << 10;
 
+struct Module {
+    void* library;
+    // Open as long as the library is: the linker knows libraries by their paths.
+    int file;
+};
+
 struct Function {
     void (*kernel)(void**);
     std::string name;
@@ -49,6 +56,7 @@ static unsigned number(const char* variable, unsigned otherwise) {
 }
 
 static thread_local const char* running = nullptr;
+static std::atomic<bool> failed{false};
 
 static void on_fault(int) {
     const char* name = running ? running : "no kernel";
@@ -133,7 +141,7 @@ int cuStreamCreate(void** stream, unsigned) {
     *stream = new char;
     return SUCCESS;
 }
-int cuStreamSynchronize(void*) { return SUCCESS; }
+int cuStreamSynchronize(void*) { return failed ? LAUNCH_FAILED : SUCCESS; }
 int cuStreamDestroy_v2(void* stream) {
     delete static_cast<char*>(stream);
     return SUCCESS;
@@ -158,22 +166,29 @@ int cuModuleLoadData(void** module, const void* image) {
         return INVALID_IMAGE;
     }
     std::string path = "/proc/self/fd/" + std::to_string(file);
-    *module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!*module) {
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
         fprintf(stderr, "stand-in: %s\n", dlerror());
+        return INVALID_IMAGE;
     }
-    close(file);
-    return *module ? SUCCESS : INVALID_IMAGE;
+    *module = new Module{library, file};
+    return SUCCESS;
 }
 int cuModuleGetFunction(void** function, void* module, const char* name) {
-    void* symbol = dlsym(module, name);
+    void* symbol = dlsym(static_cast<Module*>(module)->library, name);
     if (!symbol) {
         return NOT_FOUND;
     }
     *function = new Function{reinterpret_cast<void (*)(void**)>(symbol), name, SHARED_DEFAULT};
     return SUCCESS;
 }
-int cuModuleUnload(void* module) { return dlclose(module), SUCCESS; }
+int cuModuleUnload(void* handle) {
+    Module* module = static_cast<Module*>(handle);
+    dlclose(module->library);
+    close(module->file);
+    delete module;
+    return SUCCESS;
+}
 int cuFuncSetAttribute(void* function, int attribute, int value) {
     if (attribute != MAX_DYNAMIC_SHARED || unsigned(value) > SHARED_MOST) {
         return INVALID_VALUE;
@@ -183,13 +198,21 @@ int cuFuncSetAttribute(void* function, int attribute, int value) {
 }
 int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                    unsigned bz, unsigned shared, void*, void** arguments, void**) {
-    static std::atomic<uint64_t> launches{number("HALOVAE_STAND_IN_SEED", 1)};
+    static std::atomic<uint64_t> launches{0};
+    static const uint64_t seed = number("HALOVAE_STAND_IN_SEED", 1);
+    static const uint64_t fails = number("HALOVAE_STAND_IN_FAILS", ~0u);
     Function* function = static_cast<Function*>(handle);
     if (gx == 0 || gy != 1 || gz != 1 || bx > 1024 || by != 1 || bz != 1 || shared > function->shared_most) {
         return INVALID_VALUE;
     }
+    uint64_t launch = launches++;
+    if (failed || launch >= fails) {
+        // A failed device stays failed, as a real one does.
+        failed = true;
+        return LAUNCH_FAILED;
+    }
     running = function->name.c_str();
-    run_blocks({function->kernel, arguments, {gx, gy, gz}, {bx, by, bz}, shared, running, launches++});
+    run_blocks({function->kernel, arguments, {gx, gy, gz}, {bx, by, bz}, shared, running, seed + launch});
     running = nullptr;
     return SUCCESS;
 }

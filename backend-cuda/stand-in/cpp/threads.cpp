@@ -101,10 +101,11 @@ struct Machine {
     [[noreturn]] void stuck(const char* why);
 };
 
-thread_local Machine machine;
+// Never freed: a pointer needs no guard at each access.
+thread_local Machine* machine = nullptr;
 
 void start_thread() {
-    Machine& m = machine;
+    Machine& m = *machine;
     m.launch->kernel(m.launch->arguments);
     m.fibers[m.current].state = DONE;
     m.leave();
@@ -222,7 +223,10 @@ void Machine::run_block() {
 }  // namespace
 
 void run_blocks(const Launch& launch) {
-    Machine& m = machine;
+    if (!machine) {
+        machine = new Machine;
+    }
+    Machine& m = *machine;
     m.launch = &launch;
     m.random = launch.seed;
     unsigned threads = launch.block[0] * launch.block[1] * launch.block[2];
@@ -249,22 +253,22 @@ void run_blocks(const Launch& launch) {
 extern "C" {
 
 void stand_in_block_barrier() {
-    machine.fibers[machine.current].state = AT_BLOCK_BARRIER;
-    machine.leave();
+    machine->fibers[machine->current].state = AT_BLOCK_BARRIER;
+    machine->leave();
 }
 
 void stand_in_warp_barrier() {
-    machine.fibers[machine.current].state = AT_WARP_BARRIER;
-    machine.leave();
+    machine->fibers[machine->current].state = AT_WARP_BARRIER;
+    machine->leave();
 }
 
 void stand_in_copy(void* to, const void* from, unsigned bytes) {
     StandInLane& lane = *stand_in_lane;
     if (lane.copy_count == sizeof lane.copies / sizeof *lane.copies) {
-        machine.stuck("too many asynchronous copies under way");
+        machine->stuck("too many asynchronous copies under way");
     }
     if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0) {
-        machine.stuck("an asynchronous copy that does not begin at 16 bytes");
+        machine->stuck("an asynchronous copy that does not begin at 16 bytes");
     }
     lane.copies[lane.copy_count++] = {to, from, bytes, lane.groups};
 }

@@ -2,17 +2,10 @@
 
 use halovae_core::Rect;
 
-use super::{Random, RandomWeights, Reference};
+use super::{Random, Reference, Rounding};
 use crate::backend::{Backend, Operand, Operands};
 use crate::program::{Norm, Op, Program, Value, ValueId, ValueKind, WeightId, WeightSpec};
 use crate::tensor::{HostTensor, Shape};
-
-/// Largest difference from the f64 reference for one op, as a share of `max(1, max |reference|)`.
-/// Half of the project's bound for a whole decode leaves room for Winograd convs.
-pub(super) const OP_TOLERANCE: f32 = 1e-4;
-
-/// The project's bound for a whole decode.
-pub(super) const PROGRAM_TOLERANCE: f32 = 2e-4;
 
 pub(super) fn random_tensor(random: &mut Random, shape: Shape) -> HostTensor {
     let elements = shape.elements().expect("a small shape");
@@ -94,11 +87,23 @@ impl Case {
         id
     }
 
+    /// Makes operands of what is stored exactly.
+    pub(super) fn round(&mut self, rounding: &Rounding) {
+        let operands = std::mem::take(&mut self.operands);
+        self.operands = operands.into_iter().map(|tensor| rounding.tensor(tensor)).collect();
+    }
+
     /// Runs the op; with `owned` the backend may reuse the operands' memory.
-    pub(super) fn run_on<B: Backend>(&self, backend: &B, seed: u64, owned: bool) -> HostTensor {
+    pub(super) fn run_on<B: Backend>(
+        &self,
+        backend: &B,
+        rounding: &Rounding,
+        seed: u64,
+        owned: bool,
+    ) -> HostTensor {
         let op = &self.program.ops[0];
         let weights = backend
-            .prepare(&self.program, &RandomWeights { seed })
+            .prepare(&self.program, &rounding.weights(seed))
             .expect("random weights can be prepared");
         let upload = |tensor| backend.upload(tensor).expect("a small tensor can be uploaded");
         let tensors: Vec<B::Tensor> = self.operands.iter().map(upload).collect();
@@ -114,17 +119,18 @@ impl Case {
     }
 
     /// Holds the backend against the reference, unless it declines the op.
-    pub(super) fn check<B: Backend>(mut self, backend: &B, op: Op, seed: u64) {
+    pub(super) fn check<B: Backend>(mut self, backend: &B, rounding: &Rounding, op: Op, seed: u64) {
         self.program.ops = vec![op];
+        self.round(rounding);
         if !backend.supports(&self.program, &op) {
             return;
         }
-        let expected = self.run_on(&Reference, seed, false);
+        let expected = self.run_on(&Reference, rounding, seed, false);
         for owned in [false, true] {
-            let got = self.run_on(backend, seed, owned);
+            let got = self.run_on(backend, rounding, seed, owned);
             let shapes: Vec<_> = self.operands.iter().map(|t| t.shape().to_string()).collect();
             let what = format!("seed {seed}, owned {owned}, operands {shapes:?}, {op:?}");
-            assert_close(&what, &got, &expected, OP_TOLERANCE);
+            assert_close(&what, &got, &expected, rounding.op);
         }
     }
 }

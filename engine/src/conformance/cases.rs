@@ -2,21 +2,21 @@
 
 use halovae_core::Rect;
 
-use super::case::{Case, PROGRAM_TOLERANCE, assert_close, random_stats, random_tensor, whole};
-use super::{Random, RandomWeights, Reference};
+use super::case::{Case, assert_close, random_stats, random_tensor, whole};
+use super::{Make, Random, Reference, Rounding};
 use crate::backend::{Backend, Operand, Operands};
 use crate::execute::execute;
 use crate::program::{Conv2d, Op, Padding, Program, ProgramBuilder, ValueId, ValueKind, fuse};
 use crate::tensor::{HostTensor, Shape};
 
 /// Tensors come back as they went, whole and in part.
-pub fn transfers<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn transfers<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     let mut random = Random::new(1);
     for _ in 0..20 {
         let mut extent = |high| random.integer(1, high) as usize;
         let shape = Shape::new(extent(3), extent(9), extent(9), extent(40));
-        let tensor = random_tensor(&mut random, shape);
+        let tensor = rounding.tensor(random_tensor(&mut random, shape));
         let uploaded = backend.upload(&tensor).expect("upload");
         assert_eq!(backend.shape(&uploaded), shape);
         assert_eq!(backend.download(&uploaded, whole(shape)).expect("download"), tensor);
@@ -91,27 +91,27 @@ fn random_conv(random: &mut Random, fused: bool) -> (Case, Op) {
 }
 
 /// Plain convs: kernels, strides, padding per side, any channels.
-pub fn convs<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn convs<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     for seed in 0..60 {
         let (case, op) = random_conv(&mut Random::new(seed), false);
         assert!(backend.supports(&case.program, &op), "every plain op must be supported: {op:?}");
-        case.check(&backend, op, seed);
+        case.check(&backend, &rounding, op, seed);
     }
 }
 
 /// Convs with norm, activation, upsample and residual fused into them, as far as supported.
-pub fn fused_convs<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn fused_convs<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     for seed in 1000..1080 {
         let (case, op) = random_conv(&mut Random::new(seed), true);
-        case.check(&backend, op, seed);
+        case.check(&backend, &rounding, op, seed);
     }
 }
 
 /// Norm statistics, also of values far from zero, and their application.
-pub fn norms<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn norms<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     for seed in 0..40 {
         let mut random = Random::new(seed);
         let batch = random.integer(1, 2) as usize;
@@ -128,20 +128,20 @@ pub fn norms<B: Backend>(make: impl Fn() -> B) {
         let input = case.features("input", tensor);
         let output = case.value("stats", ValueKind::Stats { groups });
         case.program.output = output;
-        case.check(&backend, Op::NormStats { input, output }, seed);
+        case.check(&backend, &rounding, Op::NormStats { input, output }, seed);
 
         let mut case = Case::new();
         let input = case.features("input", random_tensor(&mut random, shape));
         let stats = case.stats(random_stats(&mut random, batch, groups as usize));
         let norm = case.norm(channels, stats, random.coin());
         let output = case.output(channels);
-        case.check(&backend, Op::NormApply { input, output, norm }, seed);
+        case.check(&backend, &rounding, Op::NormApply { input, output, norm }, seed);
     }
 }
 
 /// SiLU (also far out), nearest upsample, add.
-pub fn activations<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn activations<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     for seed in 0..20 {
         let mut random = Random::new(seed);
         let mut extent = |high| random.integer(1, high) as usize;
@@ -153,25 +153,25 @@ pub fn activations<B: Backend>(make: impl Fn() -> B) {
         let mut case = Case::new();
         let input = case.features("input", tensor.clone());
         let output = case.output(channels);
-        case.check(&backend, Op::Silu { input, output }, seed);
+        case.check(&backend, &rounding, Op::Silu { input, output }, seed);
 
         let mut case = Case::new();
         let input = case.features("input", tensor.clone());
         let output = case.output(channels);
         let factor = random.integer(1, 3);
-        case.check(&backend, Op::Upsample { input, output, factor }, seed);
+        case.check(&backend, &rounding, Op::Upsample { input, output, factor }, seed);
 
         let mut case = Case::new();
         let a = case.features("a", tensor);
         let b = case.features("b", random_tensor(&mut random, shape));
         let output = case.output(channels);
-        case.check(&backend, Op::Add { a, b, output }, seed);
+        case.check(&backend, &rounding, Op::Add { a, b, output }, seed);
     }
 }
 
 /// Attention, keys and values over as many positions as the queries or over others.
-pub fn attention<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn attention<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     for seed in 0..24 {
         let mut random = Random::new(seed);
         let batch = random.integer(1, 2) as usize;
@@ -189,23 +189,23 @@ pub fn attention<B: Backend>(make: impl Fn() -> B) {
         let k = case.features("k", random_tensor(&mut random, keys));
         let v = case.features("v", random_tensor(&mut random, keys));
         let output = case.output(channels as u32);
-        case.check(&backend, Op::Attention { q, k, v, output, scale }, seed);
+        case.check(&backend, &rounding, Op::Attention { q, k, v, output, scale }, seed);
     }
 }
 
 /// An operand that others read later is not touched.
-pub fn out_of_place_operands<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn out_of_place_operands<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     let mut random = Random::new(7);
     let shape = Shape::new(1, 9, 11, 16);
-    let tensors = [random_tensor(&mut random, shape), random_tensor(&mut random, shape)];
+    let tensors = [(); 2].map(|()| rounding.tensor(random_tensor(&mut random, shape)));
     let mut case = Case::new();
     let a = case.features("a", tensors[0].clone());
     let b = case.features("b", tensors[1].clone());
     let output = case.output(16);
     let op = Op::Add { a, b, output };
     case.program.ops = vec![op];
-    let weights = backend.prepare(&case.program, &RandomWeights { seed: 0 }).expect("prepare");
+    let weights = backend.prepare(&case.program, &rounding.weights(0)).expect("prepare");
     let uploaded = tensors.each_ref().map(|tensor| backend.upload(tensor).expect("upload"));
     let operands = Operands::new(uploaded.iter().map(Operand::Shared));
     backend.run(&case.program, &op, &weights, operands).expect("run");
@@ -242,8 +242,13 @@ fn small_decoder(channels: u32) -> Program {
     build().unwrap_or_else(|error: crate::program::ProgramError| panic!("{error}"))
 }
 
-fn run_program<B: Backend>(backend: &B, program: &Program, latents: &HostTensor) -> HostTensor {
-    let weights = backend.prepare(program, &RandomWeights { seed: 3 }).expect("prepare");
+fn run_program<B: Backend>(
+    backend: &B,
+    rounding: &Rounding,
+    program: &Program,
+    latents: &HostTensor,
+) -> HostTensor {
+    let weights = backend.prepare(program, &rounding.weights(3)).expect("prepare");
     let input = backend.upload(latents).expect("upload");
     let output = execute(backend, program, &weights, input, |_| Ok::<(), ()>(()))
         .unwrap_or_else(|stop| panic!("{stop:?}"));
@@ -251,31 +256,32 @@ fn run_program<B: Backend>(backend: &B, program: &Program, latents: &HostTensor)
 }
 
 /// A whole decoder, plain and fused, gives what the reference gives, and the same bytes each time.
-pub fn programs<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn programs<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     let mut random = Random::new(11);
     for (channels, height, width, batch) in [(32, 7, 9, 1), (16, 5, 4, 2), (64, 6, 11, 1)] {
         let plain = small_decoder(channels);
         let fused = fuse(&plain, |program, op| backend.supports(program, op));
         let latents = random_tensor(&mut random, Shape::new(batch, height, width, 4));
-        let expected = run_program(&Reference, &plain, &latents);
+        let latents = rounding.tensor(latents);
+        let expected = run_program(&Reference, &rounding, &plain, &latents);
         for (what, program) in [("plain", &plain), ("fused", &fused)] {
-            let got = run_program(&backend, program, &latents);
-            assert_close(&format!("{what} decoder"), &got, &expected, PROGRAM_TOLERANCE);
-            let again = run_program(&backend, program, &latents);
+            let got = run_program(&backend, &rounding, program, &latents);
+            assert_close(&format!("{what} decoder"), &got, &expected, rounding.program);
+            let again = run_program(&backend, &rounding, program, &latents);
             assert_eq!(got.data(), again.data(), "{what} decoder: other bytes the second time");
         }
     }
 }
 
 /// When everything is dropped, what the backend counts as held is what it was before.
-pub fn memory_is_returned<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn memory_is_returned<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     let before = backend.memory().current;
     let program = fuse(&small_decoder(32), |program, op| backend.supports(program, op));
     let latents = random_tensor(&mut Random::new(5), Shape::new(1, 6, 6, 4));
     backend.reset_peak();
-    run_program(&backend, &program, &latents);
+    run_program(&backend, &rounding, &program, &latents);
     let after = backend.memory();
     assert_eq!(after.current, before, "memory is still held after a decode");
     assert!(after.peak >= after.current, "the peak {after:?} is below what is held");

@@ -9,6 +9,7 @@ mod cases;
 mod parts;
 mod random;
 mod reference;
+mod rounding;
 
 pub use cases::{
     activations, attention, convs, fused_convs, memory_is_returned, norms, out_of_place_operands,
@@ -17,6 +18,7 @@ pub use cases::{
 pub use parts::{attention_in_blocks, convs_within_halos};
 pub use random::Random;
 pub use reference::{Reference, ReferenceAttention};
+pub use rounding::{Make, Rounded, Rounding};
 
 use crate::backend::{BackendError, WeightSource};
 use crate::program::WeightSpec;
@@ -51,10 +53,13 @@ impl WeightSource for RandomWeights {
     }
 }
 
-/// Makes one `#[test]` per part of the suite. `$make` is an expression that gives a fresh backend.
+/// Makes one `#[test]` per part of the suite. `$make` is an expression that gives a fresh backend. One
+/// that stores less than f32 says so by a [`Rounding`]: its operands are then numbers that it stores
+/// exactly, and its results may be rounded.
 ///
 /// ```ignore
 /// halovae_engine::backend_conformance!(halovae_cpu::CpuBackend::new(2).unwrap());
+/// halovae_engine::backend_conformance!(half_backend(), Rounding::F16);
 /// ```
 #[macro_export]
 macro_rules! backend_conformance {
@@ -62,6 +67,20 @@ macro_rules! backend_conformance {
         $crate::backend_conformance!(@tests $make;
             transfers, convs, fused_convs, norms, activations, attention, out_of_place_operands,
             programs, convs_within_halos, attention_in_blocks, memory_is_returned);
+    };
+    ($make:expr, $rounding:expr) => {
+        $crate::backend_conformance!(@rounded $make, $rounding;
+            transfers, convs, fused_convs, norms, activations, attention, out_of_place_operands,
+            programs, convs_within_halos, attention_in_blocks, memory_is_returned);
+    };
+    (@rounded $make:expr, $rounding:expr; $($test:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                let make = $crate::conformance::Rounded { make: || $make, rounding: $rounding };
+                $crate::conformance::$test(make);
+            }
+        )*
     };
     (@tests $make:expr; $($test:ident),* $(,)?) => {
         $(

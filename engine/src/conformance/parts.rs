@@ -3,8 +3,8 @@
 
 use halovae_core::{ConvAxis, Margins, Rect};
 
-use super::case::{Case, OP_TOLERANCE, assert_close, random_stats, random_tensor, whole};
-use super::{Random, RandomWeights, Reference};
+use super::case::{Case, assert_close, random_stats, random_tensor, whole};
+use super::{Make, Random, Reference, Rounding};
 use crate::backend::{Backend, BackendError, Halo, Operand, Operands, Surroundings};
 use crate::program::{Conv2d, Op, Padding, ValueId};
 use crate::tensor::{HostTensor, Shape};
@@ -94,6 +94,14 @@ fn random_conv(random: &mut Random, fused: bool) -> CutConv {
 }
 
 impl CutConv {
+    /// The same with operands that are stored exactly.
+    fn rounded(mut self, rounding: &Rounding) -> Self {
+        self.case.round(rounding);
+        self.input = rounding.tensor(self.input);
+        self.residual = self.residual.map(|residual| rounding.tensor(residual));
+        self
+    }
+
     /// A part whose outputs begin and end with whole outputs, and those outputs.
     fn random_part(&self, random: &mut Random) -> (Rect, Rect, Margins) {
         let shape = self.input.shape();
@@ -128,13 +136,14 @@ impl CutConv {
     fn run_part<B: Backend>(
         &self,
         backend: &B,
+        rounding: &Rounding,
         seed: u64,
         (part, out, margins): (Rect, Rect, Margins),
         owned: bool,
         lost: bool,
     ) -> Result<HostTensor, BackendError> {
         let program = &self.case.program;
-        let weights = backend.prepare(program, &RandomWeights { seed }).expect("prepare");
+        let weights = backend.prepare(program, &rounding.weights(seed)).expect("prepare");
         let upload = |tensor: &HostTensor| backend.upload(tensor).expect("upload");
         let mut operands = self.case.operands.clone();
         operands[0] = cut(&self.input, part);
@@ -172,21 +181,21 @@ impl CutConv {
 
 /// A conv on a part with its halo gives what the conv on the whole gives there; a halo that does
 /// not come ends the op, and the backend works on.
-pub fn convs_within_halos<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn convs_within_halos<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     for seed in 2000..2080 {
         let mut random = Random::new(seed);
-        let cut_conv = random_conv(&mut random, seed % 2 == 0);
+        let cut_conv = random_conv(&mut random, seed % 2 == 0).rounded(&rounding);
         let op = Op::Conv2d(cut_conv.conv);
         if !backend.supports(&cut_conv.case.program, &op) {
             continue;
         }
-        let full = cut_conv.case.run_on(&Reference, seed, false);
+        let full = cut_conv.case.run_on(&Reference, &rounding, seed, false);
         for (owned, lost) in [(false, false), (true, false), (false, true), (true, false)] {
             let part = cut_conv.random_part(&mut random);
             let what = format!("seed {seed}, owned {owned}, part {part:?}, {op:?}");
-            match cut_conv.run_part(&backend, seed, part, owned, lost) {
-                Ok(got) => assert_close(&what, &got, &cut(&full, part.1), OP_TOLERANCE),
+            match cut_conv.run_part(&backend, &rounding, seed, part, owned, lost) {
+                Ok(got) => assert_close(&what, &got, &cut(&full, part.1), rounding.op),
                 Err(error) => assert_eq!(error, BackendError::NoHalo("input".into()), "{what}"),
             }
         }
@@ -194,8 +203,8 @@ pub fn convs_within_halos<B: Backend>(make: impl Fn() -> B) {
 }
 
 /// Attention over blocks of keys and values, one after the other, is that over all of them.
-pub fn attention_in_blocks<B: Backend>(make: impl Fn() -> B) {
-    let backend = make();
+pub fn attention_in_blocks<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
     for seed in 0..24 {
         let mut random = Random::new(seed);
         let batch = random.integer(1, 2) as usize;
@@ -213,12 +222,13 @@ pub fn attention_in_blocks<B: Backend>(make: impl Fn() -> B) {
         let scale = random.choice(&[0.1, 1.0, 8.0]) / (channels as f32).sqrt();
 
         let mut case = Case::new();
-        let tensors = [queries, keys, keys].map(|shape| random_tensor(&mut random, shape));
+        let tensors =
+            [queries, keys, keys].map(|shape| rounding.tensor(random_tensor(&mut random, shape)));
         let [q, k, v] = [0, 1, 2].map(|at| case.features(["q", "k", "v"][at], tensors[at].clone()));
         let output = case.output(channels as u32);
         let op = Op::Attention { q, k, v, output, scale };
         case.program.ops = vec![op];
-        let expected = case.run_on(&Reference, seed, false);
+        let expected = case.run_on(&Reference, &rounding, seed, false);
 
         let upload = |tensor: &HostTensor| backend.upload(tensor).expect("upload");
         let query = upload(&tensors[0]);
@@ -234,6 +244,6 @@ pub fn attention_in_blocks<B: Backend>(make: impl Fn() -> B) {
         }
         let output = backend.attended(attention.expect("at least one block")).expect("attended");
         let got = backend.download(&output, whole(backend.shape(&output))).expect("download");
-        assert_close(&format!("seed {seed}, blocks {rows:?}"), &got, &expected, OP_TOLERANCE);
+        assert_close(&format!("seed {seed}, blocks {rows:?}"), &got, &expected, rounding.op);
     }
 }

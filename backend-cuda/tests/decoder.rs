@@ -1,0 +1,165 @@
+//! A whole decoder: as the CPU decodes it, in the memory that was estimated; and what happens when
+//! memory is gone.
+
+mod common;
+
+use halovae_core::{Rect, Size};
+use halovae_cpu::CpuBackend;
+use halovae_cuda::{Options, Precision};
+use halovae_engine::backend::{Backend, BackendError, Operand, Operands};
+use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_engine::conformance::{Random, RandomWeights};
+use halovae_engine::execute::{Stop, execute};
+use halovae_engine::model::autoencoder_kl;
+use halovae_engine::program::{Analysis, Op, Program, fuse};
+use halovae_engine::tensor::{HostTensor, Shape};
+
+const LATENTS: Size = Size { height: 11, width: 14 };
+
+fn program(backend: &impl Backend) -> Program {
+    let config = AutoencoderKlConfig {
+        block_out_channels: vec![32, 64, 72],
+        layers_per_block: 1,
+        latent_channels: 16,
+        norm_num_groups: 8,
+        ..AutoencoderKlConfig::default()
+    };
+    let plain = autoencoder_kl::decoder(&config).unwrap();
+    fuse(&plain, |program, op| backend.supports(program, op))
+}
+
+fn latents() -> HostTensor {
+    let shape = Shape::new(1, LATENTS.height as usize, LATENTS.width as usize, 16);
+    let mut random = Random::new(5);
+    let data = (0..shape.elements().unwrap()).map(|_| random.uniform(-2.0, 2.0)).collect();
+    HostTensor::new(shape, data).unwrap()
+}
+
+fn decode<B: Backend>(backend: &B) -> Result<HostTensor, BackendError> {
+    let program = program(backend);
+    let weights = backend.prepare(&program, &RandomWeights { seed: 2 })?;
+    decode_with(backend, &program, &weights)
+}
+
+fn decode_with<B: Backend>(
+    backend: &B,
+    program: &Program,
+    weights: &B::Weights,
+) -> Result<HostTensor, BackendError> {
+    backend.reset_peak();
+    let input = backend.upload(&latents())?;
+    let output = execute(backend, program, weights, input, |_| Ok::<(), ()>(()));
+    let output = output.map_err(|stop| match stop {
+        Stop::Op { error, .. } => error,
+        Stop::Asked(()) => unreachable!("nobody asks"),
+    })?;
+    let shape = backend.shape(&output);
+    backend.download(&output, Rect::new(0, 0, shape.height as u32, shape.width as u32))
+}
+
+#[track_caller]
+fn assert_close(got: &HostTensor, expected: &HostTensor) {
+    assert_eq!(got.shape(), expected.shape());
+    let bound = 2e-4 * expected.max_abs().max(1.0);
+    let differences = got.data().iter().zip(expected.data()).map(|(g, e)| (g - e).abs());
+    let most = differences.fold(0.0, f32::max);
+    assert!(most <= bound, "differs by {most}, the bound is {bound}");
+}
+
+fn relative_rms(got: &HostTensor, expected: &HostTensor) -> f64 {
+    let square = |value: f32| f64::from(value) * f64::from(value);
+    let pairs = got.data().iter().zip(expected.data());
+    let error: f64 = pairs.map(|(g, e)| square(g - e)).sum();
+    (error / expected.data().iter().map(|&e| square(e)).sum::<f64>()).sqrt()
+}
+
+fn on_the_cpu() -> HostTensor {
+    let expected = decode(&CpuBackend::new(2).unwrap()).unwrap();
+    assert!(expected.max_abs() > 0.1, "a picture of nothing proves nothing");
+    expected
+}
+
+/// Also when several ranks share a device and its weights, and decode at the same time.
+#[test]
+fn as_on_the_cpu() {
+    let device = common::device(Options::default());
+    let expected = on_the_cpu();
+    let program = program(&device.backend().unwrap());
+    let weights = device.backend().unwrap().prepare(&program, &RandomWeights { seed: 2 }).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let backend = device.backend().unwrap();
+                assert_eq!(backend.device(), device.backend().unwrap().device());
+                assert_close(&decode_with(&backend, &program, &weights).unwrap(), &expected);
+            });
+        }
+    });
+    let other = common::backend(Options::default());
+    assert_ne!(device.backend().unwrap().device(), other.device());
+}
+
+/// Half the bytes, and as close as f16 and bf16 allow.
+#[test]
+fn in_half_precision() {
+    let expected = on_the_cpu();
+    let full = common::backend(Options::default());
+    decode(&full).unwrap();
+    for (precision, least) in [(Precision::F16, 1e-5), (Precision::Bf16, 1e-4)] {
+        let backend = common::backend(Options { precision, ..Options::default() });
+        let rms = relative_rms(&decode(&backend).unwrap(), &expected);
+        eprintln!("{precision}: relative rms {rms:.2e}");
+        assert!(rms <= 2e-2, "{precision}: relative rms {rms}");
+        assert!(rms > least, "{precision}: relative rms {rms}, so that is another type");
+        let [half, full] = [backend.memory().peak, full.memory().peak];
+        assert!(half * 10 < full * 7, "{half} bytes in {precision}, {full} in f32");
+        assert_estimated(&backend);
+    }
+    assert_estimated(&full);
+}
+
+#[track_caller]
+fn assert_estimated(backend: &halovae_cuda::CudaBackend) {
+    let analysis = Analysis::new(&program(backend), LATENTS, backend);
+    let estimated = analysis.peak_live_bytes + analysis.weight_bytes;
+    let measured = backend.memory().peak;
+    let ratio = estimated as f64 / measured as f64;
+    eprintln!("{measured} measured, {estimated} estimated");
+    assert!((0.85..=1.15).contains(&ratio), "{measured} measured, {estimated} estimated");
+}
+
+/// Somewhere in the decode there is no room; with more room the same device goes on.
+#[test]
+fn no_room_is_an_error() {
+    let backend = common::backend(Options::default());
+    decode(&backend).unwrap();
+    let peak = backend.memory().peak;
+    for share in [2, 4, 9] {
+        let limit = Some(peak * share / 10);
+        let small = common::backend(Options { max_memory_bytes: limit, ..Options::default() });
+        match decode(&small) {
+            Err(BackendError::OutOfMemory { requested, .. }) => assert!(requested > 0),
+            other => panic!("{share} tenths of the memory: {other:?}"),
+        }
+        assert_eq!(small.memory().current, 0, "memory is still held");
+        assert!(small.upload(&latents()).is_ok(), "the backend still works");
+    }
+}
+
+/// More than the device has, and more than anything has; the error says what there is.
+#[test]
+fn a_value_beyond_all_memory_is_an_error() {
+    let backend = common::backend(Options::default());
+    let program = program(&backend);
+    let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
+    let (input, output) = (program.input(), program.output());
+    for factor in [1 << 14, 1 << 24, u32::MAX] {
+        let upsample = Op::Upsample { input, output, factor };
+        let latents = backend.upload(&latents()).unwrap();
+        let operands = Operands::new([Operand::Shared(&latents)]);
+        let error = backend.run(&program, &upsample, &weights, operands).unwrap_err();
+        assert!(matches!(error, BackendError::OutOfMemory { .. }), "{error}");
+        assert!(error.to_string().contains("free"), "{error}");
+    }
+    assert!(backend.upload(&latents()).is_ok(), "the backend still works");
+}
