@@ -145,12 +145,14 @@ impl CudaDevice {
         if major < 8 {
             return Err(OpenError::TooOld { device: entry.name, has: [major, minor] });
         }
-        let arch = major * 10 + minor;
         let nvrtc = Nvrtc::load()?;
-        if !nvrtc.archs().contains(&arch) {
-            let (version, device) = (nvrtc.version(), entry.name);
-            return Err(OpenError::OldNvrtc { version, device, arch });
-        }
+        let arch = major * 10 + minor;
+        // Code runs on later minor versions of the same major one.
+        let runs = |known: &u32| known / 10 == major && *known <= arch;
+        let arch = nvrtc.archs().into_iter().filter(runs).max().ok_or_else(|| {
+            let (version, device) = (nvrtc.version(), entry.name.clone());
+            OpenError::OldNvrtc { version, device, arch }
+        })?;
         let folder = options.cache_folder.as_deref();
         let cubin = kernels::cubin(nvrtc, options.precision.element(), arch, folder)
             .map_err(|message| OpenError::Kernels { arch, message })?;

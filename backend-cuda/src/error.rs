@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-/// How NVRTC is installed where no CUDA toolkit is.
-pub(crate) const INSTALL_NVRTC: &str = "`pip install nvidia-cuda-nvrtc`";
+/// How NVRTC is installed where no CUDA toolkit is, for a driver of that CUDA.
+fn install_nvrtc(major: u32) -> String {
+    let suffix = if major < 13 { "-cu12" } else { "" };
+    format!("`pip install nvidia-cuda-nvrtc{suffix}`")
+}
 
 /// Why a GPU could not be found or opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,10 +49,13 @@ pub enum OpenError {
     },
     /// No compiler for kernels.
     #[error(
-        "NVRTC was not found (libnvrtc.so.13 or .12), which compiles the kernels; {INSTALL_NVRTC}, \
-         or name its folder in HALOVAE_NVIDIA_LIBRARIES"
+        "NVRTC was not found (libnvrtc.so.{driver}), which compiles the kernels; {}, or name its \
+         folder in HALOVAE_NVIDIA_LIBRARIES", install_nvrtc(*.driver)
     )]
-    NoNvrtc,
+    NoNvrtc {
+        /// The driver's CUDA: code of a newer one does not run.
+        driver: u32,
+    },
     /// A library that is not what its name says.
     #[error("`{}` cannot be used: {message}; install it again", .file.display())]
     Library {
@@ -60,8 +66,8 @@ pub enum OpenError {
     },
     /// A compiler that is older than the GPU.
     #[error(
-        "NVRTC {}.{} does not know {device} (sm_{arch}); install a newer one: {INSTALL_NVRTC}",
-        .version[0], .version[1]
+        "NVRTC {}.{} does not know {device} (sm_{arch}); install a newer one: {}",
+        .version[0], .version[1], install_nvrtc(.version[0] + 1)
     )]
     OldNvrtc {
         /// Major and minor version.
@@ -87,4 +93,17 @@ pub enum OpenError {
         /// What the driver said.
         message: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_install_is_for_the_driver() {
+        let told = |driver| OpenError::NoNvrtc { driver }.to_string();
+        assert!(told(13).contains("pip install nvidia-cuda-nvrtc`"), "{}", told(13));
+        assert!(told(12).contains("libnvrtc.so.12"), "{}", told(12));
+        assert!(told(12).contains("pip install nvidia-cuda-nvrtc-cu12`"), "{}", told(12));
+    }
 }

@@ -133,7 +133,6 @@ fn options(element: Element, arch: u32) -> Vec<String> {
     let mut options = vec![
         format!("--gpu-architecture=sm_{arch}"),
         "--std=c++17".into(),
-        "--restrict".into(),
         "--ptxas-options=-v".into(),
         format!("-DELEMENT={}", element.name()),
         format!("-DHALF={}", u32::from(element != Element::F32)),

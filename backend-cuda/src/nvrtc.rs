@@ -8,11 +8,12 @@ use std::sync::OnceLock;
 
 use libloading::Library;
 
+use crate::driver;
 use crate::error::OpenError;
 use crate::libraries::{find, function, load_for_good};
 
-/// File names, the newest first.
-const NAMES: [&str; 2] = ["libnvrtc.so.13", "libnvrtc.so.12"];
+/// File names and their CUDA, the newest first.
+const NAMES: [(&str, u32); 2] = [("libnvrtc.so.13", 13), ("libnvrtc.so.12", 12)];
 
 type Program = *mut c_void;
 type Text = *const c_char;
@@ -58,7 +59,12 @@ impl Nvrtc {
     }
 
     fn find_and_load() -> Result<Self, OpenError> {
-        let file = find(&NAMES).ok_or(OpenError::NoNvrtc)?;
+        // A driver does not run the code of a CUDA that is newer by a major version. Without a driver
+        // there is still something to compile for.
+        let driver = driver::load().map_or(NAMES[0].1, |driver| driver.version()[0]);
+        let names = NAMES.iter().filter(|(_, major)| *major <= driver).map(|(name, _)| *name);
+        let file = find(&names.collect::<Vec<_>>());
+        let file = file.ok_or(OpenError::NoNvrtc { driver: driver.min(NAMES[0].1) })?;
         let bad = |message| OpenError::Library { file: file.clone(), message };
         for builtins in builtins_beside(&file) {
             // NVRTC loads it by its bare name, which the linker then knows. One that does not load

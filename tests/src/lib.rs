@@ -9,6 +9,7 @@ pub mod decode;
 pub mod disk;
 pub mod drawing;
 pub mod golden;
+pub mod gpu;
 pub mod mpirun;
 pub mod naming;
 pub mod npy;

@@ -1,0 +1,69 @@
+//! The GPU that tests of the CUDA backend run on, or what stands in for one.
+
+use std::path::Path;
+use std::sync::{Once, OnceLock};
+
+use halovae_cuda::{CudaBackend, CudaDevice, DeviceChoice, Options, Precision, search_first};
+use halovae_engine::checkpoint::Checkpoint;
+use halovae_engine::decode::Decoder;
+
+use crate::decode::program;
+
+/// Whether tests run on a real GPU: `HALOVAE_TEST_CUDA` is `device`.
+pub fn is_real() -> bool {
+    std::env::var("HALOVAE_TEST_CUDA").as_deref() == Ok("device")
+}
+
+/// The folder of the libraries that stand in for NVIDIA's.
+///
+/// # Panics
+/// If they cannot be built.
+pub fn stand_in() -> &'static Path {
+    halovae_cuda_stand_in::folder()
+}
+
+/// Opens the first GPU, or the stand-in.
+///
+/// # Panics
+/// If there is none; the message says what to install.
+pub fn open(options: Options) -> CudaDevice {
+    static STAND_IN: Once = Once::new();
+    if !is_real() {
+        STAND_IN.call_once(|| search_first(stand_in()));
+    }
+    let cache_folder = Some(halovae_cuda_stand_in::cache());
+    let device = CudaDevice::open(&DeviceChoice::Auto, Options { cache_folder, ..options });
+    device.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A device of each precision for all tests of a process.
+///
+/// # Panics
+/// As [`open`].
+pub fn device(precision: Precision) -> &'static CudaDevice {
+    static DEVICES: [OnceLock<CudaDevice>; 3] = [const { OnceLock::new() }; 3];
+    let at = [Precision::F32, Precision::F16, Precision::Bf16].iter().position(|p| *p == precision);
+    let at = at.expect("one of the three");
+    DEVICES[at].get_or_init(|| open(Options { precision, ..Options::default() }))
+}
+
+/// One backend for each rank, all on the same device.
+///
+/// # Panics
+/// As [`open`].
+pub fn cuda_ranks(precision: Precision, ranks: u32) -> Vec<CudaBackend> {
+    (0..ranks).map(|_| device(precision).backend().expect("a stream")).collect()
+}
+
+/// The checkpoint's decoder on so many ranks of one device.
+///
+/// # Panics
+/// If the weights cannot be read, and as [`open`].
+pub fn cuda_decoder(
+    checkpoint: &Checkpoint,
+    precision: Precision,
+    ranks: u32,
+) -> Decoder<CudaBackend> {
+    let backends = cuda_ranks(precision, ranks);
+    Decoder::new(&program(checkpoint), checkpoint, backends).expect("a decoder")
+}
