@@ -307,12 +307,14 @@ pub(crate) enum LatentSpaceArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendArg {
-    /// A GPU if this machine has one, else the CPU
+    /// CUDA, else another GPU, else the CPU: whatever this machine has
     Auto,
     /// The CPU
     Cpu,
     /// A GPU, by Vulkan, Metal or DirectX 12
     Wgpu,
+    /// An NVIDIA GPU, by CUDA
+    Cuda,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -321,6 +323,8 @@ pub(crate) enum DtypeArg {
     F32,
     /// Half the bytes for each number; GPUs only
     F16,
+    /// The same with the range of f32 and fewer digits; CUDA only
+    Bf16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,5 +1,7 @@
 //! Which devices decode, and with how many threads.
 
+#[cfg_attr(not(feature = "cuda"), path = "backend/no_cuda.rs")]
+pub(crate) mod cuda;
 #[cfg_attr(not(feature = "wgpu"), path = "backend/no_gpus.rs")]
 pub(crate) mod gpus;
 
@@ -45,6 +47,9 @@ pub(crate) fn cpu(threads: u32) -> Result<CpuBackend, Error> {
 pub(crate) enum Devices {
     /// The CPU.
     Cpu(Vec<CpuBackend>),
+    /// NVIDIA's GPUs.
+    #[cfg(feature = "cuda")]
+    Cuda(Vec<halovae_cuda::CudaBackend>),
     /// GPUs.
     #[cfg(feature = "wgpu")]
     Wgpu(Vec<halovae_wgpu::WgpuBackend>),
@@ -72,17 +77,52 @@ pub(crate) fn open(
     let wants_gpu = !asked.device.is_empty() || asked.dtype != DtypeArg::F32;
     match asked.backend {
         BackendArg::Cpu if wants_gpu => {
-            Err(Error::Usage("--device and --dtype f16 need a GPU; leave --backend cpu out".into()))
+            let dtype = if asked.dtype == DtypeArg::Bf16 { "bf16" } else { "f16" };
+            Err(Error::Usage(format!(
+                "--device and --dtype {dtype} need a GPU; leave --backend cpu out"
+            )))
         }
         BackendArg::Cpu => cpu_ranks(threads, ranks),
+        BackendArg::Wgpu if asked.dtype == DtypeArg::Bf16 => {
+            Err(Error::Usage("--dtype bf16 needs --backend cuda: shaders have f16 only".into()))
+        }
         BackendArg::Wgpu => gpus::open(asked, seats),
-        BackendArg::Auto if wants_gpu => gpus::open(asked, seats),
-        BackendArg::Auto if !gpus::has_any() => cpu_ranks(threads, ranks),
-        BackendArg::Auto => gpus::open(asked, seats).or_else(|error| {
-            notices.push(Notice::PassedOver { why: Chain(&error).to_string() });
-            cpu_ranks(threads, ranks)
-        }),
+        BackendArg::Cuda => cuda::open(asked, seats),
+        // Nothing else has bf16.
+        BackendArg::Auto if asked.dtype == DtypeArg::Bf16 => cuda::open(asked, seats),
+        BackendArg::Auto => automatic(asked, threads, seats, wants_gpu, notices),
     }
+}
+
+/// CUDA where it works, else a GPU by wgpu, else the CPU unless a GPU is wanted.
+fn automatic(
+    asked: &DeviceArgs,
+    threads: u32,
+    seats: Range<u32>,
+    wants_gpu: bool,
+    notices: &mut Vec<Notice>,
+) -> Result<Devices, Error> {
+    let ranks = seats.len() as u32;
+    let mut pass_over = |error: &Error, instead| {
+        notices.push(Notice::PassedOver { why: Chain(error).to_string(), instead });
+    };
+    if cuda::may_be() {
+        match cuda::open(asked, seats.clone()) {
+            Ok(devices) => return Ok(devices),
+            Err(error) if cuda::is_absence(&error) => {}
+            Err(error) => pass_over(&error, "CUDA is left out"),
+        }
+    }
+    if wants_gpu {
+        return gpus::open(asked, seats);
+    }
+    if !gpus::has_any() {
+        return cpu_ranks(threads, ranks);
+    }
+    gpus::open(asked, seats).or_else(|error| {
+        pass_over(&error, "the CPU decodes");
+        cpu_ranks(threads, ranks)
+    })
 }
 
 fn cpu_ranks(threads: u32, ranks: u32) -> Result<Devices, Error> {

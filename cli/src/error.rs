@@ -78,6 +78,10 @@ pub(crate) enum Error {
     /// The decode failed.
     #[error(transparent)]
     Decode(DecodeError),
+    /// An NVIDIA GPU cannot be used.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] halovae_cuda::OpenError),
     /// A GPU cannot be used.
     #[cfg(feature = "wgpu")]
     #[error(transparent)]

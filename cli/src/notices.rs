@@ -26,6 +26,8 @@ pub(crate) enum Notice {
     PassedOver {
         /// Why.
         why: String,
+        /// What happens now.
+        instead: &'static str,
     },
     /// The machine has less memory than the decode will take.
     Memory {
@@ -74,7 +76,7 @@ impl fmt::Display for Notice {
                 }
                 f.write_str("; give --config if that is wrong")
             }
-            Self::PassedOver { why } => write!(f, "{why}; the CPU decodes"),
+            Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::Memory { needed, available } => write!(
                 f,
                 "this decode takes about {}, and {} of memory are free; use smaller tiles or fewer \

@@ -53,6 +53,7 @@ pub(crate) fn open(asked: &DeviceArgs, seats: Range<u32>) -> Result<Devices, Err
     let precision = match asked.dtype {
         DtypeArg::F32 => Precision::F32,
         DtypeArg::F16 => Precision::F16,
+        DtypeArg::Bf16 => unreachable!("asked of CUDA alone"),
     };
     let options = Options { precision, tuning_folder: cache_folder(), ..Options::default() };
     // Ranks on one adapter share its device, and with it the weights.

@@ -90,6 +90,8 @@ fn decode(
     };
     match devices {
         Devices::Cpu(backends) => job.run(backends),
+        #[cfg(feature = "cuda")]
+        Devices::Cuda(backends) => job.run(backends),
         #[cfg(feature = "wgpu")]
         Devices::Wgpu(backends) => job.run(backends),
     }

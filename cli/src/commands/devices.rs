@@ -4,7 +4,7 @@ use halovae_cpu::kernels::Level;
 use halovae_engine::backend::Backend;
 use halovae_engine::format_bytes;
 
-use crate::backend::gpus;
+use crate::backend::{cuda, gpus};
 use crate::console::emit;
 use crate::error::Error;
 use crate::{backend, memory};
@@ -25,6 +25,7 @@ pub(crate) fn run() -> Result<(), Error> {
         let available = memory::available().unwrap_or(total);
         line("memory", &format!("{}, {} free", format_bytes(total), format_bytes(available)));
     }
+    text.push_str(&cuda::describe());
     text.push_str(&gpus::describe());
     emit(text.as_bytes(), None)
 }

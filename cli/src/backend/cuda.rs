@@ -1,0 +1,112 @@
+//! NVIDIA's GPUs, by CUDA.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::ops::Range;
+use std::path::Path;
+
+use halovae_cuda::{
+    CudaDevice, DeviceChoice, DeviceEntry, LibraryEntry, OpenError, Options, Precision,
+    cache_folder, devices, libraries,
+};
+use halovae_engine::format_bytes;
+
+use super::Devices;
+use crate::args::{DeviceArgs, DtypeArg};
+use crate::error::Error;
+
+/// What an NVIDIA GPU is to Linux: its driver's node, or that of Windows below.
+const NODES: [&str; 2] = ["/dev/nvidiactl", "/dev/dxg"];
+
+/// Whether there may be a GPU: loading the driver takes time, and is not worth it otherwise.
+pub(crate) fn may_be() -> bool {
+    NODES.iter().any(|node| Path::new(node).exists())
+        || std::env::var_os("HALOVAE_NVIDIA_LIBRARIES").is_some()
+}
+
+/// Whether `error` says that another backend is meant, or the only one there is: no driver, no GPU,
+/// or none of that name.
+pub(crate) fn is_absence(error: &Error) -> bool {
+    let Error::Cuda(error) = error else { return false };
+    matches!(error, OpenError::NoDriver | OpenError::NoDevice | OpenError::Unknown { .. })
+}
+
+/// A backend for the rank in each seat; the devices that were asked for take them in turns.
+///
+/// # Errors
+/// [`OpenError`], or that a device has no room for a stream.
+pub(crate) fn open(asked: &DeviceArgs, seats: Range<u32>) -> Result<Devices, Error> {
+    let found = devices()?;
+    let chosen: Vec<u32> = match asked.device.is_empty() {
+        true => alike(&found)?,
+        false => {
+            let index = |device: &String| Ok(choice(device).among(&found)?.index);
+            asked.device.iter().map(index).collect::<Result<_, OpenError>>()?
+        }
+    };
+    let precision = match asked.dtype {
+        DtypeArg::F32 => Precision::F32,
+        DtypeArg::F16 => Precision::F16,
+        DtypeArg::Bf16 => Precision::Bf16,
+    };
+    let options = Options { precision, cache_folder: cache_folder(), ..Options::default() };
+    // Ranks on one GPU share its device, and with it the weights.
+    let mut opened: HashMap<u32, CudaDevice> = HashMap::new();
+    let mut backends = Vec::new();
+    for seat in seats {
+        let index = chosen[seat as usize % chosen.len()];
+        let device = match opened.get(&index) {
+            Some(device) => device.clone(),
+            None => CudaDevice::open(&DeviceChoice::Index(index), options.clone())?,
+        };
+        backends.push(device.backend()?);
+        opened.insert(index, device);
+    }
+    Ok(Devices::Cuda(backends))
+}
+
+fn choice(device: &str) -> DeviceChoice {
+    match device.trim().parse() {
+        Ok(index) => DeviceChoice::Index(index),
+        Err(_) => DeviceChoice::Name(device.trim().to_owned()),
+    }
+}
+
+/// The first GPU and all others of the same model.
+fn alike(found: &[DeviceEntry]) -> Result<Vec<u32>, OpenError> {
+    let first = DeviceChoice::Auto.among(found)?;
+    let same = |entry: &&DeviceEntry| entry.name == first.name;
+    Ok(found.iter().filter(same).map(|entry| entry.index).collect())
+}
+
+/// What `halovae devices` says of NVIDIA's GPUs and libraries.
+pub(crate) fn describe() -> String {
+    let found = match devices() {
+        Ok(found) => found,
+        Err(error) => return format!("cuda  {error}\n"),
+    };
+    let mut text = String::new();
+    let line = |text: &mut String, name: &str, value: &str| {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "     {name:<10}{value}");
+    };
+    for entry in found {
+        let _ = writeln!(text, "cuda {entry}");
+        let [major, minor] = entry.compute_capability;
+        line(&mut text, "memory", &format_bytes(entry.memory_bytes));
+        let processors = format!("{major}.{minor}, {} multiprocessors", entry.multiprocessors);
+        line(&mut text, "compute", &processors);
+        if major < 8 {
+            line(&mut text, "", "too old for this backend, which needs 8.0");
+        }
+    }
+    for LibraryEntry { name, state } in libraries() {
+        match state {
+            Ok((version, file)) => {
+                line(&mut text, name, &format!("{version}, {}", file.display()));
+            }
+            Err(missing) => line(&mut text, name, &format!("missing: {missing}")),
+        }
+    }
+    text
+}

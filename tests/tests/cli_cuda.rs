@@ -1,0 +1,180 @@
+//! The command line on NVIDIA's GPUs, on what stands in for one, and where there is none.
+
+use std::path::Path;
+use std::process::Command;
+
+use halovae_engine::tensor::HostTensor;
+use halovae_tests::binary::{self, Run, listing};
+use halovae_tests::compare::{assert_f32_close, relative_rms};
+use halovae_tests::golden::Golden;
+use halovae_tests::{gpu, npy, tensors};
+use serde_json::Value;
+
+/// `halovae decode` of a golden model into a folder.
+fn decode(golden: &Golden, folder: &Path, flags: &[&str]) -> Command {
+    let mut command = binary::command(["decode", "--vae"]);
+    command.arg(&golden.folder).arg("--latents").arg(golden.latents_file());
+    command.arg("--output").arg(folder.join("picture.npy"));
+    command.arg("--report").arg(folder.join("report.json")).args(flags);
+    command
+}
+
+/// Where compiled kernels are kept from one run to the next.
+const CACHE: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// Runs it with a GPU, or with what stands in for two.
+fn run(mut command: Command) -> Run {
+    if !gpu::is_real() {
+        command.env("HALOVAE_NVIDIA_LIBRARIES", gpu::stand_in());
+    }
+    command.env("XDG_CACHE_HOME", CACHE);
+    binary::run_command(command)
+}
+
+fn picture(folder: &Path) -> HostTensor {
+    let bytes = std::fs::read(folder.join("picture.npy")).expect("a picture");
+    let (values, shape) = npy::read(&bytes);
+    tensors::channels_last(&values, shape.try_into().expect("NCHW"))
+}
+
+fn backend(folder: &Path) -> String {
+    let text = std::fs::read(folder.join("report.json")).expect("a report");
+    let report: Value = serde_json::from_slice(&text).expect("JSON");
+    report["backend"].as_str().expect("a name").to_owned()
+}
+
+fn assert_fails(what: &str, run: &Run, code: i32, words: &[&str]) {
+    assert_eq!(run.status.code(), Some(code), "{what}: {}", run.stderr);
+    let lines: Vec<_> = run.stderr.lines().filter(|line| line.starts_with("halovae:")).collect();
+    assert_eq!(lines.len(), 1, "{what}: {}", run.stderr);
+    words.iter().for_each(|word| assert!(lines[0].contains(word), "{what}: {}", lines[0]));
+}
+
+#[test]
+fn decodes_as_diffusers_does() {
+    let golden = Golden::load("f8-flux");
+    for (flags, key) in [
+        (&["--backend", "cuda", "--device", "0", "--strategy", "whole"][..], "whole"),
+        (
+            &["--backend", "cuda", "--strategy", "sharded", "--vae-patch-parallel-size", "2"],
+            "whole",
+        ),
+        // CUDA is what is used where it works.
+        (&["--strategy", "tiled", "--vae-patch-parallel-size", "3"], "tiled"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        run(decode(&golden, folder.path(), flags)).expect_success();
+        assert_f32_close(key, &picture(folder.path()), golden.expected(key));
+        let told = backend(folder.path());
+        assert!(told.contains("CUDA sm_") && told.contains("f32"), "{told}");
+    }
+    let kept = listing(&Path::new(CACHE).join("halovae"));
+    assert!(kept.iter().any(|name| name.ends_with(".cubin")), "{kept:?}");
+}
+
+#[test]
+fn decodes_in_half_precision() {
+    let golden = Golden::load("f8-sd");
+    for (dtype, least) in [("f16", 1e-5), ("bf16", 1e-4)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        run(decode(&golden, folder.path(), &["--dtype", dtype])).expect_success();
+        let error = relative_rms(&picture(folder.path()), golden.expected("whole"));
+        assert!((least..=2e-2).contains(&error), "{dtype}: relative rms {error}");
+        assert!(backend(folder.path()).ends_with(dtype), "{}", backend(folder.path()));
+    }
+}
+
+#[test]
+fn says_what_cannot_be() {
+    let golden = Golden::load("f8-flux");
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |flags: &[&str]| run(decode(&golden, folder.path(), flags));
+    let none = with(&["--backend", "cuda", "--device", "no such GPU"]);
+    assert_fails("a name", &none, 1, &["no such GPU", "0: "]);
+    let none = with(&["--backend", "cuda", "--device", "0,99"]);
+    assert_fails("an index", &none, 1, &["99", "0: "]);
+    let cpu = with(&["--backend", "cpu", "--dtype", "bf16"]);
+    assert_fails("bf16 on the CPU", &cpu, 2, &["--dtype bf16", "need a GPU"]);
+    let wgpu = with(&["--backend", "wgpu", "--dtype", "bf16"]);
+    assert_fails("bf16 in a shader", &wgpu, 2, &["--dtype bf16", "--backend cuda"]);
+    let left = listing(folder.path());
+    assert!(!left.iter().any(|name| name.contains("picture")), "{left:?}");
+}
+
+/// What a real GPU cannot be told to do: GPUs that are too old, have no memory, or fail.
+#[test]
+fn says_what_is_wrong_with_a_gpu() {
+    let golden = Golden::load("f8-flux");
+    let folder = tempfile::tempdir().expect("a folder");
+    for (variable, value, words) in [
+        ("HALOVAE_STAND_IN_DEVICES", "0", &["no GPU", "nvidia-smi"][..]),
+        ("HALOVAE_STAND_IN_CAPABILITY", "75", &["7.5", "8.0", "--backend wgpu"]),
+        ("HALOVAE_STAND_IN_CAPABILITY", "120", &["sm_120", "pip install nvidia-cuda-nvrtc"]),
+        ("HALOVAE_STAND_IN_MEMORY", "1000000", &["no room", "free", "smaller tiles"]),
+        ("HALOVAE_STAND_IN_FAILS", "100", &["stand-in A", "CUDA_ERROR_LAUNCH_FAILED"]),
+    ] {
+        let mut command = decode(&golden, folder.path(), &["--backend", "cuda"]);
+        command.env("HALOVAE_NVIDIA_LIBRARIES", gpu::stand_in()).env(variable, value);
+        command.env("XDG_CACHE_HOME", CACHE);
+        assert_fails(variable, &binary::run_command(command), 1, words);
+        let left = listing(folder.path());
+        assert!(!left.iter().any(|name| name.contains("picture")), "{left:?}");
+    }
+}
+
+/// Where the driver works and the compiler does not, another backend decodes, and says why.
+#[test]
+fn without_a_compiler_something_else_decodes() {
+    let golden = Golden::load("f8-flux");
+    let folder = tempfile::tempdir().expect("a folder");
+    let libraries = folder.path().join("libraries");
+    std::fs::create_dir(&libraries).expect("a folder of the test's own");
+    std::fs::copy(gpu::stand_in().join("libcuda.so.1"), libraries.join("libcuda.so.1"))
+        .expect("a folder of the test's own");
+    std::fs::write(libraries.join("libnvrtc.so.13"), "damaged")
+        .expect("a folder of the test's own");
+    let decode_with = |flags: &[&str]| {
+        let mut command = decode(&golden, folder.path(), flags);
+        command.env("HALOVAE_NVIDIA_LIBRARIES", &libraries).env("XDG_CACHE_HOME", CACHE);
+        binary::run_command(command)
+    };
+    let damaged = decode_with(&["--backend", "cuda"]);
+    assert_fails("a damaged NVRTC", &damaged, 1, &["libnvrtc.so.13", "install it again"]);
+    let passed = decode_with(&[]).expect_success();
+    assert!(passed.stderr.contains("libnvrtc.so.13"), "{}", passed.stderr);
+    assert!(passed.stderr.contains("CUDA is left out"), "{}", passed.stderr);
+    assert!(!backend(folder.path()).contains("CUDA"), "{}", backend(folder.path()));
+}
+
+#[test]
+fn a_machine_without_a_driver() {
+    if gpu::is_real() {
+        return;
+    }
+    let golden = Golden::load("f8-flux");
+    let folder = tempfile::tempdir().expect("a folder");
+    for flags in [&["--backend", "cuda"][..], &["--dtype", "bf16"]] {
+        let mut command = decode(&golden, folder.path(), flags);
+        command.env_remove("HALOVAE_NVIDIA_LIBRARIES");
+        assert_fails("no driver", &binary::run_command(command), 1, &["driver", "libcuda.so.1"]);
+    }
+    let mut command = binary::command(["devices"]);
+    command.env_remove("HALOVAE_NVIDIA_LIBRARIES");
+    let listed = binary::run_command(command).expect_success().stdout;
+    assert!(listed.contains("cuda  no NVIDIA driver"), "{listed}");
+}
+
+#[test]
+fn devices_are_listed_with_their_libraries() {
+    let listed = run(binary::command(["devices"])).expect_success().stdout;
+    let cuda = listed.split("cuda ").nth(1).unwrap_or_else(|| panic!("no GPU in:\n{listed}"));
+    for word in ["0: ", "memory", "compute"] {
+        assert!(cuda.contains(word), "no {word} in:\n{cuda}");
+    }
+    for library in ["driver", "NVRTC", "cuDNN", "cuBLASLt", "NCCL"] {
+        let line = listed.lines().find(|line| line.trim_start().starts_with(library));
+        let line = line.unwrap_or_else(|| panic!("no {library} in:\n{listed}"));
+        // A version and a file, or how to get it.
+        assert!(line.contains('/') || line.contains("pip install"), "{line}");
+    }
+}
