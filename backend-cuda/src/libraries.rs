@@ -61,10 +61,8 @@ fn dotted([major, minor]: [u32; 2]) -> String {
     format!("{major}.{minor}")
 }
 
-fn missing(name: &str, package: &str) -> String {
-    format!(
-        "{name} was not found; `pip install {package}` brings it (halovae does not need it yet)"
-    )
+fn missing(package: &str) -> String {
+    format!("`pip install {package}` brings it; halovae does not need it yet")
 }
 
 /// A version as cuDNN 9, cuBLASLt 12 and NCCL 2.9, and later ones, give it.
@@ -84,7 +82,7 @@ fn versioned(name: &'static str, names: &[&str], function: &str, package: &str) 
         };
         Ok((of_one_number(version), file))
     });
-    LibraryEntry { name, state: found.unwrap_or_else(|| Err(missing(name, package))) }
+    LibraryEntry { name, state: found.unwrap_or_else(|| Err(missing(package))) }
 }
 
 /// NCCL gives its version through a pointer.
@@ -100,10 +98,7 @@ fn nccl() -> LibraryEntry {
         }
         Ok((of_one_number(version as usize), file))
     });
-    LibraryEntry {
-        name: "NCCL",
-        state: found.unwrap_or_else(|| Err(missing("NCCL", "nvidia-nccl-cu13"))),
-    }
+    LibraryEntry { name: "NCCL", state: found.unwrap_or_else(|| Err(missing("nvidia-nccl-cu13"))) }
 }
 
 /// The file of the first of `names` that is in one of the folders, earlier names first.

@@ -5,7 +5,8 @@ mod common;
 use halovae_cuda::{CudaBackend, Limits, Options, Precision};
 
 fn backend(precision: Precision) -> CudaBackend {
-    common::backend(Options { precision, ..Options::default() })
+    let device = common::device(Options { precision, ..Options::default() });
+    device.backend().expect("a stream")
 }
 
 mod f32 {
@@ -28,8 +29,8 @@ mod bf16 {
 mod in_pieces {
     use super::{Limits, Options};
 
-    halovae_engine::backend_conformance!(@tests super::common::backend(Options {
+    halovae_engine::backend_conformance!(@tests super::common::device(Options {
         limits: Limits { band_bytes: 16 << 10, attention: [40, 24] },
         ..Options::default()
-    }); fused_convs, attention, programs, convs_within_halos, attention_in_blocks);
+    }).backend().expect("a stream"); fused_convs, attention, programs, convs_within_halos, attention_in_blocks);
 }

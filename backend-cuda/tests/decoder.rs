@@ -5,7 +5,7 @@ mod common;
 
 use halovae_core::{Rect, Size};
 use halovae_cpu::CpuBackend;
-use halovae_cuda::{Options, Precision};
+use halovae_cuda::{CudaBackend, Options, Precision};
 use halovae_engine::backend::{Backend, BackendError, Operand, Operands};
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{Random, RandomWeights};
@@ -13,6 +13,10 @@ use halovae_engine::execute::{Stop, execute};
 use halovae_engine::model::autoencoder_kl;
 use halovae_engine::program::{Analysis, Op, Program, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
+
+fn rank(options: Options) -> CudaBackend {
+    common::device(options).backend().expect("a stream")
+}
 
 const LATENTS: Size = Size { height: 11, width: 14 };
 
@@ -95,7 +99,7 @@ fn as_on_the_cpu() {
             });
         }
     });
-    let other = common::backend(Options::default());
+    let other = rank(Options::default());
     assert_ne!(device.backend().unwrap().device(), other.device());
 }
 
@@ -103,10 +107,10 @@ fn as_on_the_cpu() {
 #[test]
 fn in_half_precision() {
     let expected = on_the_cpu();
-    let full = common::backend(Options::default());
+    let full = rank(Options::default());
     decode(&full).unwrap();
     for (precision, least) in [(Precision::F16, 1e-5), (Precision::Bf16, 1e-4)] {
-        let backend = common::backend(Options { precision, ..Options::default() });
+        let backend = rank(Options { precision, ..Options::default() });
         let rms = relative_rms(&decode(&backend).unwrap(), &expected);
         eprintln!("{precision}: relative rms {rms:.2e}");
         assert!(rms <= 2e-2, "{precision}: relative rms {rms}");
@@ -119,7 +123,7 @@ fn in_half_precision() {
 }
 
 #[track_caller]
-fn assert_estimated(backend: &halovae_cuda::CudaBackend) {
+fn assert_estimated(backend: &CudaBackend) {
     let analysis = Analysis::new(&program(backend), LATENTS, backend);
     let estimated = analysis.peak_live_bytes + analysis.weight_bytes;
     let measured = backend.memory().peak;
@@ -131,12 +135,12 @@ fn assert_estimated(backend: &halovae_cuda::CudaBackend) {
 /// Somewhere in the decode there is no room; with more room the same device goes on.
 #[test]
 fn no_room_is_an_error() {
-    let backend = common::backend(Options::default());
+    let backend = rank(Options::default());
     decode(&backend).unwrap();
     let peak = backend.memory().peak;
     for share in [2, 4, 9] {
         let limit = Some(peak * share / 10);
-        let small = common::backend(Options { max_memory_bytes: limit, ..Options::default() });
+        let small = rank(Options { max_memory_bytes: limit, ..Options::default() });
         match decode(&small) {
             Err(BackendError::OutOfMemory { requested, .. }) => assert!(requested > 0),
             other => panic!("{share} tenths of the memory: {other:?}"),
@@ -149,7 +153,7 @@ fn no_room_is_an_error() {
 /// More than the device has, and more than anything has; the error says what there is.
 #[test]
 fn a_value_beyond_all_memory_is_an_error() {
-    let backend = common::backend(Options::default());
+    let backend = rank(Options::default());
     let program = program(&backend);
     let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
     let (input, output) = (program.input(), program.output());

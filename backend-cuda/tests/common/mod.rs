@@ -2,7 +2,7 @@
 
 use std::sync::Once;
 
-use halovae_cuda::{CudaBackend, CudaDevice, DeviceChoice, Options, search_first};
+use halovae_cuda::{CudaDevice, DeviceChoice, Options, search_first};
 
 /// Opens the first GPU if `HALOVAE_TEST_CUDA` is `device`, or else the stand-in.
 pub(crate) fn device(options: Options) -> CudaDevice {
@@ -13,9 +13,4 @@ pub(crate) fn device(options: Options) -> CudaDevice {
     let cache_folder = Some(halovae_cuda_stand_in::cache());
     let device = CudaDevice::open(&DeviceChoice::Auto, Options { cache_folder, ..options });
     device.unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// A backend for one rank on it.
-pub(crate) fn backend(options: Options) -> CudaBackend {
-    device(options).backend().unwrap_or_else(|error| panic!("{error}"))
 }
