@@ -4,15 +4,11 @@ use std::path::Path;
 use std::sync::{Once, OnceLock};
 
 use halovae_cuda::{CudaBackend, CudaDevice, DeviceChoice, Options, Precision, search_first};
+pub use halovae_cuda_stand_in::is_real;
 use halovae_engine::checkpoint::Checkpoint;
 use halovae_engine::decode::Decoder;
 
 use crate::decode::program;
-
-/// Whether tests run on a real GPU: `HALOVAE_TEST_CUDA` is `device`.
-pub fn is_real() -> bool {
-    std::env::var("HALOVAE_TEST_CUDA").as_deref() == Ok("device")
-}
 
 /// The folder of the libraries that stand in for NVIDIA's.
 ///

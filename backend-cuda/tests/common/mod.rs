@@ -7,7 +7,7 @@ use halovae_cuda::{CudaDevice, DeviceChoice, Options, search_first};
 /// Opens the first GPU if `HALOVAE_TEST_CUDA` is `device`, or else the stand-in.
 pub(crate) fn device(options: Options) -> CudaDevice {
     static STAND_IN: Once = Once::new();
-    if std::env::var("HALOVAE_TEST_CUDA").as_deref() != Ok("device") {
+    if !halovae_cuda_stand_in::is_real() {
         STAND_IN.call_once(|| search_first(halovae_cuda_stand_in::folder()));
     }
     let cache_folder = Some(halovae_cuda_stand_in::cache());
