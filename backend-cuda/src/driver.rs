@@ -1,12 +1,12 @@
 //! NVIDIA's driver, loaded before cudarc asks for it: cudarc panics where it is missing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use cudarc::driver::{result, sys};
 
 use crate::error::OpenError;
-use crate::libraries::{find, load_for_good};
+use crate::libraries::{find_installed, load_for_good};
 
 /// The driver, started.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) fn load() -> Result<&'static Driver, OpenError> {
 
 fn start() -> Result<Driver, OpenError> {
     // The linker knows folders that the search does not, by its cache.
-    let file = find(&[NAME]).unwrap_or_else(|| PathBuf::from(NAME));
+    let file = find_installed(&[NAME]).unwrap_or_else(|| PathBuf::from(NAME));
     // SAFETY: NVIDIA's own library.
     unsafe { load_for_good(&file) }.map_err(|error| match file.is_absolute() {
         true => OpenError::Library { file: file.clone(), message: error.to_string() },
@@ -53,7 +53,7 @@ impl Driver {
     }
 
     pub(crate) fn file(&self) -> PathBuf {
-        Path::new(&self.file).to_owned()
+        self.file.clone()
     }
 }
 

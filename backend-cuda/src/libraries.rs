@@ -103,12 +103,18 @@ fn nccl() -> LibraryEntry {
 
 /// The file of the first of `names` that is in one of the folders, earlier names first.
 pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
-    let among = |folders: &[PathBuf]| {
-        let files = names.iter().flat_map(|name| folders.iter().map(move |f| f.join(name)));
-        files.into_iter().find(|file| file.is_file())
-    };
     // Asking Python takes time: only if nothing else has it.
-    among(folders()).or_else(|| among(python_folders()))
+    find_installed(names).or_else(|| first_of(names, python_folders()))
+}
+
+/// The same, without what `python3` brings: no package has the driver.
+pub(crate) fn find_installed(names: &[&str]) -> Option<PathBuf> {
+    first_of(names, folders())
+}
+
+fn first_of(names: &[&str], folders: &[PathBuf]) -> Option<PathBuf> {
+    let files = names.iter().flat_map(|name| folders.iter().map(move |f| f.join(name)));
+    files.into_iter().find(|file| file.is_file())
 }
 
 static FIRST: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());

@@ -78,8 +78,8 @@ params! {
         out: CUdeviceptr,
         other: CUdeviceptr,
         affine: CUdeviceptr,
-        count: u64,
-        sample: u64,
+        count: u32,
+        sample: u32,
         eights: u32,
         silu: u32,
     }
@@ -87,7 +87,7 @@ params! {
     Upsample {
         input: CUdeviceptr,
         out: CUdeviceptr,
-        count: u64,
+        count: u32,
         width: u32,
         eights: u32,
         factor: u32,
@@ -149,14 +149,14 @@ params! {
         sums: CUdeviceptr,
         state: CUdeviceptr,
         out: CUdeviceptr,
-        count: u64,
+        count: u32,
         eights: u32,
     }
 
     Pack {
         input: CUdeviceptr,
         out: CUdeviceptr,
-        count: u64,
+        count: u32,
         channels: u32,
         eights: u32,
         out_f32: u32,
@@ -165,7 +165,7 @@ params! {
     Unpack {
         input: CUdeviceptr,
         out: CUdeviceptr,
-        count: u64,
+        count: u32,
         width: u32,
         in_width: u32,
         channels: u32,
@@ -176,7 +176,7 @@ params! {
     Reorder {
         input: CUdeviceptr,
         out: CUdeviceptr,
-        count: u64,
+        count: u32,
         in_channels: u32,
         in_wide: u32,
         out_channels: u32,

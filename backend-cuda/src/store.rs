@@ -200,10 +200,7 @@ impl Store {
         let shared = &self.shared;
         shared.enter()?;
         let blocks = u32::try_from(blocks).ok().filter(|&blocks| blocks <= i32::MAX as u32);
-        let blocks = blocks.ok_or_else(|| BackendError::Device {
-            device: shared.entry.name.clone(),
-            message: "the picture is too large for one launch; use smaller tiles".into(),
-        })?;
+        let blocks = blocks.ok_or_else(|| self.too_large())?;
         let bytes = kernel.shared_bytes(self.element());
         self.start(params, kernel, blocks, bytes).map_err(|error| shared.error(error))
     }
@@ -215,7 +212,18 @@ impl Store {
         params: &P,
         count: u64,
     ) -> Result<(), BackendError> {
-        self.launch(kernel, params, count.div_ceil(THREADS.into()))
+        // Kernels count in 32 bits.
+        match count.next_multiple_of(THREADS.into()) {
+            ..=0xffff_ffff => self.launch(kernel, params, count.div_ceil(THREADS.into())),
+            _ => Err(self.too_large()),
+        }
+    }
+
+    fn too_large(&self) -> BackendError {
+        BackendError::Device {
+            device: self.shared.entry.name.clone(),
+            message: "the picture is too large for one launch; use smaller tiles".into(),
+        }
     }
 
     fn start<P: Params>(

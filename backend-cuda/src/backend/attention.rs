@@ -187,7 +187,7 @@ impl CudaBackend {
             sums: sums.pointer(),
             state: state.pointer(),
             out: out.pointer(),
-            count,
+            count: count as u32,
             eights: out.eights(),
         };
         self.store.over(Kernel::Attended, &params, count)?;

@@ -46,16 +46,17 @@ impl CudaBackend {
         let run = |input: &Value, out: &Value| {
             let eights = u64::from(out.eights());
             let sample = out.positions() as u64 * eights;
+            let count = out.shape.batch as u64 * sample;
             let params = Elementwise {
                 input: input.pointer(),
                 out: out.pointer(),
                 other: other.as_ref().map_or(0, |other| other.pointer()),
-                count: out.shape.batch as u64 * sample,
-                sample,
+                count: count as u32,
+                sample: sample as u32,
                 eights: out.eights(),
                 ..params
             };
-            self.store.over(Kernel::Elementwise, &params, params.count)
+            self.store.over(Kernel::Elementwise, &params, count)
         };
         match owned {
             Some(owned) => run(&owned, &owned).map(|()| owned),
@@ -85,7 +86,7 @@ impl CudaBackend {
         let params = Upsample {
             input: input.pointer(),
             out: out.pointer(),
-            count,
+            count: count as u32,
             width: shape.width as u32,
             eights: out.eights(),
             factor: factor as u32,

@@ -1,6 +1,6 @@
 //! From host to device and back. Numbers are put in order and narrowed on the device.
 
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 
 use halovae_core::Rect;
 use halovae_engine::backend::BackendError;
@@ -52,7 +52,7 @@ impl CudaBackend {
             let pack = Pack {
                 input: raw.pointer(),
                 out: value.at(piece * positions),
-                count,
+                count: count as u32,
                 channels: channels as u32,
                 eights: value.eights(),
                 out_f32: (element == Element::F32).into(),
@@ -84,18 +84,17 @@ impl CudaBackend {
                 let first = (sample * height + top + rows.start) * width + left;
                 let at = (sample * shape.height + rows.start) * row;
                 let to = &mut out.data_mut()[at..at + rows.len() * row];
-                self.download_rows(value, first, rows, shape.width, to)?;
+                self.download_rows(value, first, shape.width, to)?;
             }
         }
         Ok(out)
     }
 
-    /// Some rows of a sample, from position `first` of the value on.
+    /// Rows of a sample as wide as `width`, from position `first` of the value on, until `to` is full.
     fn download_rows(
         &self,
         value: &Value,
         first: usize,
-        rows: Range<usize>,
         width: usize,
         to: &mut [f32],
     ) -> Result<(), BackendError> {
@@ -107,14 +106,14 @@ impl CudaBackend {
         let unpack = Unpack {
             input: value.at(first),
             out: raw.pointer(),
-            count: (rows.len() * width * channels) as u64,
+            count: to.len() as u32,
             width: width as u32,
             in_width: value.shape.width as u32,
             channels: channels as u32,
             wide: value.wide() as u32,
             in_f32: (value.element == Element::F32).into(),
         };
-        self.store.over(Kernel::Unpack, &unpack, unpack.count)?;
+        self.store.over(Kernel::Unpack, &unpack, to.len() as u64)?;
         self.store.read(raw.pointer(), to)
     }
 
@@ -133,7 +132,7 @@ impl CudaBackend {
         let pack = Pack {
             input: value.pointer(),
             out: made.pointer(),
-            count,
+            count: count as u32,
             channels: value.wide() as u32,
             eights: value.eights(),
             out_f32: 0,

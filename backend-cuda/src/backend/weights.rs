@@ -86,7 +86,7 @@ impl CudaWeights {
             let reorder = Reorder {
                 input: raw.pointer(),
                 out: block.pointer(),
-                count,
+                count: count as u32,
                 in_channels: conv.in_channels,
                 in_wide: wide(conv.in_channels as usize) as u32,
                 out_channels: conv.out_channels,

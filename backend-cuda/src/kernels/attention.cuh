@@ -116,21 +116,20 @@ struct Attended {
     const float* state;
     E* out;
     // Eights in all and of a position.
-    u64 count;
-    u32 eights;
+    u32 count, eights;
 };
 
 KERNEL(attended, Attended, THREADS) {
-    const u64 at = place();
+    const u32 at = place();
     if (at >= p.count) {
         return;
     }
     float value[EIGHT];
-    load(value, p.sums + at * EIGHT);
-    const float total = p.state[at / p.eights * 2 + 1];
+    load(value, p.sums + element(at));
+    const float total = p.state[u64(at / p.eights) * 2 + 1];
 #pragma unroll
     for (int i = 0; i < EIGHT; i++) {
         value[i] /= total;
     }
-    store(p.out + at * EIGHT, value);
+    store(p.out + element(at), value);
 }

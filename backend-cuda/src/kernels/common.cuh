@@ -48,8 +48,12 @@ DEVICE void store(T* to, const float (&from)[N]) {
 // x * sigmoid(x). The bound keeps the exponential finite; far below it the result is 0 anyway.
 DEVICE float silu(float x) { return x / (1.0f + expf(fminf(-x, 80.0f))); }
 
-// This thread's place among all of the launch.
-DEVICE u64 place() { return u64(blockIdx.x) * blockDim.x + threadIdx.x; }
+// This thread's place among all of the launch. Launches are of fewer threads than 2^32: divisions of
+// 64 bits would take longer than the memory that these kernels wait for.
+DEVICE u32 place() { return blockIdx.x * blockDim.x + threadIdx.x; }
+
+// Where the eight of a place begins.
+DEVICE u64 element(u32 at) { return u64(at) * EIGHT; }
 
 const int WARP = 32;
 // Threads of a block of the kernels that go over eights of channels, and of those that reduce.

@@ -56,12 +56,12 @@ DEVICE const E* staged_cell(const Stage& p, int y, int x) {
 }
 
 KERNEL(stage, Stage, THREADS) {
-    const u64 at = place();
-    if (at >= u64(p.rows) * p.columns * p.eights) {
+    const u32 at = place();
+    if (at >= p.rows * p.columns * p.eights) {
         return;
     }
     const u32 channel = at % p.eights * EIGHT;
-    const u64 position = at / p.eights;
+    const u32 position = at / p.eights;
     const int y = int(position / p.columns) + p.top, x = int(position % p.columns) + p.left;
     float value[EIGHT] = {};
     const E* cell = staged_cell(p, y, x);
@@ -83,5 +83,5 @@ KERNEL(stage, Stage, THREADS) {
             }
         }
     }
-    store(p.band + at * EIGHT, value);
+    store(p.band + element(at), value);
 }

@@ -29,8 +29,8 @@ struct StatsPart {
 // One thread for eight channels of a block of positions. Sums are of what is beyond the block's first
 // position: E[x^2] - E[x]^2 would lose every digit where the mean is far above the deviation.
 KERNEL(stats_part, StatsPart, THREADS) {
-    const u64 at = place();
-    if (at >= u64(p.samples) * p.blocks * p.eights) {
+    const u32 at = place();
+    if (at >= p.samples * p.blocks * p.eights) {
         return;
     }
     const u32 channel = at % p.eights * EIGHT, block = at / p.eights % p.blocks;
@@ -78,7 +78,7 @@ KERNEL(stats_merge, StatsMerge, THREADS) {
     const u64 wide = p.eights * EIGHT;
     const float* parts = p.parts + u64(sample) * p.blocks * 2 * wide;
     Moments sum = {};
-    for (u64 i = thread; i < u64(p.blocks) * p.per_group; i += THREADS) {
+    for (u32 i = thread; i < p.blocks * p.per_group; i += THREADS) {
         const u32 block = i / p.per_group, channel = group * p.per_group + i % p.per_group;
         const float* from = parts + block * 2 * wide + channel;
         const float count = min(p.block, p.positions - block * p.block);
@@ -109,9 +109,9 @@ struct Affine {
 
 // Applying the norm is then one multiply-add.
 KERNEL(affine, Affine, THREADS) {
-    const u64 at = place();
+    const u32 at = place();
     const u32 wide = p.eights * EIGHT;
-    if (at >= u64(p.samples) * wide) {
+    if (at >= p.samples * wide) {
         return;
     }
     const u32 sample = at / wide, channel = at % wide;

@@ -8,27 +8,27 @@ struct Pack {
     // `[positions][eights * 8]`, of E, or of float if `out_f32`.
     void* out;
     // Eights to write.
-    u64 count;
+    u32 count;
     u32 channels, eights;
     u32 out_f32;
 };
 
 KERNEL(pack, Pack, THREADS) {
-    const u64 at = place();
+    const u32 at = place();
     if (at >= p.count) {
         return;
     }
     const u32 channel = at % p.eights * EIGHT;
-    const float* from = p.in + at / p.eights * p.channels;
+    const float* from = p.in + u64(at / p.eights) * p.channels;
     float value[EIGHT];
 #pragma unroll
     for (u32 i = 0; i < EIGHT; i++) {
         value[i] = channel + i < p.channels ? from[channel + i] : 0.0f;
     }
     if (p.out_f32) {
-        store(static_cast<float*>(p.out) + at * EIGHT, value);
+        store(static_cast<float*>(p.out) + element(at), value);
     } else {
-        store(static_cast<E*>(p.out) + at * EIGHT, value);
+        store(static_cast<E*>(p.out) + element(at), value);
     }
 }
 
@@ -38,7 +38,7 @@ struct Unpack {
     // `[rows][width][channels]`
     float* out;
     // Elements to write.
-    u64 count;
+    u32 count;
     // Positions of a row that is written and of one that is read.
     u32 width, in_width;
     u32 channels, wide;
@@ -46,12 +46,13 @@ struct Unpack {
 };
 
 KERNEL(unpack, Unpack, THREADS) {
-    const u64 at = place();
+    const u32 at = place();
     if (at >= p.count) {
         return;
     }
-    const u64 position = at / p.channels;
-    const u64 from = (position / p.width * p.in_width + position % p.width) * p.wide + at % p.channels;
+    const u32 position = at / p.channels;
+    const u64 cell = u64(position / p.width) * p.in_width + position % p.width;
+    const u64 from = cell * p.wide + at % p.channels;
     p.out[at] = p.in_f32 ? static_cast<const float*>(p.in)[from] : widened(static_cast<const E*>(p.in)[from]);
 }
 
@@ -61,17 +62,17 @@ struct Reorder {
     // `[taps][in, filled up][out, filled up]`
     E* out;
     // Elements to write.
-    u64 count;
+    u32 count;
     u32 in_channels, in_wide, out_channels, out_wide, taps;
 };
 
 KERNEL(reorder, Reorder, THREADS) {
-    const u64 at = place();
+    const u32 at = place();
     if (at >= p.count) {
         return;
     }
     const u32 out = at % p.out_wide, in = at / p.out_wide % p.in_wide;
-    const u64 tap = at / p.out_wide / p.in_wide;
+    const u32 tap = at / p.out_wide / p.in_wide;
     float value = 0;
     if (out < p.out_channels && in < p.in_channels) {
         value = p.in[(u64(out) * p.in_channels + in) * p.taps + tap];
