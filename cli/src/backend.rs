@@ -4,6 +4,7 @@
 pub(crate) mod cuda;
 #[cfg_attr(not(feature = "wgpu"), path = "backend/no_gpus.rs")]
 pub(crate) mod gpus;
+mod proof;
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -94,7 +95,8 @@ pub(crate) fn open(
     }
 }
 
-/// CUDA where it works, else a GPU by wgpu, else the CPU unless a GPU is wanted.
+/// CUDA where it works, else a GPU by wgpu, else the CPU unless a GPU is wanted. What nobody named has to
+/// compute as the CPU does.
 fn automatic(
     asked: &DeviceArgs,
     threads: u32,
@@ -107,7 +109,7 @@ fn automatic(
         notices.push(Notice::PassedOver { why: Chain(error).to_string(), instead });
     };
     if cuda::may_be() {
-        match cuda::open(asked, seats.clone()) {
+        match proven(cuda::open(asked, seats.clone()), asked.dtype) {
             Ok(devices) => return Ok(devices),
             Err(error) if cuda::is_absence(&error) => {}
             Err(error) => pass_over(&error, "CUDA is left out"),
@@ -119,10 +121,14 @@ fn automatic(
     if !gpus::has_any() {
         return cpu_ranks(threads, ranks);
     }
-    gpus::open(asked, seats).or_else(|error| {
+    proven(gpus::open(asked, seats), asked.dtype).or_else(|error| {
         pass_over(&error, "the CPU decodes");
         cpu_ranks(threads, ranks)
     })
+}
+
+fn proven(devices: Result<Devices, Error>, dtype: DtypeArg) -> Result<Devices, Error> {
+    devices.and_then(|devices| proof::check(&devices, dtype).map(|()| devices))
 }
 
 fn cpu_ranks(threads: u32, ranks: u32) -> Result<Devices, Error> {

@@ -146,6 +146,22 @@ fn without_a_compiler_something_else_decodes() {
     assert!(!backend(folder.path()).contains("CUDA"), "{}", backend(folder.path()));
 }
 
+/// A GPU that nobody asked for and that fails on a trial does not spoil the decode.
+#[test]
+fn a_gpu_that_fails_is_passed_over() {
+    let golden = Golden::load("f8-flux");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = decode(&golden, folder.path(), &["--strategy", "whole"]);
+    command.env("HALOVAE_NVIDIA_LIBRARIES", gpu::stand_in()).env("HALOVAE_STAND_IN_FAILS", "20");
+    command.env("XDG_CACHE_HOME", CACHE);
+    let passed = binary::run_command(command).expect_success();
+    for words in ["a trial on", "CUDA_ERROR_LAUNCH_FAILED", "CUDA is left out"] {
+        assert!(passed.stderr.contains(words), "{}", passed.stderr);
+    }
+    assert!(!backend(folder.path()).contains("CUDA"), "{}", backend(folder.path()));
+    assert_f32_close("whole", &picture(folder.path()), golden.expected("whole"));
+}
+
 #[test]
 fn a_machine_without_a_driver() {
     if gpu::is_real() {

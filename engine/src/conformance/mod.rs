@@ -6,6 +6,7 @@
 
 mod case;
 mod cases;
+mod deviation;
 mod parts;
 mod random;
 mod reference;
@@ -15,6 +16,7 @@ pub use cases::{
     activations, attention, convs, fused_convs, memory_is_returned, norms, out_of_place_operands,
     programs, transfers,
 };
+pub use deviation::deviation;
 pub use parts::{attention_in_blocks, convs_within_halos};
 pub use random::Random;
 pub use reference::{Reference, ReferenceAttention};

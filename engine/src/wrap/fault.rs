@@ -3,9 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use halovae_core::Rect;
+
 use super::{delegate_backend, delegate_memory_model};
 use crate::backend::{Backend, BackendError, Operands};
 use crate::program::{Op, Program};
+use crate::tensor::Shape;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub enum FaultKind {
     OutOfMemory,
     /// The backend has a bug and panics.
     Panic,
+    /// Every seventh number of the op's result is twice what it should be.
+    Wrong,
     /// The op takes that much longer.
     Stall(Duration),
 }
@@ -47,12 +52,13 @@ impl<B> Faulty<B> {
 delegate_memory_model!(Faulty);
 
 impl<B: Backend> Faulty<B> {
-    /// Counts an op, and fails if it is the one that does.
-    fn count(&self, program: &Program, op: &Op) -> Result<(), BackendError> {
+    /// Counts an op, and fails if it is the one that does. Whether its result is to be wrong.
+    fn count(&self, program: &Program, op: &Op) -> Result<bool, BackendError> {
         let ran = self.ran.fetch_add(1, Ordering::SeqCst);
         let due = self.fault.filter(|fault| fault.after_ops == ran);
         let device = self.inner.description();
         match due.map(|fault| fault.kind) {
+            Some(FaultKind::Wrong) => Ok(true),
             Some(FaultKind::Error) => {
                 Err(BackendError::Device { device, message: "injected error".into() })
             }
@@ -63,10 +69,18 @@ impl<B: Backend> Faulty<B> {
             Some(FaultKind::Panic) => panic!("injected panic"),
             Some(FaultKind::Stall(time)) => {
                 std::thread::sleep(time);
-                Ok(())
+                Ok(false)
             }
-            None => Ok(()),
+            None => Ok(false),
         }
+    }
+
+    fn spoilt(&self, tensor: &B::Tensor) -> Result<B::Tensor, BackendError> {
+        let Shape { height, width, .. } = self.inner.shape(tensor);
+        let all = Rect::new(0, 0, height as u32, width as u32);
+        let mut host = self.inner.download(tensor, all)?;
+        host.data_mut().iter_mut().step_by(7).for_each(|value| *value *= 2.0);
+        self.inner.upload(&host)
     }
 }
 
@@ -80,8 +94,9 @@ impl<B: Backend> Backend for Faulty<B> {
         weights: &Self::Weights,
         operands: Operands<'_, Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError> {
-        self.count(program, op)?;
-        self.inner.run(program, op, weights, operands)
+        let is_wrong = self.count(program, op)?;
+        let output = self.inner.run(program, op, weights, operands)?;
+        if is_wrong { self.spoilt(&output) } else { Ok(output) }
     }
 
     fn attend(

@@ -1,0 +1,68 @@
+//! What nobody asked for has to prove itself: a GPU that is chosen automatically decodes a small image
+//! as the CPU does, or is passed over. Drivers and their compilers have bugs, and so may kernels that
+//! were never tried on that GPU.
+
+use halovae_engine::backend::Backend;
+use halovae_engine::conformance::deviation;
+
+use super::Devices;
+use crate::args::DtypeArg;
+use crate::error::Error;
+
+/// Nothing, if the first of the devices computes as the CPU does.
+///
+/// # Errors
+/// [`Error::Device`] that says how far it is off, or what the device said.
+pub(crate) fn check(devices: &Devices, dtype: DtypeArg) -> Result<(), Error> {
+    // Relative rms over a whole decoder; rounding alone stays far below.
+    let allowed = match dtype {
+        DtypeArg::F32 => 1e-3,
+        DtypeArg::F16 | DtypeArg::Bf16 => 5e-2,
+    };
+    match devices {
+        Devices::Cpu(_) => Ok(()),
+        #[cfg(feature = "cuda")]
+        Devices::Cuda(backends) => compare(&backends[0], allowed),
+        #[cfg(feature = "wgpu")]
+        Devices::Wgpu(backends) => compare(&backends[0], allowed),
+    }
+}
+
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "wgpu", test)),
+    expect(dead_code, reason = "there is nothing but the CPU")
+)]
+fn compare(backend: &impl Backend, allowed: f64) -> Result<(), Error> {
+    let off = deviation(&super::cpu(1)?, backend).map_err(|error| {
+        Error::Device(format!("a trial on {} failed: {error}", backend.description()))
+    })?;
+    // Written so that no number is no proof either.
+    if off <= allowed {
+        return Ok(());
+    }
+    Err(Error::Device(format!(
+        "{} does not compute as the CPU does (relative rms {off:.1e} on a trial)",
+        backend.description()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use halovae_engine::wrap::{Fault, FaultKind, Faulty};
+
+    use super::*;
+
+    #[test]
+    fn what_computes_otherwise_is_passed_over() {
+        let with = |fault| Faulty::new(crate::backend::cpu(1).unwrap(), fault);
+        compare(&with(None), 1e-6).unwrap();
+        for after_ops in [0, 3, 10] {
+            let wrong = with(Some(Fault { after_ops, kind: FaultKind::Wrong }));
+            let error = compare(&wrong, 1e-3).unwrap_err().to_string();
+            assert!(error.contains("does not compute as the CPU does"), "{error}");
+        }
+        let failing = with(Some(Fault { after_ops: 1, kind: FaultKind::Error }));
+        let error = compare(&failing, 1e-3).unwrap_err().to_string();
+        assert!(error.contains("injected"), "{error}");
+    }
+}
