@@ -2,7 +2,7 @@
 //!
 //! Fields have diffusers' names, so that burn's reader of safetensors finds the weights by itself.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{GroupNorm, GroupNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::silu;
@@ -54,6 +54,24 @@ impl Maker<'_> {
     }
 }
 
+/// burn's group norm, but each mean in two steps. Its own reduces a group in one loop, and llvmpipe
+/// ends loops after 65,535 rounds without a word: from 64x64 pixels on (512 channels) the means lack
+/// elements.
+fn group_norm(norm: &GroupNorm, x: Tensor<4>) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    let groups = norm.num_groups;
+    let mean = |x: Tensor<4>| x.mean_dim(3).mean_dim(2);
+    let x = x.reshape([batch, groups, channels / groups * height, width]);
+    let x = x.clone() - mean(x);
+    let variance = mean(x.clone().square());
+    let x = x / (variance + norm.epsilon).sqrt();
+    let x = x.reshape([batch, channels, height, width]);
+    let each = |parameter: &Option<Param<Tensor<1>>>| {
+        parameter.as_ref().expect("an affine norm").val().reshape([1, channels, 1, 1])
+    };
+    x * each(&norm.gamma) + each(&norm.beta)
+}
+
 #[derive(Module, Debug)]
 struct Resnet {
     norm1: GroupNorm,
@@ -75,8 +93,8 @@ impl Resnet {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let y = self.conv2.forward(silu(self.norm2.forward(y)));
+        let y = self.conv1.forward(silu(group_norm(&self.norm1, x.clone())));
+        let y = self.conv2.forward(silu(group_norm(&self.norm2, y)));
         match &self.conv_shortcut {
             Some(conv) => conv.forward(x) + y,
             None => x + y,
@@ -106,7 +124,7 @@ impl Attention {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
-        let y = self.group_norm.forward(x.clone());
+        let y = group_norm(&self.group_norm, x.clone());
         let y = y.reshape([batch, channels, height * width]).swap_dims(1, 2);
         let [q, k, v] = [&self.to_q, &self.to_k, &self.to_v]
             .map(|linear| linear.forward(y.clone()).unsqueeze_dim::<4>(1));
@@ -205,6 +223,6 @@ impl Vae {
                 x = upsampler.conv.forward(interpolate(x, twice));
             }
         }
-        decoder.conv_out.forward(silu(decoder.conv_norm_out.forward(x)))
+        decoder.conv_out.forward(silu(group_norm(&decoder.conv_norm_out, x)))
     }
 }
