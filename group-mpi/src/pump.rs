@@ -293,6 +293,8 @@ impl Pump {
             std::thread::sleep(BUSY_PAUSE);
         }
         let Self { groups, world, universe, .. } = self;
+        // For all processes: with `END_ALONE` ending MPI is no barrier any more.
+        world.barrier();
         drop((groups, world));
         drop(universe);
     }
