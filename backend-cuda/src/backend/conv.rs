@@ -6,37 +6,13 @@ use std::ops::Range;
 use cudarc::driver::sys::CUdeviceptr;
 use halovae_core::Margins;
 use halovae_engine::backend::{BackendError, Halo, Operands, Surroundings};
-use halovae_engine::program::Conv2d;
+use halovae_engine::program::{Conv2d, Reach};
 use halovae_engine::tensor::Shape;
 
 use super::stage::{Prologue, Window};
 use super::{CudaBackend, CudaWeights};
 use crate::params::Product;
 use crate::store::{Block, Value, counted_bytes, wide};
-
-/// What some outputs of one axis read, in cells of the conv's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reach {
-    /// The first cell; before 0 lies padding or a halo.
-    low: i64,
-    len: usize,
-    /// Where in that cell, upsampled, the first tap of the first output lies.
-    offset: i32,
-}
-
-impl Reach {
-    fn new(conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Self {
-        let before = [conv.padding.top, conv.padding.left][axis];
-        let stride = i64::from(conv.stride[axis]);
-        let factor = i64::from(conv.upsample);
-        let first = outputs.start as i64 * stride - i64::from(before);
-        let last = (outputs.end as i64 - 1) * stride - i64::from(before)
-            + i64::from(conv.kernel[axis] - 1);
-        let low = first.div_euclid(factor);
-        let len = (last.div_euclid(factor) - low + 1) as usize;
-        Self { low, len, offset: (first - low * factor) as i32 }
-    }
-}
 
 /// Rows of output that a band makes, and the bytes of its staged input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,8 +241,8 @@ impl CudaBackend {
             sample_rows: positions,
             in_rows: y.len as u32,
             in_width: x.len as u32,
-            offset_y: y.offset,
-            offset_x: x.offset,
+            offset_y: y.offset as i32,
+            offset_x: x.offset as i32,
             ..common.params
         })
     }
@@ -283,19 +259,6 @@ mod tests {
         let program = builder.finish(out).unwrap();
         let halovae_engine::program::Op::Conv2d(conv) = program.ops()[0] else { panic!() };
         conv
-    }
-
-    #[test]
-    fn reach_of_taps_strides_and_upsampling() {
-        let mut conv = conv();
-        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 6, offset: 0 });
-        conv.upsample = 2;
-        // Rows -1..=4 of the upsampled image lie in rows -1..=2.
-        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 4, offset: 1 });
-        assert_eq!(Reach::new(&conv, 0, &(1..2)), Reach { low: 0, len: 2, offset: 0 });
-        conv.upsample = 1;
-        conv.stride = [2, 2];
-        assert_eq!(Reach::new(&conv, 1, &(1..3)), Reach { low: 1, len: 5, offset: 0 });
     }
 
     #[test]

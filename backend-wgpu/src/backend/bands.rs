@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use halovae_engine::program::Conv2d;
+use halovae_engine::program::{Conv2d, Reach};
 
 use crate::layout::Layout;
 use crate::store::block_bytes;
@@ -10,30 +10,6 @@ use crate::transform::Transform;
 
 /// The most bytes of a band. Large enough to fill a GPU, small enough to stay in its cache.
 pub(super) const BAND_BYTES: u64 = 32 << 20;
-
-/// What some outputs of one axis read, in cells of the conv's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reach {
-    /// The first cell; before 0 lies padding or a halo.
-    pub(super) low: i64,
-    pub(super) len: usize,
-    /// Where in that cell, upsampled, the first tap of the first output lies.
-    pub(super) offset: u32,
-}
-
-impl Reach {
-    pub(super) fn new(conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Self {
-        let before = [conv.padding.top, conv.padding.left][axis];
-        let stride = i64::from(conv.stride[axis]);
-        let factor = i64::from(conv.upsample);
-        let first = outputs.start as i64 * stride - i64::from(before);
-        let last = (outputs.end as i64 - 1) * stride - i64::from(before)
-            + i64::from(conv.kernel[axis] - 1);
-        let low = first.div_euclid(factor);
-        let len = (last.div_euclid(factor) - low + 1) as usize;
-        Self { low, len, offset: (first - low * factor) as u32 }
-    }
-}
 
 /// How a conv that stages its input goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,22 +156,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn reach_of_taps_strides_and_upsampling() {
-        let mut config = halovae_engine::program::ProgramBuilder::new(4).unwrap();
-        let latents = config.latents();
-        let out = config.conv("conv", latents, 8, 3).unwrap();
-        let program = config.finish(out).unwrap();
-        let halovae_engine::program::Op::Conv2d(mut conv) = program.ops()[0] else { panic!() };
-        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 6, offset: 0 });
-        conv.upsample = 2;
-        // Rows -1..=4 of the upsampled image lie in rows -1..=2.
-        assert_eq!(Reach::new(&conv, 0, &(0..4)), Reach { low: -1, len: 4, offset: 1 });
-        assert_eq!(Reach::new(&conv, 0, &(1..2)), Reach { low: 0, len: 2, offset: 0 });
-        conv.upsample = 1;
-        conv.stride = [2, 2];
-        assert_eq!(Reach::new(&conv, 1, &(1..3)), Reach { low: 1, len: 5, offset: 0 });
     }
 }

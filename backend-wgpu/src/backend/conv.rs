@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use halovae_core::Margins;
 use halovae_engine::backend::{BackendError, Halo, Operands, Surroundings};
-use halovae_engine::program::{Conv2d, Norm};
+use halovae_engine::program::{Conv2d, Norm, Reach};
 use halovae_engine::tensor::Shape;
 use wgpu::Buffer;
 
-use super::bands::{BAND_BYTES, Bands, Method, Reach};
+use super::bands::{BAND_BYTES, Bands, Method};
 use super::product::{After, Product, Taps};
 use super::stage::{Prologue, Staging, Window};
 use super::winograd::StagedBand;

@@ -9,6 +9,7 @@ mod builder;
 mod fuse;
 mod liveness;
 mod op;
+mod reach;
 
 pub(crate) use analysis::attention_flops;
 pub use analysis::{Analysis, Geometry, ReceptiveField};
@@ -16,6 +17,7 @@ pub use builder::ProgramBuilder;
 pub use fuse::fuse;
 pub use liveness::{Liveness, MemoryModel};
 pub use op::{Conv2d, Norm, Op, Padding};
+pub use reach::Reach;
 
 /// Names a value of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
