@@ -200,6 +200,45 @@ fn leaving_is_no_failure() {
     }
 }
 
+/// Rank 0 has heard of a failure and goes, while its own threads still tell the others.
+#[test]
+fn nobody_misses_a_failure_that_ends_rank_0() {
+    let cause = || Cause::Panic("on purpose".into());
+    let failed = |end| assert_eq!(end, GroupError::Failed(failure(7, cause())));
+    for _ in 0..100 {
+        let mut ends = watches(8, patient());
+        let hub = ends.remove(0);
+        std::thread::scope(|scope| {
+            let hub = scope.spawn(move || {
+                while hub.check().is_ok() {
+                    std::hint::spin_loop();
+                }
+                hub.check().expect_err("it has ended")
+            });
+            ends[6].fail(failure(7, cause()));
+            failed(hub.join().expect("no panic"));
+        });
+        ends.iter().for_each(|end| failed(end_of(end)));
+    }
+}
+
+/// Ranks do not wait for each other to join: one may fail before another has come.
+#[test]
+fn who_joins_late_learns_of_a_failure() {
+    let lobby = Watch::host(3, Reach::ThisMachine, patient()).expect("a port");
+    let rendezvous = lobby.rendezvous().clone();
+    let failed = failure(2, Cause::Panic("on purpose".into()));
+    std::thread::scope(|scope| {
+        let hub = scope.spawn(|| lobby.assemble().expect("all ranks"));
+        let early = Watch::join(&rendezvous, 2, 3, patient()).expect("rank 0");
+        early.fail(failed.clone());
+        let late = Watch::join(&rendezvous, 1, 3, patient()).expect("rank 0");
+        for end in [&hub.join().expect("no panic"), &early, &late] {
+            assert_eq!(end_of(end), GroupError::Failed(failed.clone()));
+        }
+    });
+}
+
 /// A process that dies closes its connection without a word.
 #[test]
 fn a_lost_rank_is_named() {

@@ -29,6 +29,8 @@ struct Peer {
 pub(super) struct Hub {
     shared: Arc<Shared>,
     peers: Arc<Mutex<Vec<Peer>>>,
+    /// Held while the others are told how the group ended.
+    telling: Arc<Mutex<()>>,
 }
 
 /// A watch that waits for its ranks to join.
@@ -65,7 +67,7 @@ impl Lobby {
             is_gone: false,
         };
         let peers = Arc::new(Mutex::new((0..shared.size).map(peer).collect()));
-        let hub = Hub { shared: shared.clone(), peers };
+        let hub = Hub { shared: shared.clone(), peers, telling: Arc::default() };
         let start = Instant::now();
         let mut missing: Vec<u32> = (1..shared.size).collect();
         while let Some(first) = missing.first() {
@@ -111,18 +113,22 @@ impl Hub {
 
     /// Ends the group and tells everybody how.
     pub(super) fn end(&self, verdict: GroupError) {
+        // From before this process itself learns of it: it may go as soon as it does.
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.end(verdict.clone()) {
-            self.tell_all(&match verdict {
-                GroupError::Failed(failure) => Message::Failed(failure),
-                GroupError::Cancelled => Message::Cancelled,
-            });
+            self.tell_all(&verdict.into());
         }
     }
 
     fn welcome(&self, rank: u32, mut reader: TcpStream) -> io::Result<()> {
-        Message::Welcome.write(&mut reader)?;
-        let writer = Arc::new(Mutex::new(reader.try_clone()?));
         {
+            // Another rank may have ended the group before this one came.
+            let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+            Message::Welcome.write(&mut reader)?;
+            if let Some(verdict) = self.shared.lock().verdict.clone() {
+                Message::from(verdict).write(&mut reader)?;
+            }
+            let writer = Arc::new(Mutex::new(reader.try_clone()?));
             let mut peers = self.peers();
             let peer = &mut peers[rank as usize];
             peer.stream = Some(writer);
@@ -245,6 +251,8 @@ impl Hub {
 
     /// Says good-bye if `in_peace`, and ends all connections.
     pub(super) fn leave(&self, in_peace: bool) {
+        // Whoever reads good-bye before the verdict takes it that all is well.
+        let _told = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         if in_peace {
             self.tell_all(&Message::Left);
         }

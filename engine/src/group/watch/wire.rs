@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use serde::{Deserialize, Serialize};
 
-use crate::group::Failure;
+use crate::group::{Failure, GroupError};
 
 /// The longest frame that anybody reads: a rank's report of a decode of many pieces.
 const MAX_FRAME_BYTES: u32 = 64 << 20;
@@ -39,6 +39,15 @@ pub(super) enum Message {
     AllDone,
     /// The sender goes, and nothing is wrong.
     Left,
+}
+
+impl From<GroupError> for Message {
+    fn from(verdict: GroupError) -> Self {
+        match verdict {
+            GroupError::Failed(failure) => Self::Failed(failure),
+            GroupError::Cancelled => Self::Cancelled,
+        }
+    }
 }
 
 impl Message {
