@@ -46,8 +46,6 @@ const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
     backend::gpus::quiet_drivers();
-    #[cfg(feature = "mpi")]
-    processes::mpi::set_environment();
     // Processes that were started together do the same, and one of them tells of it.
     console::set_speaker(launcher::launch().is_none_or(|launch| launch.rank == 0));
     let cli = match Cli::try_parse() {

@@ -1,7 +1,7 @@
 //! The processes that decode together, if this one was started as one of several.
 
 #[cfg(feature = "mpi")]
-pub(crate) mod mpi;
+mod mpi;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -15,4 +15,4 @@ mod rank;
 mod world;
 
 pub use rank::MpiRank;
-pub use world::{END_ALONE, MpiError, Neighbours, World};
+pub use world::{MpiError, Neighbours, World};

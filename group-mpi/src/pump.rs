@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Send { group: usize, to: u32, tag: Tag, data: Vec<f32>, throttle: Throttle },
     /// Receives so many values.
     Receive { group: usize, from: u32, tag: Tag, len: usize, reply: Answer },
+    /// Nobody here is in the group any more.
+    Leave { group: usize },
     /// Ends MPI.
     Finish,
 }
@@ -90,9 +92,16 @@ struct Sending {
     throttle: Throttle,
 }
 
+/// A group, or one that this process has left. Freeing its communicator takes all processes, which
+/// leave at times of their own, so it lives as long as MPI.
+struct Room {
+    communicator: SimpleCommunicator,
+    is_open: bool,
+}
+
 pub(crate) struct Pump {
     // Before the universe, so that they are freed before MPI ends.
-    groups: Vec<SimpleCommunicator>,
+    groups: Vec<Room>,
     world: SimpleCommunicator,
     universe: Universe,
     reach: Reach,
@@ -181,6 +190,7 @@ impl Pump {
                 self.wanted.entry(key).or_default().push_back(Wanted { len, reply });
                 self.receive(key);
             }
+            Command::Leave { group } => self.leave(group),
             Command::Finish => {}
         }
     }
@@ -190,12 +200,19 @@ impl Pump {
         let color = if is_in { Color::with_value(0) } else { Color::undefined() };
         let Some(communicator) = self.world.split_by_color(color) else { return Ok(None) };
         let watch = watch(&communicator, self.reach, limits)?;
-        self.groups.push(communicator);
+        self.groups.push(Room { communicator, is_open: true });
         Ok(Some(Seat { group: self.groups.len() - 1, watch }))
     }
 
+    /// Forgets a group, in which others may have failed before all that was wanted arrived.
+    fn leave(&mut self, group: usize) {
+        self.groups[group].is_open = false;
+        self.announced.retain(|&(of, ..), _| of != group);
+        self.wanted.retain(|&(of, ..), _| of != group);
+    }
+
     fn send(&mut self, group: usize, to: u32, tag: Tag, data: Vec<f32>, throttle: Throttle) {
-        let process = self.groups[group].process_at_rank(to as i32);
+        let process = self.groups[group].communicator.process_at_rank(to as i32);
         let number = self.sent.entry((group, to)).or_default();
         let data_tag = (*number % DATA_TAGS) as i32 + 1;
         *number += 1;
@@ -213,8 +230,11 @@ impl Pump {
     fn progress(&mut self) -> bool {
         let mut moved = false;
         for group in 0..self.groups.len() {
-            while let Some((message, status)) =
-                self.groups[group].any_process().immediate_matched_probe_with_tag(ENVELOPE)
+            while self.groups[group].is_open
+                && let Some((message, status)) = self.groups[group]
+                    .communicator
+                    .any_process()
+                    .immediate_matched_probe_with_tag(ENVELOPE)
             {
                 let mut envelope = [0u64; 3];
                 message.matched_receive_into(&mut envelope[..]);
@@ -253,7 +273,7 @@ impl Pump {
         let (group, from, _) = key;
         let Some(announced) = self.announced.get_mut(&key) else { return };
         let Some(wanted) = self.wanted.get_mut(&key) else { return };
-        let process = self.groups[group].process_at_rank(from as i32);
+        let process = self.groups[group].communicator.process_at_rank(from as i32);
         while !announced.is_empty()
             && let Some(Wanted { len, reply }) = wanted.pop_front()
             && let Some(announced) = announced.pop_front()
@@ -293,8 +313,6 @@ impl Pump {
             std::thread::sleep(BUSY_PAUSE);
         }
         let Self { groups, world, universe, .. } = self;
-        // For all processes: with `END_ALONE` ending MPI is no barrier any more.
-        world.barrier();
         drop((groups, world));
         drop(universe);
     }

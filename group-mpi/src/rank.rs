@@ -174,6 +174,13 @@ impl Group for MpiRank {
     }
 }
 
+impl Drop for MpiRank {
+    fn drop(&mut self) {
+        // A pump that has ended has no groups.
+        let _ = self.commands.send(Command::Leave { group: self.group });
+    }
+}
+
 impl ProcessGroup for MpiRank {
     fn watch(&self) -> &Watch {
         &self.watch

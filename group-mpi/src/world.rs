@@ -53,12 +53,6 @@ pub struct World {
     pump: JoinHandle<()>,
 }
 
-/// The variable, and its value, that keep Open MPI from asking its launcher for a barrier while it
-/// ends. Open MPI 4.1.4 has been seen to wait for the launcher's answer for ever on a busy machine;
-/// [`World::finish`] has a barrier of its own. For the environment of the process or of `mpirun`, before
-/// [`World::begin`].
-pub const END_ALONE: (&str, &str) = ("OMPI_MCA_async_mpi_finalize", "1");
-
 impl World {
     /// Begins MPI.
     ///

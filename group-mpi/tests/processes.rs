@@ -9,7 +9,7 @@ use halovae_engine::decode::{Control, DecodeError};
 use halovae_engine::group::{Cancel, Cause, Failure, Group, Limits, ProcessGroup, conformance};
 use halovae_engine::sink::{MemorySink, Sink};
 use halovae_engine::wrap::{Fault, FaultKind, Faulty};
-use halovae_mpi::{END_ALONE, World};
+use halovae_mpi::World;
 use halovae_tests::compare::assert_same_bytes;
 use halovae_tests::decode::{Cut, SmallModel, cpu, cpu_ranks, decode, plan, size_of};
 use halovae_tests::{binary, mpirun};
@@ -23,7 +23,7 @@ fn run_part(part: &str, ranks: u32) {
     let this = std::env::current_exe().expect("a running test has a file");
     let mut command = mpirun::command(ranks, &this);
     command.args(["--exact", part, "--ignored", "--nocapture", "--test-threads=1"]);
-    command.stdin(Stdio::null()).env(END_ALONE.0, END_ALONE.1);
+    command.stdin(Stdio::null());
     let run = binary::run_command(command);
     assert!(
         run.status.success(),

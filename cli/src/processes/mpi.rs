@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halovae_engine::group::{Cancel, Limits, ProcessGroup};
-use halovae_mpi::{END_ALONE, Neighbours, World};
+use halovae_mpi::{Neighbours, World};
 
 use super::{Processes, speak_for_rank_0};
 use crate::console::{say_error, set_speaker};
@@ -15,16 +15,6 @@ use crate::output::Temporary;
 /// How long a process may take to end by itself when its group has; an op cannot be interrupted,
 /// and Open MPI kills those that take a second.
 const END_GRACE: Duration = Duration::from_millis(500);
-
-/// Sets what MPI reads of the environment, unless the user did. Called while the process has one
-/// thread.
-pub(crate) fn set_environment() {
-    let (variable, value) = END_ALONE;
-    if std::env::var_os(variable).is_none() {
-        // SAFETY: nobody reads the environment meanwhile, by the caller.
-        unsafe { std::env::set_var(variable, value) };
-    }
-}
 
 impl Processes {
     /// Comes together with the processes that were started with this one; `None` if it was started
