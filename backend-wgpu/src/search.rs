@@ -8,16 +8,21 @@ use halovae_engine::backend::{Backend, BackendError, Operand, Operands, WeightSo
 use halovae_engine::program::{Program, ProgramBuilder, WeightSpec};
 use halovae_engine::tensor::{HostTensor, Shape};
 
-use crate::backend::WgpuBackend;
+use crate::backend::{WgpuBackend, WgpuWeights};
 use crate::cache;
 use crate::device::{Precision, Shared};
 use crate::kernels::GROUP;
+use crate::store::Value;
 use crate::tuning::{Abilities, Tile, Tuning};
 
-/// Sides of the images that are measured, on GPUs and in software: large enough to tell.
+/// Sides of the images on which tiles are measured, on GPUs and in software: large enough to tell.
 const SIDES: [usize; 2] = [128, 32];
+/// Transforms want larger ones by this: they pay when there are many windows for each kernel.
+const LARGER: usize = 2;
 /// How long the search may go on: software takes seconds to compile a kernel.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often each way is measured. The fewest seconds count: nothing makes a kernel faster than it is.
+const ROUNDS: u32 = 5;
 /// Channels of the convs that are measured.
 const CHANNELS: [u32; 4] = [32, 64, 128, WIDEST];
 const WIDEST: u32 = 256;
@@ -48,39 +53,77 @@ fn conv(channels: u32) -> Program {
     builder.finish(output).expect("a whole program")
 }
 
-/// A 3x3 conv with so many channels: seconds, the fewest of several runs, and what it makes of the
-/// first rows.
-fn measure(
-    backend: &WgpuBackend,
-    channels: u32,
+/// A way of computing a 3x3 conv, ready to run.
+struct Entrant<'a> {
+    backend: &'a WgpuBackend,
     tuning: Tuning,
-) -> Result<(f64, HostTensor), BackendError> {
-    backend.tune(tuning);
-    let program = conv(channels);
-    let weights = backend.prepare(&program, &AnyWeights)?;
-    let side = SIDES[usize::from(backend.shared.abilities.is_software)];
-    let shape = Shape::new(1, side, side, channels as usize);
-    let numbers = (0..side * side * channels as usize).map(any_number).collect();
-    let input = backend.upload(&HostTensor::new(shape, numbers).expect("as many numbers"))?;
-    let run = || {
-        let operands = Operands::new([Operand::Shared(&input)]);
-        let output = backend.run(&program, &program.ops()[0], &weights, operands)?;
-        backend.synchronize()?;
-        Ok::<_, BackendError>(output)
-    };
-    // The first run compiles.
-    let made = backend.download(&run()?, Rect::new(0, 0, 5, side as u32))?;
-    let mut fewest = f64::INFINITY;
-    for _ in 0..2 {
-        let start = Instant::now();
-        run()?;
-        fewest = fewest.min(start.elapsed().as_secs_f64());
-    }
-    Ok((fewest, made))
+    program: Program,
+    weights: WgpuWeights,
+    input: Value,
+    /// The fewest seconds of its runs.
+    seconds: f64,
 }
 
-fn seconds(backend: &WgpuBackend, channels: u32, tuning: Tuning) -> Result<f64, BackendError> {
-    measure(backend, channels, tuning).map(|(seconds, _)| seconds)
+impl<'a> Entrant<'a> {
+    /// Runs it once, for which it is compiled.
+    fn new(
+        backend: &'a WgpuBackend,
+        side: usize,
+        channels: u32,
+        tuning: Tuning,
+    ) -> Result<Self, BackendError> {
+        backend.tune(tuning);
+        let program = conv(channels);
+        let weights = backend.prepare(&program, &AnyWeights)?;
+        let shape = Shape::new(1, side, side, channels as usize);
+        let numbers = (0..side * side * channels as usize).map(any_number).collect();
+        let input = backend.upload(&HostTensor::new(shape, numbers).expect("as many numbers"))?;
+        let entrant = Self { backend, tuning, program, weights, input, seconds: f64::INFINITY };
+        entrant.output()?;
+        Ok(entrant)
+    }
+
+    fn output(&self) -> Result<Value, BackendError> {
+        self.backend.tune(self.tuning);
+        let operands = Operands::new([Operand::Shared(&self.input)]);
+        let output =
+            self.backend.run(&self.program, &self.program.ops()[0], &self.weights, operands)?;
+        self.backend.synchronize()?;
+        Ok(output)
+    }
+
+    fn first_rows(&self) -> Result<HostTensor, BackendError> {
+        let output = self.output()?;
+        self.backend.download(&output, Rect::new(0, 0, 5, output.shape.width as u32))
+    }
+
+    fn run(&mut self) -> Result<(), BackendError> {
+        let start = Instant::now();
+        self.output()?;
+        self.seconds = self.seconds.min(start.elapsed().as_secs_f64());
+        Ok(())
+    }
+}
+
+/// Lets ways of computing a conv with so many channels take turns, so that what else the machine does
+/// befalls all of them. As many as can be compiled until the deadline, and at least one.
+fn race(
+    backend: &WgpuBackend,
+    side: usize,
+    channels: u32,
+    tunings: impl IntoIterator<Item = Tuning>,
+    deadline: Instant,
+) -> Result<Vec<Entrant<'_>>, BackendError> {
+    let mut entrants = Vec::new();
+    for tuning in tunings {
+        if entrants.is_empty() || Instant::now() < deadline {
+            entrants.push(Entrant::new(backend, side, channels, tuning)?);
+        }
+    }
+    for _ in 0..ROUNDS {
+        entrants.iter_mut().try_for_each(Entrant::run)?;
+    }
+    Ok(entrants)
 }
 
 /// Whether two ways of computing the same agree, to what their precision allows.
@@ -115,43 +158,47 @@ fn candidates(backend: &WgpuBackend) -> Vec<Tile> {
 
 /// Measures, as far as it gets in a few seconds.
 pub(crate) fn search(backend: &WgpuBackend) -> Result<Tuning, BackendError> {
-    let start = Instant::now();
+    let deadline = Instant::now() + PATIENCE;
     let guess = backend.shared.tuning();
+    let Abilities { precision, is_software, .. } = backend.shared.abilities;
+    let side = SIDES[usize::from(is_software)];
     let direct = |tile| Tuning { tile, winograd: u32::MAX, ..guess };
-    // A way whose results differ is a driver's bug, or ours, and never chosen. This one is the
+    let fastest = |entrants: Vec<Entrant<'_>>| {
+        let first = entrants.iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        first.expect("one at least").tuning
+    };
+    // A way whose results differ is a driver's bug, or ours, and never chosen. The first one is the
     // simplest.
     let plain = Tile::Alone { rows: 2, columns: 4, group: GROUP };
-    let (took, expected) = measure(backend, 128, direct(plain))?;
-    let mut best = (took, plain);
-    for tile in candidates(backend) {
-        if start.elapsed() > PATIENCE {
-            break;
-        }
-        let (took, got) = measure(backend, 128, direct(tile))?;
-        if took < best.0 && agree(backend.shared.abilities.precision, &expected, &got) {
-            best = (took, tile);
+    let tiles = std::iter::once(plain).chain(candidates(backend));
+    let entrants = race(backend, side, 128, tiles.map(direct), deadline)?;
+    let expected = entrants[0].first_rows()?;
+    let mut right = Vec::new();
+    for entrant in entrants {
+        if agree(precision, &expected, &entrant.first_rows()?) {
+            right.push(entrant);
         }
     }
-    let tile = best.1;
-    let mut fastest = (f64::INFINITY, guess.transform);
-    for &transform in backend.shared.abilities.transforms() {
-        if start.elapsed() > PATIENCE {
-            return Ok(Tuning { tile, ..guess });
-        }
-        let took = seconds(backend, WIDEST, Tuning { tile, transform, winograd: WIDEST })?;
-        if took < fastest.0 {
-            fastest = (took, transform);
-        }
+    let tile = fastest(right).tile;
+
+    if Instant::now() > deadline {
+        return Ok(Tuning { tile, ..guess });
     }
-    let transform = fastest.1;
+    let transforms = backend.shared.abilities.transforms().iter();
+    let transformed = transforms.map(|&transform| Tuning { tile, transform, winograd: WIDEST });
+    let Tuning { transform, .. } =
+        fastest(race(backend, LARGER * side, WIDEST, transformed, deadline)?);
     let mut tuning = Tuning { transform, ..direct(tile) };
     // From the widest down, as long as Winograd wins.
     for channels in CHANNELS.into_iter().rev() {
-        let winograd = Tuning { winograd: channels, ..tuning };
-        if seconds(backend, channels, winograd)? >= seconds(backend, channels, direct(tile))? {
+        let ways = [direct(tile), Tuning { winograd: channels, ..tuning }];
+        // Both have to run, however long it takes to compile them.
+        let far = Instant::now() + PATIENCE;
+        let faster = fastest(race(backend, LARGER * side, channels, ways, far)?);
+        if faster.winograd != channels {
             break;
         }
-        tuning = winograd;
+        tuning = faster;
     }
     Ok(tuning)
 }

@@ -12,7 +12,7 @@ use wgpu::Buffer;
 use super::bands::{BAND_BYTES, Bands, Method};
 use super::product::{After, Product, Taps};
 use super::stage::{Prologue, Staging, Window};
-use super::winograd::StagedBand;
+use super::winograd::Band;
 use super::{WgpuBackend, WgpuWeights};
 use crate::store::{Block, Value, block_bytes};
 use crate::transform::Transform;
@@ -253,7 +253,6 @@ impl WgpuBackend {
         let window =
             Window { top: reach.low, left: columns.low, height: reach.len, width: columns.len };
         let staging = Staging { prologue, sample, factor: method.staged(conv), window };
-        self.stage(&staging, input, halo, &scratch.stage)?;
         let to = out.layout;
         let place = OutPlace {
             chunk: &out.chunks[chunk],
@@ -264,11 +263,22 @@ impl WgpuBackend {
         };
         match (method, &scratch.winograd) {
             (Method::Winograd(transform), Some([windows, products])) => {
-                let buffers = [&*scratch.stage, windows, products];
-                let band = StagedBand { width: window.width, quads: input.layout.quads };
-                self.winograd(transform, conv, weights, band, buffers, place)
+                let source = match halo {
+                    None => self.only_source(&staging, input),
+                    Some(_) => None,
+                };
+                let band = match source {
+                    Some(source) => Band::Unstaged(source),
+                    None => {
+                        self.stage(&staging, input, halo, &scratch.stage)?;
+                        Band::Staged(&scratch.stage)
+                    }
+                };
+                let (quads, buffers) = (input.layout.quads, [&**windows, &**products]);
+                self.winograd(transform, conv, weights, &staging, &band, quads, buffers, place)
             }
             _ => {
+                self.stage(&staging, input, halo, &scratch.stage)?;
                 let taps = Taps {
                     taps: conv.kernel.map(|k| k as usize),
                     width: to.width,

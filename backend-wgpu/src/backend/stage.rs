@@ -10,7 +10,7 @@ use wgpu::Buffer;
 use super::WgpuBackend;
 use crate::kernels::Shader;
 use crate::store::{Block, Value};
-use crate::template::names;
+use crate::template::{Names, names};
 
 /// Positions of a row that an invocation stages.
 const EACH: usize = 4;
@@ -41,9 +41,38 @@ pub(super) struct Staging<'a> {
     pub(super) window: Window,
 }
 
+impl Staging<'_> {
+    /// What a kernel that stages has to be written for.
+    pub(super) fn names(&self) -> Names {
+        names([
+            ("NORM", self.prologue.affine.is_some().into()),
+            ("SILU", self.prologue.silu.into()),
+            ("UP", self.factor),
+        ])
+    }
+
+    /// The numbers that tell such a kernel of its source, for a rectangle that begins there.
+    pub(super) fn source(
+        &self,
+        source: &Source<'_>,
+        quads: usize,
+        row: i64,
+        column: i64,
+    ) -> [u32; 6] {
+        [
+            source.first as u32,
+            (row - source.origin[0]) as i32 as u32,
+            (column - source.origin[1]) as i32 as u32,
+            source.rows as u32 * self.factor,
+            source.width as u32,
+            (self.sample * 2 * quads) as u32,
+        ]
+    }
+}
+
 /// Rows of one buffer, and where their first position lies in the coordinates of the window.
-struct Source<'a> {
-    buffer: &'a Buffer,
+pub(super) struct Source<'a> {
+    pub(super) buffer: &'a Buffer,
     /// The first four.
     first: usize,
     rows: usize,
@@ -100,6 +129,28 @@ impl WgpuBackend {
         Ok(())
     }
 
+    /// The one buffer in which all lies that the window has of a value, if there is one, and no
+    /// neighbour holds any of it.
+    pub(super) fn only_source<'a>(
+        &self,
+        staging: &Staging<'_>,
+        input: &'a Value,
+    ) -> Option<Source<'a>> {
+        let (layout, factor) = (input.layout, i64::from(staging.factor));
+        let Window { top, height, .. } = staging.window;
+        let cell = |row: i64| row.div_euclid(factor).clamp(0, layout.height as i64) as usize;
+        let rows = cell(top)..cell(top + height as i64 + factor - 1);
+        let mut runs = layout.runs(staging.sample, rows);
+        let (run, None) = (runs.next()?, runs.next()) else { return None };
+        Some(Source {
+            buffer: &input.chunks[run.chunk],
+            first: run.at * layout.width * layout.quads,
+            rows: run.rows.len(),
+            width: layout.width,
+            origin: [run.rows.start as i64 * factor, 0],
+        })
+    }
+
     /// Fills a rectangle from a value whose first position is `origin`, chunk by chunk.
     fn stage_from(
         &self,
@@ -143,28 +194,15 @@ impl WgpuBackend {
         let Staging { prologue, window, .. } = staging;
         let [height, width] = [&rows, &columns].map(|range| (range.end - range.start) as usize);
         let [y, x] = [rows.start - window.top, columns.start - window.left].map(|n| n as usize);
-        let immediates = [
-            height as u32,
-            width as u32,
-            quads as u32,
-            ((y * window.width + x) * quads) as u32,
-            window.width as u32,
-            source.first as u32,
-            (rows.start - source.origin[0]) as i32 as u32,
-            (columns.start - source.origin[1]) as i32 as u32,
-            source.rows as u32 * staging.factor,
-            source.width as u32,
-            (staging.sample * 2 * quads) as u32,
-        ];
-        let names = names([
-            ("NORM", prologue.affine.is_some().into()),
-            ("SILU", prologue.silu.into()),
-            ("UP", staging.factor),
-            ("EACH", EACH as u32),
-        ]);
+        let first = (y * window.width + x) * quads;
+        let place = [height, width, quads, first, window.width].map(|n| n as u32);
+        let source_place = staging.source(source, quads, rows.start, columns.start);
+        let immediates = [&place[..], &source_place].concat();
+        let mut of_stage = staging.names();
+        of_stage.extend(names([("EACH", EACH as u32)]));
         let mut buffers: Vec<&Buffer> = vec![source.buffer, band];
         buffers.extend(prologue.affine.map(|block| &**block));
         let places = height * width.div_ceil(EACH) * quads;
-        self.over(Shader::Stage, names, &buffers, &immediates, places as u64)
+        self.over(Shader::Stage, of_stage, &buffers, &immediates, places as u64)
     }
 }

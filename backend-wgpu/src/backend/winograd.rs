@@ -1,5 +1,7 @@
 //! Winograd's way to a 3x3 conv: windows are transformed, multiplied with the transformed kernel, one
-//! product for each place of a window, and transformed back.
+//! product for each place of a window, and transformed back. The first transform stages as well where
+//! all that a band reads lies in one buffer: that spares a pass over memory, and costs norm and SiLU
+//! where windows overlap.
 
 use halovae_engine::backend::BackendError;
 use halovae_engine::program::Conv2d;
@@ -7,31 +9,32 @@ use wgpu::Buffer;
 
 use super::conv::OutPlace;
 use super::product::{After, Batch, Product};
+use super::stage::{Source, Staging};
 use super::{WgpuBackend, WgpuWeights};
 use crate::kernels::Shader;
 use crate::template::names;
 use crate::transform::Transform;
 
-/// The extents of a staged band.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StagedBand {
-    pub(super) width: usize,
-    pub(super) quads: usize,
+/// What windows are read from.
+pub(super) enum Band<'a> {
+    Staged(&'a Buffer),
+    Unstaged(Source<'a>),
 }
 
 impl WgpuBackend {
-    /// From a staged band to a place in the output, by way of `windows` and
-    /// `products`.
+    /// From a band to a place in the output, by way of `windows` and `products`.
+    #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv and a band")]
     pub(super) fn winograd(
         &self,
         transform: Transform,
         conv: &Conv2d,
         weights: &WgpuWeights,
-        band: StagedBand,
-        [stage, windows, products]: [&Buffer; 3],
+        staging: &Staging<'_>,
+        band: &Band<'_>,
+        quads: usize,
+        [windows, products]: [&Buffer; 2],
         out: OutPlace<'_>,
     ) -> Result<(), BackendError> {
-        let quads = band.quads;
         let width = out.width.div_ceil(transform.outputs());
         let count = out.rows.div_ceil(transform.outputs()) * width;
         let of_window = [
@@ -39,10 +42,25 @@ impl WgpuBackend {
             ("OUTPUTS", transform.outputs() as u32),
             ("SIX", (transform == Transform::F4).into()),
         ];
-        let immediates = [count, width, quads, band.width].map(|n| n as u32);
+        let window = staging.window;
+        let mut immediates = [count, width, quads, window.width].map(|n| n as u32).to_vec();
+        let mut input_names = names(of_window);
+        let mut buffers = Vec::with_capacity(3);
+        match band {
+            Band::Staged(buffer) => {
+                buffers.extend([*buffer, windows]);
+                immediates.extend([0; 6]);
+            }
+            Band::Unstaged(source) => {
+                buffers.extend([source.buffer, windows]);
+                buffers.extend(staging.prologue.affine.map(|block| &**block));
+                immediates.extend(staging.source(source, quads, window.top, window.left));
+                input_names.extend(names([("UNSTAGED", 1)]));
+                input_names.extend(staging.names());
+            }
+        }
         let places = (count * quads) as u64;
-        let buffers = [stage, windows];
-        self.over(Shader::WinogradInput, names(of_window), &buffers, &immediates, places)?;
+        self.over(Shader::WinogradInput, input_names, &buffers, &immediates, places)?;
 
         let product = Product {
             rows: count,

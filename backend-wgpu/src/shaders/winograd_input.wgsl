@@ -1,5 +1,6 @@
 // Winograd F(OUTPUTS x OUTPUTS, 3x3): windows of a staged band, OUTPUTS apart, as matrices of windows
-// by channels, one for each place of a window (Lavin and Gray, arXiv 1509.09308).
+// by channels, one for each place of a window (Lavin and Gray, arXiv 1509.09308). Or of the conv's
+// input itself (UNSTAGED), of which this does then what stage.wgsl does to it.
 @include common.wgsl
 @include winograd.wgsl
 
@@ -9,11 +10,43 @@ struct Params {
     width: u32,
     quads: u32,
     band_width: u32,
+    // UNSTAGED: as in stage.wgsl.
+    input: u32,
+    row: i32,
+    column: i32,
+    in_rows: u32,
+    in_width: u32,
+    affine: u32,
 }
 
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> band: array<E4>;
 @group(0) @binding(1) var<storage, read_write> out: array<E4>;
+@if NORM
+@group(0) @binding(2) var<storage, read> affine: array<vec4f>;
+@end
+@if UNSTAGED
+
+struct Norm {
+    scale: vec4f,
+    shift: vec4f,
+}
+
+fn staged(row: u32, column: u32, quad: u32, norm: Norm) -> vec4f {
+    var value = vec4f(0.0);
+    if row < p.in_rows && column < p.in_width * ${UP}u {
+        let source = row / ${UP}u * p.in_width + column / ${UP}u;
+        value = vec4f(band[p.input + source * p.quads + quad]);
+@if NORM
+        value = fma(value, norm.scale, norm.shift);
+@end
+@if SILU
+        value = silu(value);
+@end
+    }
+    return value;
+}
+@end
 
 @compute @workgroup_size(${GROUP})
 fn main(
@@ -29,12 +62,27 @@ fn main(
     let window = at / p.quads;
     let y = window / p.width * ${OUTPUTS}u;
     let x = window % p.width * ${OUTPUTS}u;
+@if UNSTAGED
+    var norm: Norm;
+@if NORM
+    norm.scale = affine[p.affine + quad];
+    norm.shift = affine[p.affine + p.quads + quad];
+@end
+    // A negative row or column is a large number too.
+    let row = u32(i32(y) + p.row);
+    let column = u32(i32(x) + p.column);
+@else
     let first = (y * p.band_width + x) * p.quads + quad;
     let below = p.band_width * p.quads;
+@end
 @for j WINDOW
     let column${j} = windowed(array(
 @for i WINDOW
+@if UNSTAGED
+        staged(row + ${i}u, column + ${j}u, quad, norm),
+@else
         vec4f(band[first + ${i}u * below + ${j}u * p.quads]),
+@end
 @end
     ));
 @end
