@@ -89,7 +89,10 @@ pub(crate) enum Error {
     /// The processes that were started together do not come together.
     #[cfg(feature = "mpi")]
     #[error("the processes do not come together")]
-    Processes(#[from] halovae_mpi::MpiError),
+    Mpi(#[from] halovae_mpi::MpiError),
+    /// The same, without MPI.
+    #[error("the processes do not come together")]
+    Tcp(#[from] halovae_tcp::TcpError),
 }
 
 impl From<GroupError> for Error {

@@ -3,50 +3,188 @@
 use std::env;
 use std::ffi::OsString;
 
+use halovae_tcp::Meeting;
+
+use crate::error::Error;
+
+/// Where rank 0 listens if nobody says where: where PyTorch's ranks meet as well.
+const PORT: u16 = 29500;
+
+/// What started a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Launcher {
+    /// `torchrun`, or whatever sets what it does.
+    Torch,
+    /// One that an MPI library talks to.
+    Mpi,
+    /// `srun` without anything of MPI.
+    Slurm,
+}
+
 /// A process among those that were started together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Launch {
+    pub(crate) launcher: Launcher,
     /// Which one this is.
     pub(crate) rank: u32,
     /// How many there are, if the launcher tells.
     pub(crate) size: Option<u32>,
 }
 
-/// Rank and size as Open MPI's `mpirun` has them; as MPICH's, Intel's and Slurm's do (PMI); and as
-/// `srun --mpi=pmix` does, where the size is that of the job step.
-const VARIABLES: [(&str, &str); 3] = [
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("PMI_RANK", "PMI_SIZE"),
-    ("PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
+/// The launchers by the variables that rank and size are in. A `torchrun` on each machine may have
+/// been started by another one. Open MPI's `mpirun`; MPICH's, Intel's and Slurm's (PMI); `srun
+/// --mpi=pmix`, where the size is that of the job step, as with any `srun`: a batch script has a
+/// SLURM_PROCID too, and is a step of one.
+const VARIABLES: [(Launcher, &str, &str); 5] = [
+    (Launcher::Torch, "RANK", "WORLD_SIZE"),
+    (Launcher::Mpi, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    (Launcher::Mpi, "PMI_RANK", "PMI_SIZE"),
+    (Launcher::Mpi, "PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
+    (Launcher::Slurm, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
 ];
 
-/// The place that an MPI launcher gave this process; `None` if none started it.
+/// How many processes there are on this machine, as Open MPI and MPICH have it.
+const LOCAL_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
+
+/// The place that a launcher gave this process; `None` if none started it.
 pub(crate) fn launch() -> Option<Launch> {
     find(|name| env::var_os(name))
 }
 
+impl Launch {
+    /// Where the processes meet that were started with this one.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if nobody tells.
+    pub(crate) fn meeting(&self) -> Result<Meeting, Error> {
+        self.meet(|name| env::var_os(name))
+    }
+
+    fn meet(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Meeting, Error> {
+        let text = |name| variable(name)?.into_string().ok().filter(|text| !text.is_empty());
+        let number = |name| text(name)?.parse::<u32>().ok();
+        let size = self.size.ok_or_else(|| {
+            Error::Usage("the launcher does not tell how many processes there are".into())
+        })?;
+        let is_here = LOCAL_SIZES.iter().any(|&name| number(name) == Some(size))
+            || number("SLURM_STEP_NUM_NODES") == Some(1);
+        let named = text("MASTER_ADDR");
+        let host = named.or_else(|| is_here.then(|| "127.0.0.1".into()));
+        let host = host.or_else(|| first_host(&text("SLURM_STEP_NODELIST")?));
+        let host = host.ok_or_else(|| {
+            Error::Usage(
+                "the processes do not know where to meet; set MASTER_ADDR to the machine of rank 0"
+                    .into(),
+            )
+        })?;
+        let port = match text("MASTER_PORT") {
+            None => PORT,
+            Some(port) => port.parse().ok().filter(|&port| port > 0).ok_or_else(|| {
+                Error::Usage(format!("MASTER_PORT is `{port}`; a port is a number up to 65535"))
+            })?,
+        };
+        // There torchrun itself listens at its port.
+        let is_taken = text("TORCHELASTIC_USE_AGENT_STORE").is_some_and(|it| it == "True");
+        let port = if is_taken { port.checked_add(1).unwrap_or(PORT) } else { port };
+        Ok(Meeting { rank: self.rank, size, host, port })
+    }
+}
+
 fn find(variable: impl Fn(&str) -> Option<OsString>) -> Option<Launch> {
     let number = |name| variable(name)?.to_str()?.parse().ok();
-    VARIABLES
-        .iter()
-        .find_map(|&(rank, size)| Some(Launch { rank: number(rank)?, size: number(size) }))
+    VARIABLES.iter().find_map(|&(launcher, rank, size)| {
+        let launch = Launch { launcher, rank: number(rank)?, size: number(size) };
+        // `RANK` alone may be anything.
+        let is_whole = launch.size.is_some() && variable("MASTER_ADDR").is_some();
+        (launcher != Launcher::Torch || is_whole).then_some(launch)
+    })
+}
+
+/// The first of Slurm's list of machines: `node[08-11,15],other` has `node08` first.
+fn first_host(list: &str) -> Option<String> {
+    let end = list.find([',', '[']).unwrap_or(list.len());
+    let (name, rest) = list.split_at(end);
+    let numbers = rest.strip_prefix('[').unwrap_or("");
+    let first = &numbers[..numbers.find([',', '-', ']']).unwrap_or(numbers.len())];
+    Some(format!("{name}{first}")).filter(|host| !host.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    type Set<'a> = &'a [(&'a str, &'a str)];
+
+    fn in_environment<'a>(set: Set<'a>) -> impl Fn(&str) -> Option<OsString> + 'a {
+        |name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+    }
+
+    fn launched(set: Set<'_>) -> Option<Launch> {
+        find(in_environment(set))
+    }
+
     #[test]
     fn each_launcher_is_understood() {
-        let with = |set: &[(&str, &str)]| {
-            find(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
-        };
-        assert_eq!(with(&[]), None);
-        assert_eq!(with(&[("OMPI_COMM_WORLD_RANK", "x")]), None);
-        for (rank, size) in VARIABLES {
-            let launch = Launch { rank: 3, size: Some(8) };
-            assert_eq!(with(&[(rank, "3"), (size, "8")]), Some(launch));
-            assert_eq!(with(&[(rank, "3")]), Some(Launch { rank: 3, size: None }));
+        assert_eq!(launched(&[]), None);
+        assert_eq!(launched(&[("OMPI_COMM_WORLD_RANK", "x")]), None);
+        for (launcher, rank, size) in VARIABLES {
+            let launch = Launch { launcher, rank: 3, size: Some(8) };
+            let whole = [(rank, "3"), (size, "8"), ("MASTER_ADDR", "a")];
+            assert_eq!(launched(&whole), Some(launch));
+            let alone = launched(&[(rank, "3")]);
+            match launcher {
+                Launcher::Torch => assert_eq!(alone, None),
+                _ => assert_eq!(alone, Some(Launch { size: None, ..launch })),
+            }
         }
+        assert_eq!(launched(&[("RANK", "3"), ("WORLD_SIZE", "8")]), None);
+    }
+
+    #[test]
+    fn a_place_to_meet_is_found() {
+        let torch = [("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "there")];
+        let slurm = [("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2")];
+        let open_mpi = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")];
+        let met = |first: Set<'_>, more: Set<'_>| {
+            let set = [first, more].concat();
+            let meeting = launched(&set).unwrap().meet(in_environment(&set));
+            let tell = |Meeting { rank, size, host, port }| {
+                assert_eq!((rank, size), (1, 2));
+                format!("{host}:{port}")
+            };
+            meeting.map(tell).map_err(|error| error.to_string())
+        };
+        let found = |first: Set<'_>, more: Set<'_>, place: &str| {
+            assert_eq!(met(first, more), Ok(place.into()));
+        };
+        found(&torch, &[], "there:29500");
+        found(&torch, &[("MASTER_PORT", "1234")], "there:1234");
+        let agent = ("TORCHELASTIC_USE_AGENT_STORE", "True");
+        found(&torch, &[("MASTER_PORT", "1234"), agent], "there:1235");
+        found(&slurm, &[("SLURM_STEP_NUM_NODES", "1")], "127.0.0.1:29500");
+        found(&slurm, &[("SLURM_STEP_NODELIST", "node[08-11]")], "node08:29500");
+        found(&slurm, &[("SLURM_STEP_NODELIST", "n1,n2"), ("MASTER_ADDR", "me")], "me:29500");
+        found(&open_mpi, &[("OMPI_COMM_WORLD_LOCAL_SIZE", "2")], "127.0.0.1:29500");
+        let missing = met(&open_mpi, &[("OMPI_COMM_WORLD_LOCAL_SIZE", "1")]).unwrap_err();
+        assert!(missing.contains("MASTER_ADDR"), "{missing}");
+        for port in ["0", "x", "65536", "-1"] {
+            let wrong = met(&torch, &[("MASTER_PORT", port)]).unwrap_err();
+            assert!(wrong.contains("MASTER_PORT"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn slurms_lists_have_a_first_machine() {
+        let lists = [
+            ("one", "one"),
+            ("one,two", "one"),
+            ("node[08-11,15],other", "node08"),
+            ("node[3,5]", "node3"),
+            ("node[7]", "node7"),
+        ];
+        for (list, first) in lists {
+            assert_eq!(first_host(list).as_deref(), Some(first), "{list}");
+        }
+        assert_eq!(first_host(""), None);
     }
 }

@@ -2,21 +2,24 @@
 
 #[cfg(feature = "mpi")]
 mod mpi;
+mod tcp;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(not(feature = "mpi"))]
-use halovae_engine::group::Cancel;
-use halovae_engine::group::{Cause, Failure, ProcessGroup};
+use halovae_engine::group::{Cancel, Cause, Failure, Limits, Neighbours, ProcessGroup};
 
 use crate::backend;
-use crate::console::set_speaker;
+use crate::console::{say_error, set_speaker};
 use crate::error::{Chain, Error};
-#[cfg(not(feature = "mpi"))]
 use crate::launcher;
+use crate::output::Temporary;
 use crate::report::Share;
+
+/// How long a process may take to end by itself when its group has; an op cannot be interrupted,
+/// and Open MPI kills those that take a second.
+const END_GRACE: Duration = Duration::from_millis(500);
 
 /// How long a process that was told to end waits for what tells why: launchers end all processes
 /// when one fails.
@@ -28,28 +31,38 @@ const SPEAKER_WAIT: Duration = Duration::from_millis(1500);
 /// The processes that decode together, one rank each.
 pub(crate) struct Processes {
     group: Arc<dyn ProcessGroup>,
-    /// Of the processes that share this one's cores: which it is, and how many there are.
-    neighbours: [u32; 2],
+    neighbours: Neighbours,
     /// Ends what they talk over, when all have done their part.
     finish: Box<dyn FnOnce()>,
 }
 
 impl Processes {
     /// Comes together with the processes that were started with this one; `None` if it was started
-    /// alone.
+    /// alone. Those of an MPI launcher talk over MPI if this program is built with it, all others
+    /// over TCP. Once the group has ended, so does this process, whatever it is doing.
     ///
     /// # Errors
-    /// [`Error::Device`], since this program is built without MPI.
-    #[cfg(not(feature = "mpi"))]
-    pub(crate) fn join(_timeout: u64, _cancel: &Cancel) -> Result<Option<Self>, Error> {
-        match launcher::launch().and_then(|launch| launch.size) {
-            None | Some(1) => Ok(None),
-            Some(size) => Err(Error::Device(format!(
-                "started as {size} processes, but this halovae is built without MPI; build it \
-                 with `cargo build --release --features mpi`, or start it alone: ranks are \
-                 threads then"
-            ))),
+    /// That they do not come together.
+    pub(crate) fn join(timeout: u64, cancel: &Cancel) -> Result<Option<Self>, Error> {
+        let Some(launch) = launcher::launch() else { return Ok(None) };
+        let limits = Limits::new(Duration::from_secs(timeout));
+        #[cfg(feature = "mpi")]
+        if launch.launcher == launcher::Launcher::Mpi {
+            return mpi::join(limits, cancel);
         }
+        match launch.size {
+            Some(1) => Ok(None),
+            _ => tcp::join(&launch.meeting()?, limits, cancel),
+        }
+    }
+
+    fn new<G: ProcessGroup + 'static>(
+        group: Arc<G>,
+        neighbours: Neighbours,
+        finish: impl FnOnce() + 'static,
+    ) -> Self {
+        end_with(&group);
+        Self { group, neighbours, finish: Box::new(finish) }
     }
 
     /// The ranks.
@@ -59,13 +72,13 @@ impl Processes {
 
     /// This process's part of the threads that there are, or that were asked for.
     pub(crate) fn threads(&self, asked: Option<u32>) -> u32 {
-        let [index, count] = self.neighbours;
+        let Neighbours { index, count } = self.neighbours;
         backend::share(backend::threads(asked), count, index)
     }
 
     /// Which of the processes on these cores this is: they take the machine's devices in turns.
     pub(crate) fn seat(&self) -> Range<u32> {
-        let [index, _] = self.neighbours;
+        let Neighbours { index, .. } = self.neighbours;
         index..index + 1
     }
 
@@ -125,6 +138,22 @@ impl Processes {
             }
         }
     }
+}
+
+fn end_with<G: ProcessGroup + 'static>(group: &Arc<G>) {
+    let weak = Arc::downgrade(group);
+    group.watch().on_end(move |verdict| {
+        let (weak, verdict) = (weak.clone(), verdict.clone());
+        std::thread::spawn(move || {
+            std::thread::sleep(END_GRACE);
+            if let Some(group) = weak.upgrade() {
+                speak_for_rank_0(&*group);
+            }
+            let error = Error::from(verdict);
+            say_error(&error);
+            Temporary::delete_all_and_exit(error.exit_code());
+        });
+    });
 }
 
 /// If rank 0 can tell nobody any more, rank 1 does. The others wait until it has: the launcher ends

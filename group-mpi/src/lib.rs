@@ -14,5 +14,5 @@ mod pump;
 mod rank;
 mod world;
 
-pub use rank::MpiRank;
-pub use world::{MpiError, Neighbours, World};
+pub use rank::{Messages, MpiRank};
+pub use world::{MpiError, World};

@@ -10,14 +10,13 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use halovae_engine::group::{Limits, Reach, Tag, Watch};
+use halovae_engine::group::{Answer, Limits, Reach, Refused, Tag, UnderWay, Watch};
 use mpi::environment::Universe;
 use mpi::request::StaticScope;
 use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
 
 use crate::lent::Lent;
-use crate::rank::Throttle;
 use crate::world::watch;
 
 /// The MPI tag of envelopes.
@@ -42,26 +41,14 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) enum Command {
     /// Makes a group of the first `size` processes. All processes ask for it at the same time.
     Group { size: u32, limits: Limits, reply: Sender<io::Result<Option<Seat>>> },
-    /// Sends, and tells the throttle when that is over.
-    Send { group: usize, to: u32, tag: Tag, data: Vec<f32>, throttle: Throttle },
+    /// Sends, and counts it as arrived when that is over.
+    Send { group: usize, to: u32, tag: Tag, data: Vec<f32>, under_way: UnderWay },
     /// Receives so many values.
     Receive { group: usize, from: u32, tag: Tag, len: usize, reply: Answer },
     /// Nobody here is in the group any more.
     Leave { group: usize },
     /// Ends MPI.
     Finish,
-}
-
-/// Where the values that were asked for go.
-type Answer = Sender<Result<Vec<f32>, Refused>>;
-
-/// Why a message is not received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// It has this length.
-    Length(usize),
-    /// There is no memory for it.
-    Memory,
 }
 
 /// A process's place in a new group.
@@ -89,7 +76,7 @@ type From = (usize, u32, Tag);
 struct Sending {
     data: Lent<f32>,
     to: u32,
-    throttle: Throttle,
+    under_way: UnderWay,
 }
 
 /// A group, or one that this process has left. Freeing its communicator takes all processes, which
@@ -182,8 +169,8 @@ impl Pump {
                 // If nobody waits for the answer, the process is about to end.
                 let _ = reply.send(self.group(size, limits));
             }
-            Command::Send { group, to, tag, data, throttle } => {
-                self.send(group, to, tag, data, throttle);
+            Command::Send { group, to, tag, data, under_way } => {
+                self.send(group, to, tag, data, under_way);
             }
             Command::Receive { group, from, tag, len, reply } => {
                 let key = (group, from, tag);
@@ -211,7 +198,7 @@ impl Pump {
         self.wanted.retain(|&(of, ..), _| of != group);
     }
 
-    fn send(&mut self, group: usize, to: u32, tag: Tag, data: Vec<f32>, throttle: Throttle) {
+    fn send(&mut self, group: usize, to: u32, tag: Tag, data: Vec<f32>, under_way: UnderWay) {
         let process = self.groups[group].communicator.process_at_rank(to as i32);
         let number = self.sent.entry((group, to)).or_default();
         let data_tag = (*number % DATA_TAGS) as i32 + 1;
@@ -223,7 +210,7 @@ impl Pump {
         let data = Lent::new(data, self.chunk, |part| {
             process.immediate_send_with_tag(StaticScope, &*part, data_tag)
         });
-        self.sending.push(Sending { data, to, throttle });
+        self.sending.push(Sending { data, to, under_way });
     }
 
     /// Lets MPI go on. Whether anything happened.
@@ -248,10 +235,10 @@ impl Pump {
         }
         let before = self.envelopes.len() + self.sending.len() + self.receiving.len();
         self.envelopes.retain_mut(|envelope| !envelope.is_complete());
-        self.sending.retain_mut(|Sending { data, to, throttle }| {
+        self.sending.retain_mut(|Sending { data, to, under_way }| {
             let over = data.is_complete();
             if over {
-                throttle.arrived(*to);
+                under_way.arrived(*to);
             }
             !over
         });

@@ -5,13 +5,13 @@ use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use halovae_engine::group::{Cancel, Limits, Reach, Watch};
+use halovae_engine::group::{Cancel, Limits, Neighbours, Reach, Watch, own_cores};
 use mpi::Threading;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 
-use crate::pump::{Command, Pump};
-use crate::rank::MpiRank;
+use crate::pump::{Command, Pump, Seat};
+use crate::rank::{Messages, MpiRank};
 
 /// Most elements of one message of MPI: its counts are of 31 bits, and some transports count bytes
 /// in as many.
@@ -29,15 +29,6 @@ pub enum MpiError {
     /// The ranks cannot watch over each other.
     #[error("the ranks cannot reach each other over TCP, by which they notice if one fails")]
     Watch(#[source] io::Error),
-}
-
-/// The processes that run on the same cores as this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Neighbours {
-    /// Which of them this is, in the order of ranks.
-    pub index: u32,
-    /// How many there are.
-    pub count: u32,
 }
 
 /// This process among all that were started together. One a process.
@@ -123,7 +114,10 @@ impl World {
             .send(Command::Group { size, limits, reply })
             .map_err(|_| MpiError::Thread(None))?;
         let seat = answer.recv().map_err(gone)?.map_err(MpiError::Watch)?;
-        Ok(seat.map(|seat| MpiRank::new(seat, self.commands.clone(), cancel)))
+        Ok(seat.map(|Seat { group, watch }| {
+            let messages = Messages { group, commands: self.commands.clone() };
+            MpiRank::new(watch, messages, cancel)
+        }))
     }
 
     /// Ends MPI, for which all processes wait for each other.
@@ -135,17 +129,13 @@ impl World {
     }
 }
 
-/// Those of the processes on a machine that run on the same cores as this one: all of them, unless
-/// the launcher bound them to some.
+/// The processes on this machine that run on the same cores as this one.
 fn neighbours(local: &SimpleCommunicator) -> Neighbours {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut hasher = DefaultHasher::new();
-    status.lines().find(|line| line.starts_with("Cpus_allowed:")).hash(&mut hasher);
-    let own = hasher.finish();
+    own_cores().hash(&mut hasher);
     let mut all = vec![0; local.size() as usize];
-    local.all_gather_into(&own, &mut all[..]);
-    let same = |cores: &[u64]| cores.iter().filter(|&&cores| cores == own).count() as u32;
-    Neighbours { index: same(&all[..local.rank() as usize]), count: same(&all) }
+    local.all_gather_into(&hasher.finish(), &mut all[..]);
+    Neighbours::of(local.rank() as usize, &all)
 }
 
 /// Begins to watch over the processes of a communicator. Rank 0 tells the others over MPI where to
@@ -157,18 +147,11 @@ pub(crate) fn watch(
 ) -> io::Result<Watch> {
     let (rank, size) = (communicator.rank() as u32, communicator.size() as u32);
     let root = communicator.process_at_rank(0);
-    let lobby = (rank == 0).then(|| Watch::host(size, reach, limits));
-    let mut text = match &lobby {
-        Some(Ok(lobby)) => serde_json::to_vec(lobby.rendezvous())?,
-        Some(Err(_)) | None => Vec::new(),
-    };
-    let mut len = text.len() as u64;
-    root.broadcast_into(&mut len);
-    text.resize(len as usize, 0);
-    root.broadcast_into(&mut text[..]);
-    match lobby {
-        Some(lobby) => lobby?.assemble(),
-        None if text.is_empty() => Err(io::Error::other("rank 0 has no port to listen on")),
-        None => Watch::join(&serde_json::from_slice(&text)?, rank, size, limits),
-    }
+    Watch::begin(rank, size, reach, limits, |mut text| {
+        let mut len = text.len() as u64;
+        root.broadcast_into(&mut len);
+        text.resize(len as usize, 0);
+        root.broadcast_into(&mut text[..]);
+        Ok(text)
+    })
 }

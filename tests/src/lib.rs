@@ -14,4 +14,5 @@ pub mod mpirun;
 pub mod naming;
 pub mod npy;
 pub mod tensors;
+pub mod torchrun;
 pub mod watchdog;

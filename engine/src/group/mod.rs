@@ -3,12 +3,16 @@
 //! Every rank computes the same plan, so a receiver always knows who sends what and how long it
 //! is: no shapes and no metadata travel.
 
+mod process;
 mod threads;
 mod watch;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+pub use process::{
+    Answer, Neighbours, ProcessRank, Refused, Transport, TransportEnded, UnderWay, own_cores,
+};
 pub use threads::{Cancel, ThreadGroup, ThreadRank};
 pub use watch::{Fact, Limits, Lobby, Reach, Rendezvous, Waiting, Watch};
 

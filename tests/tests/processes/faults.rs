@@ -16,7 +16,7 @@ use crate::{Folder, assert_one_line, decode};
 const RANKS: u32 = 3;
 
 /// How long the others may take to end once something happened, on a busy machine.
-const PROMPTLY: Duration = Duration::from_secs(10);
+pub(crate) const PROMPTLY: Duration = Duration::from_secs(10);
 
 /// A decode that is long enough to be disturbed.
 struct Running {
@@ -71,14 +71,9 @@ impl Running {
         self.find(rank).unwrap_or_else(|| panic!("no process of rank {rank}"))
     }
 
-    /// What a rank has computed so far: user time, in hundredths of a second.
+    /// What a rank has computed so far.
     fn cpu_time(&self, rank: u32) -> Duration {
-        let stat = self.find(rank).map(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")));
-        let stat = stat.and_then(Result::ok).unwrap_or_default();
-        // Field 14, counted from behind the name, which is the second and may contain anything.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        let ticks = fields.split_whitespace().nth(11).and_then(|ticks| ticks.parse().ok());
-        Duration::from_millis(10 * ticks.unwrap_or(0))
+        self.find(rank).map_or(Duration::ZERO, cpu_time)
     }
 
     fn signal(&self, signal: &str, pid: u32) {
@@ -97,8 +92,17 @@ impl Running {
     }
 }
 
+/// What a process has computed so far: user time, in hundredths of a second.
+pub(crate) fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Field 14, counted from behind the name, which is the second and may contain anything.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_whitespace().nth(11).and_then(|ticks| ticks.parse().ok());
+    Duration::from_millis(10 * ticks.unwrap_or(0))
+}
+
 /// Nine times the demo's, side by side: some seconds of work.
-fn large_latents() -> HostTensor {
+pub(crate) fn large_latents() -> HostTensor {
     let small = demo_latents("astronaut");
     let Shape { height, width, channels, .. } = small.shape();
     let row = |y: usize| &small.data()[y % height * width * channels..][..width * channels];

@@ -1,8 +1,9 @@
-//! The binary as one of several processes under `mpirun`: the same pictures as with threads, and
-//! one clear line when a process fails.
+//! The binary as one of several processes, over MPI and over TCP: the same pictures as with threads,
+//! and one clear line when a process fails.
 
 mod decodes;
 mod faults;
+mod over_tcp;
 mod start;
 
 use std::path::{Path, PathBuf};

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use halovae_tests::binary;
 use halovae_tests::disk::{RawFile, WEIGHTS, copy_checkpoint};
 use halovae_tests::golden::Golden;
-use halovae_tests::mpirun;
 
 use crate::{Folder, assert_one_line, decode, run, run_each};
 
@@ -98,17 +96,5 @@ fn flags_that_are_wrong_for_all() {
     assert_one_line("a grid for tiles", &wrong, &["--shard-grid needs --strategy sharded"]);
     let none = run_with(&["--vae-patch-parallel-size", "0"]);
     assert_one_line("no ranks", &none, &["vae_patch_parallel_size"]);
-    setup.assert_no_picture();
-}
-
-/// A binary without MPI does not decode the same picture several times.
-#[test]
-fn a_binary_without_mpi() {
-    let setup = Setup::new();
-    let _alone = mpirun::alone();
-    let mut command = mpirun::command(2, binary::path());
-    command.args(setup.decode(&[]));
-    let run = binary::run_command(command);
-    assert_one_line("without MPI", &run, &["2 processes", "--features mpi"]);
     setup.assert_no_picture();
 }

@@ -101,6 +101,34 @@ impl Watch {
         Ok(Self { shared, role: Role::Spoke(spoke) })
     }
 
+    /// Begins as rank `rank` of `size`, whichever that is. All ranks call this together; `broadcast`
+    /// gives every rank what rank 0 calls it with.
+    ///
+    /// # Errors
+    /// That rank 0 has no port, or that the ranks do not reach it.
+    pub fn begin(
+        rank: u32,
+        size: u32,
+        reach: Reach,
+        limits: Limits,
+        broadcast: impl FnOnce(Vec<u8>) -> io::Result<Vec<u8>>,
+    ) -> io::Result<Self> {
+        if rank > 0 {
+            let text = broadcast(Vec::new())?;
+            if text.is_empty() {
+                return Err(io::Error::other("rank 0 has no port to listen on"));
+            }
+            return Self::join(&serde_json::from_slice(&text)?, rank, size, limits);
+        }
+        let lobby = Self::host(size, reach, limits);
+        let text = match &lobby {
+            Ok(lobby) => serde_json::to_vec(lobby.rendezvous())?,
+            Err(_) => Vec::new(),
+        };
+        broadcast(text)?;
+        lobby?.assemble()
+    }
+
     /// This rank.
     pub fn rank(&self) -> u32 {
         self.shared.rank

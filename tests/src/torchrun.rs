@@ -1,0 +1,63 @@
+//! Processes started as `torchrun` starts them: by their environment alone.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command};
+
+use crate::binary::{self, Run};
+
+/// Processes of one program, one for each rank.
+#[derive(Debug)]
+pub struct Ranks(Vec<Child>);
+
+/// A port of this machine that nobody listens at.
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
+impl Ranks {
+    /// Starts a process for each list of arguments, to meet at that port.
+    ///
+    /// # Panics
+    /// If one does not start.
+    pub fn start(program: &Path, port: u16, arguments: &[Vec<String>]) -> Self {
+        let size = arguments.len().to_string();
+        let start = |(rank, arguments): (usize, &Vec<String>)| {
+            let mut command = Command::new(program);
+            command
+                .args(arguments)
+                .env("RANK", rank.to_string())
+                .env("LOCAL_RANK", rank.to_string())
+                .env("WORLD_SIZE", size.clone())
+                .env("MASTER_ADDR", "127.0.0.1")
+                .env("MASTER_PORT", port.to_string());
+            binary::spawn(command)
+        };
+        Self(arguments.iter().enumerate().map(start).collect())
+    }
+
+    /// The process of a rank.
+    pub fn pid(&self, rank: usize) -> u32 {
+        self.0[rank].id()
+    }
+
+    /// Whether none has ended.
+    ///
+    /// # Panics
+    /// If the system does not know.
+    pub fn all_run(&mut self) -> bool {
+        self.0.iter_mut().all(|child| child.try_wait().expect("a child of this process").is_none())
+    }
+
+    /// Waits for all of them.
+    ///
+    /// # Panics
+    /// If one hangs.
+    pub fn finish(self) -> Vec<Run> {
+        self.0.into_iter().map(binary::finish).collect()
+    }
+}
