@@ -1,7 +1,7 @@
 //! The watch over processes, one thread in the place of each process.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -236,6 +236,31 @@ fn who_joins_late_learns_of_a_failure() {
         for end in [&hub.join().expect("no panic"), &early, &late] {
             assert_eq!(end_of(end), GroupError::Failed(failed.clone()));
         }
+    });
+}
+
+/// The names that rank 0 knows itself by may say nothing to the others.
+#[test]
+fn rank_0_is_found_where_a_rank_knows_it() {
+    let (tell, told) = channel();
+    let begin = |rank, root, broadcast: &mut dyn FnMut(Vec<u8>) -> std::io::Result<Vec<u8>>| {
+        Watch::begin(rank, 2, Reach::ThisMachine, patient(), root, broadcast).expect("both")
+    };
+    std::thread::scope(|scope| {
+        let hub = scope.spawn(|| {
+            begin(0, None, &mut |text| {
+                tell.send(text.clone()).expect("the other rank");
+                Ok(text)
+            })
+        });
+        let nameless = |_| {
+            let text = told.recv().expect("rank 0");
+            let mut rendezvous: serde_json::Value = serde_json::from_slice(&text)?;
+            rendezvous["hosts"] = serde_json::json!([]);
+            Ok(serde_json::to_vec(&rendezvous)?)
+        };
+        let spoke = begin(1, Some(Ipv4Addr::LOCALHOST.into()), &mut { nameless });
+        assert_eq!((hub.join().expect("no panic").rank(), spoke.rank()), (0, 1));
     });
 }
 

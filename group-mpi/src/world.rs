@@ -147,7 +147,7 @@ pub(crate) fn watch(
 ) -> io::Result<Watch> {
     let (rank, size) = (communicator.rank() as u32, communicator.size() as u32);
     let root = communicator.process_at_rank(0);
-    Watch::begin(rank, size, reach, limits, |mut text| {
+    Watch::begin(rank, size, reach, limits, None, |mut text| {
         let mut len = text.len() as u64;
         root.broadcast_into(&mut len);
         text.resize(len as usize, 0);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ pub struct World {
     rank: u32,
     neighbours: Neighbours,
     reach: Reach,
+    /// Where rank 0 is, for the others.
+    root: Option<IpAddr>,
     peers: Arc<Peers>,
     groups: AtomicU32,
 }
@@ -48,13 +51,16 @@ impl World {
     /// [`TcpError`].
     pub fn join(meeting: &Meeting) -> Result<Self, TcpError> {
         let Met { streams, cores, reach } = meeting.meet()?;
+        let root = streams[0].as_ref().map(TcpStream::peer_addr).transpose()?;
+        let root = root.map(|address| address.ip());
         let peers = streams
             .into_iter()
             .enumerate()
             .map(|(rank, stream)| stream.map(|stream| Peer::new(rank, stream)).transpose());
         let peers = Arc::new(peers.collect::<io::Result<Peers>>()?);
         let neighbours = Neighbours::of(meeting.rank as usize, &cores);
-        Ok(Self { rank: meeting.rank, neighbours, reach, peers, groups: AtomicU32::new(0) })
+        let groups = AtomicU32::new(0);
+        Ok(Self { rank: meeting.rank, neighbours, reach, root, peers, groups })
     }
 
     /// This process's rank.
@@ -88,8 +94,9 @@ impl World {
         if self.rank >= size {
             return Ok(None);
         }
-        let watch =
-            Watch::begin(self.rank, size, self.reach, limits, |text| self.broadcast(text, size));
+        let watch = Watch::begin(self.rank, size, self.reach, limits, self.root, |text| {
+            self.broadcast(text, size)
+        });
         let watch = watch.map_err(TcpError::Watch)?;
         let messages = Messages { group, peers: self.peers.clone() };
         Ok(Some(TcpRank::new(watch, messages, cancel)))

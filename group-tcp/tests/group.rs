@@ -9,15 +9,10 @@ use halovae_engine::group::{
     Cancel, Cause, Group, GroupError, Limits, Neighbours, ProcessGroup, Tag, conformance,
 };
 use halovae_tcp::{Meeting, TcpError, TcpRank, World};
+use halovae_tests::torchrun::free_port;
 
 /// Longer than anything here takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A port that nobody listens at.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
-}
 
 fn meetings(size: u32) -> Vec<Meeting> {
     let port = free_port();

@@ -1,8 +1,10 @@
 //! Processes started as `torchrun` starts them: by their environment alone.
 
 use std::net::TcpListener;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::binary::{self, Run};
 
@@ -10,13 +12,21 @@ use crate::binary::{self, Run};
 #[derive(Debug)]
 pub struct Ranks(Vec<Child>);
 
-/// A port of this machine that nobody listens at.
+/// A port of this machine that nobody listens at, another one each time. None of those that systems
+/// give to connections: one of these might be taken before somebody listens there.
 ///
 /// # Panics
 /// If there is none.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
+    const PORTS: RangeInclusive<u16> = 10_000..=29_999;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end() - PORTS.start()) + 1;
+    // Tests of another process begin elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    let ports = std::iter::repeat_with(|| begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)));
+    let mut ports = ports.map(|at| PORTS.start() + (at % count) as u16).take(count as usize);
+    let free = ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    free.expect("a port")
 }
 
 impl Ranks {

@@ -134,30 +134,16 @@ fn nowhere_to_meet() {
         decode(&golden.folder, &golden.latents_file(), &folder.path("picture.png"), &[]);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = listener.local_addr().expect("its address").port().to_string();
-    let cases: [(&str, &[(&str, &str)], &[&str]); 3] = [
-        (
-            "taken",
-            &[("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &taken)],
-            &["MASTER_PORT", &taken],
-        ),
-        (
-            "no port",
-            &[("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "http")],
-            &["MASTER_PORT", "http"],
-        ),
-        (
-            "no place",
-            &[("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "2")],
-            &["MASTER_ADDR"],
-        ),
-    ];
-    for (what, place, words) in cases {
+    let rank_0 = [("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")];
+    let mpirun = [("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "2")];
+    let refused = |what: &str, place: &[(&str, &str)], words: &[&str]| {
         let mut command = Command::new(binary::path());
         command.args(&arguments).envs(place.iter().copied());
-        if what != "no place" {
-            command.env("RANK", "0").env("WORLD_SIZE", "2");
-        }
         assert_one_line(what, &binary::run_command(command), words);
         assert!(folder.listing().is_empty(), "left behind: {:?}", folder.listing());
-    }
+    };
+    let at = |port| [&rank_0[..], &[("MASTER_PORT", port)]].concat();
+    refused("taken", &at(&taken), &["MASTER_PORT", &taken]);
+    refused("no port", &at("http"), &["MASTER_PORT", "http"]);
+    refused("no place", &mpirun, &["MASTER_ADDR"]);
 }

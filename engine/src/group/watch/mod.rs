@@ -22,6 +22,7 @@ mod wire;
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -102,7 +103,8 @@ impl Watch {
     }
 
     /// Begins as rank `rank` of `size`, whichever that is. All ranks call this together; `broadcast`
-    /// gives every rank what rank 0 calls it with.
+    /// gives every rank what rank 0 calls it with. Rank 0 is looked for at `root` first, where this
+    /// one is known to reach it.
     ///
     /// # Errors
     /// That rank 0 has no port, or that the ranks do not reach it.
@@ -111,6 +113,7 @@ impl Watch {
         size: u32,
         reach: Reach,
         limits: Limits,
+        root: Option<IpAddr>,
         broadcast: impl FnOnce(Vec<u8>) -> io::Result<Vec<u8>>,
     ) -> io::Result<Self> {
         if rank > 0 {
@@ -118,7 +121,11 @@ impl Watch {
             if text.is_empty() {
                 return Err(io::Error::other("rank 0 has no port to listen on"));
             }
-            return Self::join(&serde_json::from_slice(&text)?, rank, size, limits);
+            let mut rendezvous: Rendezvous = serde_json::from_slice(&text)?;
+            if let Some(root) = root {
+                rendezvous.look_first_at(root);
+            }
+            return Self::join(&rendezvous, rank, size, limits);
         }
         let lobby = Self::host(size, reach, limits);
         let text = match &lobby {

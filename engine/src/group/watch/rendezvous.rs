@@ -52,6 +52,11 @@ impl Rendezvous {
         Ok((listener, Self { token, port, hosts }))
     }
 
+    /// Another place where the hub's machine may be found, likelier than all others.
+    pub(super) fn look_first_at(&mut self, address: IpAddr) {
+        self.hosts.insert(0, address.to_string());
+    }
+
     /// Connects to the hub as rank `rank`.
     pub(super) fn connect(&self, rank: u32) -> io::Result<TcpStream> {
         let start = Instant::now();
