@@ -1,6 +1,6 @@
 //! The golden values in `golden/`: small checkpoints, latents, and what diffusers makes of them.
 //!
-//! `golden/make_goldens.py` says how they were made, `golden/make_f16_errors.py` how diffusers' own
+//! `golden/make_goldens.py` says how they were made, `golden/make_half_errors.py` how diffusers' own
 //! errors in float16 were measured.
 
 use std::collections::BTreeMap;
@@ -85,24 +85,37 @@ impl Error {
         Self { relative_rms: relative_rms(got, expected), mean_abs, max_abs }
     }
 
-    /// That of diffusers in float16 on the model of that name, decoded `whole` or `tiled`;
-    /// `golden/make_f16_errors.py` measured it.
+    /// That of diffusers in `float16` or `bfloat16` on the model of that name, decoded `whole` or
+    /// `tiled`; `golden/make_half_errors.py` measured it.
     ///
     /// # Panics
     /// If the script did not save it.
-    pub fn of_diffusers_in_f16(name: &str, strategy: &str) -> Self {
-        let file = folder().join("f16_errors.json");
+    pub fn of_diffusers(dtype: &str, name: &str, strategy: &str) -> Self {
+        let file = folder().join("half_errors.json");
         let text = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let all: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         let figure = |key: &str| {
-            let figure = all[name][strategy][key].as_f64();
-            figure.unwrap_or_else(|| panic!("no {key} of {name}, {strategy}"))
+            let figure = all[dtype][name][strategy][key].as_f64();
+            figure.unwrap_or_else(|| panic!("no {key} of {name}, {strategy}, {dtype}"))
         };
         Self {
             relative_rms: figure("relative_rms"),
             mean_abs: figure("mean_abs"),
             max_abs: figure("max_abs"),
         }
+    }
+
+    /// Fails unless this is no more than 1.5 times another one. The largest difference is that of one
+    /// or two values, and the order of roundings alone moves it by a factor of two: 2.5 times.
+    ///
+    /// # Panics
+    /// If it is.
+    #[track_caller]
+    pub fn assert_close_to(&self, other: &Self, what: &str) {
+        let what = format!("{what}: {self:?}, diffusers' own {other:?}");
+        assert!(self.relative_rms <= 1.5 * other.relative_rms, "{what}");
+        assert!(self.mean_abs <= 1.5 * other.mean_abs, "{what}");
+        assert!(self.max_abs <= 2.5 * other.max_abs, "{what}");
     }
 }
 

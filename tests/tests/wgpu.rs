@@ -85,13 +85,9 @@ fn f16_as_diffusers_in_f32() {
             let plan = plan(golden.config(), size_of(&golden.latents), cut);
             let picture = decode(&decoder, &golden.latents, &plan);
             let ours = Error::of(&picture, golden.expected(key));
-            let theirs = Error::of_diffusers_in_f16(name, key);
-            let what = format!("{name}, {cut:?}: {ours:?}, diffusers' own {theirs:?}");
-            eprintln!("{what}");
-            assert!((1e-6..=2e-2).contains(&ours.relative_rms), "{what}");
-            assert!(ours.relative_rms <= 1.5 * theirs.relative_rms, "{what}");
-            assert!(ours.mean_abs <= 1.5 * theirs.mean_abs, "{what}");
-            assert!(ours.max_abs <= 1.5 * theirs.max_abs, "{what}");
+            let what = format!("{name}, {cut:?}");
+            assert!((1e-6..=2e-2).contains(&ours.relative_rms), "{what}: {ours:?}");
+            ours.assert_close_to(&Error::of_diffusers("float16", name, key), &what);
         }
     }
 }

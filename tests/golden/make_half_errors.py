@@ -1,10 +1,11 @@
-"""Measures diffusers' own error in float16 on the golden checkpoints: what halovae's is held against.
+"""Measures diffusers' own error in half precision on the golden checkpoints: what halovae's is held against.
 
     pip install torch diffusers safetensors
-    python tests/golden/make_f16_errors.py
+    python tests/golden/make_half_errors.py
 
-For each folder that make_goldens.py made it decodes in float16 on the CPU, weights, latents and all, and
-writes how far that is from the golden picture in float32 into `f16_errors.json`, for `whole` and `tiled`:
+For each folder that make_goldens.py made it decodes in float16 and in bfloat16 on the CPU, weights, latents
+and all, and writes how far that is from the golden picture in float32 into `half_errors.json`, by type and
+folder, for `whole` and `tiled`:
 
     relative_rms  root of the sum of squared differences over that of the golden's squares
     mean_abs      mean absolute difference
@@ -45,18 +46,19 @@ def main():
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    errors = {}
+    errors = {"float16": {}, "bfloat16": {}}
     for folder in sorted(path.parent for path in HERE.glob("*/config.json")):
         expected = load_file(folder / "expected.safetensors")
         for name, picture in decodes(folder, torch.float32).items():
-            # Else the error in float16 would be measured against another decoder's picture.
+            # Else the error in half precision would be measured against another decoder's picture.
             off = error(picture, expected[name])
             assert off["max_abs"] <= 2e-4 * max(1, expected[name].abs().max()), (folder, name, off)
-        in_f16 = decodes(folder, torch.float16)
-        errors[folder.name] = {
-            name: error(picture, expected[name]) for name, picture in in_f16.items()}
-        print(folder.name, errors[folder.name])
-    (HERE / "f16_errors.json").write_text(json.dumps(errors, indent=2) + "\n")
+        for dtype, by_folder in errors.items():
+            pictures = decodes(folder, getattr(torch, dtype))
+            by_folder[folder.name] = {
+                name: error(picture, expected[name]) for name, picture in pictures.items()}
+            print(dtype, folder.name, by_folder[folder.name])
+    (HERE / "half_errors.json").write_text(json.dumps(errors, indent=2) + "\n")
 
 
 if __name__ == "__main__":
