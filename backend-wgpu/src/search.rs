@@ -165,7 +165,7 @@ pub(crate) fn search(backend: &WgpuBackend) -> Result<Tuning, BackendError> {
     let direct = |tile| Tuning { tile, winograd: u32::MAX, ..guess };
     let fastest = |entrants: Vec<Entrant<'_>>| {
         let first = entrants.iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        first.expect("one at least").tuning
+        first.map(|entrant| entrant.tuning)
     };
     // A way whose results differ is a driver's bug, or ours, and never chosen. The first one is the
     // simplest.
@@ -179,26 +179,26 @@ pub(crate) fn search(backend: &WgpuBackend) -> Result<Tuning, BackendError> {
             right.push(entrant);
         }
     }
-    let tile = fastest(right).tile;
+    // A device that makes no numbers at all agrees with nothing; whoever uses it finds out.
+    let tile = fastest(right).map_or(plain, |tuning| tuning.tile);
 
     if Instant::now() > deadline {
         return Ok(Tuning { tile, ..guess });
     }
     let transforms = backend.shared.abilities.transforms().iter();
     let transformed = transforms.map(|&transform| Tuning { tile, transform, winograd: WIDEST });
-    let Tuning { transform, .. } =
-        fastest(race(backend, LARGER * side, WIDEST, transformed, deadline)?);
+    let transform = fastest(race(backend, LARGER * side, WIDEST, transformed, deadline)?)
+        .map_or(guess.transform, |tuning| tuning.transform);
     let mut tuning = Tuning { transform, ..direct(tile) };
     // From the widest down, as long as Winograd wins.
     for channels in CHANNELS.into_iter().rev() {
         let ways = [direct(tile), Tuning { winograd: channels, ..tuning }];
-        // Both have to run, however long it takes to compile them.
-        let far = Instant::now() + PATIENCE;
-        let faster = fastest(race(backend, LARGER * side, channels, ways, far)?);
-        if faster.winograd != channels {
-            break;
+        // The deadline may have passed; this takes little longer.
+        let later = Instant::now() + PATIENCE;
+        match fastest(race(backend, LARGER * side, channels, ways, later)?) {
+            Some(faster) if faster.winograd == channels => tuning = faster,
+            _ => break,
         }
-        tuning = faster;
     }
     Ok(tuning)
 }

@@ -50,7 +50,8 @@ fn conforms() {
             scope.spawn(|| world.finish());
         })
     });
-    assert!(start.elapsed() < Duration::from_secs(1), "took {:?} to end", start.elapsed());
+    // Sooner than they would give up on each other.
+    assert!(start.elapsed() < Duration::from_secs(2), "took {:?} to end", start.elapsed());
 }
 
 /// One process alone, which needs nobody.

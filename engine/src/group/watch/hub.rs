@@ -125,7 +125,8 @@ impl Hub {
             // Another rank may have ended the group before this one came.
             let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
             Message::Welcome.write(&mut reader)?;
-            if let Some(verdict) = self.shared.lock().verdict.clone() {
+            let ended = self.shared.lock().verdict.clone();
+            if let Some(verdict) = ended {
                 Message::from(verdict).write(&mut reader)?;
             }
             let writer = Arc::new(Mutex::new(reader.try_clone()?));
