@@ -133,7 +133,7 @@ impl World {
 fn neighbours(local: &SimpleCommunicator) -> Neighbours {
     let mut hasher = DefaultHasher::new();
     own_cores().hash(&mut hasher);
-    let mut all = vec![0; local.size() as usize];
+    let mut all = vec![0_u64; local.size() as usize];
     local.all_gather_into(&hasher.finish(), &mut all[..]);
     Neighbours::of(local.rank() as usize, &all)
 }
