@@ -61,6 +61,7 @@ fn include(file: &str) -> &'static str {
         "common.wgsl" => include_str!("shaders/common.wgsl"),
         "product_head.wgsl" => include_str!("shaders/product_head.wgsl"),
         "product_tail.wgsl" => include_str!("shaders/product_tail.wgsl"),
+        "staged.wgsl" => include_str!("shaders/staged.wgsl"),
         "winograd.wgsl" => include_str!("shaders/winograd.wgsl"),
         _ => panic!("no shader includes `{file}`"),
     }

@@ -28,6 +28,7 @@ var<immediate> p: Params;
 @if NORM
 @group(0) @binding(2) var<storage, read> affine: array<vec4f>;
 @end
+@include staged.wgsl
 
 @compute @workgroup_size(${GROUP})
 fn main(
@@ -44,28 +45,13 @@ fn main(
     let quad = at - position * p.quads;
     let y = position / wide;
     let first = (position - y * wide) * ${EACH}u;
-@if NORM
-    let scale = affine[p.affine + quad];
-    let shift = affine[p.affine + p.quads + quad];
-@end
-    // A negative row or column is a large number too.
+    let norm = norm_of(quad);
     let row = u32(i32(y) + p.row);
 @for i EACH
     if first + ${i}u < p.width {
         let x = first + ${i}u;
-        let column = u32(i32(x) + p.column);
-        var value = vec4f(0.0);
-        if row < p.in_rows && column < p.in_width * ${UP}u {
-            let source = row / ${UP}u * p.in_width + column / ${UP}u;
-            value = vec4f(input[p.input + source * p.quads + quad]);
-@if NORM
-            value = fma(value, scale, shift);
-@end
-@if SILU
-            value = silu(value);
-@end
-        }
-        band[p.out + (y * p.out_width + x) * p.quads + quad] = E4(value);
+        let to = p.out + (y * p.out_width + x) * p.quads + quad;
+        band[to] = staged(row, u32(i32(x) + p.column), quad, norm);
     }
 @end
 }

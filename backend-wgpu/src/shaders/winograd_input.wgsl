@@ -20,32 +20,13 @@ struct Params {
 }
 
 var<immediate> p: Params;
-@group(0) @binding(0) var<storage, read> band: array<E4>;
+@group(0) @binding(0) var<storage, read> input: array<E4>;
 @group(0) @binding(1) var<storage, read_write> out: array<E4>;
 @if NORM
 @group(0) @binding(2) var<storage, read> affine: array<vec4f>;
 @end
 @if UNSTAGED
-
-struct Norm {
-    scale: vec4f,
-    shift: vec4f,
-}
-
-fn staged(row: u32, column: u32, quad: u32, norm: Norm) -> vec4f {
-    var value = vec4f(0.0);
-    if row < p.in_rows && column < p.in_width * ${UP}u {
-        let source = row / ${UP}u * p.in_width + column / ${UP}u;
-        value = vec4f(band[p.input + source * p.quads + quad]);
-@if NORM
-        value = fma(value, norm.scale, norm.shift);
-@end
-@if SILU
-        value = silu(value);
-@end
-    }
-    return value;
-}
+@include staged.wgsl
 @end
 
 @compute @workgroup_size(${GROUP})
@@ -63,12 +44,7 @@ fn main(
     let y = window / p.width * ${OUTPUTS}u;
     let x = window % p.width * ${OUTPUTS}u;
 @if UNSTAGED
-    var norm: Norm;
-@if NORM
-    norm.scale = affine[p.affine + quad];
-    norm.shift = affine[p.affine + p.quads + quad];
-@end
-    // A negative row or column is a large number too.
+    let norm = norm_of(quad);
     let row = u32(i32(y) + p.row);
     let column = u32(i32(x) + p.column);
 @else
@@ -79,9 +55,9 @@ fn main(
     let column${j} = windowed(array(
 @for i WINDOW
 @if UNSTAGED
-        staged(row + ${i}u, column + ${j}u, quad, norm),
+        vec4f(staged(row + ${i}u, column + ${j}u, quad, norm)),
 @else
-        vec4f(band[first + ${i}u * below + ${j}u * p.quads]),
+        vec4f(input[first + ${i}u * below + ${j}u * p.quads]),
 @end
 @end
     ));
