@@ -7,7 +7,7 @@ use halovae_core::{Plan, PlanError, ShardGrid, Size};
 
 use crate::backend::{Backend, BackendError, DeviceId, WeightSource};
 use crate::event::{Event, Observer, Silent};
-use crate::group::{Cancel, Cause, Failure, Group, GroupError, ThreadGroup};
+use crate::group::{Cancel, Cause, Failure, Group, GroupError, Links, ThreadGroup, Way};
 use crate::program::{Program, fuse};
 use crate::rank::{Progress, RankDevice, RankJob};
 use crate::schedule::{Schedule, piece_tag};
@@ -15,6 +15,7 @@ use crate::shard::{self, Cut, Fit, FitError, ParkLimit, UncutError};
 use crate::sink::Sink;
 use crate::stitch::{StitchError, StitchTimes, stitch_image};
 use crate::tensor::{HostTensor, Shape};
+use crate::wrap::Sent;
 
 /// Why a decode gave no picture.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,10 @@ pub struct DecodeReport {
     pub estimated_peak_bytes: u64,
     /// Device bytes as the backends counted them, added over this process's ranks.
     pub measured_peak_bytes: u64,
+    /// How what ranks told each other travelled, where there were links between their devices.
+    pub way: Option<Way>,
+    /// What this process's ranks sent through these links.
+    pub sent: Sent,
 }
 
 /// Which ranks of a group a decoder has the devices of: those from `first` on.
@@ -147,9 +152,23 @@ impl<B: Backend> Decoder<B> {
                     (fused, weights)
                 }
             };
-            ranks.push(RankDevice { backend, program, weights });
+            ranks.push(RankDevice { backend, program, weights, links: None });
         }
         Ok(Self { ranks })
+    }
+
+    /// The same, with links between the devices of ranks: one end for each of this decoder's. They
+    /// carry what ranks of a sharded decode tell each other, where they can.
+    ///
+    /// # Panics
+    /// If there are not as many as ranks.
+    #[must_use]
+    pub fn linked(mut self, links: Vec<Box<dyn Links<B::Tensor>>>) -> Self {
+        assert_eq!(links.len(), self.ranks.len(), "one end for each rank");
+        for (rank, links) in self.ranks.iter_mut().zip(links) {
+            rank.links = Some(links);
+        }
+        self
     }
 
     /// How many ranks it has.
@@ -290,7 +309,8 @@ impl<B: Backend> Decoder<B> {
             rank.backend.reset_peak();
         }
 
-        let reports = Reports { observer: control.observer, pieces: Mutex::default() };
+        let reports =
+            Reports { observer: control.observer, pieces: Mutex::default(), way: Mutex::default() };
         let stitched = std::thread::scope(|scope| {
             for &(device, group) in ranks {
                 let (schedule, reports) = (&schedule, &reports);
@@ -322,6 +342,8 @@ impl<B: Backend> Decoder<B> {
                 control.park.as_ref(),
             ),
             measured_peak_bytes: self.measured_peak_bytes(),
+            way: reports.way.into_inner().unwrap_or_else(PoisonError::into_inner),
+            sent: self.ranks.iter().flat_map(|rank| &rank.links).map(|l| l.take_sent()).sum(),
         })
     }
 
@@ -334,6 +356,7 @@ impl<B: Backend> Decoder<B> {
 struct Reports<'a> {
     observer: &'a dyn Observer,
     pieces: Mutex<Vec<PieceReport>>,
+    way: Mutex<Option<Way>>,
 }
 
 impl Progress for Reports<'_> {
@@ -341,6 +364,11 @@ impl Progress for Reports<'_> {
         let PieceReport { rank, seconds, .. } = report;
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner).push(report);
         self.observer.event(Event::PieceDone { rank, piece: item, seconds, bytes });
+    }
+
+    fn way(&self, way: Way) {
+        // The same from every rank.
+        *self.way.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
     }
 
     fn turns(&self, rank: u32, done: u64, of: u64) {

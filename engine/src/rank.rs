@@ -10,7 +10,7 @@ use halovae_core::Plan;
 use crate::backend::{Backend, BackendError};
 use crate::decode::PieceReport;
 use crate::execute::{Stop, execute};
-use crate::group::{Cause, Failure, Group};
+use crate::group::{Cause, Failure, FirstRanks, Group, Links, Way};
 use crate::program::{Analysis, Program};
 use crate::schedule::{Item, Schedule, piece_tag};
 use crate::shard::{self, Cut, ParkLimit, ShardJob, ShardStop};
@@ -21,6 +21,8 @@ pub(crate) struct RankDevice<B: Backend> {
     pub(crate) backend: B,
     pub(crate) program: Arc<Program>,
     pub(crate) weights: Arc<B::Weights>,
+    /// Its links to the devices of other ranks, if it has any.
+    pub(crate) links: Option<Box<dyn Links<B::Tensor>>>,
 }
 
 impl<B: Backend> RankDevice<B> {
@@ -61,6 +63,9 @@ pub(crate) trait Progress {
     /// A piece is finished: its report, its place among all items, and its bytes.
     fn piece(&self, report: PieceReport, item: u64, bytes: u64);
 
+    /// How what the ranks tell each other travels.
+    fn way(&self, way: Way);
+
     /// `done` of `of` turns of the rank's shards are over.
     fn turns(&self, rank: u32, done: u64, of: u64);
 }
@@ -88,6 +93,9 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
         if let RankStop::Failed { piece, op, cause } = stop {
             self.group.fail(Failure { rank, piece, op, cause });
         }
+        if let Some(links) = &self.device.links {
+            links.disconnect();
+        }
     }
 
     fn run_pieces(
@@ -108,7 +116,7 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
 
     fn decode(&self, item: Item) -> Result<(PieceReport, Vec<f32>), RankStop> {
         let start = Instant::now();
-        let RankDevice { backend, program, weights } = self.device;
+        let RankDevice { backend, program, weights, .. } = self.device;
         let piece = self.plan.piece(item.piece).expect("a schedule names pieces of its own plan");
         let window = self.latents.crop(item.image as usize, piece.input)?;
         let input = backend.upload(&window)?;
@@ -135,14 +143,15 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
         piece: &Cell<Option<u64>>,
         progress: &dyn Progress,
     ) -> Result<(), RankStop> {
-        let RankDevice { backend, program, weights } = self.device;
+        let RankDevice { backend, program, weights, .. } = self.device;
         let rank = self.group.rank();
         let shards = cut.shards_of(rank);
         if shards.is_empty() {
             return Ok(());
         }
         let (group, limit) = (self.group, self.park.cloned());
-        let job = ShardJob { backend, program, weights, group, cut, limit };
+        let links = self.connect(cut, progress)?;
+        let job = ShardJob { backend, program, weights, group, links, cut, limit };
         let turns = job.turns();
         for image in 0..self.schedule.images() {
             let before = u64::from(image) * turns;
@@ -172,6 +181,24 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
             })?;
         }
         Ok(())
+    }
+
+    /// The links to the other ranks' devices, if they can be reached.
+    fn connect(
+        &self,
+        cut: &Cut,
+        progress: &dyn Progress,
+    ) -> Result<Option<&dyn Links<B::Tensor>>, RankStop> {
+        let links = self.device.links.as_deref().filter(|_| cut.ranks() > 1);
+        let Some(links) = links else { return Ok(None) };
+        let way = links.connect(&FirstRanks::new(self.group, cut.ranks()));
+        let way = way.map_err(ShardStop::from).map_err(|stop| match stop {
+            ShardStop::Failed { op, cause, .. } => RankStop::Failed { piece: None, op, cause },
+            ShardStop::Stopped => RankStop::Stopped,
+        })?;
+        let reached = matches!(way, Way::Devices(_));
+        progress.way(way);
+        Ok(reached.then_some(links))
     }
 
     fn report(&self, item: Item, seconds: f64) -> PieceReport {

@@ -3,6 +3,7 @@
 //! Every rank computes the same plan, so a receiver always knows who sends what and how long it
 //! is: no shapes and no metadata travel.
 
+mod links;
 mod process;
 mod threads;
 mod watch;
@@ -10,6 +11,7 @@ mod watch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+pub use links::{Content, InFlight, Incoming, LinkError, Links, Way};
 pub use process::{
     Answer, Neighbours, ProcessRank, Refused, Transport, TransportEnded, UnderWay, own_cores,
 };
@@ -132,6 +134,21 @@ pub trait Group: Send + Sync {
     /// [`GroupError`], once a rank failed or the work was cancelled.
     fn check(&self) -> Result<(), GroupError>;
 
+    /// The same, asked again and again while the rank waits for its device: not a sign that it gets
+    /// on with its work.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    fn check_while_waiting(&self) -> Result<(), GroupError> {
+        self.check()
+    }
+
+    /// As long as the guard lives, the calling thread waits for other ranks. `None` from a group that
+    /// does not watch for ranks that hang.
+    fn waiting(&self) -> Option<Waiting<'_>> {
+        None
+    }
+
     /// This rank has done its part and waits for the others. A group that watches for ranks that
     /// hang does not mind it from here on.
     fn rest(&self) {}
@@ -248,6 +265,14 @@ impl<G: Group + ?Sized> Group for FirstRanks<'_, G> {
 
     fn check(&self) -> Result<(), GroupError> {
         self.group.check()
+    }
+
+    fn check_while_waiting(&self) -> Result<(), GroupError> {
+        self.group.check_while_waiting()
+    }
+
+    fn waiting(&self) -> Option<Waiting<'_>> {
+        self.group.waiting()
     }
 
     fn rest(&self) {

@@ -9,7 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Cancel, Cause, Failure, Group, GroupError, ProcessGroup, Tag, ThreadGroup, ThreadRank, Watch,
+    Cancel, Cause, Failure, Group, GroupError, ProcessGroup, Tag, ThreadGroup, ThreadRank, Waiting,
+    Watch,
 };
 
 /// How many messages a rank may have under way to another before it waits for it to receive;
@@ -222,6 +223,14 @@ impl<T: Transport> Group for ProcessRank<T> {
     fn check(&self) -> Result<(), GroupError> {
         self.watch.step();
         self.go_on()
+    }
+
+    fn check_while_waiting(&self) -> Result<(), GroupError> {
+        self.go_on()
+    }
+
+    fn waiting(&self) -> Option<Waiting<'_>> {
+        Some(self.watch.wait())
     }
 
     fn rest(&self) {

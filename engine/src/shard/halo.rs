@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use halovae_core::{Margins, Rect};
 
 use super::cut::Cut;
+use super::exchange::{Exchange, For, Parcel, Transit};
 use super::pass::HaloExchange;
 use super::run::ShardStop;
-use crate::backend::{Backend, BackendError, Halo};
+use crate::backend::{Backend, Halo};
 use crate::group::{Cause, Group, Tag};
 use crate::program::Program;
-use crate::tensor::{HostTensor, Shape};
+use crate::tensor::Shape;
 
 /// What the messages of a sharded decode are about. Finished pieces have the low tags.
 #[derive(Clone, Copy, Debug)]
@@ -35,73 +36,101 @@ impl Tags {
     }
 }
 
-/// Borders that were cut out or received, and are not part of a halo yet.
-#[derive(Debug, Default)]
-pub(super) struct Borders {
+/// Borders that were cut out or are on their way, and are not part of a halo yet.
+pub(super) struct Borders<'a, B: Backend> {
+    exchange: Exchange<'a, B>,
     /// By the conv's place, the shard that owns the border, and the one that wants it.
-    waiting: HashMap<(usize, u32, u32), Vec<f32>>,
-    /// Ranks whose borders for a conv have not been received.
-    expected: HashMap<usize, Vec<u32>>,
+    waiting: HashMap<(usize, u32, u32), Parcel<B::Tensor>>,
+    /// Borders of other ranks for a conv.
+    under_way: HashMap<usize, Transit<'a, B::Tensor>>,
 }
 
-impl Borders {
-    /// Sends every rank what its shards read of this rank's, in one message, and keeps what this
-    /// rank's own shards read of each other. `cut_out` copies a rectangle, in the coordinates of
-    /// the whole map, out of a shard's part.
+impl<'a, B: Backend> Borders<'a, B> {
+    pub(super) fn new(exchange: Exchange<'a, B>) -> Self {
+        Self { exchange, waiting: HashMap::new(), under_way: HashMap::new() }
+    }
+
+    /// Sends every rank what its shards read of this rank's, keeps what this rank's own shards read
+    /// of each other, and begins to receive what they read of others'. `cut_out` copies a rectangle,
+    /// in the coordinates of the whole map, out of a shard's part.
     pub(super) fn send<G: Group>(
         &mut self,
         group: &G,
         cut: &Cut,
         program: &Program,
-        exchange: &HaloExchange,
-        mut cut_out: impl FnMut(u32, Rect) -> Result<Vec<f32>, Cause>,
+        halo: &HaloExchange,
+        mut cut_out: impl FnMut(u32, Rect) -> Result<Parcel<B::Tensor>, Cause>,
     ) -> Result<(), ShardStop> {
-        let HaloExchange { op, value, reach } = *exchange;
-        let (_, scale) = program.features(value);
+        let HaloExchange { op, value, reach } = *halo;
+        let (channels, scale) = program.features(value);
         let me = group.rank();
-        let mut expected = Vec::new();
+        let mut outgoing = Vec::new();
+        let mut incoming: Vec<For<Shape>> = Vec::new();
         for rank in 0..cut.ranks() {
-            let mut message = Vec::new();
+            let mut parcels = Vec::new();
             for transfer in cut.transfers(me, rank, scale, reach) {
-                let mut border = cut_out(transfer.from, transfer.rect)?;
+                let border = cut_out(transfer.from, transfer.rect)?;
                 if rank == me {
                     self.waiting.insert((op, transfer.from, transfer.to), border);
                 } else {
-                    message.append(&mut border);
+                    parcels.push(border);
                 }
             }
-            if !message.is_empty() {
-                group.send(rank, Tags::Borders.tag(op), message)?;
+            if !parcels.is_empty() {
+                outgoing.push((rank, parcels));
             }
-            if rank != me && cut.transfers(rank, me, scale, reach).next().is_some() {
-                expected.push(rank);
+            if rank != me {
+                let transfers = cut.transfers(rank, me, scale, reach);
+                let shapes: Vec<Shape> =
+                    transfers.map(|transfer| shape_of(transfer.rect, channels)).collect();
+                if !shapes.is_empty() {
+                    incoming.push((rank, shapes));
+                }
             }
         }
-        self.expected.insert(op, expected);
+        if !outgoing.is_empty() || !incoming.is_empty() {
+            let tag = Tags::Borders.tag(op);
+            let transit = self.exchange.begin(group, tag, outgoing, incoming)?;
+            self.under_way.insert(op, transit);
+        }
         Ok(())
     }
 
     /// The halo of a shard for a conv; waits for it if it has not come.
-    pub(super) fn halo<B: Backend, G: Group>(
+    pub(super) fn halo<G: Group>(
         &mut self,
         group: &G,
         cut: &Cut,
         program: &Program,
-        backend: &B,
-        exchange: &HaloExchange,
+        halo: &HaloExchange,
         shard: u32,
     ) -> Result<Halo<B::Tensor>, ShardStop> {
-        self.receive(group, cut, program, exchange)?;
-        let HaloExchange { op, value, reach } = *exchange;
+        self.receive(group, cut, program, halo)?;
+        let HaloExchange { op, value, reach } = *halo;
         let (channels, scale) = program.features(value);
-        let margins = cut.grid().margins(shard, reach);
-        let mut strips = Strips::new(cut.part(program, value, shard), margins, channels as usize)
-            .map_err(Cause::Backend)?;
+        let around = Around {
+            part: cut.part(program, value, shard),
+            margins: cut.grid().margins(shard, reach),
+        };
+        let mut parts: [Vec<(Rect, Parcel<B::Tensor>)>; 4] = [const { Vec::new() }; 4];
         for transfer in cut.grid().received(shard, scale, reach) {
             let border = self.waiting.remove(&(op, transfer.from, shard));
-            strips.paste(transfer.rect, &border.expect("every neighbour's border has come"));
+            let (side, place) = around.place(transfer.rect);
+            parts[side as usize].push((place, border.expect("every neighbour's border has come")));
         }
-        Ok(strips.upload(backend).map_err(Cause::Backend)?)
+        let mut strip = |side: Side| {
+            let shape = around.strip(side, channels);
+            let parts = std::mem::take(&mut parts[side as usize]);
+            let strip = (shape.height > 0 && shape.width > 0)
+                .then(|| self.exchange.join(shape, parts).map_err(Cause::Backend));
+            strip.transpose()
+        };
+        Ok(Halo {
+            above: strip(Side::Above)?,
+            below: strip(Side::Below)?,
+            before: strip(Side::Before)?,
+            behind: strip(Side::Behind)?,
+        })
     }
 
     /// Receives the borders of all ranks for a conv, unless they are there.
@@ -110,81 +139,69 @@ impl Borders {
         group: &G,
         cut: &Cut,
         program: &Program,
-        exchange: &HaloExchange,
+        halo: &HaloExchange,
     ) -> Result<(), ShardStop> {
-        let HaloExchange { op, value, reach } = *exchange;
-        let (channels, scale) = program.features(value);
-        for rank in self.expected.remove(&op).unwrap_or_default() {
-            let transfers = || cut.transfers(rank, group.rank(), scale, reach);
-            let len_of = |rect: Rect| rect.area() as usize * channels as usize;
-            let len = transfers().map(|transfer| len_of(transfer.rect)).sum();
-            let message = group.receive(rank, Tags::Borders.tag(op), len)?;
-            let mut rest = message.as_slice();
-            for transfer in transfers() {
-                let (border, behind) = rest.split_at(len_of(transfer.rect));
-                rest = behind;
-                self.waiting.insert((op, transfer.from, transfer.to), border.to_vec());
+        let HaloExchange { op, value, reach } = *halo;
+        let (_, scale) = program.features(value);
+        let Some(transit) = self.under_way.remove(&op) else { return Ok(()) };
+        for (rank, parcels) in self.exchange.arrive(group, transit)? {
+            let transfers = cut.transfers(rank, group.rank(), scale, reach);
+            for (transfer, border) in transfers.zip(parcels) {
+                self.waiting.insert((op, transfer.from, transfer.to), border);
             }
         }
         Ok(())
     }
 }
 
-/// A halo on the host.
-struct Strips {
-    /// The part that it surrounds, in the coordinates of the whole map.
-    part: Rect,
-    margins: Margins,
-    halo: Halo<HostTensor>,
+fn shape_of(rect: Rect, channels: u32) -> Shape {
+    Shape::new(1, rect.height as usize, rect.width as usize, channels as usize)
 }
 
-impl Strips {
-    fn new(part: Rect, margins: Margins, channels: usize) -> Result<Self, BackendError> {
+/// A side of a part, as [`Halo`] has them.
+#[derive(Clone, Copy)]
+enum Side {
+    Above,
+    Below,
+    Before,
+    Behind,
+}
+
+/// What lies around a part.
+struct Around {
+    /// The part, in the coordinates of the whole map.
+    part: Rect,
+    margins: Margins,
+}
+
+impl Around {
+    /// The extents of a strip.
+    fn strip(&self, side: Side, channels: u32) -> Shape {
+        let Self { part, margins } = self;
         let wide = margins.left + part.width + margins.right;
-        let strip = |height: u32, width: u32| {
-            let shape = Shape::new(1, height as usize, width as usize, channels);
-            (height > 0 && width > 0).then(|| HostTensor::zeros(shape)).transpose()
+        let (height, width) = match side {
+            Side::Above => (margins.top, wide),
+            Side::Below => (margins.bottom, wide),
+            Side::Before => (part.height, margins.left),
+            Side::Behind => (part.height, margins.right),
         };
-        let halo = Halo {
-            above: strip(margins.top, wide)?,
-            below: strip(margins.bottom, wide)?,
-            before: strip(part.height, margins.left)?,
-            behind: strip(part.height, margins.right)?,
-        };
-        Ok(Self { part, margins, halo })
+        Shape::new(1, height as usize, width as usize, channels as usize)
     }
 
-    /// Puts a border, in the coordinates of the whole map, into the strip that it belongs to.
-    fn paste(&mut self, rect: Rect, border: &[f32]) {
-        let (part, margins) = (self.part, self.margins);
+    /// The strip that a border, in the coordinates of the whole map, belongs to, and where it lies
+    /// there.
+    fn place(&self, rect: Rect) -> (Side, Rect) {
+        let Self { part, margins } = self;
         let left = part.left - margins.left;
-        let (strip, top, left) = if rect.top < part.top {
-            (&mut self.halo.above, part.top - margins.top, left)
+        let (side, top, left) = if rect.top < part.top {
+            (Side::Above, part.top - margins.top, left)
         } else if u64::from(rect.top) >= part.bottom() {
-            (&mut self.halo.below, part.bottom() as u32, left)
+            (Side::Below, part.bottom() as u32, left)
         } else if rect.left < part.left {
-            (&mut self.halo.before, part.top, left)
+            (Side::Before, part.top, left)
         } else {
-            (&mut self.halo.behind, part.top, part.right() as u32)
+            (Side::Behind, part.top, part.right() as u32)
         };
-        let strip = strip.as_mut().expect("borders come from sides that have a margin");
-        let Shape { width, channels, .. } = strip.shape();
-        let row_len = rect.width as usize * channels;
-        let first = (rect.top - top) as usize;
-        for (row, values) in border.chunks_exact(row_len).enumerate() {
-            let at = ((first + row) * width + (rect.left - left) as usize) * channels;
-            strip.data_mut()[at..][..row_len].copy_from_slice(values);
-        }
-    }
-
-    fn upload<B: Backend>(self, backend: &B) -> Result<Halo<B::Tensor>, BackendError> {
-        let upload =
-            |strip: Option<HostTensor>| strip.map(|strip| backend.upload(&strip)).transpose();
-        Ok(Halo {
-            above: upload(self.halo.above)?,
-            below: upload(self.halo.below)?,
-            before: upload(self.halo.before)?,
-            behind: upload(self.halo.behind)?,
-        })
+        (side, Rect { top: rect.top - top, left: rect.left - left, ..rect })
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! - `pass` finds out, from the geometry of ops alone, where a program must exchange;
 //! - [`Cut`] says which rank has which shards, and which rectangles travel between them;
-//! - `run` is what one rank does, `halo` and `merge` what it makes of what others send, `park`
-//!   where values wait when a rank has several shards;
+//! - `run` is what one rank does, `halo`, `statistics` and `ring` what it makes of what others send,
+//!   `exchange` the way that takes, `park` where values wait when a rank has several shards;
 //! - [`peak_bytes`] and [`Traffic`] say what that takes, and [`fit`](fit()) how many shards fit a
 //!   given memory.
 //!
@@ -12,13 +12,16 @@
 
 mod cut;
 mod estimate;
+mod exchange;
 mod fit;
 mod halo;
 mod merge;
 mod park;
 mod pass;
+mod ring;
 mod run;
 mod scratch;
+mod statistics;
 
 pub use cut::Cut;
 pub use estimate::{Traffic, peak_bytes};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use halovae_core::Rect;
 
+use super::exchange::{Exchange, Parcel};
 use super::scratch::{Extent, ScratchFile};
 use crate::backend::Backend;
 use crate::group::Cause;
@@ -120,27 +121,29 @@ impl<'a, B: Backend> Park<'a, B> {
         Ok(())
     }
 
-    /// A rectangle of a value, channels last.
-    pub(super) fn region(&self, key: Key, rect: Rect) -> Result<Vec<f32>, Cause> {
+    /// A rectangle of a value, to be sent.
+    pub(super) fn region(
+        &self,
+        exchange: Exchange<'_, B>,
+        key: Key,
+        rect: Rect,
+    ) -> Result<Parcel<B::Tensor>, Cause> {
         let (extent, shape) = match &self.values[&key] {
-            Parked::Here(tensor) => {
-                let region = self.backend.download(tensor, rect).map_err(Cause::Backend)?;
-                return Ok(region.into_data());
-            }
+            Parked::Here(tensor) => return exchange.cut(tensor, rect).map_err(Cause::Backend),
             Parked::Filed(extent, shape) => (*extent, *shape),
         };
         let region = Shape { height: rect.height as usize, width: rect.width as usize, ..shape };
-        let mut out = HostTensor::zeros(region).map_err(Cause::Backend)?.into_data();
+        let mut out = HostTensor::zeros(region).map_err(Cause::Backend)?;
         let row_len = (region.width * shape.channels).max(1);
         self.with_file("read", |file| {
-            for (row, out) in out.chunks_exact_mut(row_len).enumerate() {
+            for (row, out) in out.data_mut().chunks_exact_mut(row_len).enumerate() {
                 let y = rect.top as usize + row;
                 let from = (y * shape.width + rect.left as usize) * shape.channels;
                 file.read(extent, from as u64, out)?;
             }
             Ok(())
         })?;
-        Ok(out)
+        exchange.lift(out).map_err(Cause::Backend)
     }
 
     fn load(&self, extent: Extent, shape: Shape) -> Result<B::Tensor, Cause> {

@@ -11,14 +11,14 @@ use std::time::Instant;
 use halovae_core::Rect;
 
 use super::cut::Cut;
-use super::halo::{Borders, Tags};
-use super::merge::{Partial, merge};
+use super::exchange::{Exchange, Parcel};
+use super::halo::Borders;
 use super::park::{Loan, Park, ParkLimit};
 use super::pass::Segment;
 use crate::backend::{Backend, BackendError, Operand, Operands, Surroundings};
-use crate::group::{Cause, FirstRanks, Group, GroupError};
+use crate::group::{Cause, FirstRanks, Group, GroupError, Links};
 use crate::program::{Liveness, Op, Program, ValueId, ValueKind};
-use crate::tensor::{HostTensor, Shape};
+use crate::tensor::HostTensor;
 
 /// Why a rank ended early.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub(crate) struct ShardJob<'a, B: Backend, G: ?Sized> {
     pub(crate) program: &'a Program,
     pub(crate) weights: &'a B::Weights,
     pub(crate) group: &'a G,
+    /// If what ranks tell each other goes from device to device.
+    pub(crate) links: Option<&'a dyn Links<B::Tensor>>,
     pub(crate) cut: &'a Cut,
     pub(crate) limit: Option<ParkLimit>,
 }
@@ -79,11 +81,13 @@ impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
         finished: impl FnMut(u32, f64, Vec<f32>) -> Result<(), GroupError>,
     ) -> Result<(), ShardStop> {
         let group = FirstRanks::new(self.group, self.cut.ranks());
+        let exchange = Exchange { backend: self.backend, links: self.links };
         let mut run = Run {
             job: self,
+            exchange,
             liveness: Liveness::new(self.program),
             park: Park::new(self.backend, self.limit.clone()),
-            borders: Borders::default(),
+            borders: Borders::new(exchange),
             stats: HashMap::new(),
             partials: HashMap::new(),
             seconds: HashMap::new(),
@@ -121,18 +125,19 @@ impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
     }
 }
 
-struct Run<'a, B: Backend, G: ?Sized, F> {
-    job: &'a ShardJob<'a, B, G>,
-    liveness: Liveness,
-    park: Park<'a, B>,
-    borders: Borders,
+pub(super) struct Run<'a, B: Backend, G: ?Sized, F> {
+    pub(super) job: &'a ShardJob<'a, B, G>,
+    pub(super) exchange: Exchange<'a, B>,
+    pub(super) liveness: Liveness,
+    pub(super) park: Park<'a, B>,
+    borders: Borders<'a, B>,
     /// Merged statistics.
-    stats: HashMap<ValueId, B::Tensor>,
-    /// Statistics of the rank's shards that are not merged yet: mean and variance of each group.
-    partials: HashMap<(ValueId, u32), Vec<f32>>,
+    pub(super) stats: HashMap<ValueId, B::Tensor>,
+    /// Statistics of the rank's shards that are not merged yet.
+    pub(super) partials: HashMap<(ValueId, u32), Parcel<B::Tensor>>,
     /// What each shard's turns took.
-    seconds: HashMap<u32, f64>,
-    group: FirstRanks<'a, G>,
+    pub(super) seconds: HashMap<u32, f64>,
+    pub(super) group: FirstRanks<'a, G>,
     finished: F,
 }
 
@@ -142,14 +147,15 @@ where
 {
     fn send_borders(&mut self, segment: &Segment) -> Result<(), ShardStop> {
         let ShardJob { program, cut, .. } = self.job;
-        for exchange in &segment.halos {
-            let park = &mut self.park;
+        self.before_file()?;
+        for halo in &segment.halos {
+            let (park, exchange) = (&self.park, self.exchange);
             let cut_out = |shard: u32, rect: Rect| {
-                let part = cut.part(program, exchange.value, shard);
+                let part = cut.part(program, halo.value, shard);
                 let own = Rect { top: rect.top - part.top, left: rect.left - part.left, ..rect };
-                park.region((exchange.value, shard), own)
+                park.region(exchange, (halo.value, shard), own)
             };
-            self.borders.send(&self.group, cut, program, exchange, cut_out)?;
+            self.borders.send(&self.group, cut, program, halo, cut_out)?;
         }
         Ok(())
     }
@@ -174,7 +180,7 @@ where
             let output = self.run_op(index, op, shard, &mut values)?;
             values.retain(|id, _| !self.liveness.dies_at(*id, index));
             if let Op::NormStats { output: id, .. } = *op {
-                let partial = self.download(&output);
+                let partial = self.exchange.give(output).map_err(Cause::Backend);
                 let partial = partial.map_err(|cause| failed(program, op, shard, cause))?;
                 self.partials.insert((id, shard), partial);
             } else if op.output() == program.output() {
@@ -183,6 +189,7 @@ where
                 values.insert(op.output(), output);
             }
         }
+        self.before_file()?;
         for (id, tensor) in values {
             self.park.put((id, shard), tensor)?;
         }
@@ -190,11 +197,12 @@ where
         Ok(())
     }
 
-    fn download(&self, tensor: &B::Tensor) -> Result<Vec<f32>, Cause> {
-        let backend = self.job.backend;
-        let shape = backend.shape(tensor);
-        let all = Rect::new(0, 0, shape.height as u32, shape.width as u32);
-        Ok(backend.download(tensor, all).map_err(Cause::Backend)?.into_data())
+    /// Waits for the device if values may go to the file or come out of it.
+    pub(super) fn before_file(&self) -> Result<(), ShardStop> {
+        match self.job.limit {
+            Some(_) => self.exchange.settle(&self.group),
+            None => Ok(()),
+        }
     }
 
     fn run_op(
@@ -205,6 +213,7 @@ where
         values: &mut HashMap<ValueId, B::Tensor>,
     ) -> Result<B::Tensor, ShardStop> {
         let ShardJob { backend, program, weights, cut, .. } = *self.job;
+        self.before_file()?;
         let mut owned: [Option<B::Tensor>; 3] = [const { None }; 3];
         for (slot, id) in op.inputs().enumerate() {
             let once = op.inputs().filter(|&read| read == id).count() == 1;
@@ -230,17 +239,17 @@ where
                 values.get(&id).or_else(|| stats.get(&id)).expect("written before it is read"),
             ),
         }));
-        let mut exchanges = cut.segments().iter().flat_map(|segment| &segment.halos);
-        let exchange = exchanges.find(|halo| halo.op == index);
-        let margins = exchange.map(|halo| cut.grid().margins(shard, halo.reach));
+        let mut halos = cut.segments().iter().flat_map(|segment| &segment.halos);
+        let halo = halos.find(|halo| halo.op == index);
+        let margins = halo.map(|halo| cut.grid().margins(shard, halo.reach));
         let (borders, group) = (&mut self.borders, &self.group);
         // What the group or the host said, if the halo did not come.
         let mut lost = None;
         let mut fetch = || {
-            let exchange = exchange.expect("only a conv with a halo fetches one");
-            borders.halo(group, cut, program, backend, exchange, shard).map_err(|stop| {
+            let halo = halo.expect("only a conv with a halo fetches one");
+            borders.halo(group, cut, program, halo, shard).map_err(|stop| {
                 lost = Some(stop);
-                BackendError::NoHalo(program.value(exchange.value).name.clone())
+                BackendError::NoHalo(program.value(halo.value).name.clone())
             })
         };
         let operands = match margins.filter(|margins| !margins.is_none()) {
@@ -262,193 +271,18 @@ where
         op: &Op,
         output: &B::Tensor,
     ) -> Result<(), ShardStop> {
-        let data = self.download(output);
-        let data = data.map_err(|cause| failed(self.job.program, op, shard, cause))?;
+        self.exchange.settle(&self.group)?;
+        let backend = self.job.backend;
+        let shape = backend.shape(output);
+        let all = Rect::new(0, 0, shape.height as u32, shape.width as u32);
+        let data = backend.download(output, all).map(HostTensor::into_data);
+        let data =
+            data.map_err(|error| failed(self.job.program, op, shard, Cause::Backend(error)))?;
         if !data.iter().all(|value| value.is_finite()) {
             let cause = Cause::NotFinite;
             return Err(ShardStop::Failed { shard: Some(shard), op: None, cause });
         }
         Ok((self.finished)(shard, seconds, data)?)
-    }
-
-    /// Tells all ranks this rank's statistics of a segment and merges everybody's, shard by shard,
-    /// so that every rank gets the same bytes.
-    fn merge_statistics(&mut self, segment: &Segment) -> Result<(), ShardStop> {
-        let ShardJob { backend, program, cut, .. } = *self.job;
-        if segment.statistics.is_empty() {
-            return Ok(());
-        }
-        let len_of = |id: ValueId| 2 * program.groups(id) as usize;
-        let values: usize = segment.statistics.iter().map(|&id| len_of(id)).sum();
-        let lens: Vec<usize> =
-            (0..cut.ranks()).map(|rank| cut.shards_of(rank).len() * values).collect();
-        let mut own = Vec::new();
-        for shard in cut.shards_of(self.group.rank()) {
-            for &id in &segment.statistics {
-                own.extend(self.partials.remove(&(id, shard)).expect("made in this segment"));
-            }
-        }
-        let tag = Tags::Statistics.tag(segment.ops.start);
-        let all = self.group.all_gather(tag, own, &lens)?.concat();
-        let mut offset = 0;
-        for &id in &segment.statistics {
-            let groups = program.groups(id) as usize;
-            let input = program
-                .ops()
-                .iter()
-                .find(|op| op.output() == id)
-                .and_then(|op| op.inputs().next())
-                .expect("statistics are written by an op that reads a feature map");
-            let (channels, _) = program.features(input);
-            let counts: Vec<f64> = (0..cut.grid().len())
-                .map(|shard| cut.part(program, input, shard).area() as f64)
-                .map(|cells| cells * f64::from(channels) / groups as f64)
-                .collect();
-            let mut merged = Vec::with_capacity(2 * groups);
-            for group in 0..groups {
-                let of_shard = |(shard, &count): (usize, &f64)| {
-                    let at = shard * values + offset + 2 * group;
-                    let [mean, variance] = [all[at], all[at + 1]].map(f64::from);
-                    Partial { count, mean, variance }
-                };
-                merged.extend(merge(counts.iter().enumerate().map(of_shard)));
-            }
-            offset += 2 * groups;
-            let shape = Shape::new(1, groups, 1, 2);
-            let merged = HostTensor::new(shape, merged).expect("two values for each group");
-            self.stats.insert(id, backend.upload(&merged).map_err(Cause::Backend)?);
-        }
-        Ok(())
-    }
-
-    /// Lets go of statistics that nobody reads any more.
-    fn forget_statistics(&mut self, segment: &Segment) {
-        let liveness = &self.liveness;
-        self.stats.retain(|&id, _| !segment.ops.clone().any(|at| liveness.dies_at(id, at)));
-    }
-
-    /// Attention: queries stay, and each rank's keys and values go round from rank to rank, so that
-    /// a rank holds those of two ranks at a time.
-    fn attention(&mut self, index: usize) -> Result<(), ShardStop> {
-        let ShardJob { backend, program, cut, .. } = *self.job;
-        let op = &program.ops()[index];
-        let Op::Attention { q, k, v, .. } = *op else { unreachable!("the pass says so") };
-        let (ranks, rank) = (cut.ranks(), self.group.rank());
-        let own = cut.shards_of(rank);
-        let mut attentions: HashMap<u32, B::Attention> = HashMap::new();
-        // Keys and values of another rank's shards.
-        let mut visiting: Vec<[B::Tensor; 2]> = Vec::new();
-        for step in 0..ranks {
-            let tag = Tags::Attention.tag(index);
-            if step + 1 < ranks {
-                let message = self.keys_and_values(&visiting, [k, v], step == 0)?;
-                self.group.send((rank + 1) % ranks, tag, message)?;
-            }
-            for shard in own.clone() {
-                let start = Instant::now();
-                let attention = attentions.remove(&shard);
-                let attention = self.attend_block(index, shard, attention, step, &visiting)?;
-                *self.seconds.entry(shard).or_default() += start.elapsed().as_secs_f64();
-                if step + 1 < ranks {
-                    attentions.insert(shard, attention);
-                    continue;
-                }
-                if self.liveness.dies_at(q, index) {
-                    self.park.forget((q, shard))?;
-                }
-                let output = backend.attended(attention).map_err(Cause::Backend);
-                let output = output.map_err(|cause| failed(program, op, shard, cause))?;
-                self.park.put((op.output(), shard), output)?;
-            }
-            if step + 1 < ranks {
-                visiting.clear();
-                let before = (rank + ranks - 1) % ranks;
-                let source = (rank + ranks - 1 - step) % ranks;
-                let shapes: Vec<[Shape; 2]> = cut
-                    .shards_of(source)
-                    .map(|shard| [k, v].map(|id| cut.shape(program, id, shard)))
-                    .collect();
-                let len = shapes.iter().flatten().map(elements).sum();
-                let message = self.group.receive(before, tag, len)?;
-                let mut rest = message.as_slice();
-                let mut next = |shape: Shape| {
-                    let (values, behind) = rest.split_at(elements(&shape));
-                    rest = behind;
-                    let tensor = HostTensor::new(shape, values.to_vec()).expect("of that length");
-                    backend.upload(&tensor).map_err(Cause::Backend)
-                };
-                for [keys, values] in shapes {
-                    visiting.push([next(keys)?, next(values)?]);
-                }
-            }
-        }
-        for (id, shard) in [k, v].into_iter().flat_map(|id| own.clone().map(move |s| (id, s))) {
-            if self.liveness.dies_at(id, index) {
-                self.park.forget((id, shard))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets a shard's queries see the rank's own keys and values, or those that visit.
-    fn attend_block(
-        &self,
-        index: usize,
-        shard: u32,
-        mut attention: Option<B::Attention>,
-        step: u32,
-        visiting: &[[B::Tensor; 2]],
-    ) -> Result<B::Attention, ShardStop> {
-        let ShardJob { backend, program, cut, .. } = *self.job;
-        let op = &program.ops()[index];
-        let Op::Attention { q, k, v, .. } = *op else { unreachable!("the pass says so") };
-        let fail = |cause| failed(program, op, shard, cause);
-        let query = self.park.lend((q, shard)).map_err(fail)?;
-        let mut attend = |keys: &B::Tensor, values: &B::Tensor| {
-            self.group.check()?;
-            let operands = Operands::new([&*query, keys, values].map(Operand::Shared));
-            let more = backend.attend(program, op, operands, attention.take());
-            attention = Some(more.map_err(|error| fail(Cause::Backend(error)))?);
-            Ok::<(), ShardStop>(())
-        };
-        if step == 0 {
-            for other in cut.shards_of(self.group.rank()) {
-                let keys = self.park.lend((k, other)).map_err(fail)?;
-                let values = self.park.lend((v, other)).map_err(fail)?;
-                attend(&keys, &values)?;
-            }
-        } else {
-            for [keys, values] in visiting {
-                attend(keys, values)?;
-            }
-        }
-        Ok(attention.expect("every rank has a shard with keys"))
-    }
-
-    /// The keys and values that this rank passes on: its own in the beginning, later those that
-    /// visit.
-    fn keys_and_values(
-        &mut self,
-        visiting: &[[B::Tensor; 2]],
-        ids: [ValueId; 2],
-        own: bool,
-    ) -> Result<Vec<f32>, ShardStop> {
-        let ShardJob { program, cut, .. } = *self.job;
-        let mut message = Vec::new();
-        if own {
-            for shard in cut.shards_of(self.group.rank()) {
-                for id in ids {
-                    let shape = cut.shape(program, id, shard);
-                    let all = Rect::new(0, 0, shape.height as u32, shape.width as u32);
-                    message.append(&mut self.park.region((id, shard), all)?);
-                }
-            }
-            return Ok(message);
-        }
-        for tensor in visiting.iter().flatten() {
-            message.append(&mut self.download(tensor)?);
-        }
-        Ok(message)
     }
 }
 
@@ -456,10 +290,6 @@ fn is_stats(program: &Program, id: ValueId) -> bool {
     matches!(program.value(id).kind, ValueKind::Stats { .. })
 }
 
-fn elements(shape: &Shape) -> usize {
-    shape.batch * shape.height * shape.width * shape.channels
-}
-
-fn failed(program: &Program, op: &Op, shard: u32, cause: Cause) -> ShardStop {
+pub(super) fn failed(program: &Program, op: &Op, shard: u32, cause: Cause) -> ShardStop {
     ShardStop::Failed { shard: Some(shard), op: Some(program.op_name(op).to_owned()), cause }
 }

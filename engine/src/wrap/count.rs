@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::group::{Failure, Group, GroupError, Tag};
+use crate::group::{Failure, Group, GroupError, Tag, Waiting};
 use crate::schedule::is_piece;
 
 /// What a rank sent to others.
@@ -85,6 +85,14 @@ impl<G: Group + ?Sized> Group for Counted<'_, G> {
 
     fn check(&self) -> Result<(), GroupError> {
         self.inner.check()
+    }
+
+    fn check_while_waiting(&self) -> Result<(), GroupError> {
+        self.inner.check_while_waiting()
+    }
+
+    fn waiting(&self) -> Option<Waiting<'_>> {
+        self.inner.waiting()
     }
 
     fn rest(&self) {

@@ -1,0 +1,295 @@
+//! How parts of a rank's values get to other ranks: over the host, as messages of the group, or from
+//! device to device.
+
+use std::rc::Rc;
+
+use halovae_core::Rect;
+
+use super::merge::{Partial, merge};
+use super::run::ShardStop;
+use crate::backend::{Backend, BackendError};
+use crate::group::{Cause, Content, Group, InFlight, Incoming, LinkError, Links, Tag};
+use crate::tensor::{HostTensor, Shape};
+
+/// A part of a value that goes to another rank or has come from one.
+pub(super) enum Parcel<T> {
+    /// On the host.
+    Host(HostTensor),
+    /// On the device.
+    Device(Rc<T>),
+}
+
+/// Parcels for one rank.
+pub(super) type For<P> = (u32, Vec<P>);
+
+/// Parcels of other ranks on their way.
+pub(super) enum Transit<'a, T> {
+    /// Messages of the group, to be received.
+    Host(Tag, Vec<For<Shape>>),
+    /// Between devices.
+    Device(Box<dyn InFlight<T> + 'a>, Vec<For<Shape>>),
+}
+
+impl From<LinkError> for ShardStop {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Group(error) => error.into(),
+            LinkError::Device(error) => Cause::Backend(error).into(),
+        }
+    }
+}
+
+/// The way that parcels take.
+pub(super) struct Exchange<'a, B: Backend> {
+    pub(super) backend: &'a B,
+    /// For those that go from device to device.
+    pub(super) links: Option<&'a dyn Links<B::Tensor>>,
+}
+
+impl<B: Backend> Clone for Exchange<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Exchange<'_, B> {}
+
+impl<'a, B: Backend> Exchange<'a, B> {
+    /// Rows and columns of a tensor.
+    pub(super) fn cut(
+        self,
+        tensor: &B::Tensor,
+        region: Rect,
+    ) -> Result<Parcel<B::Tensor>, BackendError> {
+        match self.links {
+            None => self.backend.download(tensor, region).map(Parcel::Host),
+            Some(links) => links.cut(tensor, region).map(|part| Parcel::Device(Rc::new(part))),
+        }
+    }
+
+    /// The whole of a tensor that nobody else needs.
+    pub(super) fn give(self, tensor: B::Tensor) -> Result<Parcel<B::Tensor>, BackendError> {
+        self.pass_on(&Rc::new(tensor))
+    }
+
+    /// The whole of a tensor.
+    pub(super) fn pass_on(self, tensor: &Rc<B::Tensor>) -> Result<Parcel<B::Tensor>, BackendError> {
+        match self.links {
+            Some(_) => Ok(Parcel::Device(tensor.clone())),
+            None => {
+                let shape = self.backend.shape(tensor);
+                let all = Rect::new(0, 0, shape.height as u32, shape.width as u32);
+                self.cut(tensor, all)
+            }
+        }
+    }
+
+    /// What is on the host already.
+    pub(super) fn lift(self, values: HostTensor) -> Result<Parcel<B::Tensor>, BackendError> {
+        match self.links {
+            None => Ok(Parcel::Host(values)),
+            Some(_) => self.backend.upload(&values).map(|tensor| Parcel::Device(Rc::new(tensor))),
+        }
+    }
+
+    /// Sends parcels, and begins to receive those of others: feature maps of these shapes.
+    pub(super) fn begin(
+        self,
+        group: &dyn Group,
+        tag: Tag,
+        outgoing: Vec<For<Parcel<B::Tensor>>>,
+        incoming: Vec<For<Shape>>,
+    ) -> Result<Transit<'a, B::Tensor>, ShardStop> {
+        let Some(links) = self.links else {
+            for (rank, parcels) in outgoing {
+                group.send(rank, tag, message(parcels))?;
+            }
+            return Ok(Transit::Host(tag, incoming));
+        };
+        let wanted = incoming.iter().flat_map(|(from, shapes)| {
+            let content = Content::Features;
+            shapes.iter().map(move |&shape| Incoming { from: *from, shape, content })
+        });
+        let in_flight = links.exchange(group, tensors(outgoing), &wanted.collect::<Vec<_>>())?;
+        Ok(Transit::Device(in_flight, incoming))
+    }
+
+    /// What has come of each rank, in the order in which [`begin`](Self::begin) was told. Over the
+    /// host it waits for it.
+    pub(super) fn arrive(
+        self,
+        group: &dyn Group,
+        transit: Transit<'a, B::Tensor>,
+    ) -> Result<Vec<For<Parcel<B::Tensor>>>, ShardStop> {
+        match transit {
+            Transit::Host(tag, incoming) => {
+                let receive = |(from, shapes): For<Shape>| {
+                    let len = shapes.iter().map(elements).sum();
+                    let message = group.receive(from, tag, len)?;
+                    Ok((from, apart(message, &shapes)))
+                };
+                incoming.into_iter().map(receive).collect()
+            }
+            Transit::Device(in_flight, incoming) => {
+                let mut tensors = in_flight.arrive(group)?.into_iter().map(Rc::new);
+                let of = |(from, shapes): For<Shape>| {
+                    let parcels = tensors.by_ref().take(shapes.len()).map(Parcel::Device);
+                    (from, parcels.collect())
+                };
+                Ok(incoming.into_iter().map(of).collect())
+            }
+        }
+    }
+
+    /// Gives every rank everybody's statistics, in the order of ranks; `shapes[r]` are those of rank
+    /// `r`.
+    pub(super) fn all_gather(
+        self,
+        group: &dyn Group,
+        tag: Tag,
+        own: Vec<Parcel<B::Tensor>>,
+        shapes: &[Vec<Shape>],
+    ) -> Result<Vec<Parcel<B::Tensor>>, ShardStop> {
+        let Some(links) = self.links else {
+            let lens: Vec<usize> =
+                shapes.iter().map(|shapes| shapes.iter().map(elements).sum()).collect();
+            let all = group.all_gather(tag, message(own), &lens)?;
+            let parts = all.into_iter().zip(shapes);
+            return Ok(parts.flat_map(|(part, shapes)| apart(part, shapes)).collect());
+        };
+        let me = group.rank();
+        let own: Vec<Rc<B::Tensor>> = own.into_iter().map(on_device).collect();
+        let others = || (0..group.size()).filter(|&rank| rank != me);
+        let outgoing = others().flat_map(|rank| own.iter().map(move |part| (rank, part.clone())));
+        let incoming = others().flat_map(|from| {
+            let content = Content::Statistics;
+            shapes[from as usize].iter().map(move |&shape| Incoming { from, shape, content })
+        });
+        let incoming: Vec<Incoming> = incoming.collect();
+        let in_flight = links.exchange(group, outgoing.collect(), &incoming)?;
+        let mut all: Vec<Rc<B::Tensor>> =
+            in_flight.arrive(group)?.into_iter().map(Rc::new).collect();
+        let before = incoming.iter().filter(|part| part.from < me).count();
+        all.splice(before..before, own);
+        Ok(all.into_iter().map(Parcel::Device).collect())
+    }
+
+    /// The statistics of a whole, of those of its parts and how many values each of these has.
+    pub(super) fn merge<'p>(
+        self,
+        parts: impl Iterator<Item = (f64, &'p Parcel<B::Tensor>)>,
+    ) -> Result<B::Tensor, BackendError>
+    where
+        B::Tensor: 'p,
+    {
+        let (counts, parcels): (Vec<f64>, Vec<_>) = parts.unzip();
+        if let Some(links) = self.links {
+            let tensors = parcels.into_iter().map(|parcel| match parcel {
+                Parcel::Device(tensor) => tensor.clone(),
+                Parcel::Host(_) => unreachable!("with links nothing is on the host"),
+            });
+            return links.merge(&counts.into_iter().zip(tensors).collect::<Vec<_>>());
+        }
+        let parts: Vec<&HostTensor> = parcels.into_iter().map(on_host).collect();
+        let shape = parts[0].shape();
+        let mut merged = HostTensor::zeros(shape)?;
+        for (group, merged) in merged.data_mut().chunks_exact_mut(2).enumerate() {
+            let of_part = |(&count, part): (&f64, &&HostTensor)| {
+                let [mean, variance] = [0, 1].map(|at| f64::from(part.data()[2 * group + at]));
+                Partial { count, mean, variance }
+            };
+            merged.copy_from_slice(&merge(counts.iter().zip(&parts).map(of_part)));
+        }
+        self.backend.upload(&merged)
+    }
+
+    /// A feature map of parts that cover it.
+    pub(super) fn join(
+        self,
+        shape: Shape,
+        parts: Vec<(Rect, Parcel<B::Tensor>)>,
+    ) -> Result<B::Tensor, BackendError> {
+        if let Some(links) = self.links {
+            let parts = parts.into_iter().map(|(rect, part)| (rect, on_device(part)));
+            return links.join(shape, parts.collect());
+        }
+        let mut joined = HostTensor::zeros(shape)?;
+        for (rect, part) in &parts {
+            let row = rect.width as usize * shape.channels;
+            let first = (rect.top as usize * shape.width + rect.left as usize) * shape.channels;
+            let rows = joined.data_mut()[first..].chunks_mut(shape.width * shape.channels);
+            let values = on_host(part).data().chunks_exact(row);
+            rows.zip(values).for_each(|(to, from)| to[..row].copy_from_slice(from));
+        }
+        self.backend.upload(&joined)
+    }
+
+    /// The parcel as a tensor.
+    pub(super) fn take(self, parcel: Parcel<B::Tensor>) -> Result<Rc<B::Tensor>, BackendError> {
+        match parcel {
+            Parcel::Device(tensor) => Ok(tensor),
+            Parcel::Host(values) => self.backend.upload(&values).map(Rc::new),
+        }
+    }
+
+    /// To be called before anything that waits for the device: what others send may never come.
+    pub(super) fn settle(self, group: &dyn Group) -> Result<(), ShardStop> {
+        match self.links {
+            None => Ok(()),
+            Some(links) => Ok(links.settle(group)?),
+        }
+    }
+}
+
+fn on_host<T>(parcel: &Parcel<T>) -> &HostTensor {
+    match parcel {
+        Parcel::Host(values) => values,
+        Parcel::Device(_) => unreachable!("without links nothing is on the device"),
+    }
+}
+
+fn on_device<T>(parcel: Parcel<T>) -> Rc<T> {
+    match parcel {
+        Parcel::Device(tensor) => tensor,
+        Parcel::Host(_) => unreachable!("with links nothing is on the host"),
+    }
+}
+
+fn tensors<T>(outgoing: Vec<For<Parcel<T>>>) -> Vec<(u32, Rc<T>)> {
+    let of = |(rank, parcels): For<Parcel<T>>| {
+        parcels.into_iter().map(move |parcel| (rank, on_device(parcel)))
+    };
+    outgoing.into_iter().flat_map(of).collect()
+}
+
+/// All values of some parcels, one after the other.
+fn message<T>(parcels: Vec<Parcel<T>>) -> Vec<f32> {
+    let mut parts = parcels.into_iter().map(|parcel| match parcel {
+        Parcel::Host(values) => values.into_data(),
+        Parcel::Device(_) => unreachable!("without links nothing is on the device"),
+    });
+    let mut all = parts.next().unwrap_or_default();
+    parts.for_each(|part| all.extend_from_slice(&part));
+    all
+}
+
+/// The parcels of a message.
+fn apart<T>(message: Vec<f32>, shapes: &[Shape]) -> Vec<Parcel<T>> {
+    let parcel = |shape: Shape, values: Vec<f32>| {
+        Parcel::Host(HostTensor::new(shape, values).expect("as many as its shape has"))
+    };
+    if let [shape] = shapes {
+        return vec![parcel(*shape, message)];
+    }
+    let mut rest = message.as_slice();
+    let next = |&shape: &Shape| {
+        let (values, behind) = rest.split_at(elements(&shape));
+        rest = behind;
+        parcel(shape, values.to_vec())
+    };
+    shapes.iter().map(next).collect()
+}
+
+fn elements(shape: &Shape) -> usize {
+    shape.batch * shape.height * shape.width * shape.channels
+}
