@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{
-    CUcontext, CUdevice, CUdevice_attribute, CUfunction, CUfunction_attribute, CUmemPool_attribute,
+    self, CUcontext, CUdevice, CUdevice_attribute, CUfunction, CUfunction_attribute,
+    CUmemAccess_flags, CUmemAccessDesc, CUmemLocation, CUmemLocationType, CUmemPool_attribute,
     CUmemoryPool, CUmodule,
 };
 use halovae_engine::backend::BackendError;
@@ -239,6 +240,40 @@ impl Shared {
     /// What the driver said, as a backend's error.
     pub(crate) fn error(&self, error: DriverError) -> BackendError {
         BackendError::Device { device: self.entry.name.clone(), message: driver::words(error) }
+    }
+
+    /// What the device is known by, on any machine.
+    pub(crate) fn uuid(&self) -> Result<[u8; 16], DriverError> {
+        let uuid = result::device::get_uuid(self.context.device)?;
+        Ok(uuid.bytes.map(|byte| byte as u8))
+    }
+
+    /// Lets all GPUs that can reach this one use its pool's memory: NCCL does, between threads of a
+    /// process.
+    pub(crate) fn open_to_peers(&self) -> Result<(), DriverError> {
+        for peer in 0..result::device::get_count()? {
+            let device = result::device::get(peer)?;
+            let mut reaches = 0;
+            if device == self.context.device {
+                continue;
+            }
+            // SAFETY: two devices that the driver gave.
+            unsafe { sys::cuDeviceCanAccessPeer(&mut reaches, device, self.context.device) }
+                .result()?;
+            if reaches == 0 {
+                continue;
+            }
+            let access = CUmemAccessDesc {
+                location: CUmemLocation {
+                    type_: CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE,
+                    id: peer,
+                },
+                flags: CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+            };
+            // SAFETY: the device's own pool; the description is read before the call returns.
+            unsafe { sys::cuMemPoolSetAccess(self.pool, &access, 1) }.result()?;
+        }
+        Ok(())
     }
 
     fn reserved_bytes(&self) -> Result<u64, DriverError> {

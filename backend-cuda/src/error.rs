@@ -56,6 +56,12 @@ pub enum OpenError {
         /// The driver's CUDA: code of a newer one does not run.
         driver: u32,
     },
+    /// Nothing that GPUs talk through.
+    #[error(
+        "NCCL was not found (libnccl.so.2), through which GPUs talk to each other; `pip install \
+         nvidia-nccl-cu13`, or name its folder in HALOVAE_NVIDIA_LIBRARIES"
+    )]
+    NoNccl,
     /// A library that is not what its name says.
     #[error("`{}` cannot be used: {message}; install it again", .file.display())]
     Library {

@@ -80,6 +80,7 @@ macro_rules! kernels {
 kernels! {
     Affine: "affine",
     Attended: "attended",
+    CopyRows: "copy_rows",
     Elementwise: "elementwise",
     Pack: "pack",
     Product32: "product_32",
@@ -87,6 +88,7 @@ kernels! {
     Reorder: "reorder",
     Softmax: "softmax",
     Stage: "stage",
+    StatsJoin: "stats_join",
     StatsMerge: "stats_merge",
     StatsPart: "stats_part",
     Transpose: "transpose",

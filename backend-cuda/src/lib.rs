@@ -13,9 +13,11 @@ mod driver;
 mod error;
 mod kernels;
 mod libraries;
+mod nccl;
 mod nvrtc;
 mod params;
 mod store;
+mod stream;
 
 pub use backend::{Attending, CudaBackend, CudaWeights};
 pub use cache::cache_folder;
@@ -23,4 +25,5 @@ pub use device::{CudaDevice, Limits, Options, Precision};
 pub use devices::{DeviceChoice, DeviceEntry, devices};
 pub use error::OpenError;
 pub use libraries::{LibraryEntry, libraries, search_first};
+pub use nccl::{Demand, NcclLinks};
 pub use store::Value;

@@ -2,7 +2,7 @@
 //! is built without any of them.
 
 use std::collections::BTreeSet;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -10,6 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use libloading::Library;
 
 use crate::driver;
+use crate::nccl::Nccl;
 use crate::nvrtc::Nvrtc;
 
 /// Folders that are searched first, parted by colons.
@@ -43,6 +44,10 @@ pub fn libraries() -> Vec<LibraryEntry> {
         Ok(nvrtc) => Ok((dotted(nvrtc.version()), nvrtc.file().to_owned())),
         Err(error) => Err(error.to_string()),
     };
+    let nccl = match Nccl::load() {
+        Ok(nccl) => Ok((nccl.version_text(), nccl.file().to_owned())),
+        Err(error) => Err(error.to_string()),
+    };
     vec![
         LibraryEntry { name: "driver", state: driver },
         LibraryEntry { name: "NVRTC", state: nvrtc },
@@ -53,7 +58,7 @@ pub fn libraries() -> Vec<LibraryEntry> {
             "cublasLtGetVersion",
             "nvidia-cublas",
         ),
-        nccl(),
+        LibraryEntry { name: "NCCL", state: nccl },
     ]
 }
 
@@ -66,7 +71,7 @@ fn missing(package: &str) -> String {
 }
 
 /// A version as cuDNN 9, cuBLASLt 12 and NCCL 2.9, and later ones, give it.
-fn of_one_number(version: usize) -> String {
+pub(crate) fn of_one_number(version: usize) -> String {
     format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
 }
 
@@ -83,22 +88,6 @@ fn versioned(name: &'static str, names: &[&str], function: &str, package: &str) 
         Ok((of_one_number(version), file))
     });
     LibraryEntry { name, state: found.unwrap_or_else(|| Err(missing(package))) }
-}
-
-/// NCCL gives its version through a pointer.
-fn nccl() -> LibraryEntry {
-    let found = find(&["libnccl.so.2"]).map(|file| {
-        // SAFETY: loading runs the initialisers of NVIDIA's own library.
-        let library = unsafe { Library::new(&file) }.map_err(|error| error.to_string())?;
-        let mut version: c_int = 0;
-        // SAFETY: NVIDIA documents the function as `ncclResult_t ncclGetVersion(int* version)`.
-        unsafe {
-            let get = library.get::<unsafe extern "C" fn(*mut c_int) -> c_int>(b"ncclGetVersion");
-            get.map_err(|error| error.to_string())?(&mut version);
-        }
-        Ok((of_one_number(version as usize), file))
-    });
-    LibraryEntry { name: "NCCL", state: found.unwrap_or_else(|| Err(missing("nvidia-nccl-cu13"))) }
 }
 
 /// The file of the first of `names` that is in one of the folders, earlier names first.

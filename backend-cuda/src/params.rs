@@ -114,6 +114,13 @@ params! {
         per_group: u32,
     }
 
+    StatsJoin {
+        parts: CUdeviceptr,
+        stats: CUdeviceptr,
+        count: u32,
+        groups: u32,
+    }
+
     Affine {
         stats: CUdeviceptr,
         gamma: CUdeviceptr,
@@ -171,6 +178,16 @@ params! {
         channels: u32,
         wide: u32,
         in_f32: u32,
+    }
+
+    CopyRows {
+        input: CUdeviceptr,
+        out: CUdeviceptr,
+        count: u32,
+        units: u32,
+        width: u32,
+        in_width: u32,
+        out_width: u32,
     }
 
     Reorder {

@@ -4,13 +4,14 @@ use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys::{CUdeviceptr, CUresult, CUstream};
+use cudarc::driver::sys::{CUdeviceptr, CUresult};
 use halovae_engine::backend::{BackendError, Memory};
 use halovae_engine::format_bytes;
 use halovae_engine::tensor::Shape;
 
 use crate::device::Shared;
 use crate::kernels::{Element, Kernel, THREADS};
+use crate::stream::Stream;
 
 /// Channels are filled up to multiples of this, so that a position begins at a multiple of 16 bytes.
 pub(crate) const EIGHT: usize = 8;
@@ -22,26 +23,9 @@ pub(crate) const EIGHT: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) shared: Arc<Shared>,
-    stream: CUstream,
+    /// Destroyed when no block is left.
+    pub(crate) stream: Stream,
     memory: Mutex<Memory>,
-}
-
-// SAFETY: the driver's streams may be used by any thread.
-unsafe impl Send for Store {}
-// SAFETY: as above.
-unsafe impl Sync for Store {}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        if self.shared.enter().is_ok() {
-            // SAFETY: made once, destroyed once, when no block is left. The kernels of a module must
-            // have ended before it is unloaded. That it fails changes nothing any more.
-            unsafe {
-                let _ = result::stream::synchronize(self.stream);
-                let _ = result::stream::destroy(self.stream);
-            }
-        }
-    }
 }
 
 /// Memory on the device that goes back to the pool.
@@ -70,7 +54,7 @@ impl Drop for Block {
         if store.shared.enter().is_ok() {
             // SAFETY: allocated from the pool once, freed once, behind all that uses it. A device that
             // failed has lost it anyway.
-            let _ = unsafe { result::free_async(self.pointer, store.stream) };
+            let _ = unsafe { result::free_async(self.pointer, store.stream.raw()) };
         }
         store.memory_state().current -= counted_bytes(self.bytes);
     }
@@ -83,9 +67,7 @@ pub(crate) fn counted_bytes(bytes: u64) -> u64 {
 
 impl Store {
     pub(crate) fn new(shared: Arc<Shared>) -> Result<Arc<Self>, BackendError> {
-        shared.enter()?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
-        let stream = stream.map_err(|error| shared.error(error))?;
+        let stream = Stream::new(shared.clone())?;
         Ok(Arc::new(Self { shared, stream, memory: Mutex::default() }))
     }
 
@@ -151,16 +133,14 @@ impl Store {
         let bytes = usize::try_from(bytes.max(16)).unwrap_or(usize::MAX);
         // SAFETY: pool and stream live as long as the store; what is there is written before it is
         // read.
-        unsafe { result::mem_pool::alloc_async(self.shared.pool, bytes, self.stream) }
+        unsafe { result::mem_pool::alloc_async(self.shared.pool, bytes, self.stream.raw()) }
     }
 
     /// Gives the pool's unused memory back to the system.
     fn give_back(&self) -> Result<(), DriverError> {
-        // SAFETY: the store's own stream, the device's own pool.
-        unsafe {
-            result::stream::synchronize(self.stream)?;
-            result::mem_pool::trim_to(self.shared.pool, 0)
-        }
+        self.stream.synchronize()?;
+        // SAFETY: the device's own pool.
+        unsafe { result::mem_pool::trim_to(self.shared.pool, 0) }
     }
 
     /// What a feature map's elements are stored as.
@@ -243,18 +223,18 @@ impl Store {
                 (blocks, 1, 1),
                 (THREADS, 1, 1),
                 shared_bytes,
-                self.stream,
+                self.stream.raw(),
                 &mut arguments,
             )
         }
     }
 
     /// Copies from the host to the device.
-    pub(crate) fn write(&self, to: CUdeviceptr, from: &[f32]) -> Result<(), BackendError> {
+    pub(crate) fn write<T: Copy>(&self, to: CUdeviceptr, from: &[T]) -> Result<(), BackendError> {
         self.shared.enter()?;
         // SAFETY: there are as many bytes on the device, by the caller. The driver has read pageable
         // memory when the call returns.
-        let done = unsafe { result::memcpy_htod_async(to, from, self.stream) };
+        let done = unsafe { result::memcpy_htod_async(to, from, self.stream.raw()) };
         done.map_err(|error| self.shared.error(error))
     }
 
@@ -263,7 +243,7 @@ impl Store {
         self.shared.enter()?;
         // SAFETY: there are as many bytes on the device, by the caller, and the host's are not touched
         // before the stream has come so far.
-        let done = unsafe { result::memcpy_dtoh_async(to, from, self.stream) };
+        let done = unsafe { result::memcpy_dtoh_async(to, from, self.stream.raw()) };
         done.map_err(|error| self.shared.error(error))?;
         self.synchronize()
     }
@@ -271,9 +251,7 @@ impl Store {
     /// Waits until everything in the stream has run.
     pub(crate) fn synchronize(&self) -> Result<(), BackendError> {
         self.shared.enter()?;
-        // SAFETY: the store's own stream.
-        let done = unsafe { result::stream::synchronize(self.stream) };
-        done.map_err(|error| self.shared.error(error))
+        self.stream.synchronize().map_err(|error| self.shared.error(error))
     }
 }
 
@@ -324,6 +302,11 @@ impl Value {
     /// Bytes of one position.
     pub(crate) fn position_bytes(&self) -> u64 {
         self.wide() as u64 * self.element.bytes()
+    }
+
+    /// Bytes of all of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        value_bytes(self.shape, self.element)
     }
 
     pub(crate) fn pointer(&self) -> CUdeviceptr {

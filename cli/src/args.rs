@@ -122,6 +122,9 @@ pub(crate) struct DeviceArgs {
     /// How the device stores numbers; sums are f32
     #[arg(long, value_enum, default_value_t = DtypeArg::F32)]
     pub(crate) dtype: DtypeArg,
+    /// How what ranks of a sharded decode tell each other gets from GPU to GPU
+    #[arg(long, value_enum, default_value_t = ExchangeArg::Auto)]
+    pub(crate) exchange: ExchangeArg,
 }
 
 #[derive(Debug, Args)]
@@ -325,6 +328,16 @@ pub(crate) enum DtypeArg {
     F16,
     /// The same with the range of f32 and fewer digits; CUDA only
     Bf16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExchangeArg {
+    /// By NCCL where it is found and every rank has an NVIDIA GPU of its own, else over the host
+    Auto,
+    /// Over the host
+    Host,
+    /// By NCCL, or not at all
+    Nccl,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -10,8 +10,10 @@ use std::num::NonZero;
 use std::ops::Range;
 
 use halovae_cpu::CpuBackend;
+use halovae_engine::backend::Backend;
+use halovae_engine::group::Links;
 
-use crate::args::{BackendArg, DeviceArgs, DtypeArg};
+use crate::args::{BackendArg, DeviceArgs, DtypeArg, ExchangeArg};
 use crate::error::{Chain, Error};
 use crate::notices::Notice;
 
@@ -44,6 +46,9 @@ pub(crate) fn cpu(threads: u32) -> Result<CpuBackend, Error> {
     Ok(CpuBackend::new(threads as usize)?)
 }
 
+/// One end for each rank of a process.
+pub(crate) type BoxedLinks<B> = Vec<Box<dyn Links<<B as Backend>::Tensor>>>;
+
 /// The backends of a process's ranks, all of one kind.
 pub(crate) enum Devices {
     /// The CPU.
@@ -75,6 +80,11 @@ pub(crate) fn open(
              --vae-patch-parallel-size"
         )));
     }
+    if asked.exchange == ExchangeArg::Nccl
+        && !matches!(asked.backend, BackendArg::Auto | BackendArg::Cuda)
+    {
+        return Err(Error::Usage("--exchange nccl needs --backend cuda".into()));
+    }
     let wants_gpu = !asked.device.is_empty() || asked.dtype != DtypeArg::F32;
     match asked.backend {
         BackendArg::Cpu if wants_gpu => {
@@ -89,8 +99,12 @@ pub(crate) fn open(
         }
         BackendArg::Wgpu => gpus::open(asked, seats),
         BackendArg::Cuda => cuda::open(asked, seats),
-        // Nothing else has bf16.
-        BackendArg::Auto if asked.dtype == DtypeArg::Bf16 => cuda::open(asked, seats),
+        // Nothing else has these.
+        BackendArg::Auto
+            if asked.dtype == DtypeArg::Bf16 || asked.exchange == ExchangeArg::Nccl =>
+        {
+            cuda::open(asked, seats)
+        }
         BackendArg::Auto => automatic(asked, threads, seats, wants_gpu, notices),
     }
 }

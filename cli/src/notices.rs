@@ -29,6 +29,11 @@ pub(crate) enum Notice {
         /// What happens now.
         instead: &'static str,
     },
+    /// Ranks are on GPUs that are not linked.
+    OverTheHost {
+        /// Why.
+        why: String,
+    },
     /// The machine has less memory than the decode will take.
     Memory {
         /// Bytes, by estimate.
@@ -77,6 +82,9 @@ impl fmt::Display for Notice {
                 f.write_str("; give --config if that is wrong")
             }
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
+            Self::OverTheHost { why } => {
+                write!(f, "what ranks told each other went over the host, not by NCCL: {why}")
+            }
             Self::Memory { needed, available } => write!(
                 f,
                 "this decode takes about {}, and {} of memory are free; use smaller tiles or fewer \

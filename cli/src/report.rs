@@ -38,7 +38,10 @@ pub(crate) struct Report {
     pub(crate) seconds: Seconds,
     /// Memory.
     pub(crate) peak_bytes: PeakBytes,
-    /// What processes sent each other, if there are several.
+    /// How what ranks told each other got from GPU to GPU, if they could have been linked: by NCCL of
+    /// that version, or over the host.
+    pub(crate) exchange: Option<String>,
+    /// What ranks sent each other, if they are processes or linked.
     pub(crate) sent: Option<Sent>,
     /// Time and work by kind of op, over all ranks.
     pub(crate) ops: Vec<OpKind>,

@@ -307,6 +307,8 @@ impl<B: Backend> Decoder<B> {
         });
         for rank in &self.ranks {
             rank.backend.reset_peak();
+            // A decode that failed has told nobody what it sent.
+            let _ = rank.links.as_ref().map(|links| links.take_sent());
         }
 
         let reports =

@@ -10,7 +10,7 @@ use halovae_core::Plan;
 use crate::backend::{Backend, BackendError};
 use crate::decode::PieceReport;
 use crate::execute::{Stop, execute};
-use crate::group::{Cause, Failure, FirstRanks, Group, Links, Way};
+use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Way};
 use crate::program::{Analysis, Program};
 use crate::schedule::{Item, Schedule, piece_tag};
 use crate::shard::{self, Cut, ParkLimit, ShardJob, ShardStop};
@@ -189,9 +189,20 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
         cut: &Cut,
         progress: &dyn Progress,
     ) -> Result<Option<&dyn Links<B::Tensor>>, RankStop> {
-        let links = self.device.links.as_deref().filter(|_| cut.ranks() > 1);
+        if cut.ranks() == 1 {
+            return Ok(None);
+        }
+        let group = FirstRanks::new(self.group, cut.ranks());
+        // Ranks on other machines may have got another backend.
+        let links = self.device.links.as_deref();
+        let mut linked = [f32::from(u8::from(links.is_some()))];
+        group.all_reduce_sum(LINKS, &mut linked).map_err(|_| RankStop::Stopped)?;
         let Some(links) = links else { return Ok(None) };
-        let way = links.connect(&FirstRanks::new(self.group, cut.ranks()));
+        if linked != [cut.ranks() as f32] {
+            progress.way(Way::Host("not every rank has links".into()));
+            return Ok(None);
+        }
+        let way = links.connect(&group);
         let way = way.map_err(ShardStop::from).map_err(|stop| match stop {
             ShardStop::Failed { op, cause, .. } => RankStop::Failed { piece: None, op, cause },
             ShardStop::Stopped => RankStop::Stopped,

@@ -23,12 +23,29 @@ pub fn stand_in() -> &'static Path {
 /// # Panics
 /// If there is none; the message says what to install.
 pub fn open(options: Options) -> CudaDevice {
+    open_choice(&DeviceChoice::Auto, options)
+}
+
+/// Opens one of several GPUs, or of those that the stand-in has.
+///
+/// # Panics
+/// As [`open`].
+pub fn open_at(index: u32, options: Options) -> CudaDevice {
+    open_choice(&DeviceChoice::Index(index), options)
+}
+
+/// Whether there are so many GPUs; the stand-in has four.
+pub fn are_there(count: u32) -> bool {
+    !is_real() || halovae_cuda::devices().is_ok_and(|found| found.len() >= count as usize)
+}
+
+fn open_choice(choice: &DeviceChoice, options: Options) -> CudaDevice {
     static STAND_IN: Once = Once::new();
     if !is_real() {
         STAND_IN.call_once(|| search_first(stand_in()));
     }
     let cache_folder = Some(halovae_cuda_stand_in::cache());
-    let device = CudaDevice::open(&DeviceChoice::Auto, Options { cache_folder, ..options });
+    let device = CudaDevice::open(choice, Options { cache_folder, ..options });
     device.unwrap_or_else(|error| panic!("{error}"))
 }
 

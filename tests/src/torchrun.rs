@@ -35,6 +35,19 @@ impl Ranks {
     /// # Panics
     /// If one does not start.
     pub fn start(program: &Path, port: u16, arguments: &[Vec<String>]) -> Self {
+        Self::start_in(program, port, arguments, |_, _| {})
+    }
+
+    /// The same in an environment of their own: `prepare` is given each rank's command.
+    ///
+    /// # Panics
+    /// If one does not start.
+    pub fn start_in(
+        program: &Path,
+        port: u16,
+        arguments: &[Vec<String>],
+        prepare: impl Fn(usize, &mut Command),
+    ) -> Self {
         let size = arguments.len().to_string();
         let start = |(rank, arguments): (usize, &Vec<String>)| {
             let mut command = Command::new(program);
@@ -45,6 +58,7 @@ impl Ranks {
                 .env("WORLD_SIZE", size.clone())
                 .env("MASTER_ADDR", "127.0.0.1")
                 .env("MASTER_PORT", port.to_string());
+            prepare(rank, &mut command);
             binary::spawn(command)
         };
         Self(arguments.iter().enumerate().map(start).collect())

@@ -22,7 +22,7 @@ fn decode(golden: &Golden, folder: &Path, flags: &[&str]) -> Command {
 /// Where compiled kernels are kept from one run to the next.
 const CACHE: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// Runs it with a GPU, or with what stands in for two.
+/// Runs it with a GPU, or with what stands in for four.
 fn run(mut command: Command) -> Run {
     if !gpu::is_real() {
         command.env("HALOVAE_NVIDIA_LIBRARIES", gpu::stand_in());
@@ -37,10 +37,13 @@ fn picture(folder: &Path) -> HostTensor {
     tensors::channels_last(&values, shape.try_into().expect("NCHW"))
 }
 
-fn backend(folder: &Path) -> String {
+fn report(folder: &Path) -> Value {
     let text = std::fs::read(folder.join("report.json")).expect("a report");
-    let report: Value = serde_json::from_slice(&text).expect("JSON");
-    report["backend"].as_str().expect("a name").to_owned()
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+fn backend(folder: &Path) -> String {
+    report(folder)["backend"].as_str().expect("a name").to_owned()
 }
 
 fn assert_fails(what: &str, run: &Run, code: i32, words: &[&str]) {
@@ -84,6 +87,70 @@ fn decodes_in_half_precision() {
     }
 }
 
+/// Ranks on GPUs of their own are linked by NCCL, unless it is to be otherwise; those that share one
+/// are not.
+#[test]
+fn gpus_are_linked_by_nccl() {
+    if !gpu::are_there(2) {
+        return;
+    }
+    let golden = Golden::load("f8-flux");
+    let folder = tempfile::tempdir().expect("a folder");
+    let sharded = |flags: &[&str]| {
+        let ranks =
+            ["--backend", "cuda", "--strategy", "sharded", "--vae-patch-parallel-size", "2"];
+        run(decode(&golden, folder.path(), &[&ranks, flags].concat()))
+    };
+    let told = |run: Run| run.expect_success().stderr;
+    assert_eq!(told(sharded(&["--exchange", "host"])), "");
+    let over_the_host = picture(folder.path());
+    assert_f32_close("over the host", &over_the_host, golden.expected("whole"));
+    assert!(report(folder.path())["exchange"].is_null());
+    for flags in [&[][..], &["--exchange", "nccl"]] {
+        assert_eq!(told(sharded(flags)), "");
+        assert_eq!(picture(folder.path()), over_the_host);
+        let report = report(folder.path());
+        let exchange = report["exchange"].as_str().expect("a way");
+        assert!(exchange.starts_with("NCCL 2."), "{exchange}");
+        assert!(report["sent"]["bytes"].as_u64() > Some(0), "{report}");
+    }
+    let notice = told(sharded(&["--device", "0"]));
+    assert_eq!(notice.lines().count(), 1, "{notice}");
+    assert!(notice.contains("not by NCCL") && notice.contains("share a GPU"), "{notice}");
+    assert_eq!(picture(folder.path()), over_the_host);
+    assert_eq!(report(folder.path())["exchange"], "host");
+    let shared = sharded(&["--device", "0", "--exchange", "nccl"]);
+    assert_fails("one GPU", &shared, 1, &["NCCL cannot connect", "share a GPU"]);
+}
+
+/// Without NCCL the host carries everything, and it is said how that could be otherwise.
+#[test]
+fn without_nccl() {
+    let golden = Golden::load("f8-flux");
+    let folder = tempfile::tempdir().expect("a folder");
+    let libraries = folder.path().join("libraries");
+    std::fs::create_dir(&libraries).expect("a folder of the test's own");
+    for library in ["libcuda.so.1", "libnvrtc.so.13", "stand_in.h", "kernel.h"] {
+        std::fs::copy(gpu::stand_in().join(library), libraries.join(library))
+            .expect("a folder of the test's own");
+    }
+    // Found before any other, and of no use.
+    std::fs::write(libraries.join("libnccl.so.2"), "damaged").expect("a folder of the test's own");
+    let decode = |flags: &[&str]| {
+        let ranks =
+            ["--backend", "cuda", "--strategy", "sharded", "--vae-patch-parallel-size", "2"];
+        let mut command = decode(&golden, folder.path(), &[&ranks, flags].concat());
+        command.env("HALOVAE_NVIDIA_LIBRARIES", &libraries).env("XDG_CACHE_HOME", CACHE);
+        binary::run_command(command)
+    };
+    let passed = decode(&[]).expect_success();
+    assert!(passed.stderr.contains("has no NCCL"), "{}", passed.stderr);
+    assert!(passed.stderr.contains("libnccl.so.2"), "{}", passed.stderr);
+    assert_f32_close("no NCCL", &picture(folder.path()), golden.expected("whole"));
+    let failed = decode(&["--exchange", "nccl"]);
+    assert_fails("no NCCL", &failed, 1, &["NCCL", "libnccl.so.2"]);
+}
+
 #[test]
 fn says_what_cannot_be() {
     let golden = Golden::load("f8-flux");
@@ -97,6 +164,10 @@ fn says_what_cannot_be() {
     assert_fails("bf16 on the CPU", &cpu, 2, &["--dtype bf16", "need a GPU"]);
     let wgpu = with(&["--backend", "wgpu", "--dtype", "bf16"]);
     assert_fails("bf16 in a shader", &wgpu, 2, &["--dtype bf16", "--backend cuda"]);
+    let tiled = with(&["--backend", "cuda", "--strategy", "tiled", "--exchange", "nccl"]);
+    assert_fails("tiles", &tiled, 2, &["--exchange nccl", "--strategy sharded"]);
+    let cpu = with(&["--backend", "cpu", "--strategy", "sharded", "--exchange", "nccl"]);
+    assert_fails("NCCL on the CPU", &cpu, 2, &["--exchange nccl", "--backend cuda"]);
     let left = listing(folder.path());
     assert!(!left.iter().any(|name| name.contains("picture")), "{left:?}");
 }

@@ -18,6 +18,7 @@ use halovae_engine::program::{Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
 
 use crate::device::Shared;
+use crate::nccl::{Demand, NcclLinks};
 use crate::store::{Store, Value};
 pub use attention::Attending;
 pub use weights::CudaWeights;
@@ -33,6 +34,24 @@ impl CudaBackend {
     pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, BackendError> {
         let store = Store::new(shared.clone())?;
         Ok(Self { shared, store })
+    }
+
+    /// This rank's links to the GPUs of other ranks, which are to be [given to the
+    /// decoder](halovae_engine::decode::Decoder::linked) together with this backend.
+    ///
+    /// # Errors
+    /// [`BackendError::Device`] when the driver makes no stream.
+    pub fn links(&self, demand: Demand) -> Result<NcclLinks, BackendError> {
+        let same = Self { shared: self.shared.clone(), store: self.store.clone() };
+        NcclLinks::new(same, demand)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 }
 

@@ -15,7 +15,7 @@ use crate::store::Value;
 const TRANSFER_BYTES: usize = 16 << 20;
 
 /// An operand as a feature map.
-pub(super) enum Feature<'a> {
+pub(crate) enum Feature<'a> {
     Given(&'a Value),
     Made(Value),
 }
@@ -118,7 +118,7 @@ impl CudaBackend {
     }
 
     /// The operand, as feature maps are stored: what was taken for statistics is converted.
-    pub(super) fn feature<'a>(
+    pub(crate) fn feature<'a>(
         &self,
         name: &str,
         value: &'a Value,

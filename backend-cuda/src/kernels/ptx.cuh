@@ -112,6 +112,7 @@ DEVICE float shuffled(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x
 #define KERNEL(name, Params, bounds...)                                                            \
     static_assert(sizeof(Params) == BYTES_##Params, "the launch gives another struct");            \
     static void name##_thread(const Params& p);                                                    \
+    extern "C" const unsigned name##_bytes = sizeof(Params);                                       \
     extern "C" void name(void** arguments) {                                                       \
         name##_thread(*static_cast<const Params*>(arguments[0]));                                  \
     }                                                                                              \

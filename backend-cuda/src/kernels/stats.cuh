@@ -97,6 +97,40 @@ KERNEL(stats_merge, StatsMerge, THREADS) {
     }
 }
 
+struct PartStats {
+    const float* stats;
+    // How many values they are of.
+    double count;
+};
+
+struct StatsJoin {
+    const PartStats* parts;
+    float* stats;
+    // Parts, and groups over all samples.
+    u32 count, groups;
+};
+
+// One thread for each group. Part by part, and rounded after each operation, as the engine does it on
+// the host: ranks that have their statistics merged here and there get the same bytes.
+KERNEL(stats_join, StatsJoin, THREADS) {
+    const u32 group = place();
+    if (group >= p.groups) {
+        return;
+    }
+    double count = 0, mean = 0, squares = 0;
+    for (u32 i = 0; i < p.count; i++) {
+        const double own = p.parts[i].count;
+        const float* stats = p.parts[i].stats + u64(group) * EIGHT;
+        const double total = __dadd_rn(count, own), delta = __dsub_rn(stats[0], mean);
+        const double between = __dmul_rn(__dmul_rn(__dmul_rn(delta, delta), count), own) / total;
+        squares = __dadd_rn(squares, __dadd_rn(__dmul_rn(stats[1], own), between));
+        mean = __dadd_rn(mean, __dmul_rn(delta, own) / total);
+        count = total;
+    }
+    const float joined[EIGHT] = {float(mean), float(squares / count)};
+    store(p.stats + u64(group) * EIGHT, joined);
+}
+
 struct Affine {
     const float* stats;
     const float* gamma;

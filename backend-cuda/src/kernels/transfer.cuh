@@ -56,6 +56,27 @@ KERNEL(unpack, Unpack, THREADS) {
     p.out[at] = p.in_f32 ? static_cast<const float*>(p.in)[from] : widened(static_cast<const E*>(p.in)[from]);
 }
 
+struct CopyRows {
+    // The first positions to read and to write.
+    const Packed<float>* in;
+    Packed<float>* out;
+    // Sixteens of bytes to copy, and those of a position.
+    u32 count, units;
+    // Positions of a row that is copied, of one that is read and of one that is written.
+    u32 width, in_width, out_width;
+};
+
+// Borders of feature maps, out of the map and into a halo.
+KERNEL(copy_rows, CopyRows, THREADS) {
+    const u32 at = place();
+    if (at >= p.count) {
+        return;
+    }
+    const u32 unit = at % p.units, position = at / p.units;
+    const u64 row = position / p.width, column = position % p.width;
+    p.out[(row * p.out_width + column) * p.units + unit] = p.in[(row * p.in_width + column) * p.units + unit];
+}
+
 struct Reorder {
     // `[out][in][taps]`
     const float* in;

@@ -1,10 +1,11 @@
-// A stand-in for NVIDIA's driver, as far as halovae calls it: everything happens at once, on the CPU.
+// A stand-in for NVIDIA's driver, as far as halovae calls it, on the CPU.
 //
-//   HALOVAE_STAND_IN_DEVICES     how many GPUs there are (2)
+//   HALOVAE_STAND_IN_DEVICES     how many GPUs there are (4)
 //   HALOVAE_STAND_IN_CAPABILITY  their compute capability, times ten (90)
 //   HALOVAE_STAND_IN_MEMORY      bytes of memory, of all of them together (4 GiB)
 //   HALOVAE_STAND_IN_SEED        where the order of threads starts (1)
 //   HALOVAE_STAND_IN_FAILS       the launch from which on the device fails (never)
+//   HALOVAE_STAND_IN_STOPS       the launch that never ends (none)
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -15,8 +16,11 @@
 #include <string>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <vector>
 
+#include "for_nccl.h"
 #include "memory.h"
+#include "streams.h"
 #include "threads.h"
 
 // `CUresult`, those that are used.
@@ -28,6 +32,7 @@ enum Result {
     INVALID_DEVICE = 101,
     INVALID_IMAGE = 200,
     NOT_FOUND = 500,
+    NOT_READY = 600,
     LAUNCH_FAILED = 719,
 };
 
@@ -47,7 +52,18 @@ struct Module {
 struct Function {
     void (*kernel)(void**);
     std::string name;
+    // Of the struct that it takes.
+    unsigned argument_bytes;
     unsigned shared_most;
+};
+
+// `CUmemAccessDesc`: who may touch memory, and how.
+struct Access {
+    int location_type, device, flags;
+};
+
+struct Event {
+    std::shared_ptr<Mark> mark;
 };
 
 static unsigned number(const char* variable, unsigned otherwise) {
@@ -56,6 +72,9 @@ static unsigned number(const char* variable, unsigned otherwise) {
 }
 
 static thread_local const char* running = nullptr;
+static thread_local int current_device = 0;
+// Pools that are open to other devices.
+static std::atomic<bool> is_open[64];
 static std::atomic<bool> failed{false};
 
 static void on_fault(int) {
@@ -72,7 +91,7 @@ extern "C" {
 
 int cuInit(unsigned) {
     signal(SIGSEGV, on_fault);
-    return number("HALOVAE_STAND_IN_DEVICES", 2) == 0 ? NO_DEVICE : SUCCESS;
+    return number("HALOVAE_STAND_IN_DEVICES", 4) == 0 ? NO_DEVICE : SUCCESS;
 }
 int cuDriverGetVersion(int* version) { return *version = 13000, SUCCESS; }
 int cuGetErrorName(int error, const char** name) {
@@ -86,10 +105,11 @@ int cuGetErrorName(int error, const char** name) {
 }
 int cuGetErrorString(int, const char** text) { return *text = "the stand-in refuses", SUCCESS; }
 
-int cuDeviceGetCount(int* count) { return *count = number("HALOVAE_STAND_IN_DEVICES", 2), SUCCESS; }
+int cuDeviceGetCount(int* count) { return *count = number("HALOVAE_STAND_IN_DEVICES", 4), SUCCESS; }
 int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, SUCCESS; }
 int cuDeviceGetName(char* name, int len, int device) {
-    snprintf(name, len, "stand-in %c", 'A' + device);
+    // Four of each model.
+    snprintf(name, len, "stand-in %c", 'A' + device / 4);
     return SUCCESS;
 }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = total_bytes(), SUCCESS; }
@@ -109,7 +129,16 @@ int cuDevicePrimaryCtxRetain(void** context, int device) {
     return SUCCESS;
 }
 int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
-int cuCtxSetCurrent(void*) { return SUCCESS; }
+int cuCtxSetCurrent(void* context) {
+    current_device = reinterpret_cast<size_t>(context) - 1;
+    return SUCCESS;
+}
+int stand_in_device() { return current_device; }
+int cuDeviceGetUuid_v2(char* uuid, int device) {
+    memcpy(uuid, "stand-in GPU   ", 15);
+    return uuid[15] = device, SUCCESS;
+}
+int cuDeviceCanAccessPeer(int* can, int, int) { return *can = 1, SUCCESS; }
 
 int cuDeviceGetDefaultMemPool(void** pool, int device) {
     *pool = reinterpret_cast<void*>(size_t(device) + 1);
@@ -126,32 +155,75 @@ int cuMemPoolGetAttribute(void*, int attribute, void* value) {
     return SUCCESS;
 }
 int cuMemPoolTrimTo(void*, size_t) { return trim(), SUCCESS; }
+int cuMemPoolSetAccess(void* pool, const Access* access, size_t count) {
+    int device = reinterpret_cast<size_t>(pool) - 1;
+    for (size_t i = 0; i < count; i++) {
+        if (access[i].location_type != 1 || access[i].device == device || access[i].flags != 3) {
+            return INVALID_VALUE;
+        }
+        is_open[device] = true;
+    }
+    return SUCCESS;
+}
+bool stand_in_is_open(int device) { return is_open[device]; }
 int cuMemAllocFromPoolAsync(void** memory, size_t bytes, void*, void*) {
     *memory = allocate(bytes);
     return *memory ? SUCCESS : OUT_OF_MEMORY;
 }
-int cuMemFreeAsync(void* memory, void*) { return release(memory) ? SUCCESS : INVALID_VALUE; }
+int cuMemFreeAsync(void* memory, Stream* stream) {
+    if (!holds(memory, 1)) {
+        return INVALID_VALUE;
+    }
+    enqueue(stream, [memory] { release(memory); });
+    return SUCCESS;
+}
 int cuMemGetInfo_v2(size_t* free, size_t* total) {
     *free = free_bytes();
     *total = total_bytes();
     return SUCCESS;
 }
 
-int cuStreamCreate(void** stream, unsigned) {
-    *stream = new char;
-    return SUCCESS;
+int cuStreamCreate(Stream** stream, unsigned) { return *stream = new_stream(), SUCCESS; }
+int cuCtxGetStreamPriorityRange(int* least, int* greatest) { return *least = 0, *greatest = -5, SUCCESS; }
+int cuStreamCreateWithPriority(Stream** stream, unsigned, int) { return *stream = new_stream(), SUCCESS; }
+int cuStreamSynchronize(Stream* stream) {
+    finish(stream);
+    return failed ? LAUNCH_FAILED : SUCCESS;
 }
-int cuStreamSynchronize(void*) { return failed ? LAUNCH_FAILED : SUCCESS; }
-int cuStreamDestroy_v2(void* stream) {
-    delete static_cast<char*>(stream);
-    return SUCCESS;
+int cuStreamDestroy_v2(Stream* stream) { return destroy_stream(stream), SUCCESS; }
+int cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
+    return wait_for(stream, event->mark), SUCCESS;
+}
+void stand_in_enqueue(void* stream, void (*work)(void*), void* argument) {
+    enqueue_wait(static_cast<Stream*>(stream), [work, argument] { work(argument); });
 }
 
-int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t bytes, void*) {
-    return holds(to, bytes) ? memcpy(to, from, bytes), SUCCESS : INVALID_VALUE;
+int cuEventCreate(Event** event, unsigned) { return *event = new Event, SUCCESS; }
+int cuEventRecord(Event* event, Stream* stream) { return event->mark = set_mark(stream), SUCCESS; }
+int cuEventQuery(Event* event) {
+    if (!is_reached(event->mark)) {
+        return NOT_READY;
+    }
+    return failed ? LAUNCH_FAILED : SUCCESS;
 }
-int cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, void*) {
-    return holds(from, bytes) ? memcpy(to, from, bytes), SUCCESS : INVALID_VALUE;
+int cuEventDestroy_v2(Event* event) { return delete event, SUCCESS; }
+
+int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t bytes, Stream* stream) {
+    if (!holds(to, bytes)) {
+        return INVALID_VALUE;
+    }
+    // Read before the call returns, as memory is that can be paged.
+    const char* first = static_cast<const char*>(from);
+    std::vector<char> copy(first, first + bytes);
+    enqueue(stream, [to, copy = std::move(copy)] { memcpy(to, copy.data(), copy.size()); });
+    return SUCCESS;
+}
+int cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, Stream* stream) {
+    if (!holds(from, bytes)) {
+        return INVALID_VALUE;
+    }
+    enqueue(stream, [=] { memcpy(to, from, bytes); });
+    return SUCCESS;
 }
 
 // A module is a shared library, which ends with its table of sections.
@@ -179,7 +251,13 @@ int cuModuleGetFunction(void** function, void* module, const char* name) {
     if (!symbol) {
         return NOT_FOUND;
     }
-    *function = new Function{reinterpret_cast<void (*)(void**)>(symbol), name, SHARED_DEFAULT};
+    std::string bytes = std::string(name) + "_bytes";
+    void* known = dlsym(static_cast<Module*>(module)->library, bytes.c_str());
+    if (!known) {
+        return NOT_FOUND;
+    }
+    *function = new Function{reinterpret_cast<void (*)(void**)>(symbol), name,
+                             *static_cast<const unsigned*>(known), SHARED_DEFAULT};
     return SUCCESS;
 }
 int cuModuleUnload(void* handle) {
@@ -197,10 +275,11 @@ int cuFuncSetAttribute(void* function, int attribute, int value) {
     return SUCCESS;
 }
 int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                   unsigned bz, unsigned shared, void*, void** arguments, void**) {
+                   unsigned bz, unsigned shared, Stream* stream, void** arguments, void**) {
     static std::atomic<uint64_t> launches{0};
     static const uint64_t seed = number("HALOVAE_STAND_IN_SEED", 1);
     static const uint64_t fails = number("HALOVAE_STAND_IN_FAILS", ~0u);
+    static const uint64_t stops = number("HALOVAE_STAND_IN_STOPS", ~0u);
     Function* function = static_cast<Function*>(handle);
     if (gx == 0 || gy != 1 || gz != 1 || bx > 1024 || by != 1 || bz != 1 || shared > function->shared_most) {
         return INVALID_VALUE;
@@ -211,9 +290,22 @@ int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsigned
         failed = true;
         return LAUNCH_FAILED;
     }
-    running = function->name.c_str();
-    run_blocks({function->kernel, arguments, {gx, gy, gz}, {bx, by, bz}, shared, running, seed + launch});
-    running = nullptr;
+    if (launch == stops) {
+        enqueue_wait(stream, [] {
+            while (true) {
+                pause();
+            }
+        });
+    }
+    // Copied before the call returns.
+    const char* argument = static_cast<const char*>(arguments[0]);
+    std::vector<char> copy(argument, argument + function->argument_bytes);
+    enqueue(stream, [=, copy = std::move(copy)]() mutable {
+        void* argument = copy.data();
+        running = function->name.c_str();
+        run_blocks({function->kernel, &argument, {gx, gy, gz}, {bx, by, bz}, shared, running, seed + launch});
+        running = nullptr;
+    });
     return SUCCESS;
 }
 }

@@ -1,10 +1,14 @@
-//! Stands in for NVIDIA's driver and NVRTC, so that tests run CUDA kernels on a CPU.
+//! Stands in for NVIDIA's driver, NVRTC and NCCL, so that tests run CUDA kernels on a CPU, and ranks talk
+//! as GPUs would.
 //!
-//! `cpp/` has C++ that exports what `halovae-cuda` calls of both libraries. Kernels are compiled by the
+//! `cpp/` has C++ that exports what `halovae-cuda` calls of these libraries. Kernels are compiled by the
 //! system's C++ compiler; the threads of a block are fibers, so barriers, warps and asynchronous
 //! copies do what they do on a GPU, and between barriers threads run in an order that changes. What a
 //! kernel touches outside its memory ends the process, and memory that was not written holds no
 //! numbers.
+//!
+//! What is queued in a stream behind something that waits is done later by another thread, and what ranks
+//! exchange is under way for a moment, so that a missing wait between streams shows.
 //!
 //! It shows wrong arithmetic, indices, layouts and missing barriers. It shows neither speed nor what
 //! depends on the memory model or the scheduling of a real GPU, and instructions that are written as
@@ -16,26 +20,33 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Files of `cpp/`.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 13] = [
     ("cuda.cpp", include_str!("../cpp/cuda.cpp")),
+    ("for_nccl.h", include_str!("../cpp/for_nccl.h")),
     ("kernel.h", include_str!("../cpp/kernel.h")),
     ("memory.cpp", include_str!("../cpp/memory.cpp")),
     ("memory.h", include_str!("../cpp/memory.h")),
+    ("nccl.cpp", include_str!("../cpp/nccl.cpp")),
     ("nvrtc.cpp", include_str!("../cpp/nvrtc.cpp")),
     ("stand_in.h", include_str!("../cpp/stand_in.h")),
+    ("streams.cpp", include_str!("../cpp/streams.cpp")),
+    ("streams.h", include_str!("../cpp/streams.h")),
     ("threads.cpp", include_str!("../cpp/threads.cpp")),
     ("threads.h", include_str!("../cpp/threads.h")),
     ("build", BUILD),
 ];
 
-/// Both are named so that cudarc, which asks for `libcuda.so` first, gets what is loaded already.
+/// The first two are named so that cudarc, which asks for `libcuda.so` first, gets what is loaded
+/// already.
 const BUILD: &str = "set -e
-flags='-std=c++17 -O2 -fPIC -shared -Wall -Wextra -Werror'
-${CXX:-g++} $flags cuda.cpp memory.cpp threads.cpp -Wl,-soname,libcuda.so -o libcuda.so.1 -ldl
+flags='-std=c++17 -O2 -fPIC -shared -pthread -Wall -Wextra -Werror'
+${CXX:-g++} $flags cuda.cpp memory.cpp streams.cpp threads.cpp -Wl,-soname,libcuda.so \
+    -o libcuda.so.1 -ldl
+${CXX:-g++} $flags nccl.cpp -L. -l:libcuda.so.1 -Wl,-soname,libnccl.so.2 -o libnccl.so.2
 ${CXX:-g++} $flags nvrtc.cpp -Wl,-soname,libnvrtc.so -o libnvrtc.so.13 -ldl
 ";
 
-/// The folder of the two libraries, built unless they were before. `HALOVAE_NVIDIA_LIBRARIES` takes
+/// The folder of the libraries, built unless they were before. `HALOVAE_NVIDIA_LIBRARIES` takes
 /// it.
 ///
 /// # Panics

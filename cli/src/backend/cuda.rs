@@ -6,13 +6,14 @@ use std::ops::Range;
 use std::path::Path;
 
 use halovae_cuda::{
-    CudaDevice, DeviceChoice, DeviceEntry, LibraryEntry, OpenError, Options, Precision,
-    cache_folder, devices, libraries,
+    CudaBackend, CudaDevice, Demand, DeviceChoice, DeviceEntry, LibraryEntry, OpenError, Options,
+    Precision, cache_folder, devices, libraries,
 };
 use halovae_engine::format_bytes;
+use halovae_engine::group::Links;
 
-use super::Devices;
-use crate::args::{DeviceArgs, DtypeArg};
+use super::{BoxedLinks, Devices};
+use crate::args::{DeviceArgs, DtypeArg, ExchangeArg};
 use crate::error::Error;
 
 /// What an NVIDIA GPU is to Linux: its driver's node, or that of Windows below.
@@ -63,6 +64,25 @@ pub(crate) fn open(asked: &DeviceArgs, seats: Range<u32>) -> Result<Devices, Err
         opened.insert(index, device);
     }
     Ok(Devices::Cuda(backends))
+}
+
+/// Links between ranks on these backends, unless all is to go over the host.
+///
+/// # Errors
+/// That a device has no room for a stream.
+pub(crate) fn links(
+    backends: &[CudaBackend],
+    exchange: ExchangeArg,
+) -> Result<Option<BoxedLinks<CudaBackend>>, Error> {
+    let demand = match exchange {
+        ExchangeArg::Host => return Ok(None),
+        ExchangeArg::Auto => Demand::IfPossible,
+        ExchangeArg::Nccl => Demand::Always,
+    };
+    let link = |backend: &CudaBackend| -> Result<Box<dyn Links<_>>, Error> {
+        Ok(Box::new(backend.links(demand)?))
+    };
+    backends.iter().map(link).collect::<Result<_, _>>().map(Some)
 }
 
 fn choice(device: &str) -> DeviceChoice {

@@ -17,7 +17,7 @@ use crate::notices::Notice;
 use crate::output::Temporary;
 use crate::processes::Processes;
 use crate::report::Share;
-use inputs::{busy_ranks, check_memory_flags, check_outputs, make_plan, read_latents};
+use inputs::{busy_ranks, check_outputs, check_sharded_flags, make_plan, read_latents};
 use job::Job;
 
 /// Decodes, alone or as one of several processes.
@@ -53,7 +53,7 @@ fn decode(
     let group_size = processes.map(|processes| processes.group().size());
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
     planned.notices.splice(0..0, Notice::guessed(&checkpoint));
-    check_memory_flags(args, &planned)?;
+    check_sharded_flags(args, &planned)?;
     let ranks = busy_ranks(&planned, latents.shape().batch);
     if let Some(processes) = processes {
         let facts = facts(args, &checkpoint, &program, &latents, &planned);
@@ -89,11 +89,14 @@ fn decode(
         threads,
     };
     match devices {
-        Devices::Cpu(backends) => job.run(backends),
+        Devices::Cpu(backends) => job.run(backends, None),
         #[cfg(feature = "cuda")]
-        Devices::Cuda(backends) => job.run(backends),
+        Devices::Cuda(backends) => {
+            let links = backend::cuda::links(&backends, args.device.exchange)?;
+            job.run(backends, links)
+        }
         #[cfg(feature = "wgpu")]
-        Devices::Wgpu(backends) => job.run(backends),
+        Devices::Wgpu(backends) => job.run(backends, None),
     }
 }
 

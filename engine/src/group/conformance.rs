@@ -3,6 +3,8 @@
 //! A group is tested by one thread a rank, or by one process a rank, each of which runs the suite:
 //! [`run`] takes the ends that are in this process and does every part of the suite on them.
 
+pub mod links;
+
 use std::time::{Duration, Instant};
 
 use super::{Cause, Failure, FirstRanks, Group, GroupError, Tag};

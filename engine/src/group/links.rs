@@ -5,10 +5,13 @@ use std::rc::Rc;
 use halovae_core::Rect;
 use serde::{Deserialize, Serialize};
 
-use super::{Group, GroupError};
+use super::{Group, GroupError, Tag};
 use crate::backend::BackendError;
 use crate::tensor::Shape;
 use crate::wrap::Sent;
+
+/// What ranks tell each other to be linked is about.
+pub const LINKS: Tag = Tag(1 << 63 | 4 << 60);
 
 /// What a tensor holds, which decides how a device stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

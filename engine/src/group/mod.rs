@@ -11,7 +11,7 @@ mod watch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
-pub use links::{Content, InFlight, Incoming, LinkError, Links, Way};
+pub use links::{Content, InFlight, Incoming, LINKS, LinkError, Links, Way};
 pub use process::{
     Answer, Neighbours, ProcessRank, Refused, Transport, TransportEnded, UnderWay, own_cores,
 };

@@ -13,7 +13,8 @@ use crate::group::{Cause, Group, Tag};
 use crate::program::Program;
 use crate::tensor::Shape;
 
-/// What the messages of a sharded decode are about. Finished pieces have the low tags.
+/// What the messages of a sharded decode are about. Finished pieces have the low tags, and what links
+/// devices has [`LINKS`](crate::group::LINKS).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Tags {
     /// Borders for a conv.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::group::{Failure, Group, GroupError, Tag, Waiting};
+use crate::group::{Failure, Group, GroupError, LINKS, Tag, Waiting};
 use crate::schedule::is_piece;
 
 /// What a rank sent to others.
@@ -28,7 +28,8 @@ impl std::iter::Sum for Sent {
     }
 }
 
-/// Counts what goes from this rank to others; what it sends to itself stays in memory.
+/// Counts what goes from this rank to others; what it sends to itself stays in memory, and what it
+/// takes to [link](LINKS) devices is no part of a decode.
 #[derive(Debug)]
 pub struct Counted<'a, G: ?Sized> {
     inner: &'a G,
@@ -65,7 +66,7 @@ impl<G: Group + ?Sized> Group for Counted<'_, G> {
 
     fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError> {
         let bytes = 4 * data.len() as u64;
-        let leaves = to != self.rank();
+        let leaves = to != self.rank() && tag != LINKS;
         if leaves && is_piece(tag) {
             self.piece_bytes.fetch_add(bytes, Ordering::Relaxed);
         } else if leaves {

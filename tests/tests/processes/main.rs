@@ -3,6 +3,7 @@
 
 mod decodes;
 mod faults;
+mod over_nccl;
 mod over_tcp;
 mod start;
 

@@ -9,7 +9,7 @@ use halovae_engine::program::Program;
 use halovae_engine::shard::exchanged_layers;
 use halovae_engine::tensor::{HostTensor, Shape};
 
-use crate::args::{DecodeArgs, LatentSpaceArg};
+use crate::args::{DecodeArgs, ExchangeArg, LatentSpaceArg};
 use crate::error::Error;
 use crate::output::{OutputFile, check_place};
 use crate::plan_options::{self, Planned, TileOptions};
@@ -89,9 +89,15 @@ pub(super) fn make_plan(
 }
 
 /// A decode with a bound on its memory is a sharded one.
-pub(super) fn check_memory_flags(args: &DecodeArgs, planned: &Planned) -> Result<(), Error> {
-    if args.max_memory.is_some() && !matches!(planned.plan, Plan::Sharded(_)) {
-        return Err(Error::Usage("--max-memory needs --strategy sharded".into()));
+pub(super) fn check_sharded_flags(args: &DecodeArgs, planned: &Planned) -> Result<(), Error> {
+    let is_sharded = matches!(planned.plan, Plan::Sharded(_));
+    let wants_nccl = args.device.exchange == ExchangeArg::Nccl;
+    for (is_given, flag) in
+        [(args.max_memory.is_some(), "--max-memory"), (wants_nccl, "--exchange nccl")]
+    {
+        if is_given && !is_sharded {
+            return Err(Error::Usage(format!("{flag} needs --strategy sharded")));
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::Checkpoint;
 use halovae_engine::decode::{Control, Decoder, Place};
 use halovae_engine::format_bytes;
-use halovae_engine::group::{Cancel, FirstRanks, Group, Tag};
+use halovae_engine::group::{Cancel, FirstRanks, Group, Tag, Way};
 use halovae_engine::program::Program;
 use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::ParkLimit;
@@ -17,6 +17,7 @@ use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::{Counted, Traced};
 
 use crate::args::{ByteSize, DecodeArgs, ShardGridArg, Verbosity};
+use crate::backend::BoxedLinks;
 use crate::console::{emit_json, say, say_notices};
 use crate::error::Error;
 use crate::notices::Notice;
@@ -52,18 +53,25 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Decodes on one backend for each rank of this process, and writes the picture and the report
-    /// where rank 0 is.
+    /// Decodes on one backend for each rank of this process, linked if there are links, and writes
+    /// the picture and the report where rank 0 is.
     ///
     /// # Errors
     /// [`Error`]; then no file has been written.
-    pub(super) fn run<B: Backend>(self, backends: Vec<B>) -> Result<(), Error> {
+    pub(super) fn run<B: Backend>(
+        self,
+        backends: Vec<B>,
+        links: Option<BoxedLinks<B>>,
+    ) -> Result<(), Error> {
         let Self { args, verbosity, start, cancel, processes, place, output, .. } = self;
         let Self { checkpoint, program, latents, mut planned, threads, .. } = self;
         let traced = verbosity.verbose || args.report.is_some();
         let description = backends.first().map(Backend::description).unwrap_or_default();
         let backends = backends.into_iter().map(|backend| Traced::new(backend, traced)).collect();
-        let decoder = Decoder::new(&program, &checkpoint, backends)?;
+        let mut decoder = Decoder::new(&program, &checkpoint, backends)?;
+        if let Some(links) = links {
+            decoder = decoder.linked(links);
+        }
         // The weights are on the devices; the mapped file would only count as memory from here on.
         drop(checkpoint);
         let images = latents.shape().batch as u32;
@@ -85,13 +93,18 @@ impl Job<'_> {
         let control = Control { observer: &progress, cancel: cancel.clone(), park };
         let into = sink.as_mut().map(|sink| -> &mut dyn Sink { sink.as_mut() });
         let (done, sent) = match (processes, into) {
-            (None, Some(sink)) => (decoder.decode(&latents, &planned.plan, sink, &control)?, None),
+            (None, Some(sink)) => {
+                let done = decoder.decode(&latents, &planned.plan, sink, &control)?;
+                let sent = matches!(done.way, Some(Way::Devices(_))).then_some(done.sent);
+                (done, sent)
+            }
             (None, None) => unreachable!("a process alone is rank 0, which has a sink"),
             (Some(processes), into) => {
                 let group = FirstRanks::new(processes.group(), ranks);
                 let group = Counted::new(&group);
                 let done = decoder.decode_as(&group, &latents, &planned.plan, into, &control)?;
-                (done, Some(group.sent()))
+                let sent = [group.sent(), done.sent].into_iter().sum();
+                (done, Some(sent))
             }
         };
         drop(progress);
@@ -111,6 +124,11 @@ impl Job<'_> {
             Some(processes) => processes.close(&own)?,
         };
         let Some(sink) = sink else { return Ok(()) };
+        if let Some(Way::Host(why)) = &done.way {
+            let notice = Notice::OverTheHost { why: why.clone() };
+            say_notices(std::slice::from_ref(&notice), verbosity);
+            planned.notices.push(notice);
+        }
         let Shares { pieces, ops, peak_bytes, sent } = Shares::new(shares);
         let committing = Instant::now();
         let files = sink.commit().map_err(Error::Commit)?;
@@ -146,6 +164,10 @@ impl Job<'_> {
                 pieces,
                 seconds,
                 peak_bytes,
+                exchange: done.way.map(|way| match way {
+                    Way::Devices(name) => name,
+                    Way::Host(_) => "host".into(),
+                }),
                 sent,
                 ops,
             };

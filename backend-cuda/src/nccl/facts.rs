@@ -1,0 +1,98 @@
+//! Whether NCCL can connect the ranks of a group: every rank tells all others what there is to know,
+//! and all of them decide alike.
+
+/// What a rank knows of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// NCCL's version as one number, 0 without NCCL.
+    pub(super) version: u32,
+    /// What the GPU is known by, on any machine.
+    pub(super) uuid: [u8; 16],
+    /// NCCL was told that ranks may share a GPU.
+    pub(super) may_share: bool,
+    /// It is connected from an earlier decode.
+    pub(super) connected: bool,
+}
+
+impl Facts {
+    /// How many numbers they are as a message.
+    pub(super) const LEN: usize = 20;
+
+    /// As numbers that f32 holds exactly.
+    pub(super) fn to_message(self) -> Vec<f32> {
+        let version = [self.version >> 16, self.version & 0xffff].map(|half| half as f32);
+        let flags = [self.may_share, self.connected].map(|flag| f32::from(u8::from(flag)));
+        version.into_iter().chain(flags).chain(self.uuid.map(f32::from)).collect()
+    }
+
+    pub(super) fn of_message(message: &[f32]) -> Self {
+        let mut uuid = [0; 16];
+        uuid.iter_mut().zip(&message[4..]).for_each(|(byte, &value)| *byte = value as u8);
+        Self {
+            version: (message[0] as u32) << 16 | message[1] as u32,
+            uuid,
+            may_share: message[2] != 0.0,
+            connected: message[3] != 0.0,
+        }
+    }
+}
+
+/// Why NCCL cannot connect these ranks, in words.
+pub(super) fn obstacle(all: &[Facts]) -> Option<String> {
+    if let Some(rank) = all.iter().position(|facts| facts.version == 0) {
+        return Some(format!(
+            "rank {rank} has no NCCL (libnccl.so.2; `pip install nvidia-nccl-cu13` brings it)"
+        ));
+    }
+    if let Some(rank) = all.iter().position(|facts| facts.version != all[0].version) {
+        return Some(format!("rank {rank} has another version of NCCL than rank 0"));
+    }
+    let shares = |&at: &usize| all[..at].iter().any(|facts| facts.uuid == all[at].uuid);
+    let sharing = (0..all.len()).find(shares)?;
+    if all.iter().all(|facts| facts.may_share) {
+        return None;
+    }
+    let with = all.iter().position(|facts| facts.uuid == all[sharing].uuid)?;
+    Some(format!("ranks {with} and {sharing} share a GPU"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(gpu: u8) -> Facts {
+        Facts { version: 23_203, uuid: [gpu; 16], may_share: false, connected: false }
+    }
+
+    #[test]
+    fn facts_travel() {
+        for (version, gpu) in [(0, 0), (23_203, 255), (u32::from(u16::MAX) + 7, 3)] {
+            for flags in 0..4 {
+                let (may_share, connected) = (flags & 1 == 1, flags & 2 == 2);
+                let facts = Facts { version, uuid: [gpu; 16], may_share, connected };
+                let message = facts.to_message();
+                assert_eq!(message.len(), Facts::LEN);
+                assert_eq!(Facts::of_message(&message), facts);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_connected() {
+        assert_eq!(obstacle(&[facts(1), facts(2), facts(3)]), None);
+        let told = |all: &[Facts]| obstacle(all).expect("an obstacle");
+        let without = Facts { version: 0, ..facts(2) };
+        let missing = told(&[facts(1), without]);
+        assert!(missing.contains("rank 1") && missing.contains("pip install"), "{missing}");
+        let older = Facts { version: 22_000, ..facts(3) };
+        assert!(
+            told(&[facts(1), facts(2), older]).contains("rank 2"),
+            "{}",
+            told(&[facts(1), older])
+        );
+        assert_eq!(told(&[facts(1), facts(2), facts(1)]), "ranks 0 and 2 share a GPU");
+        let may = |gpu| Facts { may_share: true, ..facts(gpu) };
+        assert_eq!(obstacle(&[may(1), may(1)]), None);
+        assert!(obstacle(&[may(1), facts(1)]).is_some());
+    }
+}

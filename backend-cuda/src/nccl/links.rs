@@ -1,0 +1,363 @@
+//! The engine's [`Links`] through NCCL.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use halovae_core::Rect;
+use halovae_engine::backend::BackendError;
+use halovae_engine::group::{
+    Cause, Content, Failure, Group, InFlight, Incoming, LINKS, LinkError, Links, Way,
+};
+use halovae_engine::tensor::Shape;
+use halovae_engine::wrap::Sent;
+
+use super::communicator::Communicator;
+use super::facts::{Facts, obstacle};
+use super::library::{Nccl, Piece, UniqueId};
+use super::tensors;
+use crate::backend::CudaBackend;
+use crate::kernels::Element;
+use crate::store::Value;
+use crate::stream::{Event, Stream};
+
+/// How long a rank whose connection broke waits for the group to say why: another rank's end, as a
+/// rule.
+const REASON_WAIT: Duration = Duration::from_secs(3);
+
+/// What is to be done where NCCL cannot connect the ranks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Demand {
+    /// Tensors go over the host.
+    #[default]
+    IfPossible,
+    /// The decode fails, and says why.
+    Always,
+}
+
+/// One rank's links to the GPUs of the others. NCCL has a stream of its own, so that what is
+/// exchanged is under way while kernels run.
+pub struct NcclLinks {
+    // Dropped first: what the stream has not done may never come.
+    state: Mutex<State>,
+    stream: Stream,
+    backend: CudaBackend,
+    demand: Demand,
+}
+
+#[derive(Default)]
+struct State {
+    communicator: Option<Communicator>,
+    /// An exchange that NCCL has not put into its stream yet.
+    queueing: Option<Arc<Event>>,
+    /// Those that the device may not have done yet, in their order.
+    under_way: VecDeque<Leg>,
+    sent: Sent,
+}
+
+/// One exchange, as the device sees it.
+struct Leg {
+    /// Kernels have come so far that it can begin.
+    ready: Event,
+    /// It is over.
+    done: Arc<Event>,
+}
+
+impl std::fmt::Debug for NcclLinks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NcclLinks").field("demand", &self.demand).finish_non_exhaustive()
+    }
+}
+
+impl NcclLinks {
+    pub(crate) fn new(backend: CudaBackend, demand: Demand) -> Result<Self, BackendError> {
+        let stream = Stream::urgent(backend.shared().clone())?;
+        Ok(Self { state: Mutex::default(), stream, backend, demand })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic ends the decode, and the state with it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn device_error(&self, message: String) -> LinkError {
+        let device = self.backend.shared().entry.name.clone();
+        LinkError::Device(BackendError::Device { device, message })
+    }
+
+    /// What NCCL said. Where another rank has ended, the group knows better, and soon.
+    fn lost(&self, group: &dyn Group, message: &str) -> LinkError {
+        let _waiting = group.waiting();
+        let start = Instant::now();
+        while start.elapsed() < REASON_WAIT {
+            if let Err(error) = group.check_while_waiting() {
+                return error.into();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let cause = Cause::Transport(format!("NCCL: {message}"));
+        group.fail(Failure { rank: group.rank(), piece: None, op: None, cause });
+        match group.check_while_waiting() {
+            Err(error) => error.into(),
+            Ok(()) => self.device_error(format!("NCCL: {message}")),
+        }
+    }
+
+    /// Tells all ranks what this one knows of itself, and hears of them.
+    fn facts_of_all(&self, group: &dyn Group) -> Result<Vec<Facts>, LinkError> {
+        let connected = self
+            .lock()
+            .communicator
+            .as_ref()
+            .is_some_and(|communicator| communicator.size() == group.size());
+        let shared = self.backend.shared();
+        let uuid = shared.uuid().map_err(|error| shared.error(error))?;
+        // NCCL itself reads this.
+        let may_share = std::env::var("NCCL_MULTI_RANK_GPU_ENABLE").is_ok_and(|it| it == "1")
+            || std::env::var_os("NCCL_HOSTID").is_some();
+        let version = Nccl::load().map_or(0, Nccl::version);
+        let own = Facts { version, uuid, may_share, connected }.to_message();
+        let lens = vec![Facts::LEN; group.size() as usize];
+        let all = group.all_gather(LINKS, own, &lens)?;
+        Ok(all.iter().map(|message| Facts::of_message(message)).collect())
+    }
+
+    fn begin(&self, group: &dyn Group, nccl: &'static Nccl) -> Result<(), LinkError> {
+        self.lock().communicator = None;
+        // An id, and whether there is one.
+        let mut message = [0.0; 129];
+        let mut why = None;
+        if group.rank() == 0 {
+            match nccl.unique_id() {
+                Ok(UniqueId(id)) => {
+                    message[0] = 1.0;
+                    message[1..].iter_mut().zip(id).for_each(|(to, byte)| *to = byte.into());
+                }
+                Err(error) => why = Some(error),
+            }
+        }
+        group.broadcast(0, LINKS, &mut message)?;
+        if message[0] == 0.0 {
+            let why = why.unwrap_or_else(|| "rank 0 has no id".into());
+            return Err(self.device_error(format!("NCCL: {why}")));
+        }
+        let mut id = UniqueId([0; 128]);
+        id.0.iter_mut().zip(&message[1..]).for_each(|(byte, &value)| *byte = value as u8);
+        let shared = self.backend.shared();
+        shared.open_to_peers().map_err(|error| shared.error(error))?;
+        shared.enter()?;
+        let begun = Communicator::begin(nccl, id, group.rank(), group.size());
+        let communicator = begun.map_err(|message| self.lost(group, &message))?;
+        let pause = Pause::new();
+        let _waiting = group.waiting();
+        while !communicator.is_ready().map_err(|message| self.lost(group, &message))? {
+            group.check_while_waiting()?;
+            pause.rest();
+        }
+        self.lock().communicator = Some(communicator);
+        Ok(())
+    }
+
+    /// Waits until NCCL has put the last exchange into its stream. That takes as long as others take
+    /// to come there if they have not met before.
+    fn queued(&self, group: &dyn Group) -> Result<(), LinkError> {
+        let mut state = self.lock();
+        let (Some(done), Some(communicator)) = (&state.queueing, &state.communicator) else {
+            return Ok(());
+        };
+        let pause = Pause::new();
+        let mut waiting = None;
+        while !communicator.is_ready().map_err(|message| self.lost(group, &message))? {
+            group.check_while_waiting()?;
+            waiting = waiting.or_else(|| group.waiting());
+            pause.rest();
+        }
+        done.record(&self.stream)?;
+        state.queueing = None;
+        Ok(())
+    }
+}
+
+impl Links<Value> for NcclLinks {
+    fn connect(&self, group: &dyn Group) -> Result<Way, LinkError> {
+        let all = self.facts_of_all(group)?;
+        let way = |nccl: &Nccl| Ok(Way::Devices(format!("NCCL {}", nccl.version_text())));
+        match (obstacle(&all), self.demand, Nccl::load()) {
+            (None, _, Ok(nccl)) if all.iter().all(|facts| facts.connected) => way(nccl),
+            (None, _, Ok(nccl)) => self.begin(group, nccl).and_then(|()| way(nccl)),
+            (None, ..) => unreachable!("no obstacle, so that every rank has NCCL"),
+            (Some(why), Demand::IfPossible, _) => Ok(Way::Host(why)),
+            (Some(why), Demand::Always, _) => {
+                Err(self.device_error(format!("NCCL cannot connect the ranks: {why}")))
+            }
+        }
+    }
+
+    fn cut(&self, tensor: &Value, region: Rect) -> Result<Value, BackendError> {
+        tensors::cut(&self.backend, tensor, region)
+    }
+
+    fn join(&self, shape: Shape, parts: Vec<(Rect, Rc<Value>)>) -> Result<Value, BackendError> {
+        tensors::join(&self.backend, shape, parts)
+    }
+
+    fn merge(&self, parts: &[(f64, Rc<Value>)]) -> Result<Value, BackendError> {
+        tensors::merge(&self.backend, parts)
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        group: &dyn Group,
+        outgoing: Vec<(u32, Rc<Value>)>,
+        incoming: &[Incoming],
+    ) -> Result<Box<dyn InFlight<Value> + 'a>, LinkError> {
+        self.queued(group)?;
+        group.check_while_waiting()?;
+        let store = self.backend.store();
+        let received = incoming.iter().map(|incoming| {
+            let element = match incoming.content {
+                Content::Features => store.element(),
+                Content::Statistics => Element::F32,
+            };
+            store.value_of("what another rank sends", incoming.shape, element)
+        });
+        let received: Vec<Value> = received.collect::<Result<_, _>>()?;
+        let piece = |rank: u32, value: &Value| Piece {
+            rank,
+            pointer: value.pointer(),
+            bytes: value.bytes(),
+        };
+        let from: Vec<Piece> = outgoing.iter().map(|(to, value)| piece(*to, value)).collect();
+        let to = incoming.iter().zip(&received).map(|(part, value)| piece(part.from, value));
+        let to: Vec<Piece> = to.collect();
+
+        let shared = self.backend.shared();
+        let ready = Event::new(shared.clone())?;
+        let done = Arc::new(Event::new(shared.clone())?);
+        ready.record(&store.stream)?;
+        self.stream.wait_for(&ready)?;
+        let mut state = self.lock();
+        let Some(communicator) = &mut state.communicator else {
+            return Err(self.device_error("NCCL is not connected".into()));
+        };
+        // SAFETY: the flight holds all tensors until the stream of kernels, in which they are freed,
+        // waits for the end of the exchange.
+        let begun = unsafe { communicator.exchange(&from, &to, &self.stream) };
+        // From here on NCCL may use them, whatever it says.
+        state.sent.messages += from.len() as u64;
+        state.sent.bytes += from.iter().map(|piece| piece.bytes).sum::<u64>();
+        state.queueing = Some(done.clone());
+        state.under_way.push_back(Leg { ready, done: done.clone() });
+        drop(state);
+        let flight = Flight { links: self, done, outgoing, received, has_arrived: false };
+        begun.map_err(|message| self.lost(group, &message))?;
+        Ok(Box::new(flight))
+    }
+
+    fn settle(&self, group: &dyn Group) -> Result<(), LinkError> {
+        self.queued(group)?;
+        let end = Event::new(self.backend.shared().clone())?;
+        end.record(&self.backend.store().stream)?;
+        let pause = Pause::new();
+        let mut waiting = None;
+        loop {
+            let mut state = self.lock();
+            while let Some(leg) = state.under_way.front() {
+                if !leg.done.has_passed()? {
+                    break;
+                }
+                state.under_way.pop_front();
+            }
+            if end.has_passed()? {
+                return Ok(());
+            }
+            // Its own kernels have come to an exchange that is not over: others are not there yet.
+            let awaits_others = match state.under_way.front() {
+                Some(leg) => leg.ready.has_passed()?,
+                None => false,
+            };
+            let lost = match &state.communicator {
+                Some(communicator) => communicator.is_ready().err(),
+                None => None,
+            };
+            drop(state);
+            waiting = match awaits_others {
+                true => waiting.or_else(|| group.waiting()),
+                false => None,
+            };
+            group.check_while_waiting()?;
+            if let Some(message) = lost {
+                return Err(self.lost(group, &message));
+            }
+            pause.rest();
+        }
+    }
+
+    fn disconnect(&self) {
+        let mut state = self.lock();
+        state.communicator = None;
+        state.queueing = None;
+        state.under_way.clear();
+    }
+
+    fn take_sent(&self) -> Sent {
+        std::mem::take(&mut self.lock().sent)
+    }
+}
+
+/// Tensors that NCCL sends and receives.
+struct Flight<'a> {
+    links: &'a NcclLinks,
+    done: Arc<Event>,
+    outgoing: Vec<(u32, Rc<Value>)>,
+    received: Vec<Value>,
+    has_arrived: bool,
+}
+
+impl InFlight<Value> for Flight<'_> {
+    fn arrive(mut self: Box<Self>, group: &dyn Group) -> Result<Vec<Value>, LinkError> {
+        self.links.queued(group)?;
+        self.links.backend.store().stream.wait_for(&self.done)?;
+        self.has_arrived = true;
+        self.outgoing.clear();
+        Ok(std::mem::take(&mut self.received))
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if self.has_arrived {
+            return;
+        }
+        // Others may never come: NCCL has to let go of the tensors before they are freed.
+        self.links.disconnect();
+        let store = self.links.backend.store();
+        let freed = self.done.record(&self.links.stream);
+        let waits = freed.and_then(|()| store.stream.wait_for(&self.done));
+        if waits.is_err() {
+            // A device that failed does nothing any more.
+            let _ = store.synchronize();
+        }
+    }
+}
+
+/// Shorter and longer pauses of a thread that waits for a device.
+struct Pause {
+    start: Instant,
+}
+
+impl Pause {
+    fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// A tenth of what it has waited so far, so that it does not come much too late.
+    fn rest(&self) {
+        let waited = self.start.elapsed();
+        match waited < Duration::from_micros(200) {
+            true => std::thread::yield_now(),
+            false => std::thread::sleep((waited / 10).min(Duration::from_millis(1))),
+        }
+    }
+}

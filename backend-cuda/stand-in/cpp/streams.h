@@ -1,0 +1,21 @@
+// Streams: what is queued is done in order, by a thread of the stream's own once anything has to wait.
+#pragma once
+#include <functional>
+#include <memory>
+
+struct Stream;
+struct Mark;
+
+Stream* new_stream();
+// When all of it is done.
+void destroy_stream(Stream* stream);
+// Does `work` at once if nothing is before it, or else later.
+void enqueue(Stream* stream, std::function<void()> work);
+// Does it later in any case: it may have to wait.
+void enqueue_wait(Stream* stream, std::function<void()> work);
+void finish(Stream* stream);
+
+// A mark that nobody has set has been reached.
+std::shared_ptr<Mark> set_mark(Stream* stream);
+bool is_reached(const std::shared_ptr<Mark>& mark);
+void wait_for(Stream* stream, const std::shared_ptr<Mark>& mark);
