@@ -151,6 +151,38 @@ fn without_nccl() {
     assert_fails("no NCCL", &failed, 1, &["NCCL", "libnccl.so.2"]);
 }
 
+/// What NCCL refuses only when it connects.
+#[test]
+fn nccl_that_does_not_connect() {
+    if gpu::is_real() {
+        return;
+    }
+    let golden = Golden::load("f8-flux");
+    let folder = tempfile::tempdir().expect("a folder");
+    // At once, or after a while: we believe that ranks may share a GPU, and NCCL does not.
+    for (variable, value, device, words) in [
+        ("HALOVAE_STAND_IN_NCCL_REFUSES", "1", "0,1", ["rank 0", "unhandled system error"]),
+        ("NCCL_HOSTID", "one", "0", ["rank 0", "using the same GPU"]),
+    ] {
+        let decode = |exchange: &str| {
+            let ranks = ["--strategy", "sharded", "--vae-patch-parallel-size", "2"];
+            let flags = ["--backend", "cuda", "--device", device, "--exchange", exchange];
+            let mut command = decode(&golden, folder.path(), &[&ranks[..], &flags].concat());
+            command.env(variable, value);
+            run(command)
+        };
+        let passed = decode("auto").expect_success();
+        words.iter().for_each(|word| assert!(passed.stderr.contains(word), "{}", passed.stderr));
+        assert_f32_close(variable, &picture(folder.path()), golden.expected("whole"));
+        assert_fails(
+            variable,
+            &decode("nccl"),
+            1,
+            &[&words[..], &["NCCL cannot connect"]].concat(),
+        );
+    }
+}
+
 #[test]
 fn says_what_cannot_be() {
     let golden = Golden::load("f8-flux");

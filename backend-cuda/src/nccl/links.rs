@@ -14,11 +14,14 @@ use halovae_engine::tensor::Shape;
 use halovae_engine::wrap::Sent;
 
 use super::communicator::Communicator;
+use super::connect::connect;
 use super::facts::{Facts, obstacle};
-use super::library::{Nccl, Piece, UniqueId};
+use super::library::{Nccl, Piece};
+use super::pause::Pause;
 use super::tensors;
 use crate::backend::CudaBackend;
 use crate::kernels::Element;
+use crate::libraries::of_one_number;
 use crate::store::Value;
 use crate::stream::{Event, Stream};
 
@@ -123,42 +126,6 @@ impl NcclLinks {
         Ok(all.iter().map(|message| Facts::of_message(message)).collect())
     }
 
-    fn begin(&self, group: &dyn Group, nccl: &'static Nccl) -> Result<(), LinkError> {
-        self.lock().communicator = None;
-        // An id, and whether there is one.
-        let mut message = [0.0; 129];
-        let mut why = None;
-        if group.rank() == 0 {
-            match nccl.unique_id() {
-                Ok(UniqueId(id)) => {
-                    message[0] = 1.0;
-                    message[1..].iter_mut().zip(id).for_each(|(to, byte)| *to = byte.into());
-                }
-                Err(error) => why = Some(error),
-            }
-        }
-        group.broadcast(0, LINKS, &mut message)?;
-        if message[0] == 0.0 {
-            let why = why.unwrap_or_else(|| "rank 0 has no id".into());
-            return Err(self.device_error(format!("NCCL: {why}")));
-        }
-        let mut id = UniqueId([0; 128]);
-        id.0.iter_mut().zip(&message[1..]).for_each(|(byte, &value)| *byte = value as u8);
-        let shared = self.backend.shared();
-        shared.open_to_peers().map_err(|error| shared.error(error))?;
-        shared.enter()?;
-        let begun = Communicator::begin(nccl, id, group.rank(), group.size());
-        let communicator = begun.map_err(|message| self.lost(group, &message))?;
-        let pause = Pause::new();
-        let _waiting = group.waiting();
-        while !communicator.is_ready().map_err(|message| self.lost(group, &message))? {
-            group.check_while_waiting()?;
-            pause.rest();
-        }
-        self.lock().communicator = Some(communicator);
-        Ok(())
-    }
-
     /// Waits until NCCL has put the last exchange into its stream. That takes as long as others take
     /// to come there if they have not met before.
     fn queued(&self, group: &dyn Group) -> Result<(), LinkError> {
@@ -182,13 +149,27 @@ impl NcclLinks {
 impl Links<Value> for NcclLinks {
     fn connect(&self, group: &dyn Group) -> Result<Way, LinkError> {
         let all = self.facts_of_all(group)?;
-        let way = |nccl: &Nccl| Ok(Way::Devices(format!("NCCL {}", nccl.version_text())));
-        match (obstacle(&all), self.demand, Nccl::load()) {
-            (None, _, Ok(nccl)) if all.iter().all(|facts| facts.connected) => way(nccl),
-            (None, _, Ok(nccl)) => self.begin(group, nccl).and_then(|()| way(nccl)),
-            (None, ..) => unreachable!("no obstacle, so that every rank has NCCL"),
-            (Some(why), Demand::IfPossible, _) => Ok(Way::Host(why)),
-            (Some(why), Demand::Always, _) => {
+        let why = match (obstacle(&all), Nccl::load()) {
+            (Some(why), _) => Some(why),
+            (None, Ok(_)) if all.iter().all(|facts| facts.connected) => None,
+            (None, Ok(nccl)) => {
+                self.lock().communicator = None;
+                match connect(self.backend.shared(), group, nccl)? {
+                    Ok(communicator) => {
+                        self.lock().communicator = Some(communicator);
+                        None
+                    }
+                    Err(why) => Some(why),
+                }
+            }
+            (None, Err(_)) => unreachable!("without obstacles every rank has NCCL"),
+        };
+        match (why, self.demand) {
+            (None, _) => {
+                Ok(Way::Devices(format!("NCCL {}", of_one_number(all[0].version as usize))))
+            }
+            (Some(why), Demand::IfPossible) => Ok(Way::Host(why)),
+            (Some(why), Demand::Always) => {
                 Err(self.device_error(format!("NCCL cannot connect the ranks: {why}")))
             }
         }
@@ -338,26 +319,6 @@ impl Drop for Flight<'_> {
         if waits.is_err() {
             // A device that failed does nothing any more.
             let _ = store.synchronize();
-        }
-    }
-}
-
-/// Shorter and longer pauses of a thread that waits for a device.
-struct Pause {
-    start: Instant,
-}
-
-impl Pause {
-    fn new() -> Self {
-        Self { start: Instant::now() }
-    }
-
-    /// A tenth of what it has waited so far, so that it does not come much too late.
-    fn rest(&self) {
-        let waited = self.start.elapsed();
-        match waited < Duration::from_micros(200) {
-            true => std::thread::yield_now(),
-            false => std::thread::sleep((waited / 10).min(Duration::from_millis(1))),
         }
     }
 }

@@ -3,6 +3,7 @@
 // length than is awaited, memory that other devices cannot reach.
 //
 //   HALOVAE_STAND_IN_NCCL_BREAKS  the group call, counted over a process, whose exchange breaks (never)
+//   HALOVAE_STAND_IN_NCCL_REFUSES if set, nothing is connected
 //   NCCL_MULTI_RANK_GPU_ENABLE    1: ranks may share a GPU
 #include <arpa/inet.h>
 #include <atomic>
@@ -322,6 +323,9 @@ int ncclCommInitRankConfig(Handle** handle, int size, UniqueId id, int rank, Con
     if (config->magic != 0xcafebeef || config->version < 21400 || config->version >= 21700 ||
         config->size != sizeof(Config) || config->blocking != 0 || rank >= size) {
         return INVALID_ARGUMENT;
+    }
+    if (getenv("HALOVAE_STAND_IN_NCCL_REFUSES")) {
+        return SYSTEM_ERROR;
     }
     Shared shared = std::make_shared<Communicator>();
     shared->rank = rank;
