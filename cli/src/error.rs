@@ -8,7 +8,7 @@ use halovae_core::PlanError;
 use halovae_engine::backend::BackendError;
 use halovae_engine::checkpoint::{CheckpointError, WeightsError};
 use halovae_engine::decode::DecodeError;
-use halovae_engine::group::GroupError;
+use halovae_engine::group::{Cause, Failure, GroupError};
 use halovae_engine::latents::LatentsError;
 use halovae_engine::program::ProgramError;
 use halovae_engine::shard::{FitError, UncutError};
@@ -78,6 +78,12 @@ pub(crate) enum Error {
     /// The decode failed.
     #[error(transparent)]
     Decode(DecodeError),
+    /// A device has no room for the decoder's weights.
+    #[error("{0}; the weights alone need more than there is, use --dtype f16 or another device")]
+    NoRoomForWeights(BackendError),
+    /// A rank's device has no room.
+    #[error("{}", in_flags(.0))]
+    NoRoom(Failure),
     /// An NVIDIA GPU cannot be used.
     #[cfg(feature = "cuda")]
     #[error(transparent)]
@@ -95,6 +101,21 @@ pub(crate) enum Error {
     Tcp(#[from] halovae_tcp::TcpError),
 }
 
+/// The failure, and the flags that would do.
+fn in_flags(failure: &Failure) -> String {
+    let Cause::NoRoom { error, room } = &failure.cause else { return failure.to_string() };
+    let tiled = room.tile.map(|side| format!("`--strategy tiled --tile-sample-min-size {side}`"));
+    let sharded = room.sharded.map(|bytes| {
+        format!("`--strategy sharded --max-memory {}MiB`, which is exact", bytes >> 20)
+    });
+    let flags: Vec<String> = tiled.into_iter().chain(sharded).collect();
+    if flags.is_empty() {
+        return failure.to_string();
+    }
+    let failure = Failure { cause: Cause::Backend(error.clone()), ..failure.clone() };
+    format!("{failure}; it has room for {}", flags.join(", or "))
+}
+
 impl From<GroupError> for Error {
     fn from(error: GroupError) -> Self {
         DecodeError::from(error).into()
@@ -105,12 +126,23 @@ impl From<DecodeError> for Error {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::Cancelled => Self::Cancelled,
+            DecodeError::Failed(failure @ Failure { cause: Cause::NoRoom { .. }, .. }) => {
+                Self::NoRoom(failure)
+            }
             error => Self::Decode(error),
         }
     }
 }
 
 impl Error {
+    /// What a device said when it was handed the weights.
+    pub(crate) fn prepare(error: BackendError) -> Self {
+        match error {
+            BackendError::OutOfMemory { .. } => Self::NoRoomForWeights(error),
+            error => Self::Backend(error),
+        }
+    }
+
     /// A failed write to a file.
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
         Self::Write { path: format!("`{}`", path.display()), source }

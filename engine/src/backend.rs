@@ -45,7 +45,7 @@ pub enum BackendError {
     },
     /// An allocation failed.
     #[error(
-        "{device} has no room for {what} ({} needed); use smaller tiles or more ranks",
+        "{device} has no room for {what} ({} needed)",
         crate::format_bytes(*.requested)
     )]
     OutOfMemory {

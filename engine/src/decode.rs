@@ -317,7 +317,8 @@ impl<B: Backend> Decoder<B> {
             for &(device, group) in ranks {
                 let (schedule, reports) = (&schedule, &reports);
                 let (cut, park) = (cut.as_ref(), control.park.as_ref());
-                let job = RankJob { device, group, latents, plan, schedule, cut, park };
+                let together = ranks.len() as u32;
+                let job = RankJob { device, group, latents, plan, schedule, cut, park, together };
                 scope.spawn(move || job.run(reports));
             }
             let Some(sink) = sink else { return Ok(StitchTimes::default()) };

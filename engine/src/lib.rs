@@ -21,6 +21,7 @@ pub mod latents;
 pub mod model;
 pub mod program;
 mod rank;
+pub mod room;
 pub mod schedule;
 pub mod shard;
 pub mod sink;

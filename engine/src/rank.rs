@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use halovae_core::Plan;
 
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, Memory};
 use crate::decode::PieceReport;
 use crate::execute::{Stop, execute};
 use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Way};
 use crate::program::{Analysis, Program};
+use crate::room::{Room, Tried};
 use crate::schedule::{Item, Schedule, piece_tag};
 use crate::shard::{self, Cut, ParkLimit, ShardJob, ShardStop};
 use crate::tensor::HostTensor;
@@ -56,6 +57,8 @@ pub(crate) struct RankJob<'a, B: Backend, G: ?Sized> {
     /// For the sharded strategy.
     pub(crate) cut: Option<&'a Cut>,
     pub(crate) park: Option<&'a ParkLimit>,
+    /// How many ranks this process has.
+    pub(crate) together: u32,
 }
 
 /// What a rank tells while it works.
@@ -91,6 +94,12 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
             }
         };
         if let RankStop::Failed { piece, op, cause } = stop {
+            let cause = match cause {
+                Cause::Backend(error @ BackendError::OutOfMemory { .. }) => {
+                    Cause::NoRoom { error, room: Box::new(self.room()) }
+                }
+                cause => cause,
+            };
             self.group.fail(Failure { rank, piece, op, cause });
         }
         if let Some(links) = &self.device.links {
@@ -210,6 +219,23 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
         let reached = matches!(way, Way::Devices(_));
         progress.way(way);
         Ok(reached.then_some(links))
+    }
+
+    /// What would decode in the memory that this rank had; its values are gone by now.
+    fn room(&self) -> Room {
+        let RankDevice { backend, program, .. } = self.device;
+        let Memory { current, peak } = backend.memory();
+        let latents = self.plan.input();
+        let rank = self.group.rank();
+        let windows = self.schedule.windows_of(rank).into_iter();
+        let largest = windows.max_by_key(|window| window.height.max(window.width));
+        let window = if self.cut.is_some() { Some(latents) } else { largest };
+        let tried = Tried {
+            latents,
+            window: window.unwrap_or(latents),
+            ranks: [self.group.size(), self.together],
+        };
+        Room::new(program, backend, peak.saturating_sub(current), &tried)
     }
 
     fn report(&self, item: Item, seconds: f64) -> PieceReport {

@@ -213,6 +213,7 @@ fn says_what_is_wrong_with_a_gpu() {
         ("HALOVAE_STAND_IN_DEVICES", "0", &["no GPU", "nvidia-smi"][..]),
         ("HALOVAE_STAND_IN_CAPABILITY", "75", &["7.5", "8.0", "--backend wgpu"]),
         ("HALOVAE_STAND_IN_CAPABILITY", "120", &["sm_120", "pip install nvidia-cuda-nvrtc"]),
+        ("HALOVAE_STAND_IN_MEMORY", "300000", &["no room", "free", "weights alone"]),
         ("HALOVAE_STAND_IN_MEMORY", "1000000", &["no room", "free", "smaller tiles"]),
         ("HALOVAE_STAND_IN_FAILS", "100", &["stand-in A", "CUDA_ERROR_LAUNCH_FAILED"]),
     ] {
@@ -223,6 +224,27 @@ fn says_what_is_wrong_with_a_gpu() {
         let left = listing(folder.path());
         assert!(!left.iter().any(|name| name.contains("picture")), "{left:?}");
     }
+}
+
+/// A decode that does not fit names flags that do.
+#[test]
+fn what_fits_is_said() {
+    if gpu::is_real() {
+        return;
+    }
+    let golden = Golden::load("f8-flux");
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |flags: &[&str]| {
+        let mut command = decode(&golden, folder.path(), &[&["--backend", "cuda"], flags].concat());
+        command.env("HALOVAE_STAND_IN_MEMORY", "2000000");
+        run(command)
+    };
+    let failed = with(&["--strategy", "whole"]);
+    assert_fails("too little memory", &failed, 1, &["no room", "--strategy tiled"]);
+    let flags = failed.stderr.split('`').find(|text| text.contains("--strategy tiled"));
+    let flags: Vec<&str> = flags.expect("flags").split(' ').collect();
+    with(&flags).expect_success();
+    assert_eq!(report(folder.path())["strategy"], "tiled");
 }
 
 /// Where the driver works and the compiler does not, another backend decodes, and says why.

@@ -21,6 +21,7 @@ pub use watch::{Fact, Limits, Lobby, Reach, Rendezvous, Waiting, Watch};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::BackendError;
+use crate::room::Room;
 
 /// What a message is about. Two messages between the same ranks with the same tag keep their
 /// order; with different tags they may be received in any order.
@@ -53,6 +54,14 @@ pub enum Cause {
     /// Its backend failed.
     #[error("{0}")]
     Backend(BackendError),
+    /// Its device has no room for what it decodes.
+    #[error("{error}; {room}")]
+    NoRoom {
+        /// What there is no room for.
+        error: BackendError,
+        /// What there is room for.
+        room: Box<Room>,
+    },
     /// A bug.
     #[error("it panicked: {0}")]
     Panic(String),

@@ -68,7 +68,7 @@ impl Job<'_> {
         let traced = verbosity.verbose || args.report.is_some();
         let description = backends.first().map(Backend::description).unwrap_or_default();
         let backends = backends.into_iter().map(|backend| Traced::new(backend, traced)).collect();
-        let mut decoder = Decoder::new(&program, &checkpoint, backends)?;
+        let mut decoder = Decoder::new(&program, &checkpoint, backends).map_err(Error::prepare)?;
         if let Some(links) = links {
             decoder = decoder.linked(links);
         }
