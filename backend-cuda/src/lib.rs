@@ -18,6 +18,7 @@ mod nvrtc;
 mod params;
 mod store;
 mod stream;
+mod timer;
 
 pub use backend::{Attending, CudaBackend, CudaWeights};
 pub use cache::cache_folder;

@@ -88,10 +88,31 @@ unsafe impl Sync for Event {}
 impl Event {
     /// Marks nothing yet, so that nothing waits for it.
     pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, BackendError> {
+        Self::with(shared, CUevent_flags::CU_EVENT_DISABLE_TIMING)
+    }
+
+    /// One that knows when its mark was reached.
+    pub(crate) fn timed(shared: Arc<Shared>) -> Result<Self, BackendError> {
+        Self::with(shared, CUevent_flags::CU_EVENT_DEFAULT)
+    }
+
+    fn with(shared: Arc<Shared>, flags: CUevent_flags) -> Result<Self, BackendError> {
         shared.enter()?;
-        let event = result::event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING);
+        let event = result::event::create(flags);
         let event = event.map_err(|error| shared.error(error))?;
         Ok(Self { shared, event })
+    }
+
+    /// Seconds from another mark to this one, both [timed](Self::timed); waits for this one.
+    pub(crate) fn seconds_since(&self, start: &Self) -> Result<f64, BackendError> {
+        self.shared.enter()?;
+        // SAFETY: both live, and were recorded.
+        let milliseconds = unsafe {
+            result::event::synchronize(self.event)
+                .and_then(|()| result::event::elapsed(start.event, self.event))
+        };
+        let milliseconds = milliseconds.map_err(|error| self.shared.error(error))?;
+        Ok(f64::from(milliseconds) / 1000.0)
     }
 
     /// Marks what is the end of a stream now.

@@ -204,6 +204,27 @@ pub struct Memory {
     pub peak: u64,
 }
 
+/// Measures how long stretches of queued work take on the device, without waiting for it.
+pub trait Timer: Send + Sync {
+    /// A stretch begins behind what is queued so far.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn begin(&self) -> Result<(), BackendError>;
+
+    /// It ends behind what is queued by now.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn end(&self) -> Result<(), BackendError>;
+
+    /// Seconds of every stretch that has ended since the last call, in their order; waits for them.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn take(&self) -> Result<Vec<f64>, BackendError>;
+}
+
 /// A device that holds tensors and runs ops on them. One rank uses one backend.
 pub trait Backend: MemoryModel + Send + Sync + 'static {
     /// A value on the device. Dropping it frees its memory.
@@ -299,6 +320,14 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     /// # Errors
     /// That an op failed.
     fn synchronize(&self) -> Result<(), BackendError>;
+
+    /// Measures what is queued. `None` from a backend that has to be waited for to be measured.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn timer(&self) -> Result<Option<Box<dyn Timer>>, BackendError> {
+        Ok(None)
+    }
 
     /// Bytes held by this rank. Weights count with the rank that prepared them.
     fn memory(&self) -> Memory;

@@ -10,7 +10,9 @@ mod traced {
     use halovae_engine::conformance::Reference;
     use halovae_engine::wrap::Traced;
 
-    halovae_engine::backend_conformance!(Traced::new(Reference, true));
+    halovae_engine::backend_conformance!(
+        Traced::new(Reference, true).expect("nothing to ask a device for")
+    );
 }
 
 mod faulty {

@@ -113,6 +113,13 @@ fn gpus_are_linked_by_nccl() {
         let exchange = report["exchange"].as_str().expect("a way");
         assert!(exchange.starts_with("NCCL 2."), "{exchange}");
         assert!(report["sent"]["bytes"].as_u64() > Some(0), "{report}");
+        // As the device has measured them, one after the other in each rank.
+        let ops = report["ops"].as_array().expect("kinds of ops").iter();
+        let seconds: Vec<f64> = ops.map(|op| op["seconds"].as_f64().expect("a time")).collect();
+        assert!(seconds.iter().all(|&seconds| seconds > 0.0), "{report}");
+        let decode = report["seconds"]["decode"].as_f64().expect("a time");
+        let all: f64 = seconds.iter().sum();
+        assert!((0.2 * decode..=2.0 * decode).contains(&all), "{all} s of ops in {decode} s");
     }
     let notice = told(sharded(&["--device", "0"]));
     assert_eq!(notice.lines().count(), 1, "{notice}");

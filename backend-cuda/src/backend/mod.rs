@@ -13,13 +13,16 @@ mod weights;
 use std::sync::Arc;
 
 use halovae_core::Rect;
-use halovae_engine::backend::{Backend, BackendError, DeviceId, Memory, Operands, WeightSource};
+use halovae_engine::backend::{
+    Backend, BackendError, DeviceId, Memory, Operands, Timer, WeightSource,
+};
 use halovae_engine::program::{Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
 
 use crate::device::Shared;
 use crate::nccl::{Demand, NcclLinks};
 use crate::store::{Store, Value};
+use crate::timer::StreamTimer;
 pub use attention::Attending;
 pub use weights::CudaWeights;
 
@@ -143,6 +146,10 @@ impl Backend for CudaBackend {
 
     fn synchronize(&self) -> Result<(), BackendError> {
         self.store.synchronize()
+    }
+
+    fn timer(&self) -> Result<Option<Box<dyn Timer>>, BackendError> {
+        Ok(Some(Box::new(StreamTimer::new(self.store.clone()))))
     }
 
     fn memory(&self) -> Memory {

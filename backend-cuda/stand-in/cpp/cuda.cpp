@@ -63,6 +63,7 @@ struct Access {
 };
 
 struct Event {
+    bool timed;
     std::shared_ptr<Mark> mark;
 };
 
@@ -198,7 +199,21 @@ void stand_in_enqueue(void* stream, void (*work)(void*), void* argument) {
     enqueue_wait(static_cast<Stream*>(stream), [work, argument] { work(argument); });
 }
 
-int cuEventCreate(Event** event, unsigned) { return *event = new Event, SUCCESS; }
+int cuEventCreate(Event** event, unsigned flags) { return *event = new Event{(flags & 2) == 0, {}}, SUCCESS; }
+int cuEventSynchronize(Event* event) {
+    await_mark(event->mark);
+    return failed ? LAUNCH_FAILED : SUCCESS;
+}
+int cuEventElapsedTime_v2(float* milliseconds, Event* start, Event* end) {
+    if (!start->timed || !end->timed || !start->mark || !end->mark) {
+        return INVALID_VALUE;
+    }
+    if (!is_reached(start->mark) || !is_reached(end->mark)) {
+        return NOT_READY;
+    }
+    *milliseconds = 1000 * (time_of(end->mark) - time_of(start->mark));
+    return SUCCESS;
+}
 int cuEventRecord(Event* event, Stream* stream) { return event->mark = set_mark(stream), SUCCESS; }
 int cuEventQuery(Event* event) {
     if (!is_reached(event->mark)) {

@@ -1,5 +1,6 @@
 #include "streams.h"
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -36,6 +37,12 @@ struct Mark {
     std::mutex mutex;
     std::condition_variable changed;
     bool reached = false;
+    std::chrono::steady_clock::time_point time;
+
+    void await() {
+        std::unique_lock<std::mutex> lock(mutex);
+        changed.wait(lock, [&] { return reached; });
+    }
 };
 
 Stream* new_stream() { return new Stream; }
@@ -87,6 +94,7 @@ std::shared_ptr<Mark> set_mark(Stream* stream) {
     enqueue(stream, [mark] {
         std::lock_guard<std::mutex> lock(mark->mutex);
         mark->reached = true;
+        mark->time = std::chrono::steady_clock::now();
         mark->changed.notify_all();
     });
     return mark;
@@ -104,8 +112,16 @@ void wait_for(Stream* stream, const std::shared_ptr<Mark>& mark) {
     if (is_reached(mark)) {
         return;
     }
-    enqueue_wait(stream, [mark] {
-        std::unique_lock<std::mutex> lock(mark->mutex);
-        mark->changed.wait(lock, [&] { return mark->reached; });
-    });
+    enqueue_wait(stream, [mark] { mark->await(); });
+}
+
+double time_of(const std::shared_ptr<Mark>& mark) {
+    std::lock_guard<std::mutex> lock(mark->mutex);
+    return std::chrono::duration<double>(mark->time.time_since_epoch()).count();
+}
+
+void await_mark(const std::shared_ptr<Mark>& mark) {
+    if (mark) {
+        mark->await();
+    }
 }

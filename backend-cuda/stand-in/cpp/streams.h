@@ -17,5 +17,9 @@ void finish(Stream* stream);
 
 // A mark that nobody has set has been reached.
 std::shared_ptr<Mark> set_mark(Stream* stream);
+// Seconds on some clock; of a mark that has been reached.
+double time_of(const std::shared_ptr<Mark>& mark);
+// Waits until it has been reached.
+void await_mark(const std::shared_ptr<Mark>& mark);
 bool is_reached(const std::shared_ptr<Mark>& mark);
 void wait_for(Stream* stream, const std::shared_ptr<Mark>& mark);

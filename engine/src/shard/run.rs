@@ -184,7 +184,8 @@ where
                 let partial = partial.map_err(|cause| failed(program, op, shard, cause))?;
                 self.partials.insert((id, shard), partial);
             } else if op.output() == program.output() {
-                self.finish(shard, before + start.elapsed().as_secs_f64(), op, &output)?;
+                let seconds = || before + start.elapsed().as_secs_f64();
+                self.finish(shard, seconds, op, &output)?;
             } else {
                 values.insert(op.output(), output);
             }
@@ -263,11 +264,12 @@ where
         })
     }
 
-    /// Hands over a shard's part of the picture.
+    /// Hands over a shard's part of the picture, and how long it took once that is there: until then
+    /// a device may only have queued it.
     fn finish(
         &mut self,
         shard: u32,
-        seconds: f64,
+        seconds: impl Fn() -> f64,
         op: &Op,
         output: &B::Tensor,
     ) -> Result<(), ShardStop> {
@@ -282,7 +284,7 @@ where
             let cause = Cause::NotFinite;
             return Err(ShardStop::Failed { shard: Some(shard), op: None, cause });
         }
-        Ok((self.finished)(shard, seconds, data)?)
+        Ok((self.finished)(shard, seconds(), data)?)
     }
 }
 

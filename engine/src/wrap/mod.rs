@@ -99,6 +99,10 @@ macro_rules! delegate_backend {
             self.inner.synchronize()
         }
 
+        fn timer(&self) -> Result<Option<Box<dyn $crate::backend::Timer>>, BackendError> {
+            self.inner.timer()
+        }
+
         fn memory(&self) -> $crate::backend::Memory {
             self.inner.memory()
         }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::{delegate_backend, delegate_memory_model};
-use crate::backend::{Backend, BackendError, Operands};
+use crate::backend::{Backend, BackendError, Operands, Timer};
 use crate::program::{Op, Program, attention_flops};
 use crate::tensor::Shape;
 
@@ -23,24 +23,43 @@ pub struct OpRecord {
     pub seconds: f64,
 }
 
-/// Measures each op of the backend inside. It waits for each op to finish, so a backend that
-/// queues its work runs slower under it.
-#[derive(Debug)]
+/// Measures each op of the backend inside. It waits for each op to finish where the backend has no
+/// [`Timer`]: one that queues its work runs slower then.
 pub struct Traced<B> {
     inner: B,
     enabled: bool,
+    timer: Option<Box<dyn Timer>>,
     records: Mutex<Vec<OpRecord>>,
 }
 
-impl<B> Traced<B> {
+impl<B> std::fmt::Debug for Traced<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Traced").field("enabled", &self.enabled).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Traced<B> {
     /// Wraps `inner`. If not `enabled` it only passes calls on.
-    pub fn new(inner: B, enabled: bool) -> Self {
-        Self { inner, enabled, records: Mutex::default() }
+    ///
+    /// # Errors
+    /// That the device has no timer to give.
+    pub fn new(inner: B, enabled: bool) -> Result<Self, BackendError> {
+        let timer = if enabled { inner.timer()? } else { None };
+        Ok(Self { inner, enabled, timer, records: Mutex::default() })
     }
 
     /// Takes what was recorded, in the order in which it ran.
-    pub fn take_records(&self) -> Vec<OpRecord> {
-        std::mem::take(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
+    ///
+    /// # Errors
+    /// What the device says of what it measured.
+    pub fn take_records(&self) -> Result<Vec<OpRecord>, BackendError> {
+        let mut records =
+            std::mem::take(&mut *self.records.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(timer) = &self.timer {
+            let seconds = timer.take()?;
+            records.iter_mut().zip(seconds).for_each(|(record, took)| record.seconds = took);
+        }
+        Ok(records)
     }
 }
 
@@ -53,21 +72,28 @@ impl<B: Backend> Traced<B> {
         attention_flops(q, k, v)
     }
 
-    /// Waits for what `op` began at `start` and keeps a record of it.
-    fn record(
+    /// Measures an op, which gives its result and what is to be recorded of that.
+    fn measure<T>(
         &self,
         program: &Program,
         op: &Op,
-        output: Shape,
-        flops: u128,
-        start: Instant,
-    ) -> Result<(), BackendError> {
-        self.inner.synchronize()?;
+        run: impl FnOnce() -> Result<(T, Shape, u128), BackendError>,
+    ) -> Result<T, BackendError> {
+        let start = Instant::now();
+        if let Some(timer) = &self.timer {
+            timer.begin()?;
+        }
+        let (result, output, flops) = run()?;
+        match &self.timer {
+            Some(timer) => timer.end()?,
+            None => self.inner.synchronize()?,
+        }
+        // Of what is only queued the timer knows better.
         let seconds = start.elapsed().as_secs_f64();
         let name = program.op_name(op).to_owned();
         let record = OpRecord { name, kind: op.kind(), output, flops, seconds };
         self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
-        Ok(())
+        Ok(result)
     }
 }
 
@@ -88,15 +114,15 @@ impl<B: Backend> Backend for Traced<B> {
             Op::Attention { .. } => self.attention_flops(&operands),
             _ => 0,
         };
-        let start = Instant::now();
-        let tensor = self.inner.run(program, op, weights, operands)?;
-        let output = self.inner.shape(&tensor);
-        let flops = match op {
-            Op::Conv2d(conv) => conv.flops(output),
-            _ => attention,
-        };
-        self.record(program, op, output, flops, start)?;
-        Ok(tensor)
+        self.measure(program, op, || {
+            let tensor = self.inner.run(program, op, weights, operands)?;
+            let output = self.inner.shape(&tensor);
+            let flops = match op {
+                Op::Conv2d(conv) => conv.flops(output),
+                _ => attention,
+            };
+            Ok((tensor, output, flops))
+        })
     }
 
     fn attend(
@@ -111,9 +137,8 @@ impl<B: Backend> Backend for Traced<B> {
         }
         let flops = self.attention_flops(&operands);
         let output = self.inner.shape(operands.get(0));
-        let start = Instant::now();
-        let attention = self.inner.attend(program, op, operands, so_far)?;
-        self.record(program, op, output, flops, start)?;
-        Ok(attention)
+        self.measure(program, op, || {
+            Ok((self.inner.attend(program, op, operands, so_far)?, output, flops))
+        })
     }
 }

@@ -67,7 +67,8 @@ impl Job<'_> {
         let Self { checkpoint, program, latents, mut planned, threads, .. } = self;
         let traced = verbosity.verbose || args.report.is_some();
         let description = backends.first().map(Backend::description).unwrap_or_default();
-        let backends = backends.into_iter().map(|backend| Traced::new(backend, traced)).collect();
+        let backends = backends.into_iter().map(|backend| Traced::new(backend, traced));
+        let backends = backends.collect::<Result<Vec<_>, _>>()?;
         let mut decoder = Decoder::new(&program, &checkpoint, backends).map_err(Error::prepare)?;
         if let Some(links) = links {
             decoder = decoder.linked(links);
@@ -111,9 +112,11 @@ impl Job<'_> {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        let records =
+            decoder.backends().map(Traced::take_records).collect::<Result<Vec<_>, _>>()?;
         let own = Share {
             pieces: done.pieces.iter().map(Into::into).collect(),
-            ops: decoder.backends().flat_map(Traced::take_records).map(Into::into).collect(),
+            ops: records.into_iter().flatten().map(Into::into).collect(),
             estimated: done.estimated_peak_bytes,
             measured: done.measured_peak_bytes,
             process: memory::process_peak(),
