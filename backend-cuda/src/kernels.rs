@@ -99,8 +99,9 @@ kernels! {
 /// Threads of a block of every kernel.
 pub(crate) const THREADS: u32 = 256;
 
-/// Rows of a block of a product.
+/// Rows of a block of a product, and its columns where there are many.
 pub(crate) const PRODUCT_ROWS: usize = 128;
+pub(crate) const PRODUCT_COLUMNS: usize = 128;
 
 /// Rows and columns of a block of `transpose`.
 pub(crate) const TURN: usize = 32;

@@ -35,6 +35,7 @@ params! {
         rows: u32,
         sample_rows: u32,
         width: u32,
+        out_width: u32,
         columns: u32,
         channels: u32,
         right_rows: u32,

@@ -1,7 +1,5 @@
-//! Convs: a product that reads its input where it lies or, with a norm or a halo, bands of it that
+//! Convs: a product that reads its input where it lies or, with a norm or a halo, areas of it that
 //! are staged before.
-
-use std::ops::Range;
 
 use cudarc::driver::sys::CUdeviceptr;
 use halovae_core::Margins;
@@ -9,32 +7,49 @@ use halovae_engine::backend::{BackendError, Halo, Operands, Surroundings};
 use halovae_engine::program::{Conv2d, Reach};
 use halovae_engine::tensor::Shape;
 
+use super::areas::{Area, Edges, areas};
 use super::stage::{Prologue, Window};
 use super::{CudaBackend, CudaWeights};
+use crate::kernels::{PRODUCT_COLUMNS, PRODUCT_ROWS};
 use crate::params::Product;
 use crate::store::{Block, Value, counted_bytes, wide};
 
-/// Rows of output that a band makes, and the bytes of its staged input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bands {
-    rows: usize,
-    bytes: u64,
+/// Bytes of the staged input of so many outputs. Where they begin within an upsampled cell can cost
+/// one row more.
+fn band_bytes(conv: &Conv2d, [rows, columns]: [usize; 2], element_bytes: u64) -> u64 {
+    let across = Reach::new(conv, 1, &(0..columns)).len as u64;
+    let row = across * wide(conv.in_channels as usize) as u64 * element_bytes;
+    Reach::new(conv, 0, &(0..rows)).len as u64 * row + row
 }
 
-impl Bands {
-    /// As many rows as fit into `most` bytes; one has to.
-    fn new(conv: &Conv2d, out: Shape, element_bytes: u64, most: u64) -> Self {
-        let columns = Reach::new(conv, 1, &(0..out.width)).len;
-        let row = columns as u64 * wide(conv.in_channels as usize) as u64 * element_bytes;
-        // Where a band begins within a cell can cost one row more.
-        let of = |rows: usize| Reach::new(conv, 0, &(0..rows)).len as u64 * row + row;
-        let (mut low, mut high) = (1, out.height.max(1) + 1);
-        while high - low > 1 {
-            let middle = low.midpoint(high);
-            if of(middle) <= most { low = middle } else { high = middle }
+/// As many rows of so many outputs as `most` bytes hold; one has to.
+fn band_rows(conv: &Conv2d, [height, columns]: [usize; 2], element_bytes: u64, most: u64) -> usize {
+    let (mut low, mut high) = (1, height.max(1) + 1);
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        if band_bytes(conv, [middle, columns], element_bytes) <= most {
+            low = middle;
+        } else {
+            high = middle;
         }
-        Self { rows: low, bytes: of(low) }
     }
+    low
+}
+
+/// Outputs along each side that read beyond `input`, where `margins` say that there is a halo.
+fn edges(conv: &Conv2d, input: Shape, out: Shape, margins: Margins) -> Edges {
+    let along = |axis: usize, cells: usize, outputs: usize, margins: [u32; 2]| {
+        let reads = |at: usize| Reach::new(conv, axis, &(at..at + 1));
+        let before = |&at: &usize| margins[0] > 0 && reads(at).low < 0;
+        let behind =
+            |&at: &usize| margins[1] > 0 && reads(at).low + reads(at).len as i64 > cells as i64;
+        let first = (0..outputs).take_while(before).count();
+        [first, (0..outputs).rev().take_while(behind).count()]
+    };
+    let Margins { top, bottom, left, right } = margins;
+    let [top, bottom] = along(0, input.height, out.height, [top, bottom]);
+    let [left, right] = along(1, input.width, out.width, [left, right]);
+    Edges { top, bottom, left, right }
 }
 
 /// What all products of a conv have in common.
@@ -44,21 +59,24 @@ struct Common {
     out: CUdeviceptr,
     /// What is added, or 0.
     residual: CUdeviceptr,
-    /// Bytes of a row of the output.
-    row_bytes: u64,
+    /// Bytes of a position of the output.
+    position_bytes: u64,
 }
 
 impl CudaBackend {
     /// Bytes that the conv needs beside its operands and its output, unless its input has a halo.
     pub(super) fn conv_workspace(&self, conv: &Conv2d, input: Shape) -> u64 {
         let Some(_) = conv.norm else { return 0 };
-        let bands = self.bands(conv, conv.output_shape(input));
-        counted_bytes(bands.bytes) + counted_bytes(super::norm::affine_bytes(input))
-    }
-
-    fn bands(&self, conv: &Conv2d, out: Shape) -> Bands {
-        let limit = self.shared.options.limits.band_bytes;
-        Bands::new(conv, out, self.store.element().bytes(), limit)
+        let out = conv.output_shape(input);
+        let element_bytes = self.store.element().bytes();
+        let rows = band_rows(
+            conv,
+            [out.height, out.width],
+            element_bytes,
+            self.shared.options.limits.band_bytes,
+        );
+        let band = band_bytes(conv, [rows, out.width], element_bytes);
+        counted_bytes(band) + counted_bytes(super::norm::affine_bytes(input))
     }
 
     pub(super) fn conv(
@@ -107,6 +125,7 @@ impl CudaBackend {
                 right: weights.kernel(conv),
                 bias: conv.bias.map_or(0, |id| weights.vector(id)),
                 width: out.shape.width as u32,
+                out_width: out.shape.width as u32,
                 columns: out.wide() as u32,
                 channels: input.wide() as u32,
                 right_rows: input.wide() as u32,
@@ -119,7 +138,7 @@ impl CudaBackend {
             },
             out: out.pointer(),
             residual: shared.as_ref().map_or(residual, |shared| shared.pointer()),
-            row_bytes: out.shape.width as u64 * out.position_bytes(),
+            position_bytes: out.position_bytes(),
         };
         let beyond = around.as_ref().is_some_and(|around| around.margins != Margins::default());
         if conv.norm.is_none() && !beyond {
@@ -132,7 +151,7 @@ impl CudaBackend {
         };
         let silu = conv.norm.is_some_and(|norm| norm.silu);
         let prologue = Prologue { affine: affine.as_ref(), silu };
-        self.run_bands(name, conv, &common, &input, &prologue, around, out.shape)?;
+        self.run_areas(name, conv, &common, &input, &prologue, around, out.shape)?;
         Ok(out)
     }
 
@@ -160,10 +179,10 @@ impl CudaBackend {
         })
     }
 
-    /// Band by band: first those that read no halo, then, while the device works on these, the halo
+    /// Area by area: first those that read no halo, then, while the device works on these, the halo
     /// is fetched.
     #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv")]
-    fn run_bands(
+    fn run_areas(
         &self,
         name: &str,
         conv: &Conv2d,
@@ -173,33 +192,38 @@ impl CudaBackend {
         around: &mut Option<Surroundings<'_, Value>>,
         out: Shape,
     ) -> Result<(), BackendError> {
-        let bands = self.bands(conv, out);
+        let element_bytes = self.store.element().bytes();
+        let limit = self.shared.options.limits.band_bytes;
         let margins = around.as_ref().map_or(Margins::default(), |around| around.margins);
-        let beside = margins.left + margins.right > 0;
-        let reads_halo = |rows: &Range<usize>| {
-            let reach = Reach::new(conv, 0, rows);
-            let below = reach.low + reach.len as i64 > input.shape.height as i64;
-            beside || (margins.top > 0 && reach.low < 0) || (margins.bottom > 0 && below)
+        let extents = [out.height, out.width];
+        // A strip that gives every multiprocessor a tile.
+        let tiles = (self.shared.entry.multiprocessors as usize)
+            .div_ceil(wide(out.channels).div_ceil(PRODUCT_COLUMNS));
+        let edges = edges(conv, input.shape, out, margins).at_least(tiles * PRODUCT_ROWS, extents);
+        let rows_of = |columns| band_rows(conv, [out.height, columns], element_bytes, limit);
+        let areas = areas(extents, edges, rows_of);
+        let bytes = |Area { rows, columns, .. }: &Area| {
+            let [y, x] = [(0, rows), (1, columns)].map(|(axis, of)| Reach::new(conv, axis, of).len);
+            (y * x) as u64 * input.position_bytes()
         };
-        let band = self.store.block(name, bands.bytes)?;
-        let run = |halo, (sample, rows)| {
-            self.run_band(conv, common, input, prologue, halo, &band, sample, rows, out)
-        };
-        let mut late = Vec::new();
-        for sample in 0..out.batch {
-            for start in (0..out.height).step_by(bands.rows) {
-                let rows = start..(start + bands.rows).min(out.height);
-                match reads_halo(&rows) {
-                    true => late.push((sample, rows)),
-                    false => run(None, (sample, rows))?,
+        let most = areas.iter().map(bytes).max().unwrap_or(0);
+        let band = self.store.block(name, most)?;
+        let run = |halo, late| {
+            let samples = 0..out.batch;
+            let mut items = samples.flat_map(|sample| areas.iter().map(move |area| (sample, area)));
+            items.try_for_each(|(sample, area)| match area.late == late {
+                true => {
+                    self.run_area(conv, common, input, prologue, halo, &band, sample, area, out)
                 }
-            }
-        }
+                false => Ok(()),
+            })
+        };
+        run(None, false)?;
         let halo = match around.take() {
             Some(around) => Some((margins, self.features(name, (around.fetch)()?)?)),
             None => None,
         };
-        late.into_iter().try_for_each(|item| run(halo.as_ref(), item))
+        run(halo.as_ref(), true)
     }
 
     fn features(&self, name: &str, halo: Halo<Value>) -> Result<Halo<Value>, BackendError> {
@@ -214,8 +238,8 @@ impl CudaBackend {
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv and a band")]
-    fn run_band(
+    #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv and an area")]
+    fn run_area(
         &self,
         conv: &Conv2d,
         common: &Common,
@@ -224,21 +248,24 @@ impl CudaBackend {
         halo: Option<&(Margins, Halo<Value>)>,
         band: &Block,
         sample: usize,
-        rows: Range<usize>,
+        area: &Area,
         out: Shape,
     ) -> Result<(), BackendError> {
-        let [y, x] = [(0, &rows), (1, &(0..out.width))]
-            .map(|(axis, outputs)| Reach::new(conv, axis, outputs));
+        let Area { rows, columns, .. } = area;
+        let [y, x] =
+            [(0, rows), (1, columns)].map(|(axis, outputs)| Reach::new(conv, axis, outputs));
         let window = Window { top: y.low, left: x.low, height: y.len, width: x.len };
         self.stage(prologue, input, sample, window, halo, band)?;
-        let at = (sample * out.height + rows.start) as u64 * common.row_bytes;
-        let positions = (rows.len() * out.width) as u32;
+        let first = (sample * out.height + rows.start) * out.width + columns.start;
+        let at = first as u64 * common.position_bytes;
+        let positions = (rows.len() * columns.len()) as u32;
         self.product(Product {
             left: band.pointer(),
             out: common.out + at,
             there: if common.residual == 0 { 0 } else { common.residual + at },
             rows: positions,
             sample_rows: positions,
+            width: columns.len() as u32,
             in_rows: y.len as u32,
             in_width: x.len as u32,
             offset_y: y.offset as i32,
@@ -263,11 +290,24 @@ mod tests {
 
     #[test]
     fn bands_fit_or_are_one_row() {
-        let out = Shape::new(1, 100, 50, 8);
         // Two more columns, eight channels of four bytes.
         let row = 52 * 8 * 4;
-        assert_eq!(Bands::new(&conv(), out, 4, 1), Bands { rows: 1, bytes: 4 * row });
-        assert_eq!(Bands::new(&conv(), out, 4, 10 * row), Bands { rows: 7, bytes: 10 * row });
-        assert_eq!(Bands::new(&conv(), out, 4, 1 << 40), Bands { rows: 100, bytes: 103 * row });
+        let rows = |most| band_rows(&conv(), [100, 50], 4, most);
+        assert_eq!([rows(1), rows(10 * row), rows(1 << 40)], [1, 7, 100]);
+        assert_eq!(band_bytes(&conv(), [7, 50], 4), 10 * row);
+    }
+
+    #[test]
+    fn edges_read_the_halo() {
+        let (shape, mut conv) = (Shape::new(1, 9, 12, 8), conv());
+        let margins = Margins { top: 1, bottom: 0, left: 1, right: 1 };
+        let one = Edges { top: 1, bottom: 0, left: 1, right: 1 };
+        assert_eq!(edges(&conv, shape, conv.output_shape(shape), margins), one);
+        assert_eq!(
+            edges(&conv, shape, conv.output_shape(shape), Margins::default()),
+            Edges::default()
+        );
+        conv.upsample = 2;
+        assert_eq!(edges(&conv, shape, conv.output_shape(shape), margins), one);
     }
 }

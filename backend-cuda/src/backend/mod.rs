@@ -1,5 +1,6 @@
 //! The engine's [`Backend`] on the kernels of this crate.
 
+mod areas;
 mod attention;
 mod conv;
 mod elementwise;

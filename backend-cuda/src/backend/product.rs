@@ -3,7 +3,7 @@
 use halovae_engine::backend::BackendError;
 
 use super::CudaBackend;
-use crate::kernels::{Kernel, PRODUCT_ROWS};
+use crate::kernels::{Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS};
 use crate::params::Product;
 
 impl CudaBackend {
@@ -12,7 +12,7 @@ impl CudaBackend {
         // A tile of 128 columns would be empty for the most part.
         let (kernel, columns) = match product.columns {
             ..=64 => (Kernel::Product32, 32),
-            _ => (Kernel::Product128, 128),
+            _ => (Kernel::Product128, PRODUCT_COLUMNS as u32),
         };
         let column_tiles = product.columns.div_ceil(columns);
         let row_tiles = u64::from(product.rows).div_ceil(PRODUCT_ROWS as u64);
@@ -28,6 +28,7 @@ pub(super) fn plain(rows: usize, channels: usize, columns: usize) -> Product {
         rows,
         sample_rows: rows,
         width: rows,
+        out_width: rows,
         columns: columns as u32,
         channels: channels as u32,
         right_rows: channels as u32,

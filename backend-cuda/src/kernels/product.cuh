@@ -11,7 +11,7 @@ struct Product {
     const E* left;
     // [taps][channels][columns]
     const E* right;
-    // [rows][columns], of E, or of float if `out_f32`.
+    // [positions][columns], of E, or of float if `out_f32`.
     void* out;
     // Added to each column, or null.
     const float* bias;
@@ -21,8 +21,8 @@ struct Product {
     const float* decay;
     // Elements from one sample of the source to the next.
     u64 left_sample;
-    // Output positions, of one sample, of one row of the picture.
-    u32 rows, sample_rows, width;
+    // Output positions, of one sample, of one row of those; and from one row to the next where they go.
+    u32 rows, sample_rows, width, out_width;
     // Both multiples of 8.
     u32 columns, channels;
     // Rows of the right side that are there, for each tap; beyond lies nothing.
@@ -71,7 +71,7 @@ struct Position {
 // What becomes of N sums of a row.
 template <int N, class O>
 DEVICE void finish_as(const Product& p, O* out, u32 row, u32 column, float (&sum)[N]) {
-    const u64 at = u64(row) * p.columns + column;
+    const u64 at = (u64(row / p.width) * p.out_width + row % p.width) * p.columns + column;
     if (p.bias) {
 #pragma unroll
         for (int i = 0; i < N; i++) {
