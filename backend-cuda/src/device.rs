@@ -62,6 +62,8 @@ pub struct Options {
     pub cache_folder: Option<PathBuf>,
     /// The most bytes of values and workspace that a rank may hold; beyond, allocation fails.
     pub max_memory_bytes: Option<u64>,
+    /// Each decode queues its kernels one by one, as it does while ops are measured.
+    pub without_graphs: bool,
     /// Limits below those of a GPU, so that tests have many bands and blocks in a small picture.
     pub limits: Limits,
 }

@@ -5,6 +5,7 @@
 //! a backend for each rank that shall run on it. Every library of NVIDIA's is loaded at run time, so
 //! the crate is built without any, and says what is missing: [`libraries`].
 
+mod arena;
 mod backend;
 mod cache;
 mod device;
@@ -18,6 +19,7 @@ mod nvrtc;
 mod params;
 mod store;
 mod stream;
+mod tape;
 mod timer;
 
 pub use backend::{Attending, CudaBackend, CudaWeights};

@@ -1,7 +1,7 @@
 //! The memory of a rank, and the stream that its kernels run in.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{CUdeviceptr, CUresult};
@@ -9,9 +9,11 @@ use halovae_engine::backend::{BackendError, Memory};
 use halovae_engine::format_bytes;
 use halovae_engine::tensor::Shape;
 
+use crate::arena::Place;
 use crate::device::Shared;
 use crate::kernels::{Element, Kernel, THREADS};
 use crate::stream::Stream;
+use crate::tape::{Tape, Taped};
 
 /// Channels are filled up to multiples of this, so that a position begins at a multiple of 16 bytes.
 pub(crate) const EIGHT: usize = 8;
@@ -26,14 +28,37 @@ pub(crate) struct Store {
     /// Destroyed when no block is left.
     pub(crate) stream: Stream,
     memory: Mutex<Memory>,
+    tape: Mutex<Tape>,
+    /// What can be let go of when there is no room.
+    pub(crate) spare: OnceLock<Weak<dyn Spare>>,
 }
 
-/// Memory on the device that goes back to the pool.
+/// Memory that is kept because it may be needed again.
+pub(crate) trait Spare: Send + Sync + std::fmt::Debug {
+    /// Frees it, if there is any and nobody uses it.
+    fn let_go(&self) -> bool;
+}
+
+/// Memory on the device that goes back to where it came from.
 #[derive(Debug)]
 pub(crate) struct Block {
     pointer: CUdeviceptr,
     bytes: u64,
-    store: Arc<Store>,
+    home: Home,
+}
+
+/// Where memory came from.
+#[derive(Debug)]
+enum Home {
+    Pool {
+        store: Arc<Store>,
+        taped: Option<Taped>,
+    },
+    /// It is a part of another block.
+    Part {
+        #[expect(dead_code, reason = "kept, so that its memory is")]
+        of: Arc<Block>,
+    },
 }
 
 impl Block {
@@ -46,11 +71,26 @@ impl Block {
         debug_assert!(bytes <= self.bytes);
         self.pointer + bytes
     }
+
+    /// A part of it, which keeps all of it.
+    pub(crate) fn part(self: &Arc<Self>, place: Place) -> Self {
+        debug_assert!(place.offset + place.bytes <= self.bytes);
+        let home = Home::Part { of: self.clone() };
+        Self { pointer: self.pointer + place.offset, bytes: place.bytes, home }
+    }
+
+    /// How much it is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let store = &self.store;
+        let Home::Pool { store, taped } = &self.home else { return };
+        if let Some(taped) = taped {
+            store.tape().free(*taped);
+        }
         if store.shared.enter().is_ok() {
             // SAFETY: allocated from the pool once, freed once, behind all that uses it. A device that
             // failed has lost it anyway.
@@ -68,12 +108,19 @@ pub(crate) fn counted_bytes(bytes: u64) -> u64 {
 impl Store {
     pub(crate) fn new(shared: Arc<Shared>) -> Result<Arc<Self>, BackendError> {
         let stream = Stream::new(shared.clone())?;
-        Ok(Arc::new(Self { shared, stream, memory: Mutex::default() }))
+        let (memory, tape) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { shared, stream, memory, tape, spare: OnceLock::new() }))
     }
 
     fn memory_state(&self) -> MutexGuard<'_, Memory> {
         // Two numbers that are always consistent.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is taken down, or given out.
+    pub(crate) fn tape(&self) -> MutexGuard<'_, Tape> {
+        // It is set anew for each decode.
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn memory(&self) -> Memory {
@@ -104,6 +151,23 @@ impl Store {
     /// Memory of so many bytes; what it holds is anything.
     pub(crate) fn block(self: &Arc<Self>, what: &str, bytes: u64) -> Result<Block, BackendError> {
         self.shared.enter()?;
+        if let Some(place) = self.tape().next_place(bytes) {
+            let place = place.map(|(arena, place)| arena.part(place));
+            return place.map_err(|()| self.other_than_before(what));
+        }
+        match self.pool_block(what, bytes) {
+            Err(BackendError::OutOfMemory { .. }) if self.let_go() => self.pool_block(what, bytes),
+            other => other,
+        }
+    }
+
+    /// Frees what is kept in case that it is needed again.
+    fn let_go(&self) -> bool {
+        let spare = self.spare.get().and_then(Weak::upgrade);
+        spare.is_some_and(|spare| spare.let_go())
+    }
+
+    fn pool_block(self: &Arc<Self>, what: &str, bytes: u64) -> Result<Block, BackendError> {
         let counted = counted_bytes(bytes);
         let limit = self.shared.options.max_memory_bytes.unwrap_or(u64::MAX);
         let mut memory = self.memory_state();
@@ -126,7 +190,15 @@ impl Store {
         memory.current += counted;
         memory.peak = memory.peak.max(memory.current);
         drop(memory);
-        Ok(Block { pointer, bytes, store: self.clone() })
+        let taped = self.tape().take(bytes);
+        Ok(Block { pointer, bytes, home: Home::Pool { store: self.clone(), taped } })
+    }
+
+    fn other_than_before(&self, what: &str) -> BackendError {
+        BackendError::Device {
+            device: self.shared.entry.name.clone(),
+            message: format!("`{what}` is another than in the last decode of that size"),
+        }
     }
 
     fn allocate(&self, bytes: u64) -> Result<CUdeviceptr, DriverError> {
@@ -235,6 +307,16 @@ impl Store {
         // SAFETY: there are as many bytes on the device, by the caller. The driver has read pageable
         // memory when the call returns.
         let done = unsafe { result::memcpy_htod_async(to, from, self.stream.raw()) };
+        done.map_err(|error| self.shared.error(error))
+    }
+
+    /// Copies a value within the device.
+    pub(crate) fn copy(&self, to: CUdeviceptr, from: &Value) -> Result<(), BackendError> {
+        self.shared.enter()?;
+        let bytes = from.bytes() as usize;
+        // SAFETY: there is as much, by the caller, and the value is freed behind this.
+        let done =
+            unsafe { result::memcpy_dtod_async(to, from.pointer(), bytes, self.stream.raw()) };
         done.map_err(|error| self.shared.error(error))
     }
 

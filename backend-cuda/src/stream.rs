@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use cudarc::driver::result::stream::StreamKind;
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys::{CUevent, CUevent_flags, CUevent_wait_flags, CUresult, CUstream};
+use cudarc::driver::sys::{
+    CUevent, CUevent_flags, CUevent_wait_flags, CUgraphExec, CUgraphInstantiate_flags, CUresult,
+    CUstream, CUstreamCaptureMode,
+};
 use halovae_engine::backend::BackendError;
 
 use crate::device::Shared;
@@ -50,6 +53,34 @@ impl Stream {
         unsafe { result::stream::synchronize(self.stream) }
     }
 
+    /// What this thread queues as long as the capture lives is not done, but kept for a graph.
+    pub(crate) fn capture(&self) -> Result<Capture<'_>, DriverError> {
+        // Other ranks' threads go on meanwhile.
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream lives as long as this.
+        unsafe { result::stream::begin_capture(self.stream, mode) }?;
+        Ok(Capture { stream: self, is_over: false })
+    }
+
+    fn end_capture(&self) -> Result<Graph, DriverError> {
+        // SAFETY: the stream lives as long as this; a graph is destroyed once, and what is made of it
+        // does not need it any more.
+        unsafe {
+            let graph = result::stream::end_capture(self.stream)?;
+            let made = result::graph::instantiate(graph, CUgraphInstantiate_flags(0));
+            let _ = result::graph::destroy(graph);
+            Ok(Graph { shared: self.shared.clone(), graph: made? })
+        }
+    }
+
+    /// Queues a graph.
+    pub(crate) fn launch(&self, graph: &Graph) -> Result<(), BackendError> {
+        self.shared.enter()?;
+        // SAFETY: both live; whoever captured it promises that its memory does.
+        let done = unsafe { result::graph::launch(graph.graph, self.stream) };
+        done.map_err(|error| self.shared.error(error))
+    }
+
     /// What is queued from now on waits until the event's mark has been reached.
     pub(crate) fn wait_for(&self, event: &Event) -> Result<(), BackendError> {
         self.shared.enter()?;
@@ -69,6 +100,50 @@ impl Drop for Stream {
                 let _ = result::stream::synchronize(self.stream);
                 let _ = result::stream::destroy(self.stream);
             }
+        }
+    }
+}
+
+/// A stream keeps what is queued until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Capture<'a> {
+    stream: &'a Stream,
+    is_over: bool,
+}
+
+impl Capture<'_> {
+    /// What was kept, ready to be done any number of times.
+    pub(crate) fn end(mut self) -> Result<Graph, DriverError> {
+        self.is_over = true;
+        self.stream.end_capture()
+    }
+}
+
+impl Drop for Capture<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // What was kept is of no use.
+            let _ = self.stream.end_capture();
+        }
+    }
+}
+
+/// Work that was captured.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    shared: Arc<Shared>,
+    graph: CUgraphExec,
+}
+
+// SAFETY: the driver's graphs may be used by any thread, one at a time.
+unsafe impl Send for Graph {}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        if self.shared.enter().is_ok() {
+            // SAFETY: made once, destroyed once; the driver keeps it until it has been done. That it
+            // fails changes nothing any more.
+            let _ = unsafe { result::graph::exec_destroy(self.graph) };
         }
     }
 }

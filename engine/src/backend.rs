@@ -292,6 +292,22 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
         operands: Operands<'_, Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
 
+    /// A whole decode of `input`, by `once`, which runs every op of the program with these weights on
+    /// this backend. A backend that can remembers what `once` queued, and for an input of the same
+    /// extents queues that again instead.
+    ///
+    /// # Errors
+    /// What `once` or the device says.
+    fn repeat<E: From<BackendError>>(
+        &self,
+        weights: &Self::Weights,
+        input: Self::Tensor,
+        once: &mut dyn FnMut(Self::Tensor) -> Result<Self::Tensor, E>,
+    ) -> Result<Self::Tensor, E> {
+        let _ = weights;
+        once(input)
+    }
+
     /// Runs [`Op::Attention`] over some of its keys and values: begins with `None`, and goes on
     /// with what the last call for the same queries gave.
     ///

@@ -17,6 +17,13 @@ pub enum Stop<E> {
     Asked(E),
 }
 
+/// What a device says of a decode that it repeats: of which op it is, it does not know.
+impl<E> From<BackendError> for Stop<E> {
+    fn from(error: BackendError) -> Self {
+        Self::Op { name: "a repeated decode".into(), error }
+    }
+}
+
 /// Runs `program` on `input` and gives its output.
 ///
 /// `proceed` is called before each op with the op's place, and an error from it ends the run:

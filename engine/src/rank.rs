@@ -130,7 +130,9 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
         let window = self.latents.crop(item.image as usize, piece.input)?;
         let input = backend.upload(&window)?;
         drop(window);
-        let output = execute(backend, program, weights, input, |_| self.group.check());
+        let output = backend.repeat(weights, input, &mut |input| {
+            execute(backend, program, weights, input, |_| self.group.check())
+        });
         let output = output.map_err(|stop| match stop {
             Stop::Op { name, error } => {
                 let cause = Cause::Backend(error);

@@ -254,6 +254,25 @@ fn what_fits_is_said() {
     assert_eq!(report(folder.path())["strategy"], "tiled");
 }
 
+/// Tiles of a size that has been decoded are launched as a graph, where there are graphs.
+#[test]
+fn with_graphs_and_without() {
+    if gpu::is_real() {
+        return;
+    }
+    let golden = Golden::load("f8-flux");
+    let pictures = [None, Some(("HALOVAE_STAND_IN_NO_GRAPHS", "1"))].map(|variable| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = binary::command(["decode", "--backend", "cuda", "--strategy", "tiled"]);
+        command.arg("--vae").arg(&golden.folder).arg("--latents").arg(golden.latents_file());
+        command.arg("--output").arg(folder.path().join("picture.npy")).envs(variable);
+        assert_eq!(run(command).expect_success().stderr, "");
+        picture(folder.path())
+    });
+    assert_f32_close("tiled", &pictures[0], golden.expected("tiled"));
+    assert_eq!(pictures[0], pictures[1]);
+}
+
 /// Where the driver works and the compiler does not, another backend decodes, and says why.
 #[test]
 fn without_a_compiler_something_else_decodes() {

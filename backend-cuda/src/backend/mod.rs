@@ -7,11 +7,12 @@ mod elementwise;
 mod memory;
 mod norm;
 mod product;
+mod repeat;
 mod stage;
 mod transfer;
 mod weights;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use halovae_core::Rect;
 use halovae_engine::backend::{
@@ -22,9 +23,10 @@ use halovae_engine::tensor::{HostTensor, Shape};
 
 use crate::device::Shared;
 use crate::nccl::{Demand, NcclLinks};
-use crate::store::{Store, Value};
+use crate::store::{Spare, Store, Value};
 use crate::timer::StreamTimer;
 pub use attention::Attending;
+use repeat::Repeats;
 pub use weights::CudaWeights;
 
 /// One rank's use of a device.
@@ -32,12 +34,16 @@ pub use weights::CudaWeights;
 pub struct CudaBackend {
     shared: Arc<Shared>,
     store: Arc<Store>,
+    repeats: Arc<Mutex<Repeats>>,
 }
 
 impl CudaBackend {
     pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, BackendError> {
         let store = Store::new(shared.clone())?;
-        Ok(Self { shared, store })
+        let repeats = Arc::<Mutex<Repeats>>::default();
+        let spare: Arc<dyn Spare> = repeats.clone();
+        store.spare.set(Arc::downgrade(&spare)).expect("set once");
+        Ok(Self { shared, store, repeats })
     }
 
     /// This rank's links to the GPUs of other ranks, which are to be [given to the
@@ -46,7 +52,8 @@ impl CudaBackend {
     /// # Errors
     /// [`BackendError::Device`] when the driver makes no stream.
     pub fn links(&self, demand: Demand) -> Result<NcclLinks, BackendError> {
-        let same = Self { shared: self.shared.clone(), store: self.store.clone() };
+        let (shared, store) = (self.shared.clone(), self.store.clone());
+        let same = Self { shared, store, repeats: self.repeats.clone() };
         NcclLinks::new(same, demand)
     }
 
@@ -128,6 +135,15 @@ impl Backend for CudaBackend {
                 self.finish_attention(attending)
             }
         }
+    }
+
+    fn repeat<E: From<BackendError>>(
+        &self,
+        weights: &CudaWeights,
+        input: Value,
+        once: &mut dyn FnMut(Value) -> Result<Value, E>,
+    ) -> Result<Value, E> {
+        self.repeat_decode(weights, input, once)
     }
 
     fn attend(

@@ -1,6 +1,7 @@
 //! A program's weights on the device.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::{BackendError, WeightSource};
@@ -17,6 +18,8 @@ use crate::store::{Block, counted_bytes, wide};
 /// with zeros; biases and norm parameters as f32, filled up as well.
 #[derive(Debug)]
 pub struct CudaWeights {
+    /// Tells them from others in the process.
+    pub(super) number: u64,
     kernels: BTreeMap<WeightId, Block>,
     vectors: BTreeMap<WeightId, Block>,
 }
@@ -66,7 +69,10 @@ impl CudaWeights {
             source.load(spec, &mut values)?;
             Ok::<_, BackendError>(values)
         };
-        let mut result = Self { kernels: BTreeMap::new(), vectors: BTreeMap::new() };
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut result = Self { number, kernels: BTreeMap::new(), vectors: BTreeMap::new() };
         for id in vectors(program) {
             let mut values = load(id)?;
             values.resize(wide(values.len()), 0.0);

@@ -5,6 +5,7 @@
 //   HALOVAE_STAND_IN_MEMORY      bytes of memory, of all of them together (4 GiB)
 //   HALOVAE_STAND_IN_SEED        where the order of threads starts (1)
 //   HALOVAE_STAND_IN_FAILS       the launch from which on the device fails (never)
+//   HALOVAE_STAND_IN_NO_GRAPHS   if set, nothing is captured
 //   HALOVAE_STAND_IN_STOPS       the launch that never ends (none)
 #include <atomic>
 #include <csignal>
@@ -34,6 +35,7 @@ enum Result {
     NOT_FOUND = 500,
     NOT_READY = 600,
     LAUNCH_FAILED = 719,
+    CAPTURE_UNSUPPORTED = 900,
 };
 
 // `CUdevice_attribute`, `CUfunction_attribute` and `CUmemPool_attribute`, those that are used.
@@ -167,13 +169,20 @@ int cuMemPoolSetAccess(void* pool, const Access* access, size_t count) {
     return SUCCESS;
 }
 bool stand_in_is_open(int device) { return is_open[device]; }
-int cuMemAllocFromPoolAsync(void** memory, size_t bytes, void*, void*) {
+int cuMemAllocFromPoolAsync(void** memory, size_t bytes, void*, Stream* stream) {
+    // A driver makes it a part of the graph, which is not meant.
+    if (is_captured(stream)) {
+        return CAPTURE_UNSUPPORTED;
+    }
     *memory = allocate(bytes);
     return *memory ? SUCCESS : OUT_OF_MEMORY;
 }
 int cuMemFreeAsync(void* memory, Stream* stream) {
     if (!holds(memory, 1)) {
         return INVALID_VALUE;
+    }
+    if (is_captured(stream)) {
+        return CAPTURE_UNSUPPORTED;
     }
     enqueue(stream, [memory] { release(memory); });
     return SUCCESS;
@@ -187,7 +196,29 @@ int cuMemGetInfo_v2(size_t* free, size_t* total) {
 int cuStreamCreate(Stream** stream, unsigned) { return *stream = new_stream(), SUCCESS; }
 int cuCtxGetStreamPriorityRange(int* least, int* greatest) { return *least = 0, *greatest = -5, SUCCESS; }
 int cuStreamCreateWithPriority(Stream** stream, unsigned, int) { return *stream = new_stream(), SUCCESS; }
+int cuStreamBeginCapture_v2(Stream* stream, int mode) {
+    if (mode != 1 || is_captured(stream) || getenv("HALOVAE_STAND_IN_NO_GRAPHS")) {
+        return CAPTURE_UNSUPPORTED;
+    }
+    return begin_capture(stream), SUCCESS;
+}
+int cuStreamEndCapture(Stream* stream, Graph** graph) { return *graph = new Graph(end_capture(stream)), SUCCESS; }
+int cuGraphInstantiateWithFlags(Graph** made, Graph* graph, unsigned long long) {
+    return *made = new Graph(*graph), SUCCESS;
+}
+int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
+int cuGraphExecDestroy(Graph* graph) { return delete graph, SUCCESS; }
+int cuGraphLaunch(Graph* graph, Stream* stream) {
+    // A graph that is destroyed is done nevertheless.
+    for (const std::function<void()>& work : *graph) {
+        enqueue(stream, work);
+    }
+    return SUCCESS;
+}
 int cuStreamSynchronize(Stream* stream) {
+    if (is_captured(stream)) {
+        return CAPTURE_UNSUPPORTED;
+    }
     finish(stream);
     return failed ? LAUNCH_FAILED : SUCCESS;
 }
@@ -231,6 +262,13 @@ int cuMemcpyHtoDAsync_v2(void* to, const void* from, size_t bytes, Stream* strea
     const char* first = static_cast<const char*>(from);
     std::vector<char> copy(first, first + bytes);
     enqueue(stream, [to, copy = std::move(copy)] { memcpy(to, copy.data(), copy.size()); });
+    return SUCCESS;
+}
+int cuMemcpyDtoDAsync_v2(void* to, const void* from, size_t bytes, Stream* stream) {
+    if (!holds(from, bytes) || !holds(to, bytes)) {
+        return INVALID_VALUE;
+    }
+    enqueue(stream, [=] { memcpy(to, from, bytes); });
     return SUCCESS;
 }
 int cuMemcpyDtoHAsync_v2(void* to, const void* from, size_t bytes, Stream* stream) {

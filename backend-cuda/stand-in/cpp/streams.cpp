@@ -14,6 +14,8 @@ struct Stream {
     size_t pending = 0;
     bool ends = false;
     std::thread worker;
+    bool captured = false;
+    Graph graph;
 
     void work() {
         std::unique_lock<std::mutex> lock(mutex);
@@ -49,6 +51,10 @@ Stream* new_stream() { return new Stream; }
 
 void enqueue_wait(Stream* stream, std::function<void()> work) {
     std::lock_guard<std::mutex> lock(stream->mutex);
+    if (stream->captured) {
+        stream->graph.push_back(std::move(work));
+        return;
+    }
     stream->queue.push_back(std::move(work));
     stream->pending++;
     if (!stream->worker.joinable()) {
@@ -60,6 +66,10 @@ void enqueue_wait(Stream* stream, std::function<void()> work) {
 void enqueue(Stream* stream, std::function<void()> work) {
     {
         std::lock_guard<std::mutex> lock(stream->mutex);
+        if (stream->captured) {
+            stream->graph.push_back(std::move(work));
+            return;
+        }
         if (stream->pending > 0) {
             stream->queue.push_back(std::move(work));
             stream->pending++;
@@ -74,6 +84,23 @@ void enqueue(Stream* stream, std::function<void()> work) {
 void finish(Stream* stream) {
     std::unique_lock<std::mutex> lock(stream->mutex);
     stream->changed.wait(lock, [&] { return stream->pending == 0; });
+}
+
+void begin_capture(Stream* stream) {
+    std::lock_guard<std::mutex> lock(stream->mutex);
+    stream->captured = true;
+    stream->graph.clear();
+}
+
+bool is_captured(Stream* stream) {
+    std::lock_guard<std::mutex> lock(stream->mutex);
+    return stream->captured;
+}
+
+Graph end_capture(Stream* stream) {
+    std::lock_guard<std::mutex> lock(stream->mutex);
+    stream->captured = false;
+    return std::move(stream->graph);
 }
 
 void destroy_stream(Stream* stream) {

@@ -3,8 +3,13 @@
 #include <functional>
 #include <memory>
 
+#include <vector>
+
 struct Stream;
 struct Mark;
+
+// Work in order, to be done any number of times.
+typedef std::vector<std::function<void()>> Graph;
 
 Stream* new_stream();
 // When all of it is done.
@@ -14,6 +19,10 @@ void enqueue(Stream* stream, std::function<void()> work);
 // Does it later in any case: it may have to wait.
 void enqueue_wait(Stream* stream, std::function<void()> work);
 void finish(Stream* stream);
+// What is queued from now on is kept, and not done; until it is taken.
+void begin_capture(Stream* stream);
+bool is_captured(Stream* stream);
+Graph end_capture(Stream* stream);
 
 // A mark that nobody has set has been reached.
 std::shared_ptr<Mark> set_mark(Stream* stream);

@@ -125,6 +125,19 @@ impl<B: Backend> Backend for Traced<B> {
         })
     }
 
+    fn repeat<E: From<BackendError>>(
+        &self,
+        weights: &Self::Weights,
+        input: Self::Tensor,
+        once: &mut dyn FnMut(Self::Tensor) -> Result<Self::Tensor, E>,
+    ) -> Result<Self::Tensor, E> {
+        match self.enabled {
+            // Ops are only measured where they run.
+            true => once(input),
+            false => self.inner.repeat(weights, input, once),
+        }
+    }
+
     fn attend(
         &self,
         program: &Program,
