@@ -141,7 +141,9 @@ fn failing_rank() {
 fn is_of(failure: &Failure, kind: FaultKind) -> bool {
     match (&failure.cause, kind) {
         (Cause::Backend(BackendError::Device { .. }), FaultKind::Error) => failure.op.is_some(),
-        (Cause::Backend(BackendError::OutOfMemory { .. }), FaultKind::OutOfMemory) => true,
+        (Cause::NoRoom { error, .. }, FaultKind::OutOfMemory) => {
+            matches!(error, BackendError::OutOfMemory { .. })
+        }
         (Cause::Panic(message), FaultKind::Panic) => message == "injected panic",
         (Cause::Transport(message), FaultKind::Stall(_)) => message.contains("in one op"),
         _ => false,

@@ -137,9 +137,11 @@ impl CudaBackend {
                     }
                     Ok(None) => once(input),
                     Err(()) => {
-                        repeats.known.insert(key, Known::Never);
                         repeats.let_go();
-                        once(input)
+                        let value = once(input)?;
+                        // It can be done, but not captured.
+                        repeats.known.insert(key, Known::Never);
+                        Ok(value)
                     }
                 }
             }

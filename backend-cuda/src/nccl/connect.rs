@@ -10,6 +10,7 @@ use super::communicator::Communicator;
 use super::library::{Nccl, UniqueId};
 use super::pause::Pause;
 use crate::device::Shared;
+use crate::driver;
 
 /// How long it may take NCCL to connect ranks that have all begun to.
 const CONNECT_LIMIT: Duration = Duration::from_secs(120);
@@ -20,14 +21,14 @@ pub(super) fn connect(
     group: &dyn Group,
     nccl: &'static Nccl,
 ) -> Result<Result<Communicator, String>, LinkError> {
-    shared.open_to_peers().map_err(|error| shared.error(error))?;
     shared.enter()?;
     let mut id = [0.0; 128];
-    let made = match group.rank() {
+    let opened = shared.open_to_peers().map_err(driver::words);
+    let ready = opened.and_then(|()| match group.rank() {
         0 => nccl.unique_id().map(|made| id = made.0.map(f32::from)),
         _ => Ok(()),
-    };
-    if let Some(why) = agree(group, made)? {
+    });
+    if let Some(why) = agree(group, ready)? {
         return Ok(Err(why));
     }
     group.broadcast(0, LINKS, &mut id)?;
