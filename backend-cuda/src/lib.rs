@@ -21,6 +21,7 @@ mod store;
 mod stream;
 mod tape;
 mod timer;
+mod value;
 
 pub use backend::{Attending, CudaBackend, CudaWeights};
 pub use cache::cache_folder;
@@ -29,4 +30,4 @@ pub use devices::{DeviceChoice, DeviceEntry, devices};
 pub use error::OpenError;
 pub use libraries::{LibraryEntry, libraries, search_first};
 pub use nccl::{Demand, NcclLinks};
-pub use store::Value;
+pub use value::Value;

@@ -1,21 +1,25 @@
 //! Decodes latents over ranks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod report;
+
+use std::sync::Arc;
 use std::time::Instant;
+
+pub use report::{DecodeReport, PieceReport};
 
 use halovae_core::{Plan, PlanError, ShardGrid, Size};
 
 use crate::backend::{Backend, BackendError, DeviceId, WeightSource};
 use crate::event::{Event, Observer, Silent};
-use crate::group::{Cancel, Cause, Failure, Group, GroupError, Links, ThreadGroup, Way};
+use crate::group::{Cancel, Cause, Failure, Group, GroupError, Links, ThreadGroup};
 use crate::program::{Program, fuse};
-use crate::rank::{Progress, RankDevice, RankJob};
+use crate::rank::{RankDevice, RankJob};
 use crate::schedule::{Schedule, piece_tag};
 use crate::shard::{self, Cut, Fit, FitError, ParkLimit, UncutError};
 use crate::sink::Sink;
 use crate::stitch::{StitchError, StitchTimes, stitch_image};
 use crate::tensor::{HostTensor, Shape};
-use crate::wrap::Sent;
+use report::Reports;
 
 /// Why a decode gave no picture.
 #[derive(Debug, thiserror::Error)]
@@ -65,41 +69,6 @@ impl Default for Control<'_> {
     fn default() -> Self {
         Self { observer: &Silent, cancel: Cancel::new(), park: None }
     }
-}
-
-/// One decoded piece.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PieceReport {
-    /// Which image of the batch.
-    pub image: u32,
-    /// Which piece of that image's plan.
-    pub piece: u64,
-    /// Who decoded it.
-    pub rank: u32,
-    /// The latent window that was decoded.
-    pub window: halovae_core::Rect,
-    /// Seconds from its upload to its download; of a shard, the seconds of its turns.
-    pub seconds: f64,
-}
-
-/// What a decode did.
-#[derive(Clone, Debug)]
-pub struct DecodeReport {
-    /// Every piece that this process's ranks decoded, in the order of image and index.
-    pub pieces: Vec<PieceReport>,
-    /// Seconds from start to the last row.
-    pub seconds: f64,
-    /// Seconds spent blending and in the sink; other ranks may have decoded meanwhile.
-    pub stitch: StitchTimes,
-    /// Device bytes of this process's ranks, by estimate: the weights once a device, and for each
-    /// rank the values and workspace of its largest piece.
-    pub estimated_peak_bytes: u64,
-    /// Device bytes as the backends counted them, added over this process's ranks.
-    pub measured_peak_bytes: u64,
-    /// How what ranks told each other travelled, where there were links between their devices.
-    pub way: Option<Way>,
-    /// What this process's ranks sent through these links.
-    pub sent: Sent,
 }
 
 /// Which ranks of a group a decoder has the devices of: those from `first` on.
@@ -311,8 +280,7 @@ impl<B: Backend> Decoder<B> {
             let _ = rank.links.as_ref().map(|links| links.take_sent());
         }
 
-        let reports =
-            Reports { observer: control.observer, pieces: Mutex::default(), way: Mutex::default() };
+        let reports = Reports::new(control.observer);
         let stitched = std::thread::scope(|scope| {
             for &(device, group) in ranks {
                 let (schedule, reports) = (&schedule, &reports);
@@ -332,8 +300,7 @@ impl<B: Backend> Decoder<B> {
         });
         let stitch = stitched?;
         group.check()?;
-        let mut pieces = reports.pieces.into_inner().unwrap_or_else(PoisonError::into_inner);
-        pieces.sort_by_key(|report| (report.image, report.piece));
+        let (pieces, way) = reports.into_parts();
         Ok(DecodeReport {
             pieces,
             seconds: start.elapsed().as_secs_f64(),
@@ -345,37 +312,13 @@ impl<B: Backend> Decoder<B> {
                 control.park.as_ref(),
             ),
             measured_peak_bytes: self.measured_peak_bytes(),
-            way: reports.way.into_inner().unwrap_or_else(PoisonError::into_inner),
+            way,
             sent: self.ranks.iter().flat_map(|rank| &rank.links).map(|l| l.take_sent()).sum(),
         })
     }
 
     fn measured_peak_bytes(&self) -> u64 {
         self.ranks.iter().map(|rank| rank.backend.memory().peak).sum()
-    }
-}
-
-/// Collects reports and passes events on.
-struct Reports<'a> {
-    observer: &'a dyn Observer,
-    pieces: Mutex<Vec<PieceReport>>,
-    way: Mutex<Option<Way>>,
-}
-
-impl Progress for Reports<'_> {
-    fn piece(&self, report: PieceReport, item: u64, bytes: u64) {
-        let PieceReport { rank, seconds, .. } = report;
-        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).push(report);
-        self.observer.event(Event::PieceDone { rank, piece: item, seconds, bytes });
-    }
-
-    fn way(&self, way: Way) {
-        // The same from every rank.
-        *self.way.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
-    }
-
-    fn turns(&self, rank: u32, done: u64, of: u64) {
-        self.observer.event(Event::Turns { rank, done, of });
     }
 }
 

@@ -11,7 +11,8 @@ use super::CudaBackend;
 use super::product::plain;
 use crate::kernels::{Element, Kernel, TURN};
 use crate::params::{Attended, Product, Softmax, Transpose};
-use crate::store::{Block, Value, counted_bytes, value_bytes, wide};
+use crate::store::{Block, counted_bytes};
+use crate::value::{Value, value_bytes, wide};
 
 /// An attention that has seen some of its keys.
 #[derive(Debug)]

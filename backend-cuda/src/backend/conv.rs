@@ -12,7 +12,8 @@ use super::stage::{Prologue, Window};
 use super::{CudaBackend, CudaWeights};
 use crate::kernels::{PRODUCT_COLUMNS, PRODUCT_ROWS};
 use crate::params::Product;
-use crate::store::{Block, Value, counted_bytes, wide};
+use crate::store::{Block, counted_bytes};
+use crate::value::{Value, wide};
 
 /// Bytes of the staged input of so many outputs. Where they begin within an upsampled cell can cost
 /// one row more.

@@ -7,7 +7,8 @@ use halovae_engine::tensor::Shape;
 use super::CudaBackend;
 use crate::kernels::Kernel;
 use crate::params::{Elementwise, Upsample};
-use crate::store::{Block, Value};
+use crate::store::Block;
+use crate::value::Value;
 
 impl CudaBackend {
     /// An activation or a norm with known statistics, in the operand's memory if it may be taken.

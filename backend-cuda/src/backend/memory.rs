@@ -4,7 +4,8 @@ use halovae_engine::program::{MemoryModel, Op, Program, ValueId};
 use halovae_engine::tensor::Shape;
 
 use super::{CudaBackend, norm, weights};
-use crate::store::{counted_bytes, value_bytes};
+use crate::store::counted_bytes;
+use crate::value::value_bytes;
 
 impl MemoryModel for CudaBackend {
     fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {

@@ -23,8 +23,9 @@ use halovae_engine::tensor::{HostTensor, Shape};
 
 use crate::device::Shared;
 use crate::nccl::{Demand, NcclLinks};
-use crate::store::{Spare, Store, Value};
+use crate::store::{Spare, Store};
 use crate::timer::StreamTimer;
+use crate::value::Value;
 pub use attention::Attending;
 use repeat::Repeats;
 pub use weights::CudaWeights;

@@ -8,7 +8,8 @@ use halovae_engine::tensor::Shape;
 use super::{CudaBackend, CudaWeights};
 use crate::kernels::{Element, Kernel};
 use crate::params::{Affine, StatsMerge, StatsPart};
-use crate::store::{Block, EIGHT, Value, wide};
+use crate::store::Block;
+use crate::value::{EIGHT, Value, wide};
 
 /// Positions of a block whose moments one thread computes.
 const BLOCK: usize = 64;

@@ -11,9 +11,10 @@ use halovae_engine::tensor::Shape;
 use super::{CudaBackend, CudaWeights};
 use crate::arena::{Arena, Place};
 use crate::kernels::Element;
-use crate::store::{Block, Spare, Store, Value};
+use crate::store::{Block, Spare, Store};
 use crate::stream::Graph;
 use crate::tape::Tape;
+use crate::value::Value;
 
 /// Sizes that are remembered: those of tiles at the edges of a picture, of some pictures.
 const MOST_KNOWN: usize = 16;

@@ -8,7 +8,8 @@ use super::CudaBackend;
 use super::norm::affine_at;
 use crate::kernels::Kernel;
 use crate::params::Stage;
-use crate::store::{Block, Value};
+use crate::store::Block;
+use crate::value::Value;
 
 /// A rectangle of the input, in cells of the part that this rank holds.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use halovae_engine::tensor::{HostTensor, Shape};
 use super::CudaBackend;
 use crate::kernels::{Element, Kernel};
 use crate::params::{Pack, Unpack};
-use crate::store::Value;
+use crate::value::Value;
 
 /// The most bytes under way at once.
 const TRANSFER_BYTES: usize = 16 << 20;

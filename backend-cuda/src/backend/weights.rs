@@ -10,7 +10,8 @@ use halovae_engine::program::{Conv2d, Op, Program, WeightId};
 use super::CudaBackend;
 use crate::kernels::Kernel;
 use crate::params::Reorder;
-use crate::store::{Block, counted_bytes, wide};
+use crate::store::{Block, counted_bytes};
+use crate::value::wide;
 
 /// A program's weights on a device.
 ///

@@ -22,8 +22,8 @@ use super::tensors;
 use crate::backend::CudaBackend;
 use crate::kernels::Element;
 use crate::libraries::of_one_number;
-use crate::store::Value;
 use crate::stream::{Event, Stream};
+use crate::value::Value;
 
 /// How long a rank whose connection broke waits for the group to say why: another rank's end, as a
 /// rule.

@@ -9,7 +9,7 @@ use halovae_engine::tensor::Shape;
 use crate::backend::CudaBackend;
 use crate::kernels::{Element, Kernel};
 use crate::params::{CopyRows, StatsJoin};
-use crate::store::Value;
+use crate::value::Value;
 
 /// Bytes that a thread of `copy_rows` copies: channels are filled up to as many.
 const UNIT: u64 = 16;

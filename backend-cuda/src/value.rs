@@ -1,0 +1,68 @@
+//! A tensor on the device.
+
+use cudarc::driver::sys::CUdeviceptr;
+use halovae_engine::tensor::Shape;
+
+use crate::kernels::Element;
+use crate::store::Block;
+
+/// Channels are filled up to multiples of this, so that a position begins at a multiple of 16 bytes.
+pub(crate) const EIGHT: usize = 8;
+
+/// Channels, filled up.
+pub(crate) fn wide(channels: usize) -> usize {
+    channels.next_multiple_of(EIGHT)
+}
+
+/// Bytes of a value; saturating.
+pub(crate) fn value_bytes(shape: Shape, element: Element) -> u64 {
+    let Shape { batch, height, width, channels } = shape;
+    [batch, height, width, channels.checked_next_multiple_of(EIGHT).unwrap_or(usize::MAX)]
+        .iter()
+        .fold(element.bytes(), |product, &extent| product.saturating_mul(extent as u64))
+}
+
+/// A tensor on the device: `[batch][height][width][channels]`, channels filled up to eights with
+/// zeros.
+#[derive(Debug)]
+pub struct Value {
+    pub(crate) shape: Shape,
+    pub(crate) element: Element,
+    pub(crate) block: Block,
+}
+
+impl Value {
+    /// Channels, filled up.
+    pub(crate) fn wide(&self) -> usize {
+        wide(self.shape.channels)
+    }
+
+    /// Eights of channels.
+    pub(crate) fn eights(&self) -> u32 {
+        (self.wide() / EIGHT) as u32
+    }
+
+    /// Positions of one sample.
+    pub(crate) fn positions(&self) -> usize {
+        self.shape.height * self.shape.width
+    }
+
+    /// Bytes of one position.
+    pub(crate) fn position_bytes(&self) -> u64 {
+        self.wide() as u64 * self.element.bytes()
+    }
+
+    /// Bytes of all of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        value_bytes(self.shape, self.element)
+    }
+
+    pub(crate) fn pointer(&self) -> CUdeviceptr {
+        self.block.pointer()
+    }
+
+    /// Where a position begins, counted over all samples.
+    pub(crate) fn at(&self, position: usize) -> CUdeviceptr {
+        self.block.at(position as u64 * self.position_bytes())
+    }
+}
