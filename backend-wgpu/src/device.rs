@@ -17,6 +17,7 @@ use crate::cache::Compiled;
 use crate::error::OpenError;
 use crate::kernels::Kernels;
 use crate::search::{Remembered, search};
+use crate::timer;
 use crate::tuning::{Abilities, Tuning};
 
 /// How numbers are stored on the device. Sums are always f32.
@@ -251,7 +252,8 @@ fn needed_features(
         }
         needed |= Features::SHADER_F16;
     }
-    Ok(needed | (has & (Features::PIPELINE_CACHE | Features::SUBGROUP)))
+    let wanted = Features::PIPELINE_CACHE | Features::SUBGROUP | timer::FEATURES;
+    Ok(needed | (has & wanted))
 }
 
 /// Whether its subgroups of 32 multiply matrices of 16 x 16, f16 to f32.

@@ -11,10 +11,12 @@ mod error;
 mod kernels;
 mod layout;
 mod peak;
+mod readback;
 mod record;
 mod search;
 mod store;
 mod template;
+mod timer;
 mod transform;
 mod tuning;
 

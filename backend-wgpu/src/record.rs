@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use halovae_engine::backend::BackendError;
 use wgpu::{
     BindGroupDescriptor, BindGroupEntry, Buffer, CommandEncoder, CommandEncoderDescriptor,
-    ComputePass, ComputePassDescriptor,
+    ComputePass, ComputePassDescriptor, QuerySet,
 };
 
 use crate::device::Shared;
@@ -110,6 +110,20 @@ impl Recorder {
         let mut state = self.state();
         state.pass = None;
         state.encoder(shared).copy_buffer_to_buffer(from.0, from.1, to.0, to.1, len);
+    }
+
+    /// Notes when what was recorded so far is done.
+    pub(crate) fn stamp(&self, shared: &Shared, queries: &QuerySet, index: u32) {
+        let mut state = self.state();
+        state.pass = None;
+        state.encoder(shared).write_timestamp(queries, index);
+    }
+
+    /// Writes the first `count` timestamps into a buffer.
+    pub(crate) fn resolve(&self, shared: &Shared, queries: &QuerySet, count: u32, to: &Buffer) {
+        let mut state = self.state();
+        state.pass = None;
+        state.encoder(shared).resolve_query_set(queries, 0..count, to, 0);
     }
 
     /// Submits what was recorded.

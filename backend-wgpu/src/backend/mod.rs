@@ -17,7 +17,9 @@ mod winograd;
 use std::sync::Arc;
 
 use halovae_core::Rect;
-use halovae_engine::backend::{Backend, BackendError, DeviceId, Memory, Operands, WeightSource};
+use halovae_engine::backend::{
+    Backend, BackendError, DeviceId, Memory, Operands, Timer, WeightSource,
+};
 use halovae_engine::program::{Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
 use wgpu::Buffer;
@@ -27,6 +29,7 @@ use crate::kernels::{GROUP, Shader};
 use crate::record::{Dispatch, spread};
 use crate::store::{Block, Store, Value};
 use crate::template::Names;
+use crate::timer::QueryTimer;
 use crate::tuning::Tuning;
 pub use attention::Attending;
 pub use weights::WgpuWeights;
@@ -175,6 +178,12 @@ impl Backend for WgpuBackend {
     fn synchronize(&self) -> Result<(), BackendError> {
         self.store.recorder.submit(&self.shared);
         self.shared.wait()
+    }
+
+    fn timer(&self) -> Result<Option<Box<dyn Timer>>, BackendError> {
+        let timer = QueryTimer::new(&self.shared, self.store.clone());
+        self.shared.check()?;
+        Ok(timer.map(|timer| -> Box<dyn Timer> { Box::new(timer) }))
     }
 
     fn memory(&self) -> Memory {

@@ -1,8 +1,6 @@
 //! From host to device and back.
 
 use std::ops::Range;
-use std::sync::mpsc;
-use std::time::Duration;
 
 use bytemuck::{cast_slice, cast_slice_mut};
 use half::f16;
@@ -10,10 +8,11 @@ use half::slice::HalfFloatSliceExt;
 use halovae_core::Rect;
 use halovae_engine::backend::BackendError;
 use halovae_engine::tensor::{HostTensor, Shape};
-use wgpu::{Buffer, BufferDescriptor, BufferUsages, ErrorFilter, MapMode, PollType};
+use wgpu::{Buffer, BufferDescriptor, BufferUsages, ErrorFilter};
 
 use super::WgpuBackend;
 use crate::layout::{Element, Layout};
+use crate::readback::read_back;
 use crate::store::Value;
 
 /// The most bytes under way at once. They come on top of what the store counts.
@@ -163,27 +162,7 @@ impl WgpuBackend {
         }
         recorder.submit(shared);
         shared.check()?;
-        let (send, receive) = mpsc::channel();
-        staging.map_async(MapMode::Read, .., move |result| {
-            // Nobody listens any more if waiting failed.
-            let _ = send.send(result);
-        });
-        let mapped = loop {
-            let polled = shared.device.poll(PollType::wait_indefinitely());
-            // Another rank's thread may be the one that calls back.
-            match receive.recv_timeout(Duration::from_millis(50)) {
-                Ok(result) => break result,
-                Err(_) => {
-                    shared.check()?;
-                    polled.map_err(|error| shared.error(error.to_string()))?;
-                }
-            }
-        };
-        shared.check()?;
-        mapped.map_err(|error| shared.error(error.to_string()))?;
-        let view = staging.get_mapped_range(..).map_err(|e| shared.error(e.to_string()))?;
-        take(&view);
-        Ok(())
+        read_back(shared, &staging, take)
     }
 }
 
