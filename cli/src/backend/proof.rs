@@ -48,7 +48,7 @@ fn compare(backend: &impl Backend, allowed: f64) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use halovae_engine::wrap::{Fault, FaultKind, Faulty};
+    use halovae_engine::wrap::{Fault, FaultKind, Faulty, Traced};
 
     use super::*;
 
@@ -56,8 +56,11 @@ mod tests {
     fn what_computes_otherwise_is_passed_over() {
         let with = |fault| Faulty::new(crate::backend::cpu(1).unwrap(), fault);
         compare(&with(None), 1e-6).unwrap();
-        // The last is in the third image.
-        for after_ops in [0, 3, 10, 70] {
+        let traced = Traced::new(crate::backend::cpu(1).unwrap(), true).unwrap();
+        compare(&traced, 1e-6).unwrap();
+        let ops = traced.take_records().unwrap().len() as u64;
+        // The last is in the last image.
+        for after_ops in [0, 3, 10, ops - 5] {
             let wrong = with(Some(Fault { after_ops, kind: FaultKind::Wrong }));
             let error = compare(&wrong, 1e-3).unwrap_err().to_string();
             assert!(error.contains("does not compute as the CPU does"), "{error}");
