@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use halovae_core::{ShardGrid, Size};
+use halovae_core::Size;
 use serde::{Deserialize, Serialize};
 
 use crate::format_bytes;
@@ -58,8 +58,7 @@ impl Room {
         let weights = model.prepared_weight_bytes(program);
         // In whole MiB, as people say it.
         let budget = held.saturating_mul(together.into()).saturating_add(weights) >> 20 << 20;
-        let grid: Option<ShardGrid> = None;
-        let fit = shard::fit(program, model, latents, ranks, together, budget, grid);
+        let fit = shard::fit(program, model, latents, ranks, together, budget, None);
         Self {
             held,
             tile: tile.and_then(|side| side.checked_mul(program.scale())),

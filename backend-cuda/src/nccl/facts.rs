@@ -41,7 +41,8 @@ impl Facts {
 pub(super) fn obstacle(all: &[Facts]) -> Option<String> {
     if let Some(rank) = all.iter().position(|facts| facts.version == 0) {
         return Some(format!(
-            "rank {rank} has no NCCL (libnccl.so.2; `pip install nvidia-nccl-cu13` brings it)"
+            "rank {rank} has no NCCL that works (libnccl.so.2); `pip install nvidia-nccl-cu13` brings \
+             it, and `halovae devices` there says what is wrong"
         ));
     }
     if let Some(rank) = all.iter().position(|facts| facts.version != all[0].version) {

@@ -96,7 +96,8 @@ fn started_by_mpirun() {
 #[test]
 fn a_killed_rank() {
     const RANKS: usize = 3;
-    if !gpu::are_there(RANKS as u32) {
+    // Only the stand-in can be told to hang.
+    if gpu::is_real() {
         return;
     }
     let golden = Golden::load("f8-flux");
