@@ -91,9 +91,10 @@ kernels! {
     StatsJoin: "stats_join",
     StatsMerge: "stats_merge",
     StatsPart: "stats_part",
-    Transpose: "transpose",
     Unpack: "unpack",
     Upsample: "upsample",
+    Values32: "values_32",
+    Values128: "values_128",
 }
 
 /// Threads of a block of every kernel.
@@ -103,9 +104,6 @@ pub(crate) const THREADS: u32 = 256;
 pub(crate) const PRODUCT_ROWS: usize = 128;
 pub(crate) const PRODUCT_COLUMNS: usize = 128;
 
-/// Rows and columns of a block of `transpose`.
-pub(crate) const TURN: usize = 32;
-
 /// Bytes of a block's memory for both sides of a product with so many columns: what `TileF32` and
 /// `TileHalf` are, which the kernels compare when they are compiled.
 fn product_shared(element: Element, columns: u32) -> u32 {
@@ -113,6 +111,14 @@ fn product_shared(element: Element, columns: u32) -> u32 {
         // Two halves of 8 channels.
         Element::F32 => 2 * 8 * (128 + 4 + columns + 4) * 4,
         // Three stages of 32 channels.
+        Element::F16 | Element::Bf16 => 3 * (128 + columns) * (32 + 8) * 2,
+    }
+}
+
+/// The same where the right side is attention's values.
+fn values_shared(element: Element, columns: u32) -> u32 {
+    match element {
+        Element::F32 => product_shared(element, columns),
         Element::F16 | Element::Bf16 => 3 * (128 * (32 + 8) + 32 * (columns + 8)) * 2,
     }
 }
@@ -126,7 +132,8 @@ impl Kernel {
             Kernel::Softmax => THREADS / 32 * 4,
             // Three numbers of each thread.
             Kernel::StatsMerge => THREADS * 12,
-            Kernel::Transpose => (TURN * (TURN + 2)) as u32 * element.bytes() as u32,
+            Kernel::Values32 => values_shared(element, 32),
+            Kernel::Values128 => values_shared(element, 128),
             _ => 0,
         }
     }
@@ -139,8 +146,10 @@ fn options(element: Element, arch: u32) -> Vec<String> {
         "--ptxas-options=-v".into(),
         format!("-DELEMENT={}", element.name()),
         format!("-DHALF={}", u32::from(element != Element::F32)),
-        format!("-DSHARED_32={}", product_shared(element, 32)),
-        format!("-DSHARED_128={}", product_shared(element, 128)),
+        format!("-DSHARED_PRODUCT_32={}", product_shared(element, 32)),
+        format!("-DSHARED_PRODUCT_128={}", product_shared(element, 128)),
+        format!("-DSHARED_VALUES_32={}", values_shared(element, 32)),
+        format!("-DSHARED_VALUES_128={}", values_shared(element, 128)),
     ];
     options.extend(params::SIZES.iter().map(|(name, bytes)| format!("-DBYTES_{name}={bytes}")));
     options
@@ -212,8 +221,8 @@ mod tests {
         }
     }
 
-    /// Bytes that a kernel may spill for want of registers: two blocks of the product in f32 leave 128
-    /// to a thread, a handful too few.
+    /// Bytes that a kernel may spill for want of registers: none do, but two blocks of the product in f32
+    /// leave 128 to a thread, and another compiler may be a handful short.
     const SPILLED: u32 = 16;
 
     /// Every kernel for every element and the architectures of A100, H100 and B200, with registers

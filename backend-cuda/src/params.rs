@@ -32,13 +32,15 @@ params! {
         there: CUdeviceptr,
         decay: CUdeviceptr,
         left_sample: u64,
+        out_sample: u64,
         rows: u32,
         sample_rows: u32,
         width: u32,
-        out_width: u32,
+        out_row: u32,
+        out_step: u32,
         columns: u32,
         channels: u32,
-        right_rows: u32,
+        right_there: u32,
         taps: u32,
         taps_x: u32,
         in_rows: u32,
@@ -47,7 +49,6 @@ params! {
         stride_x: u32,
         offset_y: i32,
         offset_x: i32,
-        up: u32,
         out_f32: u32,
         column_tiles: u32,
     }
@@ -134,14 +135,6 @@ params! {
         eps: f32,
     }
 
-    Transpose {
-        input: CUdeviceptr,
-        out: CUdeviceptr,
-        rows: u32,
-        wide: u32,
-        columns: u32,
-    }
-
     Softmax {
         scores: CUdeviceptr,
         weights: CUdeviceptr,
@@ -199,6 +192,10 @@ params! {
         in_wide: u32,
         out_channels: u32,
         out_wide: u32,
-        taps: u32,
+        kernel_y: u32,
+        kernel_x: u32,
+        taps_y: u32,
+        taps_x: u32,
+        up: u32,
     }
 }

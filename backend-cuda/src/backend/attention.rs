@@ -8,9 +8,9 @@ use halovae_engine::backend::{BackendError, Operands};
 use halovae_engine::tensor::Shape;
 
 use super::CudaBackend;
-use super::product::plain;
-use crate::kernels::{Element, Kernel, TURN};
-use crate::params::{Attended, Product, Softmax, Transpose};
+use super::product::{Right, plain};
+use crate::kernels::{Element, Kernel};
+use crate::params::{Attended, Product, Softmax};
 use crate::store::{Block, counted_bytes};
 use crate::value::{Value, value_bytes, wide};
 
@@ -24,11 +24,10 @@ pub struct Attending {
     state: Block,
 }
 
-/// Scores, weights, keys as a matrix, and what the sums are worth, for so many queries and keys.
+/// Scores, weights, and what the sums are worth, for so many queries and keys.
 struct Scratch {
     scores: Block,
     weights: Block,
-    keys: Block,
     decay: Block,
 }
 
@@ -49,22 +48,17 @@ fn positions(shape: Shape) -> usize {
 }
 
 impl CudaBackend {
-    fn scratch_bytes(&self, queries: usize, keys: usize, channels: usize) -> [u64; 4] {
+    fn scratch_bytes(&self, queries: usize, keys: usize) -> [u64; 3] {
         let [most_queries, most_keys] = self.shared.options.limits.attention;
         let queries = queries.min(most_queries) as u64;
         let keys = wide(keys.min(most_keys)) as u64;
         let bytes = self.store.element().bytes();
-        [
-            queries * keys * 4,
-            queries * keys * bytes,
-            keys * wide(channels) as u64 * bytes,
-            queries * 4,
-        ]
+        [queries * keys * 4, queries * keys * bytes, queries * 4]
     }
 
     /// Bytes that an attention needs beside its operands and its output.
     pub(super) fn attention_workspace(&self, q: Shape, k: Shape, v: Shape) -> u64 {
-        let scratch = self.scratch_bytes(positions(q), positions(k), k.channels);
+        let scratch = self.scratch_bytes(positions(q), positions(k));
         let sums = value_bytes(Shape { channels: v.channels, ..q }, Element::F32);
         let state = (q.batch * positions(q) * 8) as u64;
         // The output is made when the scratch is gone, but that is counted apart.
@@ -92,65 +86,45 @@ impl CudaBackend {
                 Attending { name: name.to_owned(), sums, state }
             }
         };
-        let bytes = self.scratch_bytes(queries, keys, k.shape.channels);
-        let [scores, weights, key_block, decay] = bytes.map(|bytes| self.store.block(name, bytes));
-        let scratch =
-            Scratch { scores: scores?, weights: weights?, keys: key_block?, decay: decay? };
+        let bytes = self.scratch_bytes(queries, keys);
+        let [scores, weights, decay] = bytes.map(|bytes| self.store.block(name, bytes));
+        let scratch = Scratch { scores: scores?, weights: weights?, decay: decay? };
         let [most_queries, most_keys] = self.shared.options.limits.attention;
         for sample in 0..q.shape.batch {
             for key in (0..keys).step_by(most_keys) {
-                let len = most_keys.min(keys - key);
-                self.transpose(&k, sample * keys + key, len, &scratch.keys)?;
                 for query in (0..queries).step_by(most_queries) {
                     let at = At {
                         query: sample * queries + query,
                         key: sample * keys + key,
                         queries: most_queries.min(queries - query),
-                        keys: len,
+                        keys: most_keys.min(keys - key),
                         fresh: fresh && key == 0,
                     };
-                    self.attend_block(scale, &q, &v, &attending, &scratch, at)?;
+                    self.attend_block(scale, [&q, &k, &v], &attending, &scratch, at)?;
                 }
             }
         }
         Ok(attending)
     }
 
-    fn transpose(
-        &self,
-        keys: &Value,
-        first: usize,
-        len: usize,
-        out: &Block,
-    ) -> Result<(), BackendError> {
-        let params = Transpose {
-            input: keys.at(first),
-            out: out.pointer(),
-            rows: len as u32,
-            wide: keys.wide() as u32,
-            columns: wide(len) as u32,
-        };
-        let blocks = wide(len).div_ceil(TURN) * keys.wide().div_ceil(TURN);
-        self.store.launch(Kernel::Transpose, &params, blocks as u64)
-    }
-
     fn attend_block(
         &self,
         scale: f32,
-        q: &Value,
-        v: &Value,
+        [q, k, v]: [&Value; 3],
         attending: &Attending,
         scratch: &Scratch,
         at: At,
     ) -> Result<(), BackendError> {
         let columns = wide(at.keys);
-        self.product(Product {
+        let scores = Product {
             left: q.at(at.query),
-            right: scratch.keys.pointer(),
+            right: k.at(at.key),
+            right_there: at.keys as u32,
             out: scratch.scores.pointer(),
             out_f32: 1,
             ..plain(at.queries, q.wide(), columns)
-        })?;
+        };
+        self.product(scores, Right::ByColumn)?;
         let softmax = Softmax {
             scores: scratch.scores.pointer(),
             weights: scratch.weights.pointer(),
@@ -167,17 +141,18 @@ impl CudaBackend {
             true => [0, 0],
             false => [sums, scratch.decay.pointer()],
         };
-        self.product(Product {
+        let summed = Product {
             left: scratch.weights.pointer(),
             right: v.at(at.key),
+            // Weights of keys that only fill up are zero, but beyond the values lies anything.
+            right_there: at.keys as u32,
             out: sums,
             out_f32: 1,
             there,
             decay,
-            // Weights of keys that only fill up are zero, but beyond the values lies anything.
-            right_rows: at.keys as u32,
             ..plain(at.queries, columns, v.wide())
-        })
+        };
+        self.product(summed, Right::Values)
     }
 
     pub(super) fn finish_attention(&self, attending: Attending) -> Result<Value, BackendError> {

@@ -8,7 +8,10 @@ use halovae_engine::program::{Conv2d, Reach};
 use halovae_engine::tensor::Shape;
 
 use super::areas::{Area, Edges, areas};
+use super::phase::{phases, taps};
+use super::product::Right;
 use super::stage::{Prologue, Window};
+use super::weights::phase_elements;
 use super::{CudaBackend, CudaWeights};
 use crate::kernels::{PRODUCT_COLUMNS, PRODUCT_ROWS};
 use crate::params::Product;
@@ -60,8 +63,31 @@ struct Common {
     out: CUdeviceptr,
     /// What is added, or 0.
     residual: CUdeviceptr,
+    out_shape: Shape,
     /// Bytes of a position of the output.
     position_bytes: u64,
+}
+
+/// Cells that are read where they lie.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    left: CUdeviceptr,
+    /// Elements from one sample to the next.
+    sample: u64,
+    rows: usize,
+    columns: usize,
+    /// Where the first tap of the first output reads, in cells repeated as the conv repeats them.
+    offset: [i64; 2],
+}
+
+/// Outputs of some samples: of each the same rectangle.
+#[derive(Clone, Copy, Debug)]
+struct Outputs {
+    /// The first, counted over all samples.
+    first: usize,
+    samples: usize,
+    rows: usize,
+    columns: usize,
 }
 
 impl CudaBackend {
@@ -121,29 +147,28 @@ impl CudaBackend {
             _ => None,
         };
         let input = self.feature(name, operands.get(0))?;
+        let [taps_y, taps_x] = taps(conv);
         let common = Common {
             params: Product {
                 right: weights.kernel(conv),
                 bias: conv.bias.map_or(0, |id| weights.vector(id)),
-                width: out.shape.width as u32,
-                out_width: out.shape.width as u32,
                 columns: out.wide() as u32,
+                right_there: out.wide() as u32,
                 channels: input.wide() as u32,
-                right_rows: input.wide() as u32,
-                taps: conv.kernel[0] * conv.kernel[1],
-                taps_x: conv.kernel[1],
+                taps: taps_y * taps_x,
+                taps_x,
                 stride_y: conv.stride[0],
                 stride_x: conv.stride[1],
-                up: conv.upsample,
                 ..Product::default()
             },
             out: out.pointer(),
             residual: shared.as_ref().map_or(residual, |shared| shared.pointer()),
+            out_shape: out.shape,
             position_bytes: out.position_bytes(),
         };
         let beyond = around.as_ref().is_some_and(|around| around.margins != Margins::default());
         if conv.norm.is_none() && !beyond {
-            self.direct(conv, &common, &input, &out)?;
+            self.direct(conv, &common, &input)?;
             return Ok(out);
         }
         let affine = match conv.norm {
@@ -152,32 +177,63 @@ impl CudaBackend {
         };
         let silu = conv.norm.is_some_and(|norm| norm.silu);
         let prologue = Prologue { affine: affine.as_ref(), silu };
-        self.run_areas(name, conv, &common, &input, &prologue, around, out.shape)?;
+        self.run_areas(name, conv, &common, &input, &prologue, around)?;
         Ok(out)
     }
 
     /// All samples at once, from where the input lies.
-    fn direct(
+    fn direct(&self, conv: &Conv2d, common: &Common, input: &Value) -> Result<(), BackendError> {
+        let Shape { batch, height, width, .. } = common.out_shape;
+        let source = Source {
+            left: input.pointer(),
+            sample: (input.positions() * input.wide()) as u64,
+            rows: input.shape.height,
+            columns: input.shape.width,
+            offset: [conv.padding.top, conv.padding.left].map(|padding| -i64::from(padding)),
+        };
+        let outputs = Outputs { first: 0, samples: batch, rows: height, columns: width };
+        self.products(conv, common, source, outputs)
+    }
+
+    /// One product for each phase of the outputs.
+    fn products(
         &self,
         conv: &Conv2d,
         common: &Common,
-        input: &Value,
-        out: &Value,
+        source: Source,
+        outputs: Outputs,
     ) -> Result<(), BackendError> {
-        let positions = out.positions();
-        self.product(Product {
-            left: input.pointer(),
-            out: common.out,
-            there: common.residual,
-            left_sample: (input.positions() * input.wide()) as u64,
-            rows: (out.shape.batch * positions) as u32,
-            sample_rows: positions as u32,
-            in_rows: input.shape.height as u32,
-            in_width: input.shape.width as u32,
-            offset_y: -(conv.padding.top as i32),
-            offset_x: -(conv.padding.left as i32),
-            ..common.params
-        })
+        let out = common.out_shape;
+        let up = conv.upsample;
+        let phase_bytes = phase_elements(conv) * self.store.element().bytes();
+        let [offset_y, offset_x] = source.offset;
+        for y in phases(up, offset_y, outputs.rows) {
+            for x in phases(up, offset_x, outputs.columns) {
+                let at = (outputs.first + y.first * out.width + x.first) as u64;
+                let at = at * common.position_bytes;
+                let positions = y.count * x.count;
+                let product = Product {
+                    left: source.left,
+                    right: common.params.right + u64::from(y.at * up + x.at) * phase_bytes,
+                    out: common.out + at,
+                    there: if common.residual == 0 { 0 } else { common.residual + at },
+                    left_sample: source.sample,
+                    out_sample: (out.height * out.width) as u64,
+                    rows: (outputs.samples * positions) as u32,
+                    sample_rows: positions as u32,
+                    width: x.count as u32,
+                    out_row: up * out.width as u32,
+                    out_step: up,
+                    in_rows: source.rows as u32,
+                    in_width: source.columns as u32,
+                    offset_y: y.cell,
+                    offset_x: x.cell,
+                    ..common.params
+                };
+                self.product(product, Right::ByColumn)?;
+            }
+        }
+        Ok(())
     }
 
     /// Area by area: first those that read no halo, then, while the device works on these, the halo
@@ -191,8 +247,8 @@ impl CudaBackend {
         input: &Value,
         prologue: &Prologue<'_>,
         around: &mut Option<Surroundings<'_, Value>>,
-        out: Shape,
     ) -> Result<(), BackendError> {
+        let out = common.out_shape;
         let element_bytes = self.store.element().bytes();
         let limit = self.shared.options.limits.band_bytes;
         let margins = around.as_ref().map_or(Margins::default(), |around| around.margins);
@@ -213,9 +269,7 @@ impl CudaBackend {
             let samples = 0..out.batch;
             let mut items = samples.flat_map(|sample| areas.iter().map(move |area| (sample, area)));
             items.try_for_each(|(sample, area)| match area.late == late {
-                true => {
-                    self.run_area(conv, common, input, prologue, halo, &band, sample, area, out)
-                }
+                true => self.run_area(conv, common, input, prologue, halo, &band, sample, area),
                 false => Ok(()),
             })
         };
@@ -250,29 +304,27 @@ impl CudaBackend {
         band: &Block,
         sample: usize,
         area: &Area,
-        out: Shape,
     ) -> Result<(), BackendError> {
         let Area { rows, columns, .. } = area;
         let [y, x] =
             [(0, rows), (1, columns)].map(|(axis, outputs)| Reach::new(conv, axis, outputs));
         let window = Window { top: y.low, left: x.low, height: y.len, width: x.len };
         self.stage(prologue, input, sample, window, halo, band)?;
-        let first = (sample * out.height + rows.start) * out.width + columns.start;
-        let at = first as u64 * common.position_bytes;
-        let positions = (rows.len() * columns.len()) as u32;
-        self.product(Product {
+        let source = Source {
             left: band.pointer(),
-            out: common.out + at,
-            there: if common.residual == 0 { 0 } else { common.residual + at },
-            rows: positions,
-            sample_rows: positions,
-            width: columns.len() as u32,
-            in_rows: y.len as u32,
-            in_width: x.len as u32,
-            offset_y: y.offset as i32,
-            offset_x: x.offset as i32,
-            ..common.params
-        })
+            sample: 0,
+            rows: y.len,
+            columns: x.len,
+            offset: [y.offset, x.offset].map(i64::from),
+        };
+        let out = common.out_shape;
+        let outputs = Outputs {
+            first: (sample * out.height + rows.start) * out.width + columns.start,
+            samples: 1,
+            rows: rows.len(),
+            columns: columns.len(),
+        };
+        self.products(conv, common, source, outputs)
     }
 }
 

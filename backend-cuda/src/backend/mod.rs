@@ -6,6 +6,7 @@ mod conv;
 mod elementwise;
 mod memory;
 mod norm;
+mod phase;
 mod product;
 mod repeat;
 mod stage;
@@ -86,8 +87,9 @@ impl Backend for CudaBackend {
         format!("{name}, CUDA sm_{major}{minor}, {}", self.shared.options.precision)
     }
 
-    fn supports(&self, _program: &Program, _op: &Op) -> bool {
-        true
+    fn supports(&self, _program: &Program, op: &Op) -> bool {
+        // Phases of the outputs of an upsampled input are those of neighbours.
+        !matches!(op, Op::Conv2d(conv) if conv.upsample > 1 && conv.stride != [1, 1])
     }
 
     fn prepare(

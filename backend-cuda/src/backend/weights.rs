@@ -8,6 +8,7 @@ use halovae_engine::backend::{BackendError, WeightSource};
 use halovae_engine::program::{Conv2d, Op, Program, WeightId};
 
 use super::CudaBackend;
+use super::phase::taps;
 use crate::kernels::Kernel;
 use crate::params::Reorder;
 use crate::store::{Block, counted_bytes};
@@ -15,13 +16,14 @@ use crate::value::wide;
 
 /// A program's weights on a device.
 ///
-/// Kernels of convs lie as `[taps][in channels][out channels]`, both channels filled up to eights
-/// with zeros; biases and norm parameters as f32, filled up as well.
+/// Kernels of convs lie as `[phases][out channels][taps][in channels]`, both channels filled up to
+/// eights with zeros; biases and norm parameters as f32, filled up as well.
 #[derive(Debug)]
 pub struct CudaWeights {
     /// Tells them from others in the process.
     pub(super) number: u64,
-    kernels: BTreeMap<WeightId, Block>,
+    /// By what they lie like, too: a conv over an upsampled input has other taps.
+    kernels: BTreeMap<(WeightId, u32), Block>,
     vectors: BTreeMap<WeightId, Block>,
 }
 
@@ -38,10 +40,19 @@ fn vectors(program: &Program) -> BTreeSet<WeightId> {
     program.ops().iter().flat_map(Op::weights).filter(|id| !kernels.contains(id)).collect()
 }
 
-fn kernel_elements(conv: &Conv2d) -> u64 {
+/// Elements of a kernel, for one phase of the outputs.
+pub(super) fn phase_elements(conv: &Conv2d) -> u64 {
     let wide = |channels: u32| wide(channels as usize) as u64;
-    let taps = u64::from(conv.kernel[0]) * u64::from(conv.kernel[1]);
-    taps * wide(conv.in_channels) * wide(conv.out_channels)
+    let [down, across] = taps(conv).map(u64::from);
+    down * across * wide(conv.in_channels) * wide(conv.out_channels)
+}
+
+fn key(conv: &Conv2d) -> (WeightId, u32) {
+    (conv.weight, conv.upsample)
+}
+
+fn kernel_elements(conv: &Conv2d) -> u64 {
+    phase_elements(conv) * u64::from(conv.upsample).pow(2)
 }
 
 fn vector_bytes(program: &Program, id: WeightId) -> u64 {
@@ -51,8 +62,8 @@ fn vector_bytes(program: &Program, id: WeightId) -> u64 {
 /// Bytes of [`CudaWeights`] for a program.
 pub(super) fn bytes(backend: &CudaBackend, program: &Program) -> u64 {
     let element = backend.store.element().bytes();
-    let kernels: BTreeMap<WeightId, u64> =
-        convs(program).map(|conv| (conv.weight, kernel_elements(conv) * element)).collect();
+    let kernels: BTreeMap<_, u64> =
+        convs(program).map(|conv| (key(conv), kernel_elements(conv) * element)).collect();
     let vectors = vectors(program).into_iter().map(|id| vector_bytes(program, id));
     kernels.into_values().chain(vectors).map(counted_bytes).sum()
 }
@@ -82,7 +93,7 @@ impl CudaWeights {
             result.vectors.insert(id, block);
         }
         for conv in convs(program) {
-            if result.kernels.contains_key(&conv.weight) {
+            if result.kernels.contains_key(&key(conv)) {
                 continue;
             }
             let (values, name) = (load(conv.weight)?, &program.weight(conv.weight).name);
@@ -90,6 +101,7 @@ impl CudaWeights {
             let block = store.block(name, count * store.element().bytes())?;
             let raw = store.block(name, values.len() as u64 * 4)?;
             store.write(raw.pointer(), &values)?;
+            let [taps_y, taps_x] = taps(conv);
             let reorder = Reorder {
                 input: raw.pointer(),
                 out: block.pointer(),
@@ -98,10 +110,14 @@ impl CudaWeights {
                 in_wide: wide(conv.in_channels as usize) as u32,
                 out_channels: conv.out_channels,
                 out_wide: wide(conv.out_channels as usize) as u32,
-                taps: conv.kernel[0] * conv.kernel[1],
+                kernel_y: conv.kernel[0],
+                kernel_x: conv.kernel[1],
+                taps_y,
+                taps_x,
+                up: conv.upsample,
             };
             store.over(Kernel::Reorder, &reorder, count)?;
-            result.kernels.insert(conv.weight, block);
+            result.kernels.insert(key(conv), block);
         }
         // Other ranks read them in streams of their own.
         store.synchronize()?;
@@ -109,7 +125,7 @@ impl CudaWeights {
     }
 
     pub(super) fn kernel(&self, conv: &Conv2d) -> CUdeviceptr {
-        let found = self.kernels.get(&conv.weight);
+        let found = self.kernels.get(&key(conv));
         found.expect("an op runs with the weights of its own program").pointer()
     }
 

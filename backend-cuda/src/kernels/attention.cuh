@@ -1,40 +1,7 @@
-// What attention needs beside its products: keys as a matrix, weights of an online softmax, and the
-// division by their sum at the end.
+// What attention needs beside its products: weights of an online softmax, and the division by their
+// sum at the end.
 #pragma once
 #include "common.cuh"
-
-struct Transpose {
-    // `[rows][wide]`
-    const E* in;
-    // `[wide][columns]`, `columns` being `rows` filled up to an eight with zeros.
-    E* out;
-    u32 rows, wide, columns;
-};
-
-const int TURN = 32;
-
-// A square of 32 by 32 a block, by way of its memory, so that reads and writes are of neighbours.
-KERNEL(transpose, Transpose, THREADS) {
-    E(*shared)[TURN + 2] = static_cast<E(*)[TURN + 2]>(shared_memory());
-    const u32 across = (p.wide + TURN - 1) / TURN;
-    const u32 first_row = blockIdx.x / across * TURN, first = blockIdx.x % across * TURN;
-    const u32 x = threadIdx.x % TURN, y = threadIdx.x / TURN;
-    for (u32 i = y; i < TURN; i += THREADS / TURN) {
-        const u32 row = first_row + i, channel = first + x;
-        E value = narrowed(0.0f, E());
-        if (row < p.rows && channel < p.wide) {
-            value = p.in[u64(row) * p.wide + channel];
-        }
-        shared[i][x] = value;
-    }
-    __syncthreads();
-    for (u32 i = y; i < TURN; i += THREADS / TURN) {
-        const u32 channel = first + i, column = first_row + x;
-        if (channel < p.wide && column < p.columns) {
-            p.out[u64(channel) * p.columns + column] = shared[x][i];
-        }
-    }
-}
 
 struct Softmax {
     // `[queries][columns]`; `columns` is `keys` filled up to an eight.

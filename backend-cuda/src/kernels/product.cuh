@@ -2,14 +2,16 @@
 //
 // Row r is an output position. For each tap it reads `channels` channels of one cell of the source
 // and multiplies them with as many rows of the right side, so that
-//   out[r][n] = sum over taps t and channels c of left[cell(r, t)][c] * right[t * channels + c][n].
+//   out[r][n] = sum over taps t and channels c of left[cell(r, t)][c] * right[n][t][c].
+//
+// The right side lies as `[columns][taps][channels]`, or, where it is attention's values, as
+// `[channels][columns]`.
 #pragma once
 #include "common.cuh"
 
 struct Product {
     // [samples][in_rows][in_width][channels]
     const E* left;
-    // [taps][channels][columns]
     const E* right;
     // [positions][columns], of E, or of float if `out_f32`.
     void* out;
@@ -21,18 +23,22 @@ struct Product {
     const float* decay;
     // Elements from one sample of the source to the next.
     u64 left_sample;
-    // Output positions, of one sample, of one row of those; and from one row to the next where they go.
-    u32 rows, sample_rows, width, out_width;
+    // Positions from one sample to the next where the results go.
+    u64 out_sample;
+    // Output positions, of one sample, of one row of those.
+    u32 rows, sample_rows, width;
+    // From one of these rows and positions to the next where they go.
+    u32 out_row, out_step;
     // Both multiples of 8.
     u32 columns, channels;
-    // Rows of the right side that are there, for each tap; beyond lies nothing.
-    u32 right_rows;
+    // Columns of the right side that are there, or channels if it is attention's values; beyond lies
+    // nothing.
+    u32 right_there;
     u32 taps, taps_x;
     u32 in_rows, in_width;
     u32 stride_y, stride_x;
-    // Where the first tap of the first output reads, in cells repeated `up` times.
+    // The cell that the first tap of the first output reads.
     int offset_y, offset_x;
-    u32 up;
     u32 out_f32;
     u32 column_tiles;
 };
@@ -57,12 +63,8 @@ struct Position {
     DEVICE const E* cell(const Product& p, const Position& at, u32 tap) {
         // A negative row or column is a large number too.
         u32 y = at.y + tap / p.taps_x, x = at.x + tap % p.taps_x;
-        if (y >= p.in_rows * p.up || x >= p.in_width * p.up) {
+        if (y >= p.in_rows || x >= p.in_width) {
             return nullptr;
-        }
-        if (p.up > 1) {
-            y /= p.up;
-            x /= p.up;
         }
         return p.left + at.sample * p.left_sample + (u64(y) * p.in_width + x) * p.channels;
     }
@@ -71,7 +73,10 @@ struct Position {
 // What becomes of N sums of a row.
 template <int N, class O>
 DEVICE void finish_as(const Product& p, O* out, u32 row, u32 column, float (&sum)[N]) {
-    const u64 at = (u64(row / p.width) * p.out_width + row % p.width) * p.columns + column;
+    const u32 rest = row % p.sample_rows;
+    const u64 position =
+        row / p.sample_rows * p.out_sample + u64(rest / p.width) * p.out_row + u64(rest % p.width) * p.out_step;
+    const u64 at = position * p.columns + column;
     if (p.bias) {
 #pragma unroll
         for (int i = 0; i < N; i++) {

@@ -15,7 +15,7 @@ struct TileF32 {
     float right[2][STEP][COLUMNS + 4];
 };
 
-template <int COLUMNS>
+template <int COLUMNS, bool VALUES>
 DEVICE void product_f32_tile(const Product& p) {
     typedef TileF32<COLUMNS> Tile;
     const int ROWS = Tile::ROWS, STEP = Tile::STEP;
@@ -34,14 +34,17 @@ DEVICE void product_f32_tile(const Product& p) {
     const u32 across = thread % ACROSS, down = thread / ACROSS;
 
     const u32 four = thread % (STEP / 4) * 4;
-    Position position[LEFT];
     const E* cell[LEFT];
     Step step = {0, 0};
+    // Positions are computed again for each tap: no registers are left to keep them.
+    auto find_cells = [&]() {
 #pragma unroll
-    for (int l = 0; l < LEFT; l++) {
-        position[l] = Position::at(p, first_row + thread / (STEP / 4) + l * (THREADS / (STEP / 4)));
-        cell[l] = Position::cell(p, position[l], 0);
-    }
+        for (int l = 0; l < LEFT; l++) {
+            const u32 row = first_row + thread / (STEP / 4) + l * (THREADS / (STEP / 4));
+            cell[l] = Position::cell(p, Position::at(p, row), step.tap);
+        }
+    };
+    find_cells();
     float left[LEFT][4], right[RIGHT][4];
 
     auto bring = [&]() {
@@ -58,15 +61,19 @@ DEVICE void product_f32_tile(const Product& p) {
 #pragma unroll
         for (int l = 0; l < RIGHT; l++) {
             const u32 at = thread + l * THREADS;
-            const u32 channel = step.channel + at / (COLUMNS / 4);
-            const u32 column = first_column + at % (COLUMNS / 4) * 4;
+            const u32 channel = step.channel + (VALUES ? at / (COLUMNS / 4) : at % (STEP / 4) * 4);
+            const u32 column = first_column + (VALUES ? at % (COLUMNS / 4) * 4 : at / (STEP / 4));
+            const bool there = VALUES ? channel < p.right_there && column < p.columns
+                                      : channel < p.channels && column < p.right_there;
+            // Fewer than 2^32 elements, and few registers are left.
+            const u32 from = VALUES ? channel * p.columns + column
+                                    : (column * p.taps + step.tap) * p.channels + channel;
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 right[l][i] = 0;
             }
-            if (at < COLUMNS * STEP / 4 && channel < p.right_rows && column < p.columns) {
-                const u64 row = u64(step.tap) * p.channels + channel;
-                load(right[l], p.right + row * p.columns + column);
+            if (at < COLUMNS * STEP / 4 && there) {
+                load(right[l], p.right + from);
             }
         }
     };
@@ -84,7 +91,9 @@ DEVICE void product_f32_tile(const Product& p) {
             if (at < COLUMNS * STEP / 4) {
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    tile.right[half][at / (COLUMNS / 4)][at % (COLUMNS / 4) * 4 + i] = right[l][i];
+                    const u32 channel = VALUES ? at / (COLUMNS / 4) : at % (STEP / 4) * 4 + i;
+                    const u32 column = VALUES ? at % (COLUMNS / 4) * 4 + i : at / (STEP / 4);
+                    tile.right[half][channel][column] = right[l][i];
                 }
             }
         }
@@ -99,11 +108,8 @@ DEVICE void product_f32_tile(const Product& p) {
         step = next<STEP>(p, step);
         const bool more = step.tap < p.taps;
         if (more) {
-            if (step.tap != tap) {
-#pragma unroll
-                for (int l = 0; l < LEFT; l++) {
-                    cell[l] = Position::cell(p, position[l], step.tap);
-                }
+            if (!VALUES && step.tap != tap) {
+                find_cells();
             }
             bring();
         }
@@ -144,7 +150,9 @@ DEVICE void product_f32_tile(const Product& p) {
     }
 }
 
-KERNEL(product_128, Product, THREADS, 2) { product_f32_tile<128>(p); }
-KERNEL(product_32, Product, THREADS, 2) { product_f32_tile<32>(p); }
-static_assert(sizeof(TileF32<128>) == SHARED_128, "the launch gives another size");
-static_assert(sizeof(TileF32<32>) == SHARED_32, "the launch gives another size");
+KERNEL(product_128, Product, THREADS, 2) { product_f32_tile<128, false>(p); }
+KERNEL(product_32, Product, THREADS, 2) { product_f32_tile<32, false>(p); }
+KERNEL(values_128, Product, THREADS, 2) { product_f32_tile<128, true>(p); }
+KERNEL(values_32, Product, THREADS, 2) { product_f32_tile<32, true>(p); }
+static_assert(sizeof(TileF32<128>) == SHARED_PRODUCT_128, "the launch gives another size");
+static_assert(sizeof(TileF32<32>) == SHARED_PRODUCT_32, "the launch gives another size");

@@ -6,11 +6,11 @@
 #include "product.cuh"
 
 // Eight elements of each row are not used: rows of 8x8 matrices then lie in different banks.
-template <int COLUMNS>
+template <int COLUMNS, bool VALUES>
 struct TileHalf {
     static const int ROWS = 128, STEP = 32, STAGES = 3;
     E left[STAGES][ROWS][STEP + 8];
-    E right[STAGES][STEP][COLUMNS + 8];
+    E right[STAGES][VALUES ? STEP : COLUMNS][(VALUES ? COLUMNS : STEP) + 8];
 };
 
 // Sums of a warp on their way out.
@@ -18,9 +18,9 @@ struct WarpSums {
     float at[16][16 + 4];
 };
 
-template <int COLUMNS>
+template <int COLUMNS, bool VALUES>
 DEVICE void product_half_tile(const Product& p) {
-    typedef TileHalf<COLUMNS> Tile;
+    typedef TileHalf<COLUMNS, VALUES> Tile;
     const int ROWS = Tile::ROWS, STEP = Tile::STEP, STAGES = Tile::STAGES;
     // The part of a warp: M by N matrices of 16 by 16.
     const int ACROSS = COLUMNS >= 128 ? 4 : 2, DOWN = THREADS / WARP / ACROSS;
@@ -59,13 +59,18 @@ DEVICE void product_half_tile(const Product& p) {
 #pragma unroll
             for (int l = 0; l < RIGHT; l++) {
                 const u32 at = thread + l * THREADS;
-                const u32 row = at / (COLUMNS / EIGHT), column = at % (COLUMNS / EIGHT) * EIGHT;
-                const u32 channel = step.channel + row;
-                const bool there = channel < p.right_rows && first_column + column < p.columns;
-                const u64 from = (u64(step.tap) * p.channels + channel) * p.columns + first_column + column;
-                if (at < COLUMNS * STEP / EIGHT) {
-                    copy_async(&tile.right[stage][row][column], there ? p.right + from : p.right, there ? 16 : 0);
+                if (at >= COLUMNS * STEP / EIGHT) {
+                    continue;
                 }
+                const u32 across = VALUES ? COLUMNS / EIGHT : STEP / EIGHT;
+                const u32 row = at / across, first = at % across * EIGHT;
+                const u32 channel = step.channel + (VALUES ? row : first);
+                const u32 column = first_column + (VALUES ? first : row);
+                const bool there = VALUES ? channel < p.right_there && column < p.columns
+                                          : channel < p.channels && column < p.right_there;
+                const u64 from = VALUES ? u64(channel) * p.columns + column
+                                        : (u64(column) * p.taps + step.tap) * p.channels + channel;
+                copy_async(&tile.right[stage][row][first], there ? p.right + from : p.right, there ? 16 : 0);
             }
             const u32 tap = step.tap;
             step = next<STEP>(p, step);
@@ -104,8 +109,13 @@ DEVICE void product_half_tile(const Product& p) {
             }
 #pragma unroll
             for (int n = 0; n < N; n++) {
-                // The same order, so registers 0 and 1 are the left eight columns.
-                load_transposed(b[n], &tile.right[stage][k + lane % 16][warp_column + n * 16 + lane / 16 * 8]);
+                // Registers 0 and 1 are the left eight columns, upper and lower channels.
+                const u32 column = warp_column + n * 16 + lane / 16 * 8;
+                if (VALUES) {
+                    load_transposed(b[n], &tile.right[stage][k + lane % 16][column]);
+                } else {
+                    load_matrices(b[n], &tile.right[stage][column + lane % 8][k + lane / 8 % 2 * 8]);
+                }
             }
 #pragma unroll
             for (int m = 0; m < M; m++) {
@@ -144,8 +154,13 @@ DEVICE void product_half_tile(const Product& p) {
     }
 }
 
-KERNEL(product_128, Product, THREADS, 2) { product_half_tile<128>(p); }
-KERNEL(product_32, Product, THREADS, 2) { product_half_tile<32>(p); }
-static_assert(sizeof(TileHalf<128>) == SHARED_128, "the launch gives another size");
-static_assert(sizeof(TileHalf<32>) == SHARED_32, "the launch gives another size");
-static_assert(sizeof(WarpSums) * (THREADS / WARP) <= SHARED_32, "sums do not fit");
+KERNEL(product_128, Product, THREADS, 2) { product_half_tile<128, false>(p); }
+KERNEL(product_32, Product, THREADS, 2) { product_half_tile<32, false>(p); }
+KERNEL(values_128, Product, THREADS, 2) { product_half_tile<128, true>(p); }
+KERNEL(values_32, Product, THREADS, 2) { product_half_tile<32, true>(p); }
+static_assert(sizeof(TileHalf<128, false>) == SHARED_PRODUCT_128, "the launch gives another size");
+static_assert(sizeof(TileHalf<32, false>) == SHARED_PRODUCT_32, "the launch gives another size");
+static_assert(sizeof(TileHalf<128, true>) == SHARED_VALUES_128, "the launch gives another size");
+static_assert(sizeof(TileHalf<32, true>) == SHARED_VALUES_32, "the launch gives another size");
+static_assert(sizeof(WarpSums) * (THREADS / WARP) <= SHARED_PRODUCT_32, "sums do not fit");
+static_assert(sizeof(WarpSums) * (THREADS / WARP) <= SHARED_VALUES_32, "sums do not fit");

@@ -78,25 +78,40 @@ KERNEL(copy_rows, CopyRows, THREADS) {
 }
 
 struct Reorder {
-    // `[out][in][taps]`
+    // `[out][in][kernel_y][kernel_x]`
     const float* in;
-    // `[taps][in, filled up][out, filled up]`
+    // `[up][up][out, filled up][taps_y][taps_x][in, filled up]`
     E* out;
     // Elements to write.
     u32 count;
-    u32 in_channels, in_wide, out_channels, out_wide, taps;
+    u32 in_channels, in_wide, out_channels, out_wide;
+    u32 kernel_y, kernel_x, taps_y, taps_x;
+    u32 up;
 };
+
+// A kernel over an input that is repeated `up` times is one of fewer taps over that input for each place
+// of an output within a repeated cell: tap t of the output at place `phase` reads cell
+// (phase + t) / up, so taps that read the same cell are added.
 
 KERNEL(reorder, Reorder, THREADS) {
     const u32 at = place();
     if (at >= p.count) {
         return;
     }
-    const u32 out = at % p.out_wide, in = at / p.out_wide % p.in_wide;
-    const u32 tap = at / p.out_wide / p.in_wide;
+    const u32 in = at % p.in_wide, taps = p.taps_y * p.taps_x;
+    const u32 tap = at / p.in_wide % taps, out = at / p.in_wide / taps % p.out_wide;
+    const u32 phase = at / p.in_wide / taps / p.out_wide;
     float value = 0;
     if (out < p.out_channels && in < p.in_channels) {
-        value = p.in[(u64(out) * p.in_channels + in) * p.taps + tap];
+        const float* kernel = p.in + (u64(out) * p.in_channels + in) * p.kernel_y * p.kernel_x;
+        for (u32 y = 0; y < p.kernel_y; y++) {
+            for (u32 x = 0; x < p.kernel_x; x++) {
+                const u32 cell_y = (phase / p.up + y) / p.up, cell_x = (phase % p.up + x) / p.up;
+                if (cell_y == tap / p.taps_x && cell_x == tap % p.taps_x) {
+                    value += kernel[y * p.kernel_x + x];
+                }
+            }
+        }
     }
     p.out[at] = narrowed(value, E());
 }
