@@ -1,5 +1,6 @@
 //! Files of the user's cache folder: what was compiled once and need not be again.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use twox_hash::XxHash3_64;
@@ -27,6 +28,20 @@ pub(crate) fn write(file: &Path, content: &[u8]) {
     }
 }
 
+/// The same, but what another process wrote before stays.
+pub(crate) fn write_first(file: &Path, content: &[u8]) {
+    let half = file.with_extension(format!("{}.first", std::process::id()));
+    write(&half, content);
+    // Unlike a renaming, a link does not replace what is there; not all file systems have links.
+    match std::fs::hard_link(&half, file) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists && !file.exists() => {
+            let _ = std::fs::rename(&half, file);
+        }
+        _ => {}
+    }
+    let _ = std::fs::remove_file(&half);
+}
+
 /// What [`write`] wrote; nothing if the file is not there or damaged.
 pub(crate) fn read(file: &Path) -> Option<Vec<u8>> {
     let whole = std::fs::read(file).ok()?;
@@ -47,6 +62,12 @@ mod tests {
             write(&file, content);
             assert_eq!(read(&file).as_deref(), Some(content));
         }
+        write_first(&file, b"too late");
+        assert_eq!(read(&file).as_deref(), Some(b"another one".as_slice()));
+        let first = file.with_extension("first");
+        write_first(&first, b"in time");
+        assert_eq!(read(&first).as_deref(), Some(b"in time".as_slice()));
+        std::fs::remove_file(first).unwrap();
         let mut damaged = std::fs::read(&file).unwrap();
         damaged[10] ^= 1;
         std::fs::write(&file, &damaged).unwrap();

@@ -14,6 +14,7 @@ use cudarc::driver::sys::{
 use halovae_engine::backend::BackendError;
 
 use crate::backend::CudaBackend;
+use crate::cudnn;
 use crate::devices::{self, DeviceChoice, DeviceEntry, devices};
 use crate::driver;
 use crate::error::OpenError;
@@ -64,6 +65,8 @@ pub struct Options {
     pub max_memory_bytes: Option<u64>,
     /// Each decode queues its kernels one by one, as it does while ops are measured.
     pub without_graphs: bool,
+    /// Our own kernel does all products, and engines of cuDNN's none, even where they are faster.
+    pub without_cudnn: bool,
     /// Limits below those of a GPU, so that tests have many bands and blocks in a small picture.
     pub limits: Limits,
 }
@@ -75,11 +78,14 @@ pub struct Limits {
     pub band_bytes: u64,
     /// Queries and keys of attention whose scores are held at once.
     pub attention: [usize; 2],
+    /// Multiplications from which on a product is worth an engine of its own, which is compiled for a
+    /// third of a second the first time.
+    pub engines_from: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { band_bytes: 32 << 20, attention: [4096, 2048] }
+        Self { band_bytes: 32 << 20, attention: [4096, 2048], engines_from: 1 << 30 }
     }
 }
 
@@ -97,6 +103,8 @@ pub(crate) struct Shared {
     /// Tells this device from others in the process.
     pub(crate) id: u32,
     pub(crate) pool: CUmemoryPool,
+    /// What cuDNN may be asked for, if there is one and precision is half.
+    pub(crate) engines: Option<Arc<cudnn::Kind>>,
     functions: Vec<CUfunction>,
     module: Option<CUmodule>,
     context: Context,
@@ -179,6 +187,11 @@ impl CudaDevice {
         &self.shared.entry
     }
 
+    /// The version of cuDNN whose engines may do products here, if one does.
+    pub fn cudnn(&self) -> Option<String> {
+        self.shared.engines.as_ref().map(|kind| kind.cudnn().version_text())
+    }
+
     /// Bytes that the driver has set aside on the device for values of its ranks, used or not.
     ///
     /// # Errors
@@ -208,8 +221,9 @@ impl Shared {
         // need not ask the system again.
         unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut keep).cast()) }?;
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
-        let mut shared =
-            Self { entry, options, id, pool, functions: Vec::new(), module: None, context };
+        let engines = cudnn_kind(&entry, &options);
+        let (functions, module) = (Vec::new(), None);
+        let mut shared = Self { entry, options, id, pool, engines, functions, module, context };
         // SAFETY: NVRTC made the cubin, and a file's hash was compared.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
         shared.module = Some(module);
@@ -287,6 +301,17 @@ impl Shared {
         unsafe { result::mem_pool::get_attribute(self.pool, current, place) }?;
         Ok(bytes)
     }
+}
+
+/// cuDNN for a GPU in whose context this thread is; without it our own kernel does everything.
+fn cudnn_kind(entry: &DeviceEntry, options: &Options) -> Option<Arc<cudnn::Kind>> {
+    if options.without_cudnn || options.precision == Precision::F32 {
+        return None;
+    }
+    let DeviceEntry { name, multiprocessors, compute_capability: [major, minor], .. } = entry;
+    let name = format!("{name}, sm_{major}{minor}, {multiprocessors} multiprocessors");
+    let folder = options.cache_folder.as_deref();
+    cudnn::Kind::new(entry.index, &name, folder).ok().map(Arc::new)
 }
 
 impl Drop for Shared {

@@ -62,6 +62,21 @@ pub enum OpenError {
          nvidia-nccl-cu13`, or name its folder in HALOVAE_NVIDIA_LIBRARIES"
     )]
     NoNccl,
+    /// No engines for convs but our own kernel.
+    #[error(
+        "cuDNN was not found (libcudnn.so.9), whose engines do most of the work in f16 and bf16; `pip \
+         install nvidia-cudnn-cu13`, or name its folder in HALOVAE_NVIDIA_LIBRARIES"
+    )]
+    NoCudnn,
+    /// cuDNN is there, and what it is made with is not.
+    #[error(
+        "cuDNN needs cuBLASLt (libcublasLt.so.{cuda}), which was not found; `pip install nvidia-cublas`, \
+         or name its folder in HALOVAE_NVIDIA_LIBRARIES"
+    )]
+    NoCublasLt {
+        /// The CUDA of cuDNN.
+        cuda: usize,
+    },
     /// A library that is not what its name says.
     #[error("`{}` cannot be used: {message}; install it again", .file.display())]
     Library {

@@ -54,6 +54,7 @@ const SOURCE: Source = Source {
         "stage.cuh",
         "stats.cuh",
         "transfer.cuh",
+        "trial.cuh",
     ],
 };
 
@@ -81,7 +82,9 @@ kernels! {
     Affine: "affine",
     Attended: "attended",
     CopyRows: "copy_rows",
+    Deviation: "deviation",
     Elementwise: "elementwise",
+    Noise: "noise",
     Pack: "pack",
     Product32: "product_32",
     Product128: "product_128",
@@ -129,7 +132,7 @@ impl Kernel {
         match self {
             Kernel::Product32 => product_shared(element, 32),
             Kernel::Product128 => product_shared(element, 128),
-            Kernel::Softmax => THREADS / 32 * 4,
+            Kernel::Softmax | Kernel::Deviation => THREADS / 32 * 4,
             // Three numbers of each thread.
             Kernel::StatsMerge => THREADS * 12,
             Kernel::Values32 => values_shared(element, 32),
@@ -204,22 +207,7 @@ fn key(nvrtc: &Nvrtc, element: Element, arch: u32) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Where `scripts/test` installs NVRTC, beside whatever else is searched. A test that was taken to
-    /// another machine has no such folder.
-    fn search_in_target() {
-        let test = std::env::current_exe().unwrap();
-        let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
-        let folder = target.map(|target| target.join("nvrtc"));
-        if let Some(folder) = &folder {
-            crate::libraries::search_first(folder);
-        }
-        if let Err(error) = Nvrtc::load() {
-            let folder = folder.unwrap_or_default();
-            let install = "pip install --target";
-            panic!("{error}; for this test: `{install} {} nvidia-cuda-nvrtc`", folder.display());
-        }
-    }
+    use crate::libraries::tests::installed;
 
     /// Bytes that a kernel may spill for want of registers: none do, but two blocks of the product in f32
     /// leave 128 to a thread, and another compiler may be a handful short.
@@ -229,8 +217,7 @@ mod tests {
     /// enough.
     #[test]
     fn compile_for_gpus() {
-        search_in_target();
-        let nvrtc = Nvrtc::load().unwrap();
+        let nvrtc = installed(Nvrtc::load);
         for element in [Element::F32, Element::F16, Element::Bf16] {
             for arch in [80, 90, 100] {
                 let what = format!("{element:?}, sm_{arch}");

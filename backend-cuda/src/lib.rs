@@ -8,6 +8,7 @@
 mod arena;
 mod backend;
 mod cache;
+mod cudnn;
 mod device;
 mod devices;
 mod driver;
@@ -17,6 +18,7 @@ mod libraries;
 mod nccl;
 mod nvrtc;
 mod params;
+mod product;
 mod store;
 mod stream;
 mod tape;

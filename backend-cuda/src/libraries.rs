@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use libloading::Library;
 
+use crate::cudnn::Cudnn;
 use crate::driver;
 use crate::nccl::Nccl;
 use crate::nvrtc::Nvrtc;
@@ -48,10 +49,14 @@ pub fn libraries() -> Vec<LibraryEntry> {
         Ok(nccl) => Ok((nccl.version_text(), nccl.file().to_owned())),
         Err(error) => Err(error.to_string()),
     };
+    let cudnn = match Cudnn::load() {
+        Ok(cudnn) => Ok((cudnn.version_text(), cudnn.file().to_owned())),
+        Err(error) => Err(error.to_string()),
+    };
     vec![
         LibraryEntry { name: "driver", state: driver },
         LibraryEntry { name: "NVRTC", state: nvrtc },
-        versioned("cuDNN", &["libcudnn.so.9"], "cudnnGetVersion", "nvidia-cudnn-cu13"),
+        LibraryEntry { name: "cuDNN", state: cudnn },
         versioned(
             "cuBLASLt",
             &["libcublasLt.so.13", "libcublasLt.so.12"],
@@ -67,7 +72,7 @@ fn dotted([major, minor]: [u32; 2]) -> String {
 }
 
 fn missing(package: &str) -> String {
-    format!("`pip install {package}` brings it; halovae does not need it yet")
+    format!("cuDNN needs it; `pip install {package}` brings it")
 }
 
 /// A version as cuDNN 9, cuBLASLt 12 and NCCL 2.9, and later ones, give it.
@@ -190,8 +195,26 @@ pub(crate) unsafe fn function<F: Copy>(library: &Library, name: &str) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::sync::Once;
+
+    use crate::error::OpenError;
+
+    /// A library, from where `scripts/test` installs NVIDIA's packages or whatever else is searched. A
+    /// test that was taken to another machine has no such folder.
+    pub(crate) fn installed<T>(load: impl Fn() -> Result<T, OpenError>) -> T {
+        static FIRST: Once = Once::new();
+        let test = std::env::current_exe().unwrap();
+        let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+        let folder = target.map(|target| target.join("nvidia"));
+        FIRST.call_once(|| folder.iter().for_each(|folder| search_first(folder)));
+        load().unwrap_or_else(|error| {
+            let folder = folder.unwrap_or_default();
+            let packages = "nvidia-cuda-nvrtc nvidia-cudnn-cu13 nvidia-cublas";
+            panic!("{error}; for this test: `pip install --target {} {packages}`", folder.display())
+        })
+    }
 
     #[test]
     fn packages_of_python_are_found() {

@@ -184,6 +184,23 @@ params! {
         out_width: u32,
     }
 
+    Noise {
+        out: CUdeviceptr,
+        count: u32,
+        seed: u32,
+        scale: f32,
+        out_f32: u32,
+    }
+
+    Deviation {
+        one: CUdeviceptr,
+        other: CUdeviceptr,
+        out: CUdeviceptr,
+        count: u32,
+        blocks: u32,
+        of_f32: u32,
+    }
+
     Reorder {
         input: CUdeviceptr,
         out: CUdeviceptr,

@@ -25,12 +25,35 @@ mod bf16 {
     halovae_engine::backend_conformance!(super::backend(super::Precision::Bf16), Rounding::BF16);
 }
 
+/// Every product by an engine of cuDNN's, however small.
+fn by_cudnn(precision: Precision) -> CudaBackend {
+    let limits = Limits { engines_from: 0, ..Limits::default() };
+    let device = common::device(Options { precision, limits, ..Options::default() });
+    assert!(device.cudnn().is_some(), "cuDNN is not there; `halovae devices` says how to get it");
+    device.backend().expect("a stream")
+}
+
+mod f16_by_cudnn {
+    use halovae_engine::conformance::Rounding;
+
+    // What differs from bf16 is a type; trials take time where a CPU makes them.
+    halovae_engine::backend_conformance!(
+        @rounded super::by_cudnn(super::Precision::F16), Rounding::F16; convs, attention, programs
+    );
+}
+
+mod bf16_by_cudnn {
+    use halovae_engine::conformance::Rounding;
+
+    halovae_engine::backend_conformance!(super::by_cudnn(super::Precision::Bf16), Rounding::BF16);
+}
+
 /// Many bands, and many blocks of queries and keys.
 mod in_pieces {
     use super::{Limits, Options};
 
     halovae_engine::backend_conformance!(@tests super::common::device(Options {
-        limits: Limits { band_bytes: 16 << 10, attention: [40, 24] },
+        limits: Limits { band_bytes: 16 << 10, attention: [40, 24], ..Limits::default() },
         ..Options::default()
     }).backend().expect("a stream"); fused_convs, attention, programs, convs_within_halos, attention_in_blocks);
 }

@@ -38,6 +38,14 @@ impl Edges {
     }
 }
 
+/// Rows of bands of at most so many: as many in each of them, if that needs no more than twice as many
+/// bands. What is as large needs no other engine.
+pub(super) fn even(rows: usize, most: usize) -> usize {
+    let bands = rows.div_ceil(most).max(1);
+    let even = (bands..=2 * bands).find(|&bands| rows.is_multiple_of(bands));
+    even.map_or(most, |bands| rows / bands).max(1)
+}
+
 /// Areas that cover `height` by `width` outputs, those first that do not read the halo. `rows_of`
 /// says how many rows of so many columns a band may have.
 pub(super) fn areas(
@@ -51,7 +59,7 @@ pub(super) fn areas(
         if columns.is_empty() {
             return;
         }
-        let most = rows_of(columns.len()).max(1);
+        let most = even(rows.len(), rows_of(columns.len()).max(1));
         for start in rows.clone().step_by(most) {
             let rows = start..(start + most).min(rows.end);
             areas.push(Area { rows, columns: columns.clone(), late });
@@ -115,6 +123,17 @@ mod tests {
                 let inner = y >= top && y + bottom < height && x >= left && x + right < width;
                 let late = edges != Edges::default() && (!inner || !has_inner);
                 assert_eq!(is_late[y * width + x], late, "{edges:?}, row {y}, column {x}");
+            }
+        }
+    }
+
+    #[test]
+    fn bands_are_even_where_that_costs_little() {
+        assert_eq!([even(1024, 127), even(1024, 1024), even(1024, 2000)], [64, 1024, 1024]);
+        assert_eq!([even(1000, 127), even(7, 3), even(1, 1), even(0, 3)], [125, 3, 1, 1]);
+        for rows in 1..60 {
+            for most in 1..60 {
+                assert!((1..=most.min(rows)).contains(&even(rows, most)), "{rows}, {most}");
             }
         }
     }

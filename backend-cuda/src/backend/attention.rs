@@ -8,9 +8,9 @@ use halovae_engine::backend::{BackendError, Operands};
 use halovae_engine::tensor::Shape;
 
 use super::CudaBackend;
-use super::product::{Right, plain};
 use crate::kernels::{Element, Kernel};
 use crate::params::{Attended, Product, Softmax};
+use crate::product::{Right, plain};
 use crate::store::{Block, counted_bytes};
 use crate::value::{Value, value_bytes, wide};
 

@@ -7,14 +7,14 @@ use halovae_engine::backend::{BackendError, Halo, Operands, Surroundings};
 use halovae_engine::program::{Conv2d, Reach};
 use halovae_engine::tensor::Shape;
 
-use super::areas::{Area, Edges, areas};
+use super::areas::{Area, Edges, areas, even};
 use super::phase::{phases, taps};
-use super::product::Right;
 use super::stage::{Prologue, Window};
 use super::weights::phase_elements;
 use super::{CudaBackend, CudaWeights};
 use crate::kernels::{PRODUCT_COLUMNS, PRODUCT_ROWS};
 use crate::params::Product;
+use crate::product::Right;
 use crate::store::{Block, counted_bytes};
 use crate::value::{Value, wide};
 
@@ -102,7 +102,7 @@ impl CudaBackend {
             element_bytes,
             self.shared.options.limits.band_bytes,
         );
-        let band = band_bytes(conv, [rows, out.width], element_bytes);
+        let band = band_bytes(conv, [even(out.height, rows), out.width], element_bytes);
         counted_bytes(band) + counted_bytes(super::norm::affine_bytes(input))
     }
 
@@ -238,7 +238,6 @@ impl CudaBackend {
 
     /// Area by area: first those that read no halo, then, while the device works on these, the halo
     /// is fetched.
-    #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv")]
     fn run_areas(
         &self,
         name: &str,

@@ -22,6 +22,7 @@ use halovae_engine::backend::{
 use halovae_engine::program::{Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
 
+use crate::cudnn::Engines;
 use crate::device::Shared;
 use crate::nccl::{Demand, NcclLinks};
 use crate::store::{Spare, Store};
@@ -37,6 +38,8 @@ pub struct CudaBackend {
     shared: Arc<Shared>,
     store: Arc<Store>,
     repeats: Arc<Mutex<Repeats>>,
+    /// Of cuDNN's, where it may be asked.
+    engines: Option<Arc<Engines>>,
 }
 
 impl CudaBackend {
@@ -45,7 +48,9 @@ impl CudaBackend {
         let repeats = Arc::<Mutex<Repeats>>::default();
         let spare: Arc<dyn Spare> = repeats.clone();
         store.spare.set(Arc::downgrade(&spare)).expect("set once");
-        Ok(Self { shared, store, repeats })
+        let engines = shared.engines.clone();
+        let engines = engines.map(|kind| Arc::new(Engines::new(kind, store.clone())));
+        Ok(Self { shared, store, repeats, engines })
     }
 
     /// This rank's links to the GPUs of other ranks, which are to be [given to the
@@ -55,7 +60,8 @@ impl CudaBackend {
     /// [`BackendError::Device`] when the driver makes no stream.
     pub fn links(&self, demand: Demand) -> Result<NcclLinks, BackendError> {
         let (shared, store) = (self.shared.clone(), self.store.clone());
-        let same = Self { shared, store, repeats: self.repeats.clone() };
+        let (repeats, engines) = (self.repeats.clone(), self.engines.clone());
+        let same = Self { shared, store, repeats, engines };
         NcclLinks::new(same, demand)
     }
 
@@ -84,7 +90,10 @@ impl Backend for CudaBackend {
     fn description(&self) -> String {
         let ([major, minor], name) =
             (self.shared.entry.compute_capability, &self.shared.entry.name);
-        format!("{name}, CUDA sm_{major}{minor}, {}", self.shared.options.precision)
+        let precision = self.shared.options.precision;
+        let cudnn = self.shared.engines.as_ref().map(|kind| kind.cudnn().version_text());
+        let cudnn = cudnn.map_or_else(String::new, |version| format!(", cuDNN {version}"));
+        format!("{name}, CUDA sm_{major}{minor}, {precision}{cudnn}")
     }
 
     fn supports(&self, _program: &Program, op: &Op) -> bool {

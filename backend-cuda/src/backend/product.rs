@@ -1,55 +1,18 @@
-//! The product kernel: which tile it runs in, and how it is called.
+//! Products, by an engine of cuDNN's where one was chosen, or else by our own kernel.
 
 use halovae_engine::backend::BackendError;
 
 use super::CudaBackend;
-use crate::kernels::{Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS};
 use crate::params::Product;
-
-/// How the right side of a product lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Right {
-    /// `[columns][taps][channels]`: kernels of convs, and attention's keys.
-    ByColumn,
-    /// `[channels][columns]`: attention's values.
-    Values,
-}
+use crate::product::Right;
 
 impl CudaBackend {
-    /// Runs a product; its column tiles are chosen here.
     pub(super) fn product(&self, product: Product, right: Right) -> Result<(), BackendError> {
-        // A tile of 128 columns would be empty for the most part.
-        let (kernel, columns) = match (right, product.columns) {
-            (Right::ByColumn, ..=64) => (Kernel::Product32, 32),
-            (Right::ByColumn, _) => (Kernel::Product128, PRODUCT_COLUMNS as u32),
-            (Right::Values, ..=64) => (Kernel::Values32, 32),
-            (Right::Values, _) => (Kernel::Values128, PRODUCT_COLUMNS as u32),
-        };
-        let column_tiles = product.columns.div_ceil(columns);
-        let row_tiles = u64::from(product.rows).div_ceil(PRODUCT_ROWS as u64);
-        let product = Product { column_tiles, ..product };
-        self.store.launch(kernel, &product, row_tiles * u64::from(column_tiles))
-    }
-}
-
-/// A plain product of `rows` rows of `channels` elements, one after the other. What is there of the right
-/// side is still to be said.
-pub(super) fn plain(rows: usize, channels: usize, columns: usize) -> Product {
-    let rows = rows as u32;
-    Product {
-        rows,
-        sample_rows: rows,
-        width: rows,
-        out_row: rows,
-        out_step: 1,
-        columns: columns as u32,
-        channels: channels as u32,
-        taps: 1,
-        taps_x: 1,
-        in_rows: 1,
-        in_width: rows,
-        stride_y: 1,
-        stride_x: 1,
-        ..Product::default()
+        if let Some(engines) = &self.engines
+            && engines.run(&product, right)?
+        {
+            return Ok(());
+        }
+        self.store.product(product, right)
     }
 }

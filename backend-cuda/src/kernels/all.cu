@@ -4,6 +4,7 @@
 #include "stage.cuh"
 #include "stats.cuh"
 #include "transfer.cuh"
+#include "trial.cuh"
 #if HALF
 #include "product_half.cuh"
 #else

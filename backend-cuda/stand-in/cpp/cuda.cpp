@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include <vector>
 
-#include "for_nccl.h"
+#include "for_libraries.h"
 #include "memory.h"
 #include "streams.h"
 #include "threads.h"
@@ -169,6 +169,7 @@ int cuMemPoolSetAccess(void* pool, const Access* access, size_t count) {
     return SUCCESS;
 }
 bool stand_in_is_open(int device) { return is_open[device]; }
+bool stand_in_holds(const void* memory, size_t bytes) { return holds(memory, bytes); }
 int cuMemAllocFromPoolAsync(void** memory, size_t bytes, void*, Stream* stream) {
     // A driver makes it a part of the graph, which is not meant.
     if (is_captured(stream)) {

@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-#include "for_nccl.h"
+#include "for_libraries.h"
 
 // `ncclResult_t`, those that are used.
 enum Result {

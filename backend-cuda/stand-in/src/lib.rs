@@ -1,5 +1,5 @@
-//! Stands in for NVIDIA's driver, NVRTC and NCCL, so that tests run CUDA kernels on a CPU, and ranks talk
-//! as GPUs would.
+//! Stands in for NVIDIA's driver, NVRTC, cuDNN and NCCL, so that tests run CUDA kernels on a CPU, and ranks
+//! talk as GPUs would.
 //!
 //! `cpp/` has C++ that exports what `halovae-cuda` calls of these libraries. Kernels are compiled by the
 //! system's C++ compiler; the threads of a block are fibers, so barriers, warps and asynchronous
@@ -20,9 +20,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Files of `cpp/`.
-const FILES: [(&str, &str); 13] = [
+const FILES: [(&str, &str); 16] = [
+    ("cublaslt.cpp", include_str!("../cpp/cublaslt.cpp")),
     ("cuda.cpp", include_str!("../cpp/cuda.cpp")),
-    ("for_nccl.h", include_str!("../cpp/for_nccl.h")),
+    ("cudnn.cpp", include_str!("../cpp/cudnn.cpp")),
+    ("driver_for_cudnn.cpp", include_str!("../cpp/driver_for_cudnn.cpp")),
+    ("for_libraries.h", include_str!("../cpp/for_libraries.h")),
     ("kernel.h", include_str!("../cpp/kernel.h")),
     ("memory.cpp", include_str!("../cpp/memory.cpp")),
     ("memory.h", include_str!("../cpp/memory.h")),
@@ -43,7 +46,11 @@ flags='-std=c++17 -O2 -fPIC -shared -pthread -Wall -Wextra -Werror'
 ${CXX:-g++} $flags cuda.cpp memory.cpp streams.cpp threads.cpp -Wl,-soname,libcuda.so \
     -o libcuda.so.1 -ldl
 ${CXX:-g++} $flags nccl.cpp -L. -l:libcuda.so.1 -Wl,-soname,libnccl.so.2 -o libnccl.so.2
+${CXX:-g++} $flags cudnn.cpp -L. -l:libcuda.so.1 -Wl,-soname,libcudnn.so.9 -o libcudnn.so.9
+${CXX:-g++} $flags cublaslt.cpp -Wl,-soname,libcublasLt.so.13 -o libcublasLt.so.13
 ${CXX:-g++} $flags nvrtc.cpp -Wl,-soname,libnvrtc.so -o libnvrtc.so.13 -ldl
+mkdir for_cudnn
+${CXX:-g++} $flags driver_for_cudnn.cpp -Wl,-soname,libcuda.so.1 -o for_cudnn/libcuda.so.1
 ";
 
 /// The folder of the libraries, built unless they were before. `HALOVAE_NVIDIA_LIBRARIES` takes
@@ -54,6 +61,11 @@ ${CXX:-g++} $flags nvrtc.cpp -Wl,-soname,libnvrtc.so -o libnvrtc.so.13 -ldl
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(build)
+}
+
+/// As much of a driver as the real cuDNN needs to compile plans where there is none.
+pub fn driver_for_cudnn() -> PathBuf {
+    folder().join("for_cudnn/libcuda.so.1")
 }
 
 fn build() -> PathBuf {

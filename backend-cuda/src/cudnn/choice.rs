@@ -1,0 +1,276 @@
+//! Which engine does a product: decided once for all ranks of a process, and kept in the cache folder for
+//! those of others, since engines differ in the last bits and the bytes of a picture must not depend on
+//! who computed what.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use halovae_engine::backend::BackendError;
+use twox_hash::XxHash3_128;
+
+use super::library::Cudnn;
+use super::plan::{Config, Handle, Plan, candidates, compile, describe};
+use super::spec::Spec;
+use super::trial::{Trial, trial};
+use crate::cache;
+use crate::device::Shared;
+use crate::error::OpenError;
+use crate::params::Product;
+use crate::product::Right;
+use crate::store::Store;
+
+/// Engines that are compiled and tried for a kind of product.
+pub(super) const ENTRANTS: usize = 8;
+
+/// What stands in a file where our own kernel does it.
+const OWN: &str = "own";
+
+/// A kind of device, for which engines are chosen.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    cudnn: &'static Cudnn,
+    /// As cuDNN describes it.
+    device: String,
+    /// What all names of files begin with.
+    name: String,
+    folder: Option<PathBuf>,
+    known: Arc<Known>,
+}
+
+/// What was decided in this process.
+#[derive(Debug, Default)]
+struct Known {
+    /// The engine for a kind of product; `None` where our own kernel does it.
+    engines: Mutex<HashMap<Spec, Arc<OnceLock<Option<Config>>>>>,
+    plans: Mutex<HashMap<Spec, Arc<OnceLock<Option<String>>>>>,
+}
+
+/// Locks a map, each entry of which is written once.
+fn locked<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A device's kinds share what is decided with others of the same name.
+fn known(name: &str, folder: Option<&Path>) -> Arc<Known> {
+    type All = BTreeMap<(String, Option<PathBuf>), Arc<Known>>;
+    static ALL: Mutex<All> = Mutex::new(BTreeMap::new());
+    locked(&ALL).entry((name.to_owned(), folder.map(Path::to_owned))).or_default().clone()
+}
+
+impl Kind {
+    /// For the device in whose context this thread is.
+    ///
+    /// # Errors
+    /// That there is no cuDNN, or none that knows the device.
+    pub(crate) fn new(device: u32, name: &str, folder: Option<&Path>) -> Result<Self, OpenError> {
+        let cudnn = Cudnn::load()?;
+        let bad = |message| OpenError::Library { file: cudnn.file().to_owned(), message };
+        let device = describe(cudnn, device).and_then(|described| {
+            // One that makes no handle is of no use.
+            let handle = cudnn.create()?;
+            // SAFETY: created above.
+            unsafe { cudnn.destroy(handle) };
+            Ok(described)
+        });
+        let device = device.map_err(bad)?;
+        let versions = [&cudnn.version_text(), env!("CARGO_PKG_VERSION")].join(", ");
+        let name = [name, &alike(&device), &versions].join(", ");
+        let known = known(&name, folder);
+        Ok(Self { cudnn, device, name, folder: folder.map(Path::to_owned), known })
+    }
+
+    pub(crate) fn cudnn(&self) -> &'static Cudnn {
+        self.cudnn
+    }
+
+    /// The plan for a spec, or `None` where our own kernel does it. All ranks get the same answer; the
+    /// first one finds it.
+    fn plan(&self, shared: &Arc<Shared>, of: &Trial<'_>) -> Option<String> {
+        let once = locked(&self.known.plans).entry(*of.spec).or_default().clone();
+        once.get_or_init(|| self.find_plan(shared, of)).clone()
+    }
+
+    fn find_plan(&self, shared: &Arc<Shared>, of: &Trial<'_>) -> Option<String> {
+        let spec = of.spec;
+        let file = self.file("plan", spec);
+        if let Some(text) = file.as_deref().and_then(read) {
+            return (text != OWN).then_some(text);
+        }
+        let mut made = None;
+        let kind = spec.kind();
+        let once = locked(&self.known.engines).entry(kind).or_default().clone();
+        let engine = once.get_or_init(|| self.find_engine(shared, of, &mut made)).clone()?;
+        let plan = match made {
+            Some(plan) => plan,
+            None => {
+                let plan = compile(self.cudnn, &self.device, spec, &engine).ok();
+                let of = Trial { timed: false, ..*of };
+                let fits = |plan: &String| {
+                    trial(self.cudnn, shared, &of, &[plan]).map(|times| times.plans[0].is_some())
+                };
+                match plan.as_ref().map(fits) {
+                    Some(Ok(true)) => plan,
+                    Some(Ok(false)) | None => None,
+                    // For want of room, say: another time it may do.
+                    Some(Err(_)) => return None,
+                }
+            }
+        };
+        let stands = settle(file.as_deref(), plan.unwrap_or_else(|| OWN.to_owned()));
+        (stands != OWN).then_some(stands)
+    }
+
+    /// The plan for a spec, compiled for this very device: one of another device need not load.
+    fn compiled_anew(&self, spec: &Spec) -> Option<String> {
+        let file = self.file("engine", &spec.kind());
+        let known = locked(&self.known.engines).get(&spec.kind()).cloned();
+        let known = known.and_then(|once| once.get().cloned().flatten());
+        let kept = || Config::of_text(&file.as_deref().and_then(read)?);
+        compile(self.cudnn, &self.device, spec, &known.or_else(kept)?).ok()
+    }
+
+    /// The engine for a kind of product, from a trial on one of its specs; and the plan that this made.
+    fn find_engine(
+        &self,
+        shared: &Arc<Shared>,
+        of: &Trial<'_>,
+        made: &mut Option<Option<String>>,
+    ) -> Option<Config> {
+        let spec = of.spec;
+        let file = self.file("engine", &spec.kind());
+        if let Some(text) = file.as_deref().and_then(read) {
+            return Config::of_text(&text);
+        }
+        let entrants = self.entrants(spec);
+        let plans: Vec<&str> = entrants.iter().map(|(_, plan)| plan.as_str()).collect();
+        let times = trial(self.cudnn, shared, of, &plans).ok()?;
+        let timed = entrants.iter().zip(times.plans);
+        let best = timed
+            .filter_map(|(entrant, time)| Some((entrant, time.filter(|&time| time < times.own)?)))
+            .min_by(|(_, one), (_, other)| one.total_cmp(other));
+        let engine = best.map_or(OWN.to_owned(), |((config, _), _)| config.to_text());
+        let stands = settle(file.as_deref(), engine.clone());
+        if stands == engine {
+            *made = Some(best.map(|((_, plan), _)| plan.clone()));
+        }
+        Config::of_text(&stands)
+    }
+
+    /// Engines and plans that can be made, each by a thread: an engine is compiled for a third of a
+    /// second.
+    fn entrants(&self, spec: &Spec) -> Vec<(Config, String)> {
+        let mut configs = candidates(self.cudnn, &self.device, spec).unwrap_or_default();
+        configs.truncate(ENTRANTS);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = configs
+                .into_iter()
+                .map(|config| {
+                    scope.spawn(|| {
+                        let plan = compile(self.cudnn, &self.device, spec, &config).ok()?;
+                        Some((config, plan))
+                    })
+                })
+                .collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+        })
+    }
+
+    fn file(&self, what: &str, spec: &Spec) -> Option<PathBuf> {
+        let hash = XxHash3_128::oneshot(format!("{}\0{spec:?}", self.name).as_bytes());
+        Some(self.folder.as_ref()?.join(format!("cudnn-{hash:032x}.{what}")))
+    }
+}
+
+/// A description without what tells one device from others of its kind.
+fn alike(device: &str) -> String {
+    let differs = |field: &&str| field.contains("cudaDeviceId") || field.contains("pciDeviceId");
+    device.split_inclusive(',').filter(|field| !differs(field)).collect()
+}
+
+fn read(file: &Path) -> Option<String> {
+    String::from_utf8(cache::read(file)?).ok()
+}
+
+/// Writes what was decided, unless another process was faster: then what that one did stands.
+fn settle(file: Option<&Path>, decided: String) -> String {
+    let Some(file) = file else { return decided };
+    cache::write_first(file, decided.as_bytes());
+    read(file).unwrap_or(decided)
+}
+
+/// The engines of one rank: plans that are loaded for its stream.
+#[derive(Debug)]
+pub(crate) struct Engines {
+    kind: Arc<Kind>,
+    store: Arc<Store>,
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Debug, Default)]
+struct Loaded {
+    /// Dropped before what it was loaded with.
+    plans: HashMap<Spec, Option<Plan>>,
+    /// Made when it is first needed: it takes time, and memory of the device.
+    handle: Option<Handle>,
+}
+
+impl Engines {
+    pub(crate) fn new(kind: Arc<Kind>, store: Arc<Store>) -> Self {
+        Self { kind, store, loaded: Mutex::default() }
+    }
+
+    /// Queues a product, or gives `false` if our own kernel is to do it.
+    ///
+    /// # Errors
+    /// [`BackendError::Device`] with what cuDNN says.
+    pub(crate) fn run(&self, product: &Product, right: Right) -> Result<bool, BackendError> {
+        let Some((spec, at)) = Spec::of(product, right, self.store.element()) else {
+            return Ok(false);
+        };
+        let shared = &self.store.shared;
+        if spec.multiplications() < shared.options.limits.engines_from {
+            return Ok(false);
+        }
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let Loaded { plans, handle } = &mut *loaded;
+        let handle = match handle {
+            Some(handle) => handle,
+            none => none.insert(Handle::new(self.kind.cudnn, self.store.clone())?),
+        };
+        let plan = match plans.entry(spec) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let of = Trial { product, spec: &spec, left: at.left, timed: true };
+                let text = self.kind.plan(shared, &of);
+                let load = |text: String| {
+                    let loaded = Plan::load(handle, &text);
+                    let anew = || Plan::load(handle, &self.kind.compiled_anew(&spec)?).ok();
+                    loaded.or_else(|error| anew().ok_or(error))
+                };
+                unknown.insert(text.map(load).transpose()?)
+            }
+        };
+        match plan {
+            Some(plan) => plan.run(handle, at).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_of_a_kind_are_alike() {
+        let device = |id: u32, processors: u32| {
+            format!(
+                r#"{{"deviceName":"A","cudaDeviceId":{id},"pciDeviceId": {id},"multiProcessorCount":{processors}}}"#
+            )
+        };
+        assert_eq!(alike(&device(0, 132)), alike(&device(3, 132)));
+        assert_ne!(alike(&device(0, 132)), alike(&device(0, 114)));
+    }
+}

@@ -1,0 +1,20 @@
+//! cuDNN's graph API: products that its engines may do faster than our kernel.
+//!
+//! A [`Spec`] says what is multiplied and where it lies, without the addresses. For a kind of product
+//! the engines that cuDNN proposes and our own kernel take turns on made-up numbers ([`trial`]); the
+//! fastest of those that give the same result is kept in the cache folder ([`choice`]), and so is what
+//! cuDNN compiled for each spec. Everything up to the loading of a plan is done from a description of
+//! the device, so that it is tested with the real library where there is no GPU.
+
+mod choice;
+mod descriptor;
+mod graph;
+mod library;
+mod plan;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod trial;
+
+pub(crate) use choice::{Engines, Kind};
+pub(crate) use library::Cudnn;
