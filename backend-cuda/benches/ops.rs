@@ -1,5 +1,7 @@
 //! Speed of the convs and the attention of a full-size FLUX decoder (channels 512, 512, 256, 128), with
-//! what is fused into them, in f32, f16 and bf16. Operations are those of the plain op.
+//! what is fused into them, in f32, f16 and bf16: by our own kernel, and with cuDNN's engines where these
+//! were chosen. Operations are those of the plain op, and shares are of what a large product of matrices
+//! reaches; a conv over an upsampled input can be above it, since it multiplies less.
 //!
 //! `cargo bench -p halovae-cuda --bench ops -- [rows and columns of the latents] [repetitions]`
 
@@ -23,6 +25,9 @@ enum Before {
 }
 
 use Before::{Doubled, Norm, Nothing};
+
+/// Rows and columns of the matrices of [`peak`]: a square, so that a picture has as many pixels.
+const SIDE: u32 = 64 * 64;
 
 /// Side of the input in that of the latents, channels in and out, kernel, how many in the decoder.
 const CONVS: &[(usize, u32, u32, u32, Before, u32)] = &[
@@ -110,43 +115,88 @@ fn measure(
     (times[times.len() / 2], flops)
 }
 
+/// A device's convs and attention, one after the other: seconds and operations of each.
+fn measure_all(backend: &CudaBackend, latents: usize, repetitions: usize) -> Vec<(f64, f64)> {
+    let of_conv = |&(times, cin, cout, kernel, before, _)| {
+        let program = conv(cin, cout, kernel, before).expect("a possible conv");
+        measure(backend, &program, times * latents, cin, repetitions)
+    };
+    let mut all: Vec<_> = CONVS.iter().map(of_conv).collect();
+    let program = attention(512).expect("a possible attention");
+    all.push(measure(backend, &program, latents, 512, repetitions));
+    all
+}
+
+/// Operations a second of a product of two square matrices: what can be had of the device.
+fn peak(backend: &CudaBackend, repetitions: usize) -> f64 {
+    let mut builder = ProgramBuilder::new(SIDE).expect("channels");
+    let x = builder.latents();
+    let x = builder.linear("matrix", x, SIDE).expect("a possible product");
+    let program = builder.finish(x).expect("a program");
+    let side = f64::from(SIDE).sqrt() as usize;
+    let (seconds, flops) = measure(backend, &program, side, SIDE, repetitions);
+    flops / seconds
+}
+
+fn open(precision: Precision, without_cudnn: bool) -> CudaBackend {
+    let options = Options {
+        precision,
+        without_cudnn,
+        cache_folder: halovae_cuda::cache_folder(),
+        ..Options::default()
+    };
+    let device = CudaDevice::open(&DeviceChoice::Auto, options);
+    device.unwrap_or_else(|error| panic!("{error}")).backend().expect("a stream")
+}
+
+fn print_row(what: &str, count: u32, times: &[(f64, f64)], peak: f64) {
+    print!("{what} {count:>3}");
+    for &(seconds, flops) in times {
+        let rate = flops / seconds;
+        print!(" | {:>8.2} {:>8.3} {:>4.0} %", rate / 1e12, seconds * 1e3, 100.0 * rate / peak);
+    }
+    println!();
+}
+
 fn main() {
     let numbers = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
     let numbers: Vec<usize> = numbers.collect();
     let latents = numbers.first().copied().unwrap_or(128).max(1);
     let repetitions = numbers.get(1).copied().unwrap_or(5).max(1);
     for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
-        let options = Options { precision, ..Options::default() };
-        let device = CudaDevice::open(&DeviceChoice::Auto, options);
-        let device = device.unwrap_or_else(|error| panic!("{error}"));
-        let backend = device.backend().expect("a stream");
-        println!("{}", backend.description());
-        println!("   size   cin  cout k          n |  TFLOP/s       ms");
-        let (mut seconds_all, mut flops_all) = (0.0, 0.0);
-        for &(times, cin, cout, kernel, before, count) in CONVS {
-            let program = conv(cin, cout, kernel, before).expect("a possible conv");
-            let side = times * latents;
-            let (seconds, flops) = measure(&backend, &program, side, cin, repetitions);
-            seconds_all += seconds * f64::from(count);
-            flops_all += flops * f64::from(count);
-            println!(
-                "{side:>5}^2 {cin:>5} {cout:>5} {kernel} {:<7} {count:>3} | {:>8.2} {:>8.3}",
-                format!("{before:?}"),
-                flops / seconds / 1e12,
-                seconds * 1e3,
-            );
+        let own = open(precision, true);
+        let mut sides = vec![own];
+        if precision != Precision::F32 {
+            sides.push(open(precision, false));
         }
-        let program = attention(512).expect("a possible attention");
-        let (seconds, flops) = measure(&backend, &program, latents, 512, repetitions);
+        let best = sides.last().expect("at least our own kernel");
+        let peak = peak(best, repetitions);
+        println!("{}", best.description());
+        println!("a product of matrices of {SIDE} x {SIDE}: {:.2} TFLOP/s", peak / 1e12);
         println!(
-            "{latents:>5}^2   512       attention   1 | {:>8.2} {:>8.3}",
-            flops / seconds / 1e12,
-            seconds * 1e3,
+            "   size   cin  cout k          n |  TFLOP/s       ms   of it, by our kernel | by engines"
         );
-        println!(
-            "all of them: {:.3} ms, {:.2} TFLOP/s",
-            (seconds_all + seconds) * 1e3,
-            (flops_all + flops) / (seconds_all + seconds) / 1e12
-        );
+        let before = Instant::now();
+        let times: Vec<_> =
+            sides.iter().map(|side| measure_all(side, latents, repetitions)).collect();
+        let row = |at: usize| times.iter().map(|side| side[at]).collect::<Vec<_>>();
+        for (at, &(times, cin, cout, kernel, before, count)) in CONVS.iter().enumerate() {
+            let what = format!(
+                "{:>5}^2 {cin:>5} {cout:>5} {kernel} {:<7}",
+                times * latents,
+                format!("{before:?}")
+            );
+            print_row(&what, count, &row(at), peak);
+        }
+        print_row(&format!("{latents:>5}^2   512       attention"), 1, &row(CONVS.len()), peak);
+        let counts: Vec<f64> = CONVS.iter().map(|conv| f64::from(conv.5)).chain([1.0]).collect();
+        let sum = |side: &Vec<(f64, f64)>| {
+            side.iter().zip(&counts).fold((0.0, 0.0), |(seconds, flops), (of, count)| {
+                (seconds + of.0 * count, flops + of.1 * count)
+            })
+        };
+        let all: Vec<_> = times.iter().map(sum).collect();
+        print_row("all of them                   ", counts.iter().sum::<f64>() as u32, &all, peak);
+        println!("measured in {:.1} s, choosing engines included", before.elapsed().as_secs_f64());
     }
 }

@@ -103,8 +103,8 @@ pub(crate) struct Shared {
     /// Tells this device from others in the process.
     pub(crate) id: u32,
     pub(crate) pool: CUmemoryPool,
-    /// What cuDNN may be asked for, if there is one and precision is half.
-    pub(crate) engines: Option<Arc<cudnn::Kind>>,
+    /// What cuDNN may be asked for; nothing where it is left out.
+    pub(crate) engines: Result<Option<Arc<cudnn::Kind>>, OpenError>,
     functions: Vec<CUfunction>,
     module: Option<CUmodule>,
     context: Context,
@@ -187,9 +187,14 @@ impl CudaDevice {
         &self.shared.entry
     }
 
-    /// The version of cuDNN whose engines may do products here, if one does.
-    pub fn cudnn(&self) -> Option<String> {
-        self.shared.engines.as_ref().map(|kind| kind.cudnn().version_text())
+    /// The version of cuDNN whose engines may do products here; none where it is left out, as always
+    /// in f32.
+    ///
+    /// # Errors
+    /// Why it cannot be used; our own kernel then does everything.
+    pub fn cudnn(&self) -> Result<Option<String>, OpenError> {
+        let version = |kind: &Arc<cudnn::Kind>| kind.cudnn().version_text();
+        self.shared.engines.as_ref().map(|kind| kind.as_ref().map(version)).map_err(Clone::clone)
     }
 
     /// Bytes that the driver has set aside on the device for values of its ranks, used or not.
@@ -304,14 +309,17 @@ impl Shared {
 }
 
 /// cuDNN for a GPU in whose context this thread is; without it our own kernel does everything.
-fn cudnn_kind(entry: &DeviceEntry, options: &Options) -> Option<Arc<cudnn::Kind>> {
+fn cudnn_kind(
+    entry: &DeviceEntry,
+    options: &Options,
+) -> Result<Option<Arc<cudnn::Kind>>, OpenError> {
     if options.without_cudnn || options.precision == Precision::F32 {
-        return None;
+        return Ok(None);
     }
     let DeviceEntry { name, multiprocessors, compute_capability: [major, minor], .. } = entry;
     let name = format!("{name}, sm_{major}{minor}, {multiprocessors} multiprocessors");
     let folder = options.cache_folder.as_deref();
-    cudnn::Kind::new(entry.index, &name, folder).ok().map(Arc::new)
+    cudnn::Kind::new(entry.index, &name, folder).map(|kind| Some(Arc::new(kind)))
 }
 
 impl Drop for Shared {

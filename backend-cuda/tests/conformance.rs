@@ -29,7 +29,7 @@ mod bf16 {
 fn by_cudnn(precision: Precision) -> CudaBackend {
     let limits = Limits { engines_from: 0, ..Limits::default() };
     let device = common::device(Options { precision, limits, ..Options::default() });
-    assert!(device.cudnn().is_some(), "cuDNN is not there; `halovae devices` says how to get it");
+    assert!(device.cudnn().unwrap_or_else(|error| panic!("{error}")).is_some());
     device.backend().expect("a stream")
 }
 

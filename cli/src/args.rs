@@ -122,6 +122,10 @@ pub(crate) struct DeviceArgs {
     /// How the device stores numbers; sums are f32
     #[arg(long, value_enum, default_value_t = DtypeArg::F32)]
     pub(crate) dtype: DtypeArg,
+    /// Whether engines of cuDNN's do convs and attention in f16 and bf16 where they are faster; for each
+    /// size that is chosen once, which takes some seconds
+    #[arg(long, value_enum, default_value_t = CudnnArg::Auto)]
+    pub(crate) cudnn: CudnnArg,
     /// How what ranks of a sharded decode tell each other gets from GPU to GPU
     #[arg(long, value_enum, default_value_t = ExchangeArg::Auto)]
     pub(crate) exchange: ExchangeArg,
@@ -338,6 +342,16 @@ pub(crate) enum ExchangeArg {
     Host,
     /// By NCCL, or not at all
     Nccl,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CudnnArg {
+    /// Where it is found
+    Auto,
+    /// They have to be there
+    On,
+    /// Our own kernel does everything
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -13,7 +13,7 @@ use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
 use halovae_engine::group::Links;
 
-use crate::args::{BackendArg, DeviceArgs, DtypeArg, ExchangeArg};
+use crate::args::{BackendArg, CudnnArg, DeviceArgs, DtypeArg, ExchangeArg};
 use crate::error::{Chain, Error};
 use crate::notices::Notice;
 
@@ -85,6 +85,12 @@ pub(crate) fn open(
     {
         return Err(Error::Usage("--exchange nccl needs --backend cuda".into()));
     }
+    if asked.cudnn == CudnnArg::On
+        && (asked.dtype == DtypeArg::F32
+            || !matches!(asked.backend, BackendArg::Auto | BackendArg::Cuda))
+    {
+        return Err(Error::Usage("--cudnn on needs --backend cuda and --dtype f16 or bf16".into()));
+    }
     let wants_gpu = !asked.device.is_empty() || asked.dtype != DtypeArg::F32;
     match asked.backend {
         BackendArg::Cpu if wants_gpu => {
@@ -98,12 +104,14 @@ pub(crate) fn open(
             Err(Error::Usage("--dtype bf16 needs --backend cuda: shaders have f16 only".into()))
         }
         BackendArg::Wgpu => gpus::open(asked, seats),
-        BackendArg::Cuda => cuda::open(asked, seats),
+        BackendArg::Cuda => cuda::open(asked, seats, notices),
         // Nothing else has these.
         BackendArg::Auto
-            if asked.dtype == DtypeArg::Bf16 || asked.exchange == ExchangeArg::Nccl =>
+            if asked.dtype == DtypeArg::Bf16
+                || asked.exchange == ExchangeArg::Nccl
+                || asked.cudnn == CudnnArg::On =>
         {
-            cuda::open(asked, seats)
+            cuda::open(asked, seats, notices)
         }
         BackendArg::Auto => automatic(asked, threads, seats, wants_gpu, notices),
     }
@@ -119,14 +127,17 @@ fn automatic(
     notices: &mut Vec<Notice>,
 ) -> Result<Devices, Error> {
     let ranks = seats.len() as u32;
-    let mut pass_over = |error: &Error, instead| {
-        notices.push(Notice::PassedOver { why: Chain(error).to_string(), instead });
-    };
+    let passed_over =
+        |error: &Error, instead| Notice::PassedOver { why: Chain(error).to_string(), instead };
     if cuda::may_be() {
-        match proven(cuda::open(asked, seats.clone()), asked.dtype) {
-            Ok(devices) => return Ok(devices),
+        let mut told = Vec::new();
+        match proven(cuda::open(asked, seats.clone(), &mut told), asked.dtype) {
+            Ok(devices) => {
+                notices.append(&mut told);
+                return Ok(devices);
+            }
             Err(error) if cuda::is_absence(&error) => {}
-            Err(error) => pass_over(&error, "CUDA is left out"),
+            Err(error) => notices.push(passed_over(&error, "CUDA is left out")),
         }
     }
     if wants_gpu {
@@ -136,7 +147,7 @@ fn automatic(
         return cpu_ranks(threads, ranks);
     }
     proven(gpus::open(asked, seats), asked.dtype).or_else(|error| {
-        pass_over(&error, "the CPU decodes");
+        notices.push(passed_over(&error, "the CPU decodes"));
         cpu_ranks(threads, ranks)
     })
 }

@@ -62,7 +62,8 @@ pub(crate) fn facts(
     for row in latents.data().chunks(1 << 16) {
         row.iter().for_each(|value| values.0.write(&value.to_le_bytes()));
     }
-    let device = (args.device.backend, args.device.dtype, args.device.exchange);
+    let device = &args.device;
+    let device = (device.backend, device.dtype, device.exchange, device.cudnn);
     let flags = (&planned.plan, planned.ranks, args.max_memory, args.rank_timeout, device);
     vec![
         ("program versions".into(), env!("CARGO_PKG_VERSION").into()),

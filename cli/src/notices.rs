@@ -29,6 +29,11 @@ pub(crate) enum Notice {
         /// What happens now.
         instead: &'static str,
     },
+    /// There is no cuDNN that could be faster.
+    WithoutCudnn {
+        /// Why.
+        why: String,
+    },
     /// Ranks are on GPUs that are not linked.
     OverTheHost {
         /// Why.
@@ -82,6 +87,7 @@ impl fmt::Display for Notice {
                 f.write_str("; give --config if that is wrong")
             }
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
+            Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::OverTheHost { why } => {
                 write!(f, "what ranks told each other went over the host, not by NCCL: {why}")
             }

@@ -10,7 +10,7 @@ use halovae_engine::sink::MemorySink;
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, SmallModel, decode, plan, size_of};
 use halovae_tests::golden::{self, Error, Golden};
-use halovae_tests::gpu::{cuda_decoder, cuda_ranks, open};
+use halovae_tests::gpu::{are_there, cuda_decoder, cuda_ranks, open, open_at};
 
 #[test]
 fn whole_as_diffusers() {
@@ -104,11 +104,46 @@ fn half_precision_as_diffusers_in_f32() {
     }
 }
 
+/// Products by engines of cuDNN's, however small, on a GPU each: as good as our own kernel, and the same
+/// bytes on any number of ranks.
+#[test]
+fn by_engines() {
+    for (precision, dtype) in [(Precision::F16, "float16"), (Precision::Bf16, "bfloat16")] {
+        for (name, cut, key) in
+            [("f8-flux", Cut::Whole, "whole"), ("f8-sd", Cut::Tiled(0.25), "tiled")]
+        {
+            let golden = Golden::load(name);
+            let plan = plan(golden.config(), size_of(&golden.latents), cut);
+            let on = |ranks: u32| {
+                let backend = |rank| {
+                    let limits = Limits { engines_from: 0, ..Limits::default() };
+                    let options = Options { precision, limits, ..Options::default() };
+                    let device = open_at(if are_there(ranks) { rank } else { 0 }, options);
+                    assert!(device.cudnn().unwrap_or_else(|error| panic!("{error}")).is_some());
+                    device.backend().expect("a stream")
+                };
+                let program = halovae_tests::decode::program(&golden.checkpoint);
+                let backends = (0..ranks).map(backend).collect();
+                let decoder = Decoder::new(&program, &golden.checkpoint, backends);
+                decode(&decoder.expect("a decoder"), &golden.latents, &plan)
+            };
+            let one = on(1);
+            let what = format!("{name}, {cut:?}, {precision}");
+            let ours = Error::of(&one, golden.expected(key));
+            eprintln!("{what}: {ours:?}");
+            ours.assert_close_to(&Error::of_diffusers(dtype, name, key), &what);
+            if key == "tiled" {
+                assert_same_bytes(&format!("{what}, 3 ranks"), &on(3), &one);
+            }
+        }
+    }
+}
+
 /// In bands that are a fraction of a value, and attention in many blocks.
 #[test]
 fn in_pieces() {
     let golden = Golden::load("f8-flux");
-    let limits = Limits { band_bytes: 64 << 10, attention: [48, 40] };
+    let limits = Limits { band_bytes: 64 << 10, attention: [48, 40], ..Limits::default() };
     let device = open(Options { limits, ..Options::default() });
     for (cut, ranks) in [(Cut::Whole, 1), (Cut::Sharded(2, 1), 2)] {
         let program = halovae_tests::decode::program(&golden.checkpoint);

@@ -14,7 +14,7 @@ use halovae_engine::tensor::HostTensor;
 use halovae_engine::wrap::{Fault, FaultKind, Faulty};
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, SmallModel, decode, plan, program, size_of};
-use halovae_tests::golden::Golden;
+use halovae_tests::golden::{Error, Golden};
 use halovae_tests::gpu::{are_there, open_at};
 use proptest::prelude::*;
 
@@ -154,6 +154,30 @@ fn a_failing_rank_ends_all() {
     }
 }
 
+/// Engines of cuDNN's while halos are under way, each rank asking for plans when it comes to them.
+#[test]
+fn engines_between_exchanges() {
+    if !are_there(3) {
+        return;
+    }
+    let golden = Golden::load("f8-flux");
+    let latents = &golden.latents;
+    let limits = Limits { engines_from: 0, ..Limits::default() };
+    let options = Options { precision: Precision::Bf16, limits, ..Options::default() };
+    let plan = plan(golden.config(), size_of(latents), Cut::Sharded(3, 1));
+    let backends: Vec<_> =
+        (0..3).map(|rank| open_at(rank, options.clone()).backend().expect("a stream")).collect();
+    let links = links(&backends);
+    let decoder = Decoder::new(&program(&golden.checkpoint), &golden.checkpoint, backends);
+    let decoder = decoder.expect("a decoder").linked(links);
+    let (one, report) = decode_linked(&decoder, latents, &plan, None).expect("a decode");
+    assert!(matches!(report.way, Some(Way::Devices(_))), "{:?}", report.way);
+    let error = Error::of(&one, golden.expected("whole"));
+    error.assert_close_to(&Error::of_diffusers("bfloat16", "f8-flux", "whole"), "three shards");
+    let (other, _) = decode_linked(&decoder, latents, &plan, None).expect("a decode");
+    assert_same_bytes("again", &other, &one);
+}
+
 /// The estimate also holds where attention is what most memory is held for.
 #[test]
 fn memory_of_attention_is_as_estimated() {
@@ -168,7 +192,7 @@ fn memory_of_attention_is_as_estimated() {
     };
     let model = SmallModel { config, weights: RandomWeights { seed: 3 } };
     let latents = model.latents(1, 48, 50, 5);
-    let limits = Limits { band_bytes: 64 << 10, attention: [256, 256] };
+    let limits = Limits { band_bytes: 64 << 10, attention: [256, 256], ..Limits::default() };
     for count in [2, 3] {
         let plan = plan(&model.config, size_of(&latents), Cut::Sharded(count, 1));
         let open = |rank| open_at(rank, Options { limits, ..Options::default() });

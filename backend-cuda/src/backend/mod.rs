@@ -48,7 +48,7 @@ impl CudaBackend {
         let repeats = Arc::<Mutex<Repeats>>::default();
         let spare: Arc<dyn Spare> = repeats.clone();
         store.spare.set(Arc::downgrade(&spare)).expect("set once");
-        let engines = shared.engines.clone();
+        let engines = shared.engines.clone().ok().flatten();
         let engines = engines.map(|kind| Arc::new(Engines::new(kind, store.clone())));
         Ok(Self { shared, store, repeats, engines })
     }
@@ -91,7 +91,8 @@ impl Backend for CudaBackend {
         let ([major, minor], name) =
             (self.shared.entry.compute_capability, &self.shared.entry.name);
         let precision = self.shared.options.precision;
-        let cudnn = self.shared.engines.as_ref().map(|kind| kind.cudnn().version_text());
+        let engines = self.shared.engines.as_ref().ok().and_then(Option::as_ref);
+        let cudnn = engines.map(|kind| kind.cudnn().version_text());
         let cudnn = cudnn.map_or_else(String::new, |version| format!(", cuDNN {version}"));
         format!("{name}, CUDA sm_{major}{minor}, {precision}{cudnn}")
     }

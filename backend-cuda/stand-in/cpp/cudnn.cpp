@@ -462,7 +462,7 @@ struct Run {
 
     void done() const {
         if (is_set("slow")) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(300));
+            std::this_thread::sleep_for(std::chrono::milliseconds(80));
         }
         const Tensor& out = problem.tensors.at(problem.out());
         std::vector<int64_t> at(out.extents.size(), 0);

@@ -13,8 +13,9 @@ use halovae_engine::format_bytes;
 use halovae_engine::group::Links;
 
 use super::{BoxedLinks, Devices};
-use crate::args::{DeviceArgs, DtypeArg, ExchangeArg};
+use crate::args::{CudnnArg, DeviceArgs, DtypeArg, ExchangeArg};
 use crate::error::Error;
+use crate::notices::Notice;
 
 /// What an NVIDIA GPU is to Linux: its driver's node, or that of Windows below.
 const NODES: [&str; 2] = ["/dev/nvidiactl", "/dev/dxg"];
@@ -36,7 +37,11 @@ pub(crate) fn is_absence(error: &Error) -> bool {
 ///
 /// # Errors
 /// [`OpenError`], or that a device has no room for a stream.
-pub(crate) fn open(asked: &DeviceArgs, seats: Range<u32>) -> Result<Devices, Error> {
+pub(crate) fn open(
+    asked: &DeviceArgs,
+    seats: Range<u32>,
+    notices: &mut Vec<Notice>,
+) -> Result<Devices, Error> {
     let found = devices()?;
     let chosen: Vec<u32> = match asked.device.is_empty() {
         true => alike(&found)?,
@@ -50,7 +55,12 @@ pub(crate) fn open(asked: &DeviceArgs, seats: Range<u32>) -> Result<Devices, Err
         DtypeArg::F16 => Precision::F16,
         DtypeArg::Bf16 => Precision::Bf16,
     };
-    let options = Options { precision, cache_folder: cache_folder(), ..Options::default() };
+    let options = Options {
+        precision,
+        cache_folder: cache_folder(),
+        without_cudnn: asked.cudnn == CudnnArg::Off,
+        ..Options::default()
+    };
     // Ranks on one GPU share its device, and with it the weights.
     let mut opened: HashMap<u32, CudaDevice> = HashMap::new();
     let mut backends = Vec::new();
@@ -60,6 +70,13 @@ pub(crate) fn open(asked: &DeviceArgs, seats: Range<u32>) -> Result<Devices, Err
             Some(device) => device.clone(),
             None => CudaDevice::open(&DeviceChoice::Index(index), options.clone())?,
         };
+        match device.cudnn() {
+            Err(error) if asked.cudnn == CudnnArg::On => return Err(error.into()),
+            Err(error) if opened.is_empty() => {
+                notices.push(Notice::WithoutCudnn { why: error.to_string() });
+            }
+            _ => {}
+        }
         backends.push(device.backend()?);
         opened.insert(index, device);
     }

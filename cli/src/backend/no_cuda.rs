@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Devices;
 use crate::args::DeviceArgs;
 use crate::error::Error;
+use crate::notices::Notice;
 
 /// Whether there may be a GPU.
 pub(crate) fn may_be() -> bool {
@@ -20,7 +21,7 @@ pub(crate) fn is_absence(_: &Error) -> bool {
 ///
 /// # Errors
 /// [`Error::Device`], always.
-pub(crate) fn open(_: &DeviceArgs, _: Range<u32>) -> Result<Devices, Error> {
+pub(crate) fn open(_: &DeviceArgs, _: Range<u32>, _: &mut Vec<Notice>) -> Result<Devices, Error> {
     Err(Error::Device("this halovae is built without CUDA; build it with `--features cuda`".into()))
 }
 

@@ -1,0 +1,181 @@
+//! Engines of cuDNN's: what is chosen, what is kept, and that a decode is the same by whoever chose.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use halovae_core::Rect;
+use halovae_cuda::{CudaDevice, DeviceChoice, Limits, Options, Precision};
+use halovae_engine::backend::Backend;
+use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_engine::conformance::{Random, RandomWeights};
+use halovae_engine::execute::execute;
+use halovae_engine::model::autoencoder_kl;
+use halovae_engine::program::fuse;
+use halovae_engine::tensor::{HostTensor, Shape};
+
+/// Every product by an engine, however small; what is chosen is kept in `folder`.
+fn options(precision: Precision, folder: &Path) -> Options {
+    let limits = Limits { engines_from: 0, ..Limits::default() };
+    Options { precision, limits, cache_folder: Some(folder.to_owned()), ..Options::default() }
+}
+
+/// A folder with compiled kernels and no choices.
+fn fresh_folder(precision: Precision) -> tempfile::TempDir {
+    drop(common::device(Options { precision, ..Options::default() }));
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(halovae_cuda_stand_in::cache()).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "cubin") {
+            std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    folder
+}
+
+fn open(options: Options) -> CudaDevice {
+    CudaDevice::open(&DeviceChoice::Auto, options).unwrap()
+}
+
+/// A decoder's picture, of `decodes` the last one.
+fn picture(device: &CudaDevice, decodes: usize) -> HostTensor {
+    let backend = device.backend().expect("a stream");
+    let config = AutoencoderKlConfig {
+        block_out_channels: vec![16, 32],
+        layers_per_block: 1,
+        latent_channels: 4,
+        norm_num_groups: 8,
+        ..AutoencoderKlConfig::default()
+    };
+    let plain = autoencoder_kl::decoder(&config).unwrap();
+    let program = fuse(&plain, |program, op| backend.supports(program, op));
+    let weights = backend.prepare(&program, &RandomWeights { seed: 4 }).unwrap();
+    let mut random = Random::new(7);
+    let latents = (0..9 * 8 * 4).map(|_| random.uniform(-2.0, 2.0)).collect();
+    let latents = HostTensor::new(Shape::new(1, 9, 8, 4), latents).unwrap();
+    let mut picture = None;
+    for _ in 0..decodes {
+        let input = backend.upload(&latents).unwrap();
+        let once = &mut |input| execute(&backend, &program, &weights, input, |_| Ok::<_, ()>(()));
+        let out = backend.repeat(&weights, input, once).unwrap();
+        let Shape { height, width, .. } = backend.shape(&out);
+        let all = Rect::new(0, 0, height as u32, width as u32);
+        picture = Some(backend.download(&out, all).unwrap());
+    }
+    picture.unwrap()
+}
+
+/// What is kept of choices and plans: the names of files, and what they hold behind their hashes.
+fn kept(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let kept = files.filter(|file| file.file_name().unwrap().to_str().unwrap().contains("cudnn-"));
+    let read = |file: std::path::PathBuf| {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, std::fs::read(&file).unwrap().split_off(8))
+    };
+    kept.map(read).collect()
+}
+
+fn engines(folder: &Path) -> Vec<String> {
+    let kept = kept(folder);
+    let engines = kept.into_iter().filter(|(name, _)| name.ends_with(".engine"));
+    engines.map(|(_, text)| String::from_utf8(text).unwrap()).collect()
+}
+
+#[test]
+fn engines_give_what_our_kernel_does() {
+    for precision in [Precision::F16, Precision::Bf16] {
+        let folder = fresh_folder(precision);
+        let options = options(precision, folder.path());
+        let own = picture(&open(Options { without_cudnn: true, ..options.clone() }), 1);
+        let device = open(options);
+        assert!(device.cudnn().unwrap_or_else(|error| panic!("{error}")).is_some());
+        let by_engines = picture(&device, 1);
+        let square = |value: f32| f64::from(value) * f64::from(value);
+        let pairs = own.data().iter().zip(by_engines.data());
+        let error: f64 = pairs.map(|(one, other)| square(one - other)).sum();
+        let error = (error / own.data().iter().map(|&value| square(value)).sum::<f64>()).sqrt();
+        let bound = if precision == Precision::F16 { 2e-3 } else { 2e-2 };
+        assert!(error < bound, "{precision}: differs by {error}");
+        // By graphs from the third decode on.
+        assert_eq!(picture(&device, 4).data(), by_engines.data(), "{precision}");
+        let engines = engines(folder.path());
+        assert!(engines.iter().any(|engine| engine != "own"), "{precision}: no engine was chosen");
+        if !halovae_cuda_stand_in::is_real() {
+            // The others are wrong, need memory, or make no plan (`stand-in/cpp/cudnn.cpp`).
+            let good = |engine: &String| ["own", "0", "1 24 3"].contains(&engine.as_str());
+            assert!(engines.iter().all(good), "{precision}: {engines:?}");
+        }
+    }
+}
+
+/// The picture of another process, which `HALOVAE_STAND_IN_CUDNN` is set for.
+fn picture_of_another(folder: &Path, cudnn: &str) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "another_process", "--ignored", "--nocapture"])
+        .env("HALOVAE_TEST_FOLDER", folder)
+        .env("HALOVAE_STAND_IN_CUDNN", cudnn)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find_map(|line| line.split_once("picture: "));
+    let line = line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    line.1.to_owned()
+}
+
+#[test]
+#[ignore = "run by `what_was_chosen_stays` and others, in a process of its own"]
+#[allow(clippy::print_stdout, reason = "its result")]
+fn another_process() {
+    let folder = std::env::var_os("HALOVAE_TEST_FOLDER").expect("set by whoever runs this");
+    let options = options(Precision::Bf16, Path::new(&folder));
+    drop(common::device(Options::default()));
+    println!("picture: {}", bits(&picture(&open(options), 1)));
+}
+
+fn bits(picture: &HostTensor) -> String {
+    picture.data().iter().map(|value| format!("{:x}.", value.to_bits())).collect()
+}
+
+#[test]
+fn what_was_chosen_stays() {
+    let folder = fresh_folder(Precision::Bf16);
+    let first = picture_of_another(folder.path(), "");
+    let kept_first = kept(folder.path());
+    assert!(engines(folder.path()).iter().any(|engine| engine != "own"));
+    // Engines that are slow now would not be chosen; and plans that do not load are compiled anew.
+    for cudnn in ["slow", "no_loading"] {
+        assert_eq!(picture_of_another(folder.path(), cudnn), first, "{cudnn}");
+        assert_eq!(kept(folder.path()), kept_first, "{cudnn}");
+    }
+    // Half a file is none.
+    let plan = kept_first.keys().find(|name| name.ends_with(".plan")).unwrap();
+    std::fs::write(folder.path().join(plan), b"half").unwrap();
+    assert_eq!(picture_of_another(folder.path(), ""), first);
+}
+
+#[test]
+fn our_kernel_does_what_engines_do_not() {
+    if halovae_cuda_stand_in::is_real() {
+        return;
+    }
+    let own = {
+        let folder = fresh_folder(Precision::Bf16);
+        let options = options(Precision::Bf16, folder.path());
+        bits(&picture(&open(Options { without_cudnn: true, ..options }), 1))
+    };
+    for cudnn in ["slow", "refuses", "no_handle"] {
+        let folder = fresh_folder(Precision::Bf16);
+        assert_eq!(picture_of_another(folder.path(), cudnn), own, "{cudnn}");
+        let engines = engines(folder.path());
+        assert!(engines.iter().all(|engine| engine == "own"), "{cudnn}: {engines:?}");
+    }
+}
+
+#[test]
+fn f32_is_not_multiplied_in_fewer_bits() {
+    let device = common::device(options(Precision::F32, &halovae_cuda_stand_in::cache()));
+    assert_eq!(device.cudnn(), Ok(None));
+}
