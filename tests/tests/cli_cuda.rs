@@ -83,7 +83,59 @@ fn decodes_in_half_precision() {
         run(decode(&golden, folder.path(), &["--dtype", dtype])).expect_success();
         let error = relative_rms(&picture(folder.path()), golden.expected("whole"));
         assert!((least..=2e-2).contains(&error), "{dtype}: relative rms {error}");
-        assert!(backend(folder.path()).ends_with(dtype), "{}", backend(folder.path()));
+        assert!(backend(folder.path()).contains(dtype), "{}", backend(folder.path()));
+    }
+}
+
+/// Engines of cuDNN's do what our kernel would, where they are there and not switched off.
+#[test]
+fn cudnn_is_used_or_missed_as_it_was_asked() {
+    let golden = Golden::load("f8-sd");
+    let folder = tempfile::tempdir().expect("a folder");
+    let command =
+        |flags: &[&str]| decode(&golden, folder.path(), &[&["--backend", "cuda"], flags].concat());
+    for (flags, has) in [(&["--cudnn", "on"][..], true), (&[], true), (&["--cudnn", "off"], false)]
+    {
+        let told = run(command(&[&["--dtype", "bf16"], flags].concat())).expect_success().stderr;
+        assert_eq!(told, "", "{flags:?}");
+        let backend = backend(folder.path());
+        assert_eq!(backend.contains("cuDNN 9."), has, "{flags:?}: {backend}");
+    }
+    let odd = run(command(&["--cudnn", "on"]));
+    assert_fails("f32", &odd, 2, &["--cudnn on", "bf16"]);
+    if gpu::is_real() {
+        return;
+    }
+    let broken = |flags: &[&str]| {
+        let mut command = command(&[&["--dtype", "bf16"], flags].concat());
+        command.env("HALOVAE_STAND_IN_CUDNN", "no_handle");
+        run(command)
+    };
+    let notice = broken(&[]).expect_success().stderr;
+    assert_eq!(notice.lines().count(), 1, "{notice}");
+    assert!(notice.contains("our own kernels alone") && notice.contains("libcudnn"), "{notice}");
+    assert_fails("broken", &broken(&["--cudnn", "on"]), 1, &["libcudnn", "install it again"]);
+    assert_eq!(broken(&["--cudnn", "off"]).expect_success().stderr, "");
+    // All libraries but that one, or that which it needs; and a Python that has none either.
+    let python = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink("/bin/false", python.path().join("python3")).expect("a link");
+    let before = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&before);
+    let path = std::env::join_paths([python.path().to_owned()].into_iter().chain(folders));
+    let path = path.expect("folders without colons");
+    for (missing, package) in [("libcudnn", "nvidia-cudnn"), ("libcublasLt", "nvidia-cublas")] {
+        let libraries = tempfile::tempdir().expect("a folder");
+        for name in ["libcuda.so.1", "libnvrtc.so.13", "libcudnn.so.9", "stand_in.h", "kernel.h"] {
+            if !name.starts_with(missing) {
+                let file = gpu::stand_in().join(name);
+                std::fs::copy(file, libraries.path().join(name))
+                    .expect("a folder of the test's own");
+            }
+        }
+        let mut command = command(&["--dtype", "bf16", "--cudnn", "on"]);
+        command.env("HALOVAE_NVIDIA_LIBRARIES", libraries.path());
+        command.env("XDG_CACHE_HOME", CACHE).env("PATH", &path).env_remove("VIRTUAL_ENV");
+        assert_fails(missing, &binary::run_command(command), 1, &["pip install", package]);
     }
 }
 
