@@ -2,6 +2,7 @@
 //! them, and gives plans that need no memory.
 
 use std::sync::Once;
+use std::time::Instant;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
@@ -105,11 +106,15 @@ fn plans_are_compiled_for_gpus() {
                 let found = candidates(cudnn, device, &spec);
                 let found = found.unwrap_or_else(|error| panic!("{what}: {error}"));
                 // Some need memory, and are not taken.
-                let compiled = |config| Some((config, compile(cudnn, device, &spec, config).ok()?));
+                let compiled = |config| {
+                    let start = Instant::now();
+                    let plan = compile(cudnn, device, &spec, config).ok()?;
+                    Some((config, plan, start.elapsed()))
+                };
                 let first = found.iter().take(ENTRANTS).find_map(compiled);
-                let (config, plan) = first.unwrap_or_else(|| panic!("{what}: no plan"));
+                let (config, plan, time) = first.unwrap_or_else(|| panic!("{what}: no plan"));
                 let (count, config) = (found.len(), config.to_text());
-                eprintln!("{what}: {count} engines, {} bytes by {config}", plan.len());
+                eprintln!("{what}: {count} engines; {config}: {time:.2?}, {} bytes", plan.len());
                 assert!(plan.contains("operationGraph"), "{what}: {plan}");
             }
         }
