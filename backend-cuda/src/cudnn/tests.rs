@@ -8,7 +8,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 use super::choice::ENTRANTS;
 use super::library::Cudnn;
-use super::plan::{candidates, compile};
+use super::plan::{Config, candidates, compile};
 use super::spec::{Spec, tests::conv};
 use crate::kernels::Element;
 use crate::libraries::tests::installed;
@@ -106,15 +106,19 @@ fn plans_are_compiled_for_gpus() {
                 let found = candidates(cudnn, device, &spec);
                 let found = found.unwrap_or_else(|error| panic!("{what}: {error}"));
                 // Some need memory, and are not taken.
-                let compiled = |config| {
+                let compiled = |(place, config)| {
                     let start = Instant::now();
                     let plan = compile(cudnn, device, &spec, config).ok()?;
-                    Some((config, plan, start.elapsed()))
+                    Some((place + 1, config, plan, start.elapsed()))
                 };
-                let first = found.iter().take(ENTRANTS).find_map(compiled);
-                let (config, plan, time) = first.unwrap_or_else(|| panic!("{what}: no plan"));
-                let (count, config) = (found.len(), config.to_text());
-                eprintln!("{what}: {count} engines; {config}: {time:.2?}, {} bytes", plan.len());
+                let first = found.iter().take(ENTRANTS).enumerate().find_map(compiled);
+                let (place, config, plan, time) =
+                    first.unwrap_or_else(|| panic!("{what}: no plan"));
+                let (count, config) = (found.len(), Config::to_text(config));
+                eprintln!(
+                    "{what}: {count} engines; {place}, {config}: {time:.2?}, {} bytes",
+                    plan.len()
+                );
                 assert!(plan.contains("operationGraph"), "{what}: {plan}");
             }
         }
