@@ -20,10 +20,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Files of `cpp/`.
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 18] = [
     ("cublaslt.cpp", include_str!("../cpp/cublaslt.cpp")),
     ("cuda.cpp", include_str!("../cpp/cuda.cpp")),
     ("cudnn.cpp", include_str!("../cpp/cudnn.cpp")),
+    ("cudnn_descriptor.h", include_str!("../cpp/cudnn_descriptor.h")),
+    ("cudnn_problem.h", include_str!("../cpp/cudnn_problem.h")),
     ("driver_for_cudnn.cpp", include_str!("../cpp/driver_for_cudnn.cpp")),
     ("for_libraries.h", include_str!("../cpp/for_libraries.h")),
     ("kernel.h", include_str!("../cpp/kernel.h")),
