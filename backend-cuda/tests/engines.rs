@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use halovae_core::Rect;
-use halovae_cuda::{CudaDevice, DeviceChoice, Limits, Options, Precision};
+use halovae_cuda::{CudaBackend, CudaDevice, DeviceChoice, Limits, Options, Precision};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{Random, RandomWeights};
@@ -41,7 +41,10 @@ fn open(options: Options) -> CudaDevice {
 
 /// A decoder's picture, of `decodes` the last one.
 fn picture(device: &CudaDevice, decodes: usize) -> HostTensor {
-    let backend = device.backend().expect("a stream");
+    picture_by(&device.backend().expect("a stream"), decodes)
+}
+
+fn picture_by(backend: &CudaBackend, decodes: usize) -> HostTensor {
     let config = AutoencoderKlConfig {
         block_out_channels: vec![16, 32],
         layers_per_block: 1,
@@ -58,7 +61,7 @@ fn picture(device: &CudaDevice, decodes: usize) -> HostTensor {
     let mut picture = None;
     for _ in 0..decodes {
         let input = backend.upload(&latents).unwrap();
-        let once = &mut |input| execute(&backend, &program, &weights, input, |_| Ok::<_, ()>(()));
+        let once = &mut |input| execute(backend, &program, &weights, input, |_| Ok::<_, ()>(()));
         let out = backend.repeat(&weights, input, once).unwrap();
         let Shape { height, width, .. } = backend.shape(&out);
         let all = Rect::new(0, 0, height as u32, width as u32);
@@ -172,6 +175,18 @@ fn our_kernel_does_what_engines_do_not() {
         let engines = engines(folder.path());
         assert!(engines.iter().all(|engine| engine == "own"), "{cudnn}: {engines:?}");
     }
+}
+
+#[test]
+fn time_of_choosing_is_told() {
+    let folder = fresh_folder(Precision::Bf16);
+    let device = open(options(Precision::Bf16, folder.path()));
+    let [first, second] = [(); 2].map(|()| device.backend().expect("a stream"));
+    picture_by(&first, 1);
+    picture_by(&second, 1);
+    let times = [first.tuning(), second.tuning()];
+    // The second one finds what the first has chosen.
+    assert!(5 * times[1] < times[0], "{times:?}");
 }
 
 #[test]

@@ -34,6 +34,11 @@ pub(crate) enum Notice {
         /// Why.
         why: String,
     },
+    /// A device was tried out, once.
+    Tuned {
+        /// How long that took.
+        seconds: f64,
+    },
     /// Ranks are on GPUs that are not linked.
     OverTheHost {
         /// Why.
@@ -88,6 +93,11 @@ impl fmt::Display for Notice {
             }
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
+            Self::Tuned { seconds } => write!(
+                f,
+                "{seconds:.1} s of this decode went into finding out what is fastest on this device; \
+                 later ones of this size do without"
+            ),
             Self::OverTheHost { why } => {
                 write!(f, "what ranks told each other went over the host, not by NCCL: {why}")
             }

@@ -121,6 +121,9 @@ pub(crate) struct Seconds {
     pub(crate) load: f64,
     /// From the first piece to the last row; stitching and writing run meanwhile.
     pub(crate) decode: f64,
+    /// What of that went into finding out how ops run fastest, in the slowest rank of this process;
+    /// later decodes of the size do without.
+    pub(crate) tuning: f64,
     /// Blending.
     pub(crate) stitch: f64,
     /// Encoding and writing files.

@@ -25,6 +25,7 @@
 //! operands' shapes, never from the program's idea of the whole image.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use halovae_core::{Margins, Rect};
 use serde::{Deserialize, Serialize};
@@ -271,6 +272,12 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     /// # Errors
     /// That the host has no room, or that the device failed, now or in an op that it ran earlier.
     fn download(&self, tensor: &Self::Tensor, region: Rect) -> Result<HostTensor, BackendError>;
+
+    /// What it has spent so far on finding out how ops run fastest: time that later decodes of the
+    /// same sizes do without.
+    fn tuning(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// The extents of a value; statistics have `[batch, groups, 1, 2]`.
     fn shape(&self, tensor: &Self::Tensor) -> Shape;

@@ -246,7 +246,7 @@ fn report_says_what_was_done() {
     let text = pieces.iter().map(Value::to_string).collect::<String>();
     assert!(text.contains("18"), "no piece starts at column 18: {report:#}");
 
-    for part in ["load", "decode", "stitch", "write"] {
+    for part in ["load", "decode", "tuning", "stitch", "write"] {
         let seconds = report["seconds"][part].as_f64();
         assert!(seconds.is_some_and(|s| (0.0..60.0).contains(&s)), "{part}: {report:#}");
     }

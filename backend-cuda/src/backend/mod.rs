@@ -14,6 +14,7 @@ mod transfer;
 mod weights;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use halovae_core::Rect;
 use halovae_engine::backend::{
@@ -108,6 +109,10 @@ impl Backend for CudaBackend {
         source: &dyn WeightSource,
     ) -> Result<CudaWeights, BackendError> {
         CudaWeights::load(self, program, source)
+    }
+
+    fn tuning(&self) -> Duration {
+        self.engines.as_ref().map_or(Duration::ZERO, |engines| engines.spent())
     }
 
     fn upload(&self, tensor: &HostTensor) -> Result<Value, BackendError> {

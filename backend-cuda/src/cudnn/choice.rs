@@ -5,7 +5,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use halovae_engine::backend::BackendError;
 use twox_hash::XxHash3_128;
@@ -206,6 +208,8 @@ pub(crate) struct Engines {
     kind: Arc<Kind>,
     store: Arc<Store>,
     loaded: Mutex<Loaded>,
+    /// Spent on choosing and compiling, in nanoseconds; ranks that wait for another one count too.
+    spent: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -218,7 +222,12 @@ struct Loaded {
 
 impl Engines {
     pub(crate) fn new(kind: Arc<Kind>, store: Arc<Store>) -> Self {
-        Self { kind, store, loaded: Mutex::default() }
+        Self { kind, store, loaded: Mutex::default(), spent: AtomicU64::new(0) }
+    }
+
+    /// Time that went into choosing and compiling.
+    pub(crate) fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
     }
 
     /// Queues a product, or gives `false` if our own kernel is to do it.
@@ -243,7 +252,10 @@ impl Engines {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let of = Trial { product, spec: &spec, left: at.left, timed: true };
+                let start = Instant::now();
                 let text = self.kind.plan(shared, &of);
+                let spent = start.elapsed().as_nanos() as u64;
+                self.spent.fetch_add(spent, Ordering::Relaxed);
                 let load = |text: String| {
                     let loaded = Plan::load(handle, &text);
                     let anew = || Plan::load(handle, &self.kind.compiled_anew(&spec)?).ok();

@@ -60,6 +60,10 @@ macro_rules! delegate_backend {
             self.inner.description()
         }
 
+        fn tuning(&self) -> std::time::Duration {
+            self.inner.tuning()
+        }
+
         fn supports(&self, program: &Program, op: &Op) -> bool {
             self.inner.supports(program, op)
         }

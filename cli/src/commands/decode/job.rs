@@ -1,7 +1,7 @@
 //! Decodes what is planned, on whatever backends.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use halovae_core::{Plan, ShardGrid};
 use halovae_engine::backend::Backend;
@@ -30,6 +30,9 @@ use crate::report::{
     ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds, Share, Shares,
 };
 use crate::{backend, memory};
+
+/// Less than this nobody has wondered about.
+const WORTH_TELLING: Duration = Duration::from_millis(500);
 
 /// Everything that a decode needs but its backends.
 pub(super) struct Job<'a> {
@@ -114,6 +117,7 @@ impl Job<'_> {
         }
         let records =
             decoder.backends().map(Traced::take_records).collect::<Result<Vec<_>, _>>()?;
+        let tuning = decoder.backends().map(Backend::tuning).max().unwrap_or_default();
         let own = Share {
             pieces: done.pieces.iter().map(Into::into).collect(),
             ops: records.into_iter().flatten().map(Into::into).collect(),
@@ -127,11 +131,15 @@ impl Job<'_> {
             Some(processes) => processes.close(&own)?,
         };
         let Some(sink) = sink else { return Ok(()) };
-        if let Some(Way::Host(why)) = &done.way {
-            let notice = Notice::OverTheHost { why: why.clone() };
-            say_notices(std::slice::from_ref(&notice), verbosity);
-            planned.notices.push(notice);
-        }
+        let over_the_host = match &done.way {
+            Some(Way::Host(why)) => Some(Notice::OverTheHost { why: why.clone() }),
+            _ => None,
+        };
+        let tuned =
+            (tuning > WORTH_TELLING).then_some(Notice::Tuned { seconds: tuning.as_secs_f64() });
+        let late: Vec<Notice> = over_the_host.into_iter().chain(tuned).collect();
+        say_notices(&late, verbosity);
+        planned.notices.extend(late);
         let Shares { pieces, ops, peak_bytes, sent } = Shares::new(shares);
         let committing = Instant::now();
         let files = sink.commit().map_err(Error::Commit)?;
@@ -139,6 +147,7 @@ impl Job<'_> {
         let seconds = Seconds {
             load: load.as_secs_f64(),
             decode: done.seconds,
+            tuning: tuning.as_secs_f64(),
             stitch: done.stitch.stitch.as_secs_f64(),
             write: (done.stitch.write + committing.elapsed()).as_secs_f64(),
             total: start.elapsed().as_secs_f64(),
@@ -237,7 +246,8 @@ fn say_plan(planned: &Planned, schedule: &Schedule, ranks: u32, backend: &str) {
 
 fn say_done(files: &[PathBuf], ops: &[OpKind], seconds: Seconds, peak: &PeakBytes) {
     say(OpTable(ops));
-    let Seconds { load, decode, stitch, write, total } = seconds;
+    // A notice has told of the tuning.
+    let Seconds { load, decode, tuning: _, stitch, write, total } = seconds;
     say(format_args!(
         "halovae: load {load:.2} s, decode {decode:.2} s (stitching {stitch:.2} s and writing \
          {write:.2} s meanwhile), total {total:.2} s"
