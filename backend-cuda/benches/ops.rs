@@ -26,9 +26,6 @@ enum Before {
 
 use Before::{Doubled, Norm, Nothing};
 
-/// Rows and columns of the matrices of [`peak`]: a square, so that a picture has as many pixels.
-const SIDE: u32 = 64 * 64;
-
 /// Side of the input in that of the latents, channels in and out, kernel, how many in the decoder.
 const CONVS: &[(usize, u32, u32, u32, Before, u32)] = &[
     (1, 16, 512, 3, Nothing, 1),
@@ -127,14 +124,14 @@ fn measure_all(backend: &CudaBackend, latents: usize, repetitions: usize) -> Vec
     all
 }
 
-/// Operations a second of a product of two square matrices: what can be had of the device.
-fn peak(backend: &CudaBackend, repetitions: usize) -> f64 {
-    let mut builder = ProgramBuilder::new(SIDE).expect("channels");
+/// Operations a second of a product of two square matrices of `side` squared rows and columns: what can
+/// be had of the device.
+fn peak(backend: &CudaBackend, side: u32, repetitions: usize) -> f64 {
+    let mut builder = ProgramBuilder::new(side * side).expect("channels");
     let x = builder.latents();
-    let x = builder.linear("matrix", x, SIDE).expect("a possible product");
+    let x = builder.linear("matrix", x, side * side).expect("a possible product");
     let program = builder.finish(x).expect("a program");
-    let side = f64::from(SIDE).sqrt() as usize;
-    let (seconds, flops) = measure(backend, &program, side, SIDE, repetitions);
+    let (seconds, flops) = measure(backend, &program, side as usize, side * side, repetitions);
     flops / seconds
 }
 
@@ -170,9 +167,12 @@ fn main() {
             sides.push(open(precision, false));
         }
         let best = sides.last().expect("at least our own kernel");
-        let peak = peak(best, repetitions);
+        // Of 4096 rows and columns, or fewer where a CPU computes something small.
+        let side = 8 * latents.min(8) as u32;
+        let peak = peak(best, side, repetitions);
         println!("{}", best.description());
-        println!("a product of matrices of {SIDE} x {SIDE}: {:.2} TFLOP/s", peak / 1e12);
+        let rows = side * side;
+        println!("a product of matrices of {rows} x {rows}: {:.2} TFLOP/s", peak / 1e12);
         println!(
             "   size   cin  cout k          n |  TFLOP/s       ms   of it, by our kernel | by engines"
         );

@@ -78,8 +78,8 @@ pub struct Limits {
     pub band_bytes: u64,
     /// Queries and keys of attention whose scores are held at once.
     pub attention: [usize; 2],
-    /// Multiplications from which on a product is worth an engine of its own, which is compiled for a
-    /// third of a second the first time.
+    /// Multiplications from which on a product is worth an engine of its own, which takes a quarter of a
+    /// second to compile the first time.
     pub engines_from: u64,
 }
 

@@ -133,8 +133,9 @@ impl Kernel {
             Kernel::Product32 => product_shared(element, 32),
             Kernel::Product128 => product_shared(element, 128),
             Kernel::Softmax | Kernel::Deviation => THREADS / 32 * 4,
-            // Three numbers of each thread.
+            // Moments of each thread: of one channel, and of eight.
             Kernel::StatsMerge => THREADS * 12,
+            Kernel::StatsPart => THREADS * 17 * 4,
             Kernel::Values32 => values_shared(element, 32),
             Kernel::Values128 => values_shared(element, 128),
             _ => 0,

@@ -102,7 +102,7 @@ params! {
         block: u32,
         blocks: u32,
         eights: u32,
-        samples: u32,
+        across: u32,
     }
 
     StatsMerge {

@@ -6,17 +6,42 @@ use halovae_engine::program::Norm;
 use halovae_engine::tensor::Shape;
 
 use super::{CudaBackend, CudaWeights};
-use crate::kernels::{Element, Kernel};
+use crate::kernels::{Element, Kernel, THREADS};
 use crate::params::{Affine, StatsMerge, StatsPart};
 use crate::store::Block;
 use crate::value::{EIGHT, Value, wide};
 
-/// Positions of a block whose moments one thread computes.
-const BLOCK: usize = 64;
+/// How moments of a sample are shared out: enough blocks of threads to fill a GPU, but no more, since one
+/// block of threads merges what they give. It depends on nothing but the extents, so that all devices
+/// add up alike.
+#[derive(Clone, Copy, Debug)]
+struct Blocks {
+    /// Eights that a block of threads has at once.
+    across: usize,
+    /// Positions of a block, and how many blocks there are.
+    positions: usize,
+    count: usize,
+}
+
+impl Blocks {
+    const ENOUGH: usize = 1024;
+    /// The fewest and the most positions of a thread.
+    const FEWEST: usize = 8;
+    const MOST: usize = 64;
+
+    fn new(shape: Shape) -> Self {
+        let (all, eights) = (shape.height * shape.width, wide(shape.channels) / EIGHT);
+        let across = eights.clamp(1, THREADS as usize);
+        let rows = THREADS as usize / across;
+        let of_thread = all.div_ceil(rows * Self::ENOUGH).clamp(Self::FEWEST, Self::MOST);
+        let positions = rows * of_thread;
+        Self { across, positions, count: all.div_ceil(positions) }
+    }
+}
 
 /// Bytes of the moments of all blocks of a feature map.
 pub(super) fn stats_bytes(shape: Shape) -> u64 {
-    let blocks = shape.batch as u64 * ((shape.height * shape.width).div_ceil(BLOCK)) as u64;
+    let blocks = shape.batch as u64 * Blocks::new(shape).count as u64;
     blocks * wide(shape.channels) as u64 * 8
 }
 
@@ -42,18 +67,19 @@ impl CudaBackend {
         let out = Shape::new(shape.batch, groups, 1, 2);
         let out = self.store.value_of(name, out, Element::F32)?;
         let parts = self.store.block(name, stats_bytes(shape))?;
-        let blocks = input.positions().div_ceil(BLOCK);
+        let blocks = Blocks::new(shape);
         let part = StatsPart {
             input: input.pointer(),
             parts: parts.pointer(),
             positions: input.positions() as u32,
-            block: BLOCK as u32,
-            blocks: blocks as u32,
+            block: blocks.positions as u32,
+            blocks: blocks.count as u32,
             eights: input.eights(),
-            samples: shape.batch as u32,
+            across: blocks.across as u32,
         };
-        let count = (shape.batch * blocks) as u64 * u64::from(input.eights());
-        self.store.over(Kernel::StatsPart, &part, count)?;
+        let chunks = (input.eights() as usize).div_ceil(blocks.across);
+        let launched = shape.batch * blocks.count * chunks;
+        self.store.launch(Kernel::StatsPart, &part, launched as u64)?;
         let merge = StatsMerge {
             parts: parts.pointer(),
             stats: out.pointer(),

@@ -65,7 +65,7 @@ pub(super) fn describe(cudnn: &'static Cudnn, device: u32) -> Result<String, Str
     properties.finalize()?.get_text(attribute::DEVICEPROP_JSON_REPRESENTATION)
 }
 
-fn properties(cudnn: &'static Cudnn, device: &str) -> Result<Descriptor, String> {
+pub(super) fn properties(cudnn: &'static Cudnn, device: &str) -> Result<Descriptor, String> {
     let properties = Descriptor::new(cudnn, Kind::DeviceProperties)?;
     properties.set(attribute::DEVICEPROP_JSON_REPRESENTATION, device.as_bytes())?;
     properties.finalize()
@@ -208,9 +208,9 @@ impl Plan {
         handle.store.shared.enter()?;
         let load = || {
             let plan = Descriptor::new(handle.cudnn, Kind::Plan)?;
+            plan.set(attribute::PLAN_JSON_REPRESENTATION, text.as_bytes())?;
             // SAFETY: whoever runs the plan has the handle.
             unsafe { plan.set_handle(attribute::PLAN_HANDLE, handle.raw) }?;
-            plan.set(attribute::PLAN_JSON_REPRESENTATION, text.as_bytes())?;
             plan.finalize()
         };
         match load() {
@@ -226,29 +226,28 @@ impl Plan {
     /// [`BackendError::Device`] with what cuDNN says.
     pub(crate) fn run(&self, handle: &Handle, at: Pointers) -> Result<(), BackendError> {
         handle.store.shared.enter()?;
-        let Pointers { left, right, out, bias, there, decay } = at;
-        let tensors = [
-            (LEFT, left),
-            (RIGHT, right),
-            (OUT, out),
-            (BIAS, bias),
-            (THERE, there),
-            (DECAY, decay),
-        ];
-        let there: Vec<_> = tensors.into_iter().filter(|&(_, pointer)| pointer != 0).collect();
-        let numbers: Vec<i64> = there.iter().map(|&(number, _)| number).collect();
-        let pointers: Vec<_> = there.iter().map(|&(_, pointer)| pointer as *mut c_void).collect();
         let run = || {
-            let pack = Descriptor::new(handle.cudnn, Kind::VariantPack)?;
-            pack.set(attribute::VARIANT_PACK_UNIQUE_IDS, &numbers)?;
-            pack.set_pointers(attribute::VARIANT_PACK_DATA_POINTERS, &pointers)?;
-            pack.set_pointers(attribute::VARIANT_PACK_WORKSPACE, &[std::ptr::null_mut()])?;
-            let pack = pack.finalize()?;
+            let pack = packed(handle.cudnn, at)?;
             // SAFETY: all live; the pointers are those of the spec's tensors, by the caller.
             unsafe { handle.cudnn.execute(handle.raw, self.plan.raw(), pack.raw()) }
         };
         run().map_err(|message| failed(&handle.store, &message))
     }
+}
+
+/// What cuDNN is told of tensors' addresses.
+pub(super) fn packed(cudnn: &'static Cudnn, at: Pointers) -> Result<Descriptor, String> {
+    let Pointers { left, right, out, bias, there, decay } = at;
+    let tensors =
+        [(LEFT, left), (RIGHT, right), (OUT, out), (BIAS, bias), (THERE, there), (DECAY, decay)];
+    let there: Vec<_> = tensors.into_iter().filter(|&(_, pointer)| pointer != 0).collect();
+    let numbers: Vec<i64> = there.iter().map(|&(number, _)| number).collect();
+    let pointers: Vec<_> = there.iter().map(|&(_, pointer)| pointer as *mut c_void).collect();
+    let pack = Descriptor::new(cudnn, Kind::VariantPack)?;
+    pack.set(attribute::VARIANT_PACK_UNIQUE_IDS, &numbers)?;
+    pack.set_pointers(attribute::VARIANT_PACK_DATA_POINTERS, &pointers)?;
+    pack.set_pointers(attribute::VARIANT_PACK_WORKSPACE, &[std::ptr::null_mut()])?;
+    pack.finalize()
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::time::Instant;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 use super::choice::ENTRANTS;
+use super::descriptor::{Descriptor, Kind, attribute};
 use super::library::Cudnn;
-use super::plan::{Config, candidates, compile};
+use super::plan::{Config, candidates, compile, packed, properties};
 use super::spec::{Spec, tests::conv};
 use crate::kernels::Element;
 use crate::libraries::tests::installed;
@@ -95,34 +96,59 @@ fn products() -> Vec<(&'static str, Product, Right)> {
     ]
 }
 
+/// By threads at once, as engines are.
 #[test]
 fn plans_are_compiled_for_gpus() {
     let cudnn = cudnn();
     for (element, devices) in [(Element::Bf16, &devices()[..]), (Element::F16, &devices()[1..2])] {
         for device in devices {
-            for (name, product, right) in products() {
-                let what = format!("{name}, {element:?}, {}", &device[..40]);
-                let (spec, _) = Spec::of(&product, right, element).expect(name);
-                let found = candidates(cudnn, device, &spec);
-                let found = found.unwrap_or_else(|error| panic!("{what}: {error}"));
-                // Some need memory, and are not taken.
-                let compiled = |(place, config)| {
-                    let start = Instant::now();
-                    let plan = compile(cudnn, device, &spec, config).ok()?;
-                    Some((place + 1, config, plan, start.elapsed()))
-                };
-                let first = found.iter().take(ENTRANTS).enumerate().find_map(compiled);
-                let (place, config, plan, time) =
-                    first.unwrap_or_else(|| panic!("{what}: no plan"));
-                let (count, config) = (found.len(), Config::to_text(config));
-                eprintln!(
-                    "{what}: {count} engines; {place}, {config}: {time:.2?}, {} bytes",
-                    plan.len()
-                );
-                assert!(plan.contains("operationGraph"), "{what}: {plan}");
-            }
+            std::thread::scope(|scope| {
+                for (name, product, right) in products() {
+                    let (spec, _) = Spec::of(&product, right, element).expect(name);
+                    let what = format!("{name}, {element:?}, {}", &device[..40]);
+                    scope.spawn(move || assert_compiles(cudnn, device, &spec, &what));
+                }
+            });
         }
     }
+}
+
+fn assert_compiles(cudnn: &'static Cudnn, device: &str, spec: &Spec, what: &str) {
+    let found = candidates(cudnn, device, spec);
+    let found = found.unwrap_or_else(|error| panic!("{what}: {error}"));
+    // Some need memory, and are not taken.
+    let compiled = |(place, config)| {
+        let start = Instant::now();
+        let plan = compile(cudnn, device, spec, config).ok()?;
+        Some((place + 1, config, plan, start.elapsed()))
+    };
+    let first = found.iter().take(ENTRANTS).enumerate().find_map(compiled);
+    let (place, config, plan, time) = first.unwrap_or_else(|| panic!("{what}: no plan"));
+    let (count, config) = (found.len(), Config::to_text(config));
+    eprintln!("{what}: {count} engines; {place}, {config}: {time:.2?}, {} bytes", plan.len());
+    assert!(plan.contains("operationGraph"), "{what}: {plan}");
+}
+
+/// A plan's text is all that there is to keep of it; and cuDNN takes addresses as we tell them.
+#[test]
+fn a_plan_is_made_of_its_text() {
+    let (cudnn, device) = (cudnn(), &devices()[1]);
+    let (product, right) = (products()[1].1, Right::ByColumn);
+    let (spec, at) = Spec::of(&product, right, Element::Bf16).unwrap();
+    let text =
+        compile(cudnn, device, &spec, &candidates(cudnn, device, &spec).unwrap()[0]).unwrap();
+    let load = |text: &str| {
+        let plan = Descriptor::new(cudnn, Kind::Plan)?;
+        plan.set(attribute::PLAN_JSON_REPRESENTATION, text.as_bytes())?;
+        // Instead of a handle, for which there would have to be a GPU.
+        plan.set_descriptor(attribute::PLAN_DEVICEPROP, &properties(cudnn, device)?)?;
+        plan.finalize()
+    };
+    let plan = load(&text).unwrap();
+    assert_eq!(plan.get::<i64>(attribute::PLAN_WORKSPACE_SIZE), Ok(0));
+    assert_eq!(plan.get_text(attribute::PLAN_JSON_REPRESENTATION).unwrap().len(), text.len());
+    assert!(load(&text[..text.len() / 2]).is_err(), "half a plan");
+    packed(cudnn, at).unwrap();
 }
 
 #[test]

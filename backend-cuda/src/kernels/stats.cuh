@@ -22,45 +22,84 @@ struct StatsPart {
     const E* in;
     // By sample, block and channel: means, then sums of squared deviations of a position's channels.
     float* parts;
-    // Positions of a sample, of a block; blocks of a sample; eights of a position; samples.
-    u32 positions, block, blocks, eights, samples;
+    // Positions of a sample, of a block; blocks of a sample; eights of a position, and those that a block
+    // of threads has at once.
+    u32 positions, block, blocks, eights, across;
 };
 
-// One thread for eight channels of a block of positions. Sums are of what is beyond the block's first
-// position: E[x^2] - E[x]^2 would lose every digit where the mean is far above the deviation.
+// Of each thread, on its way to others: means and sums of squared deviations of eight channels, and of how
+// many positions.
+struct PartOfThread {
+    float mean[EIGHT], squares[EIGHT], count;
+};
+
+// One block of threads for some eights of a block of positions. Threads of a row have an eight each, and
+// rows take turns with positions; in the end they are merged in pairs. Sums are of what is beyond a
+// thread's first position: E[x^2] - E[x]^2 would lose every digit where the mean is far above the
+// deviation.
 KERNEL(stats_part, StatsPart, THREADS) {
-    const u32 at = place();
-    if (at >= p.samples * p.blocks * p.eights) {
-        return;
-    }
-    const u32 channel = at % p.eights * EIGHT, block = at / p.eights % p.blocks;
-    const u64 sample = at / p.eights / p.blocks;
+    PartOfThread* shared = static_cast<PartOfThread*>(shared_memory());
+    const u32 rows = THREADS / p.across, chunks = (p.eights + p.across - 1) / p.across;
+    const u32 row = threadIdx.x / p.across;
+    const u32 eight = blockIdx.x % chunks * p.across + threadIdx.x % p.across;
+    const u32 block = blockIdx.x / chunks % p.blocks;
+    const u64 sample = blockIdx.x / chunks / p.blocks;
     const u32 begin = block * p.block, end = min(begin + p.block, p.positions);
     const u64 wide = p.eights * EIGHT;
-    const E* from = p.in + (sample * p.positions + begin) * wide + channel;
-    float first[EIGHT], sum[EIGHT] = {}, squares[EIGHT] = {};
-    load(first, from);
-    for (u32 i = begin + 1; i < end; i++) {
-        from += wide;
-        float value[EIGHT];
-        load(value, from);
+    const bool is_there = row < rows && eight < p.eights;
+    PartOfThread& part = shared[threadIdx.x];
+    part.count = 0;
+    if (is_there && begin + row < end) {
+        const E* from = p.in + (sample * p.positions + begin + row) * wide + eight * EIGHT;
+        float first[EIGHT], sum[EIGHT] = {}, squares[EIGHT] = {};
+        load(first, from);
+#pragma unroll 4
+        for (u32 i = begin + row + rows; i < end; i += rows) {
+            from += rows * wide;
+            float value[EIGHT];
+            load(value, from);
+#pragma unroll
+            for (int c = 0; c < EIGHT; c++) {
+                const float deviation = value[c] - first[c];
+                sum[c] += deviation;
+                squares[c] = fmaf(deviation, deviation, squares[c]);
+            }
+        }
+        part.count = (end - begin - row + rows - 1) / rows;
 #pragma unroll
         for (int c = 0; c < EIGHT; c++) {
-            const float deviation = value[c] - first[c];
-            sum[c] += deviation;
-            squares[c] = fmaf(deviation, deviation, squares[c]);
+            part.mean[c] = first[c] + sum[c] / part.count;
+            part.squares[c] = fmaxf(squares[c] - sum[c] * (sum[c] / part.count), 0.0f);
         }
     }
-    const float count = end - begin;
-    float mean[EIGHT], deviations[EIGHT];
-#pragma unroll
-    for (int c = 0; c < EIGHT; c++) {
-        mean[c] = first[c] + sum[c] / count;
-        deviations[c] = fmaxf(squares[c] - sum[c] * (sum[c] / count), 0.0f);
+    u32 half = 1;
+    while (half < rows) {
+        half *= 2;
     }
-    float* to = p.parts + (sample * p.blocks + block) * 2 * wide + channel;
-    store(to, mean);
-    store(to + wide, deviations);
+    while (half > 1) {
+        half /= 2;
+        __syncthreads();
+        if (row < half && row + half < rows) {
+            const PartOfThread& other = shared[threadIdx.x + half * p.across];
+            const float count = part.count;
+            // Rows that have no position any more come last.
+            if (other.count > 0) {
+#pragma unroll
+                for (int c = 0; c < EIGHT; c++) {
+                    const Moments both = merged(Moments{count, part.mean[c], part.squares[c]},
+                                                Moments{other.count, other.mean[c], other.squares[c]});
+                    part.mean[c] = both.mean;
+                    part.squares[c] = both.squares;
+                }
+                part.count = count + other.count;
+            }
+        }
+    }
+    if (row == 0 && is_there) {
+        float* to = p.parts + (sample * p.blocks + block) * 2 * wide + eight * EIGHT;
+        store(to, part.mean);
+        store(to + wide, part.squares);
+    }
 }
 
 struct StatsMerge {
