@@ -14,7 +14,7 @@ use crate::group::{Cause, Group, GroupError};
 use crate::program::{Op, ValueId};
 use crate::tensor::Shape;
 
-/// Keys and values of a shard of another rank.
+/// Keys and values of a shard that go round.
 type Visitor<B> = [Rc<<B as Backend>::Tensor>; 2];
 
 impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F>
@@ -30,12 +30,14 @@ where
         let (ranks, rank) = (cut.ranks(), self.group.rank());
         let own = cut.shards_of(rank);
         let mut attentions: HashMap<u32, B::Attention> = HashMap::new();
-        let mut visiting: Vec<Visitor<B>> = Vec::new();
+        let mut visiting = self.own_visitors(index)?;
+        let have_left = !visiting.is_empty();
         for step in 0..ranks {
             self.before_file()?;
             let mut transit = None;
+            let stays = step == 0 && !have_left;
             if step + 1 < ranks {
-                let parcels = self.keys_and_values(&visiting, [k, v], step == 0)?;
+                let parcels = self.keys_and_values(&visiting, [k, v], stays)?;
                 let [next, before] = [rank + 1, rank + ranks - 1].map(|rank| rank % ranks);
                 let source = (rank + ranks - 1 - step) % ranks;
                 let shapes: Vec<Shape> = cut
@@ -49,7 +51,8 @@ where
             for shard in own.clone() {
                 let start = Instant::now();
                 let attention = attentions.remove(&shard);
-                let attention = self.attend_block(index, shard, attention, step, &visiting)?;
+                let visitors = (!stays).then_some(&visiting[..]);
+                let attention = self.attend_block(index, shard, attention, visitors)?;
                 *self.seconds.entry(shard).or_default() += start.elapsed().as_secs_f64();
                 if step + 1 < ranks {
                     attentions.insert(shard, attention);
@@ -83,14 +86,33 @@ where
         Ok(())
     }
 
-    /// Lets a shard's queries see the rank's own keys and values, or those that visit.
+    /// This rank's own keys and values, where they can leave as they are: from device to device, and
+    /// nobody needs them any more. Otherwise they stay, and copies leave.
+    fn own_visitors(&mut self, index: usize) -> Result<Vec<Visitor<B>>, ShardStop> {
+        let ShardJob { program, cut, .. } = *self.job;
+        let op = &program.ops()[index];
+        let Op::Attention { q, k, v, .. } = *op else { unreachable!("the pass says so") };
+        let die = [k, v].iter().all(|&id| self.liveness.dies_at(id, index));
+        if self.exchange.links.is_none() || !die || q == k || q == v || k == v {
+            return Ok(Vec::new());
+        }
+        let mut visitors = Vec::new();
+        for shard in cut.shards_of(self.group.rank()) {
+            self.before_file()?;
+            let mut take = |id| self.park.take((id, shard)).map(Rc::new);
+            let pair = take(k).and_then(|keys| Ok([keys, take(v)?]));
+            visitors.push(pair.map_err(|cause| failed(program, op, shard, cause))?);
+        }
+        Ok(visitors)
+    }
+
+    /// Lets a shard's queries see those keys and values that visit, or the rank's own that stay.
     fn attend_block(
         &self,
         index: usize,
         shard: u32,
         mut attention: Option<B::Attention>,
-        step: u32,
-        visiting: &[Visitor<B>],
+        visiting: Option<&[Visitor<B>]>,
     ) -> Result<B::Attention, ShardStop> {
         let ShardJob { backend, program, cut, .. } = *self.job;
         let op = &program.ops()[index];
@@ -104,22 +126,21 @@ where
             attention = Some(more.map_err(|error| fail(Cause::Backend(error)))?);
             Ok::<(), ShardStop>(())
         };
-        if step == 0 {
+        if let Some(visiting) = visiting {
+            for [keys, values] in visiting {
+                attend(keys, values)?;
+            }
+        } else {
             for other in cut.shards_of(self.group.rank()) {
                 let keys = self.park.lend((k, other)).map_err(fail)?;
                 let values = self.park.lend((v, other)).map_err(fail)?;
                 attend(&keys, &values)?;
             }
-        } else {
-            for [keys, values] in visiting {
-                attend(keys, values)?;
-            }
         }
         Ok(attention.expect("every rank has a shard with keys"))
     }
 
-    /// The keys and values that this rank passes on: its own in the beginning, later those that
-    /// visit.
+    /// The keys and values that this rank passes on: those that visit, or its own that stay.
     fn keys_and_values(
         &self,
         visiting: &[Visitor<B>],
