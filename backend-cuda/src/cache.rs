@@ -1,6 +1,5 @@
 //! Files of the user's cache folder: what was compiled once and need not be again.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use twox_hash::XxHash3_64;
@@ -28,16 +27,13 @@ pub(crate) fn write(file: &Path, content: &[u8]) {
     }
 }
 
-/// The same, but what another process wrote before stays.
+/// The same, but what another process wrote before stays, unless it is damaged.
 pub(crate) fn write_first(file: &Path, content: &[u8]) {
     let half = file.with_extension(format!("{}.first", std::process::id()));
     write(&half, content);
     // Unlike a renaming, a link does not replace what is there; not all file systems have links.
-    match std::fs::hard_link(&half, file) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists && !file.exists() => {
-            let _ = std::fs::rename(&half, file);
-        }
-        _ => {}
+    if std::fs::hard_link(&half, file).is_err() && read(file).is_none() {
+        let _ = std::fs::rename(&half, file);
     }
     let _ = std::fs::remove_file(&half);
 }
@@ -72,6 +68,8 @@ mod tests {
         damaged[10] ^= 1;
         std::fs::write(&file, &damaged).unwrap();
         assert_eq!(read(&file), None);
+        write_first(&file, b"again");
+        assert_eq!(read(&file).as_deref(), Some(b"again".as_slice()));
         std::fs::write(&file, b"short").unwrap();
         assert_eq!(read(&file), None);
         let below_a_file = file.join("file.cubin");
