@@ -44,6 +44,7 @@ fn cudnn() -> &'static Cudnn {
     DRIVER.call_once(|| {
         // Where there is a GPU there is a driver.
         if halovae_cuda_stand_in::is_real() {
+            crate::driver::load().expect("a driver");
             return;
         }
         let file = halovae_cuda_stand_in::driver_for_cudnn();
