@@ -96,6 +96,10 @@ pub(crate) struct DecodeArgs {
     /// Write what was done, by whom and how long it took as JSON
     #[arg(long, value_name = "FILE.json")]
     pub(crate) report: Option<PathBuf>,
+    /// Leave the times of ops out of the report: to measure them, a GPU queues op by op what it would
+    /// otherwise repeat as a whole
+    #[arg(long, requires = "report")]
+    pub(crate) no_op_times: bool,
     /// With ranks that are processes: end the decode when one has been in one op for so many
     /// seconds, or its process has said nothing for as long (at most 15)
     #[arg(long, value_name = "SECONDS", default_value_t = 3600,

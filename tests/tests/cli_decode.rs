@@ -254,7 +254,13 @@ fn report_says_what_was_done() {
         let bytes = report["peak_bytes"][kind].as_u64();
         assert!(bytes.is_some_and(|b| b > 100_000), "{kind}: {report:#}");
     }
+    assert!(!report["ops"].as_array().expect("kinds of ops").is_empty(), "{report:#}");
     assert_eq!(listing(setup.folder.path()), ["a.npy", "report.json"]);
+
+    setup.decode("a.npy", &["--report", report_flag, "--no-op-times"]).expect_success();
+    let report = json(&setup.path("report.json"));
+    assert!(report["ops"].as_array().expect("kinds of ops").is_empty(), "{report:#}");
+    assert_eq!(report["pieces"].as_array().expect("pieces").len(), 2, "{report:#}");
 }
 
 #[test]

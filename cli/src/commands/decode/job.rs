@@ -68,7 +68,7 @@ impl Job<'_> {
     ) -> Result<(), Error> {
         let Self { args, verbosity, start, cancel, processes, place, output, .. } = self;
         let Self { checkpoint, program, latents, mut planned, threads, .. } = self;
-        let traced = verbosity.verbose || args.report.is_some();
+        let traced = verbosity.verbose || (args.report.is_some() && !args.no_op_times);
         let description = backends.first().map(Backend::description).unwrap_or_default();
         let backends = backends.into_iter().map(|backend| Traced::new(backend, traced));
         let backends = backends.collect::<Result<Vec<_>, _>>()?;
