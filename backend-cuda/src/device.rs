@@ -58,8 +58,9 @@ impl std::fmt::Display for Precision {
 pub struct Options {
     /// How numbers are stored.
     pub precision: Precision,
-    /// Where to keep compiled kernels; without it they are compiled each time, which takes some
-    /// seconds. See [`cache_folder`](crate::cache_folder).
+    /// Where to keep compiled kernels, and which of cuDNN's engines were chosen; without it kernels are
+    /// compiled and engines chosen by each process, which takes some seconds, and processes may choose
+    /// differently. See [`cache_folder`](crate::cache_folder).
     pub cache_folder: Option<PathBuf>,
     /// The most bytes of values and workspace that a rank may hold; beyond, allocation fails.
     pub max_memory_bytes: Option<u64>,
