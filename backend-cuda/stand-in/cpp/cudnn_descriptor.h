@@ -37,6 +37,8 @@ struct Attribute {
 struct Descriptor {
     int kind;
     bool is_final = false;
+    // Of a plan.
+    bool has_run = false;
     std::map<int, Attribute> attributes;
     Problem problem;
     std::string text;
