@@ -270,6 +270,13 @@ impl Engines {
     }
 }
 
+impl Drop for Engines {
+    fn drop(&mut self) {
+        // What is queued runs code of the plans. That it fails changes nothing any more.
+        let _ = self.store.synchronize();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
