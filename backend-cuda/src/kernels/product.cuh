@@ -1,7 +1,7 @@
 // A product of rows with a matrix: a conv as an implicit product, a 1x1 conv, or one of attention's.
 //
 // Row r is an output position. For each tap it reads `channels` channels of one cell of the source
-// and multiplies them with as many rows of the right side, so that
+// and multiplies them with as many of each column of the right side, so that
 //   out[r][n] = sum over taps t and channels c of left[cell(r, t)][c] * right[n][t][c].
 //
 // The right side lies as `[columns][taps][channels]`, or, where it is attention's values, as

@@ -92,7 +92,6 @@ struct Reorder {
 // A kernel over an input that is repeated `up` times is one of fewer taps over that input for each place
 // of an output within a repeated cell: tap t of the output at place `phase` reads cell
 // (phase + t) / up, so taps that read the same cell are added.
-
 KERNEL(reorder, Reorder, THREADS) {
     const u32 at = place();
     if (at >= p.count) {
