@@ -68,8 +68,9 @@ DEVICE void product_half_tile(const Product& p) {
                 const u32 column = first_column + (VALUES ? first : row);
                 const bool there = VALUES ? channel < p.right_there && column < p.columns
                                           : channel < p.channels && column < p.right_there;
-                const u64 from = VALUES ? u64(channel) * p.columns + column
-                                        : (u64(column) * p.taps + step.tap) * p.channels + channel;
+                // Fewer than 2^32 elements, and few registers are left.
+                const u32 from = VALUES ? channel * p.columns + column
+                                        : (column * p.taps + step.tap) * p.channels + channel;
                 copy_async(&tile.right[stage][row][first], there ? p.right + from : p.right, there ? 16 : 0);
             }
             const u32 tap = step.tap;
