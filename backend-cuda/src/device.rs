@@ -105,7 +105,7 @@ pub(crate) struct Shared {
     pub(crate) id: u32,
     pub(crate) pool: CUmemoryPool,
     /// What cuDNN may be asked for; nothing where it is left out.
-    pub(crate) engines: Result<Option<Arc<cudnn::Kind>>, OpenError>,
+    pub(crate) engines: Result<Option<Arc<cudnn::Choices>>, OpenError>,
     functions: Vec<CUfunction>,
     module: Option<CUmodule>,
     context: Context,
@@ -194,8 +194,9 @@ impl CudaDevice {
     /// # Errors
     /// Why it cannot be used; our own kernel then does everything.
     pub fn cudnn(&self) -> Result<Option<String>, OpenError> {
-        let version = |kind: &Arc<cudnn::Kind>| kind.cudnn().version_text();
-        self.shared.engines.as_ref().map(|kind| kind.as_ref().map(version)).map_err(Clone::clone)
+        let version = |choices: &Arc<cudnn::Choices>| choices.cudnn().version_text();
+        let engines = self.shared.engines.as_ref().map_err(Clone::clone);
+        engines.map(|choices| choices.as_ref().map(version))
     }
 
     /// Bytes that the driver has set aside on the device for values of its ranks, used or not.
@@ -227,7 +228,7 @@ impl Shared {
         // need not ask the system again.
         unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut keep).cast()) }?;
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
-        let engines = cudnn_kind(&entry, &options);
+        let engines = cudnn_choices(&entry, &options);
         let (functions, module) = (Vec::new(), None);
         let mut shared = Self { entry, options, id, pool, engines, functions, module, context };
         // SAFETY: NVRTC made the cubin, and a file's hash was compared.
@@ -310,17 +311,15 @@ impl Shared {
 }
 
 /// cuDNN for a GPU in whose context this thread is; without it our own kernel does everything.
-fn cudnn_kind(
+fn cudnn_choices(
     entry: &DeviceEntry,
     options: &Options,
-) -> Result<Option<Arc<cudnn::Kind>>, OpenError> {
+) -> Result<Option<Arc<cudnn::Choices>>, OpenError> {
     if options.without_cudnn || options.precision == Precision::F32 {
         return Ok(None);
     }
-    let DeviceEntry { name, multiprocessors, compute_capability: [major, minor], .. } = entry;
-    let name = format!("{name}, sm_{major}{minor}, {multiprocessors} multiprocessors");
-    let folder = options.cache_folder.as_deref();
-    cudnn::Kind::new(entry.index, &name, folder).map(|kind| Some(Arc::new(kind)))
+    let choices = cudnn::Choices::new(entry.index, options.cache_folder.as_deref());
+    choices.map(|choices| Some(Arc::new(choices)))
 }
 
 impl Drop for Shared {

@@ -64,7 +64,7 @@ pub enum OpenError {
     NoNccl,
     /// No engines for convs but our own kernel.
     #[error(
-        "cuDNN was not found (libcudnn.so.9), whose engines do most of the work in f16 and bf16; `pip \
+        "cuDNN was not found (libcudnn.so.9), whose engines do convs and attention in f16 and bf16; `pip \
          install nvidia-cudnn-cu13`, or name its folder in HALOVAE_NVIDIA_LIBRARIES"
     )]
     NoCudnn,

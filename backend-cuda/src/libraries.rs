@@ -57,12 +57,7 @@ pub fn libraries() -> Vec<LibraryEntry> {
         LibraryEntry { name: "driver", state: driver },
         LibraryEntry { name: "NVRTC", state: nvrtc },
         LibraryEntry { name: "cuDNN", state: cudnn },
-        versioned(
-            "cuBLASLt",
-            &["libcublasLt.so.13", "libcublasLt.so.12"],
-            "cublasLtGetVersion",
-            "nvidia-cublas",
-        ),
+        LibraryEntry { name: "cuBLASLt", state: cublas_lt() },
         LibraryEntry { name: "NCCL", state: nccl },
     ]
 }
@@ -71,28 +66,21 @@ fn dotted([major, minor]: [u32; 2]) -> String {
     format!("{major}.{minor}")
 }
 
-fn missing(package: &str) -> String {
-    format!("cuDNN needs it; `pip install {package}` brings it")
-}
-
 /// A version as cuDNN 9, cuBLASLt 12 and NCCL 2.9, and later ones, give it.
 pub(crate) fn of_one_number(version: usize) -> String {
     format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
 }
 
-/// A library with a function that takes nothing and gives its version as a `size_t`.
-fn versioned(name: &'static str, names: &[&str], function: &str, package: &str) -> LibraryEntry {
-    let found = find(names).map(|file| {
-        // SAFETY: loading runs the initialisers of NVIDIA's own library.
-        let library = unsafe { Library::new(&file) }.map_err(|error| error.to_string())?;
-        // SAFETY: NVIDIA documents the function as `size_t function(void)`.
-        let version = unsafe {
-            let get = library.get::<unsafe extern "C" fn() -> usize>(function.as_bytes());
-            get.map_err(|error| error.to_string())?()
-        };
-        Ok((of_one_number(version), file))
-    });
-    LibraryEntry { name, state: found.unwrap_or_else(|| Err(missing(package))) }
+/// The version of cuBLASLt and its file, or how to get it: cuDNN needs it.
+fn cublas_lt() -> Result<(String, PathBuf), String> {
+    let missing = "cuDNN needs it; `pip install nvidia-cublas` brings it";
+    let file = find(&["libcublasLt.so.13", "libcublasLt.so.12"]).ok_or(missing)?;
+    // SAFETY: loading runs the initialisers of NVIDIA's own library.
+    let library = unsafe { Library::new(&file) }.map_err(|error| error.to_string())?;
+    // SAFETY: NVIDIA documents it as `size_t cublasLtGetVersion(void)`.
+    let version =
+        unsafe { function::<unsafe extern "C" fn() -> usize>(&library, "cublasLtGetVersion")?() };
+    Ok((of_one_number(version), file))
 }
 
 /// The file of the first of `names` that is in one of the folders, earlier names first.

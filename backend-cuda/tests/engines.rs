@@ -1,20 +1,16 @@
 //! Engines of cuDNN's: what is chosen, what is kept, and that a decode is the same by whoever chose.
 
 mod common;
+mod small;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use halovae_core::Rect;
-use halovae_cuda::{CudaBackend, CudaDevice, DeviceChoice, Limits, Options, Precision};
+use halovae_cuda::{CudaDevice, DeviceChoice, Limits, Options, Precision};
 use halovae_engine::backend::Backend;
-use halovae_engine::checkpoint::AutoencoderKlConfig;
-use halovae_engine::conformance::{Random, RandomWeights};
-use halovae_engine::execute::execute;
-use halovae_engine::model::autoencoder_kl;
-use halovae_engine::program::fuse;
-use halovae_engine::tensor::{HostTensor, Shape};
+use halovae_engine::tensor::HostTensor;
+use small::{Small, latents};
 
 /// Every product by an engine, however small; what is chosen is kept in `folder`.
 fn options(precision: Precision, folder: &Path) -> Options {
@@ -39,35 +35,9 @@ fn open(options: Options) -> CudaDevice {
     CudaDevice::open(&DeviceChoice::Auto, options).unwrap()
 }
 
-/// A decoder's picture, of `decodes` the last one.
-fn picture(device: &CudaDevice, decodes: usize) -> HostTensor {
-    picture_by(&device.backend().expect("a stream"), decodes)
-}
-
-fn picture_by(backend: &CudaBackend, decodes: usize) -> HostTensor {
-    let config = AutoencoderKlConfig {
-        block_out_channels: vec![16, 32],
-        layers_per_block: 1,
-        latent_channels: 4,
-        norm_num_groups: 8,
-        ..AutoencoderKlConfig::default()
-    };
-    let plain = autoencoder_kl::decoder(&config).unwrap();
-    let program = fuse(&plain, |program, op| backend.supports(program, op));
-    let weights = backend.prepare(&program, &RandomWeights { seed: 4 }).unwrap();
-    let mut random = Random::new(7);
-    let latents = (0..9 * 8 * 4).map(|_| random.uniform(-2.0, 2.0)).collect();
-    let latents = HostTensor::new(Shape::new(1, 9, 8, 4), latents).unwrap();
-    let mut picture = None;
-    for _ in 0..decodes {
-        let input = backend.upload(&latents).unwrap();
-        let once = &mut |input| execute(backend, &program, &weights, input, |_| Ok::<_, ()>(()));
-        let out = backend.repeat(&weights, input, once).unwrap();
-        let Shape { height, width, .. } = backend.shape(&out);
-        let all = Rect::new(0, 0, height as u32, width as u32);
-        picture = Some(backend.download(&out, all).unwrap());
-    }
-    picture.unwrap()
+/// A decoder's picture.
+fn picture(device: &CudaDevice) -> HostTensor {
+    Small::new(device).picture(&latents(9, 8, 7))
 }
 
 /// What is kept of choices and plans: the names of files, and what they hold behind their hashes.
@@ -92,18 +62,23 @@ fn engines_give_what_our_kernel_does() {
     for precision in [Precision::F16, Precision::Bf16] {
         let folder = fresh_folder(precision);
         let options = options(precision, folder.path());
-        let own = picture(&open(Options { without_cudnn: true, ..options.clone() }), 1);
+        let own = picture(&open(Options { without_cudnn: true, ..options.clone() }));
         let device = open(options);
         assert!(device.cudnn().unwrap_or_else(|error| panic!("{error}")).is_some());
-        let by_engines = picture(&device, 1);
+        let by_engines = picture(&device);
         let square = |value: f32| f64::from(value) * f64::from(value);
         let pairs = own.data().iter().zip(by_engines.data());
         let error: f64 = pairs.map(|(one, other)| square(one - other)).sum();
         let error = (error / own.data().iter().map(|&value| square(value)).sum::<f64>()).sqrt();
         let bound = if precision == Precision::F16 { 2e-3 } else { 2e-2 };
         assert!(error < bound, "{precision}: differs by {error}");
-        // By graphs from the third decode on.
-        assert_eq!(picture(&device, 4).data(), by_engines.data(), "{precision}");
+        // Captured from the second decode on.
+        let again = Small::new(&device);
+        for round in 0..4 {
+            let latents = latents(9, 8, 7);
+            assert_eq!(again.picture(&latents), by_engines, "{precision}, decode {round}");
+        }
+        assert_eq!(again.backend.graphs(), 1, "{precision}");
         let engines = engines(folder.path());
         assert!(engines.iter().any(|engine| engine != "own"), "{precision}: no engine was chosen");
         if !halovae_cuda_stand_in::is_real() {
@@ -135,7 +110,7 @@ fn another_process() {
     let folder = std::env::var_os("HALOVAE_TEST_FOLDER").expect("set by whoever runs this");
     let options = options(Precision::Bf16, Path::new(&folder));
     drop(common::device(Options::default()));
-    println!("picture: {}", bits(&picture(&open(options), 1)));
+    println!("picture: {}", bits(&picture(&open(options))));
 }
 
 fn bits(picture: &HostTensor) -> String {
@@ -169,7 +144,7 @@ fn our_kernel_does_what_engines_do_not() {
     let own = {
         let folder = fresh_folder(Precision::Bf16);
         let options = options(Precision::Bf16, folder.path());
-        bits(&picture(&open(Options { without_cudnn: true, ..options }), 1))
+        bits(&picture(&open(Options { without_cudnn: true, ..options })))
     };
     for cudnn in ["slow", "refuses", "no_handle"] {
         let folder = fresh_folder(Precision::Bf16);
@@ -183,10 +158,10 @@ fn our_kernel_does_what_engines_do_not() {
 fn time_of_choosing_is_told() {
     let folder = fresh_folder(Precision::Bf16);
     let device = open(options(Precision::Bf16, folder.path()));
-    let [first, second] = [(); 2].map(|()| device.backend().expect("a stream"));
-    picture_by(&first, 1);
-    picture_by(&second, 1);
-    let times = [first.tuning(), second.tuning()];
+    let [first, second] = [(); 2].map(|()| Small::new(&device));
+    first.picture(&latents(9, 8, 7));
+    second.picture(&latents(9, 8, 7));
+    let times = [first.backend.tuning(), second.backend.tuning()];
     // The second one finds what the first has chosen.
     assert!(5 * times[1] < times[0], "{times:?}");
 }

@@ -50,7 +50,7 @@ impl CudaBackend {
         let spare: Arc<dyn Spare> = repeats.clone();
         store.spare.set(Arc::downgrade(&spare)).expect("set once");
         let engines = shared.engines.clone().ok().flatten();
-        let engines = engines.map(|kind| Arc::new(Engines::new(kind, store.clone())));
+        let engines = engines.map(|choices| Arc::new(Engines::new(choices, store.clone())));
         Ok(Self { shared, store, repeats, engines })
     }
 
@@ -93,7 +93,7 @@ impl Backend for CudaBackend {
             (self.shared.entry.compute_capability, &self.shared.entry.name);
         let precision = self.shared.options.precision;
         let engines = self.shared.engines.as_ref().ok().and_then(Option::as_ref);
-        let cudnn = engines.map(|kind| kind.cudnn().version_text());
+        let cudnn = engines.map(|choices| choices.cudnn().version_text());
         let cudnn = cudnn.map_or_else(String::new, |version| format!(", cuDNN {version}"));
         format!("{name}, CUDA sm_{major}{minor}, {precision}{cudnn}")
     }

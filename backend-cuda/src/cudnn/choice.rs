@@ -29,13 +29,13 @@ pub(super) const ENTRANTS: usize = 8;
 /// What stands in a file where our own kernel does it.
 const OWN: &str = "own";
 
-/// A kind of device, for which engines are chosen.
+/// What is chosen for a device and all others of its kind.
 #[derive(Debug)]
-pub(crate) struct Kind {
+pub(crate) struct Choices {
     cudnn: &'static Cudnn,
     /// As cuDNN describes it.
     device: String,
-    /// What all names of files begin with.
+    /// What is the same for all devices and programs that choose together.
     name: String,
     folder: Option<PathBuf>,
     known: Arc<Known>,
@@ -54,19 +54,19 @@ fn locked<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
     map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A device's kinds share what is decided with others of the same name.
+/// Devices of the same name decide together.
 fn known(name: &str, folder: Option<&Path>) -> Arc<Known> {
     type All = BTreeMap<(String, Option<PathBuf>), Arc<Known>>;
     static ALL: Mutex<All> = Mutex::new(BTreeMap::new());
     locked(&ALL).entry((name.to_owned(), folder.map(Path::to_owned))).or_default().clone()
 }
 
-impl Kind {
+impl Choices {
     /// For the device in whose context this thread is.
     ///
     /// # Errors
     /// That there is no cuDNN, or none that knows the device.
-    pub(crate) fn new(device: u32, name: &str, folder: Option<&Path>) -> Result<Self, OpenError> {
+    pub(crate) fn new(device: u32, folder: Option<&Path>) -> Result<Self, OpenError> {
         let cudnn = Cudnn::load()?;
         let bad = |message| OpenError::Library { file: cudnn.file().to_owned(), message };
         let device = describe(cudnn, device).and_then(|described| {
@@ -78,7 +78,7 @@ impl Kind {
         });
         let device = device.map_err(bad)?;
         let versions = [&cudnn.version_text(), env!("CARGO_PKG_VERSION")].join(", ");
-        let name = [name, &alike(&device), &versions].join(", ");
+        let name = [alike(&device), versions].join(", ");
         let known = known(&name, folder);
         Ok(Self { cudnn, device, name, folder: folder.map(Path::to_owned), known })
     }
@@ -204,7 +204,7 @@ fn settle(file: Option<&Path>, decided: String) -> String {
 /// The engines of one rank: plans that are loaded for its stream.
 #[derive(Debug)]
 pub(crate) struct Engines {
-    kind: Arc<Kind>,
+    choices: Arc<Choices>,
     store: Arc<Store>,
     loaded: Mutex<Loaded>,
     /// Spent on choosing and compiling, in nanoseconds; ranks that wait for another one count too.
@@ -220,8 +220,8 @@ struct Loaded {
 }
 
 impl Engines {
-    pub(crate) fn new(kind: Arc<Kind>, store: Arc<Store>) -> Self {
-        Self { kind, store, loaded: Mutex::default(), spent: AtomicU64::new(0) }
+    pub(crate) fn new(choices: Arc<Choices>, store: Arc<Store>) -> Self {
+        Self { choices, store, loaded: Mutex::default(), spent: AtomicU64::new(0) }
     }
 
     /// Time that went into choosing and compiling.
@@ -248,16 +248,16 @@ impl Engines {
             Entry::Vacant(unknown) => {
                 let of = Trial { product, spec: &spec, left: at.left, timed: true };
                 let start = Instant::now();
-                let text = self.kind.plan(shared, &of);
+                let text = self.choices.plan(shared, &of);
                 let spent = start.elapsed().as_nanos() as u64;
                 self.spent.fetch_add(spent, Ordering::Relaxed);
                 let load = |text: String| {
                     let handle = match &mut *handle {
                         Some(handle) => handle,
-                        none => none.insert(Handle::new(self.kind.cudnn, self.store.clone())?),
+                        none => none.insert(Handle::new(self.choices.cudnn, self.store.clone())?),
                     };
                     let loaded = Plan::load(handle, &text);
-                    let anew = || Plan::load(handle, &self.kind.compiled_anew(&spec)?).ok();
+                    let anew = || Plan::load(handle, &self.choices.compiled_anew(&spec)?).ok();
                     loaded.or_else(|error| anew().ok_or(error))
                 };
                 unknown.insert(text.map(load).transpose()?)

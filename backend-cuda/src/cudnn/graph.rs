@@ -1,5 +1,7 @@
 //! A spec as a graph of cuDNN's operations: a conv or a matrix product, and what is added to it.
 
+use std::ffi::c_int;
+
 use super::descriptor::{ConvolutionMode, DataType, Descriptor, Kind, PointwiseMode, attribute};
 use super::library::Cudnn;
 use super::spec::Spec;
@@ -92,6 +94,20 @@ impl Builder<'_> {
         Ok(self.parts.len() - 1)
     }
 
+    /// Adds an operation, whose attributes are parts that were added before.
+    fn operation(
+        &mut self,
+        operation: Descriptor,
+        parts: [(c_int, usize); 4],
+    ) -> Result<(), String> {
+        for (name, part) in parts {
+            operation.set_descriptor(name, &self.parts[part])?;
+        }
+        let operation = self.add(operation)?;
+        self.operations.push(operation);
+        Ok(())
+    }
+
     fn stored(&self) -> DataType {
         match self.spec.element {
             Element::F32 => DataType::F32,
@@ -177,16 +193,13 @@ impl Builder<'_> {
         pointwise.set(attribute::POINTWISE_MATH_PREC, &[DataType::F32])?;
         let pointwise = self.add(pointwise)?;
         let operation = Descriptor::new(self.cudnn, Kind::PointwiseOperation)?;
-        for (name, part) in [
+        let parts = [
             (attribute::POINTWISE_PW_DESCRIPTOR, pointwise),
             (attribute::POINTWISE_XDESC, one),
             (attribute::POINTWISE_BDESC, other),
             (attribute::POINTWISE_YDESC, out),
-        ] {
-            operation.set_descriptor(name, &self.parts[part])?;
-        }
-        let operation = self.add(operation)?;
-        self.operations.push(operation);
+        ];
+        self.operation(operation, parts)?;
         Ok(out)
     }
 
@@ -224,18 +237,15 @@ impl Builder<'_> {
         conv.set(attribute::CONVOLUTION_FILTER_STRIDES, &i64s(spec.stride))?;
         let conv = self.add(conv)?;
         let operation = Descriptor::new(self.cudnn, Kind::ConvolutionForward)?;
-        for (name, part) in [
+        operation.set(attribute::CONVOLUTION_FORWARD_ALPHA, &[1.0f32])?;
+        operation.set(attribute::CONVOLUTION_FORWARD_BETA, &[0.0f32])?;
+        let parts = [
             (attribute::CONVOLUTION_FORWARD_CONV_DESC, conv),
             (attribute::CONVOLUTION_FORWARD_X, left),
             (attribute::CONVOLUTION_FORWARD_W, right),
             (attribute::CONVOLUTION_FORWARD_Y, out),
-        ] {
-            operation.set_descriptor(name, &self.parts[part])?;
-        }
-        operation.set(attribute::CONVOLUTION_FORWARD_ALPHA, &[1.0f32])?;
-        operation.set(attribute::CONVOLUTION_FORWARD_BETA, &[0.0f32])?;
-        let operation = self.add(operation)?;
-        self.operations.push(operation);
+        ];
+        self.operation(operation, parts)?;
         Ok(out)
     }
 
@@ -255,16 +265,13 @@ impl Builder<'_> {
         matmul.set(attribute::MATMUL_COMP_TYPE, &[DataType::F32])?;
         let matmul = self.add(matmul)?;
         let operation = Descriptor::new(self.cudnn, Kind::MatmulOperation)?;
-        for (name, part) in [
+        let parts = [
             (attribute::MATMUL_ADESC, left),
             (attribute::MATMUL_BDESC, right),
             (attribute::MATMUL_CDESC, out),
             (attribute::MATMUL_DESC, matmul),
-        ] {
-            operation.set_descriptor(name, &self.parts[part])?;
-        }
-        let operation = self.add(operation)?;
-        self.operations.push(operation);
+        ];
+        self.operation(operation, parts)?;
         Ok(out)
     }
 }

@@ -16,5 +16,5 @@ mod spec;
 mod tests;
 mod trial;
 
-pub(crate) use choice::{Engines, Kind};
+pub(crate) use choice::{Choices, Engines};
 pub(crate) use library::Cudnn;

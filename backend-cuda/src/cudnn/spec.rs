@@ -12,7 +12,7 @@ pub(crate) struct Spec {
     pub(super) element: Element,
     pub(super) right: Right,
     pub(super) samples: u32,
-    /// Elements from one sample of the input to the next.
+    /// Elements from one sample of the input to the next; 0 for one sample.
     pub(super) left_sample: u64,
     /// Cells of the input that are read, and those of a row that is there.
     pub(super) cells: [u32; 2],
@@ -27,7 +27,7 @@ pub(crate) struct Spec {
     pub(super) behind: [u32; 2],
     /// Outputs of a sample.
     pub(super) outputs: [u32; 2],
-    /// Positions from one sample, row and output to the next.
+    /// Positions from one sample (0 for one), row and output to the next.
     pub(super) out_sample: u64,
     pub(super) out_row: u32,
     pub(super) out_step: u32,
@@ -79,11 +79,12 @@ impl Spec {
         let [skipped_x, width, left, right_of] =
             axis(p.in_width, p.offset_x, taps[1], p.stride_x, outputs[1])?;
         let skipped = u64::from(skipped_y) * u64::from(p.in_width) + u64::from(skipped_x);
+        let samples = p.rows / p.sample_rows;
         let spec = Self {
             element,
             right,
-            samples: p.rows / p.sample_rows,
-            left_sample: p.left_sample,
+            samples,
+            left_sample: if samples > 1 { p.left_sample } else { 0 },
             cells: [rows, width],
             in_width: p.in_width,
             channels: p.channels,
@@ -93,7 +94,7 @@ impl Spec {
             before: [above, left],
             behind: [below, right_of],
             outputs,
-            out_sample: p.out_sample,
+            out_sample: if samples > 1 { p.out_sample } else { 0 },
             out_row: p.out_row,
             out_step: p.out_step,
             columns: p.columns,
@@ -250,6 +251,9 @@ pub(super) mod tests {
         assert_eq!(at.left, product.left);
         assert_eq!(spec.multiplications(), 10 * 12 * 9 * 32 * 64);
         assert_eq!(spec.extents(), [9 * 32 * 64, 10 * 12 * 64]);
+        // A band is the same in any picture.
+        let taller = Product { out_sample: 4000, left_sample: 7, ..product };
+        assert_eq!(Spec::of(&taller, Right::ByColumn, Element::Bf16).unwrap().0, spec);
         // One cell further on, with one column less to read.
         product.offset_x = 1;
         product.width = 11;

@@ -17,33 +17,6 @@ struct Softmax {
     u32 fresh;
 };
 
-DEVICE float block_largest(float x, float* shared) {
-    for (int mask = WARP / 2; mask > 0; mask /= 2) {
-        x = fmaxf(x, shuffled(x, mask));
-    }
-    __syncthreads();
-    shared[threadIdx.x / WARP] = x;
-    __syncthreads();
-    for (int warp = 0; warp < THREADS / WARP; warp++) {
-        x = fmaxf(x, shared[warp]);
-    }
-    return x;
-}
-
-DEVICE float block_sum(float x, float* shared) {
-    for (int mask = WARP / 2; mask > 0; mask /= 2) {
-        x += shuffled(x, mask);
-    }
-    __syncthreads();
-    shared[threadIdx.x / WARP] = x;
-    __syncthreads();
-    float sum = 0;
-    for (int warp = 0; warp < THREADS / WARP; warp++) {
-        sum += shared[warp];
-    }
-    return sum;
-}
-
 const float LOWEST = -3.0e38f;
 
 // One block of keys more in an online softmax (Milakov and Gimelshein, arXiv 1805.02867): scores of a

@@ -58,3 +58,31 @@ DEVICE u64 element(u32 at) { return u64(at) * EIGHT; }
 const int WARP = 32;
 // Threads of a block of the kernels that go over eights of channels, and of those that reduce.
 const int THREADS = 256;
+
+// Of all threads of a block, by its memory: a float for each warp.
+DEVICE float block_largest(float x, float* shared) {
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        x = fmaxf(x, shuffled(x, mask));
+    }
+    __syncthreads();
+    shared[threadIdx.x / WARP] = x;
+    __syncthreads();
+    for (int warp = 0; warp < THREADS / WARP; warp++) {
+        x = fmaxf(x, shared[warp]);
+    }
+    return x;
+}
+
+DEVICE float block_sum(float x, float* shared) {
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        x += shuffled(x, mask);
+    }
+    __syncthreads();
+    shared[threadIdx.x / WARP] = x;
+    __syncthreads();
+    float sum = 0;
+    for (int warp = 0; warp < THREADS / WARP; warp++) {
+        sum += shared[warp];
+    }
+    return sum;
+}

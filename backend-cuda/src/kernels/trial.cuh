@@ -1,6 +1,6 @@
 // Made-up numbers, and how far two results are apart: for trials of engines.
 #pragma once
-#include "attention.cuh"
+#include "common.cuh"
 
 struct Noise {
     // Of E, or of float if `out_f32`.
