@@ -35,10 +35,16 @@ pub fn transfers<B: Backend>(make: impl Make<B>) {
 
 /// A conv case of random shape; `fused` adds norm, upsample and residual at random.
 fn random_conv(random: &mut Random, fused: bool) -> (Case, Op) {
+    conv_of(random, fused, [9, 21], &[1, 3, 8, 16, 19, 32, 48, 64, 67])
+}
+
+/// One with up to `most[0]` channels in each group, and up to `most[1]` cells more along each side than
+/// the kernel has.
+fn conv_of(random: &mut Random, fused: bool, most: [u32; 2], outs: &[u32]) -> (Case, Op) {
     let batch = random.integer(1, 2) as usize;
     let groups = random.integer(1, 8);
-    let in_channels = groups * random.integer(1, 9);
-    let out_channels = random.choice(&[1, 3, 8, 16, 19, 32, 48, 64, 67]);
+    let in_channels = groups * random.integer(1, most[0]);
+    let out_channels = random.choice(outs);
     let kernel = random.choice(&[[1, 1], [3, 3], [3, 3], [3, 3], [5, 3], [2, 2]]);
     let stride = random.choice(&[[1, 1], [1, 1], [1, 1], [2, 2], [1, 2]]);
     let side = |random: &mut Random, k: u32| random.integer(0, k / 2 + 1);
@@ -54,7 +60,8 @@ fn random_conv(random: &mut Random, fused: bool) -> (Case, Op) {
     let upsample = if fused { random.choice(&[1, 2, 2, 3]) } else { 1 };
     let norm = fused && random.coin();
     let residual = fused && random.coin();
-    let extent = |random: &mut Random, kernel: u32| random.integer(kernel, kernel + 21) as usize;
+    let extent =
+        |random: &mut Random, kernel: u32| random.integer(kernel, kernel + most[1]) as usize;
     let [height, width] = [extent(random, kernel[0]), extent(random, kernel[1])];
 
     let mut case = Case::new();
@@ -109,6 +116,18 @@ pub fn fused_convs<B: Backend>(make: impl Make<B>) {
     }
 }
 
+/// Convs of as many channels as decoders have: what is large may be multiplied in another way.
+pub fn convs_of_many_channels<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
+    for seed in 3000..3030 {
+        let outs = [72, 96, 128, 130, 264];
+        let (case, op) = conv_of(&mut Random::new(seed), seed % 3 != 0, [40, 17], &outs);
+        if backend.supports(&case.program, &op) {
+            case.check(&backend, &rounding, op, seed);
+        }
+    }
+}
+
 /// Norm statistics, also of values far from zero, and their application.
 pub fn norms<B: Backend>(make: impl Make<B>) {
     let (backend, rounding) = (make.make(), make.rounding());
@@ -117,7 +136,9 @@ pub fn norms<B: Backend>(make: impl Make<B>) {
         let batch = random.integer(1, 2) as usize;
         let groups = random.integer(1, 8);
         let channels = groups * random.integer(1, 9);
-        let mut extent = || random.integer(1, 30) as usize;
+        // Now and then as many positions as are shared out among threads.
+        let most = random.choice(&[30, 30, 30, 120]);
+        let mut extent = || random.integer(1, most) as usize;
         let shape = Shape::new(batch, extent(), extent(), channels as usize);
 
         let mut tensor = random_tensor(&mut random, shape);

@@ -13,8 +13,8 @@ mod reference;
 mod rounding;
 
 pub use cases::{
-    activations, attention, convs, fused_convs, memory_is_returned, norms, out_of_place_operands,
-    programs, transfers,
+    activations, attention, convs, convs_of_many_channels, fused_convs, memory_is_returned, norms,
+    out_of_place_operands, programs, transfers,
 };
 pub use deviation::deviation;
 pub use parts::{attention_in_blocks, convs_within_halos};
@@ -67,13 +67,15 @@ impl WeightSource for RandomWeights {
 macro_rules! backend_conformance {
     ($make:expr) => {
         $crate::backend_conformance!(@tests $make;
-            transfers, convs, fused_convs, norms, activations, attention, out_of_place_operands,
-            programs, convs_within_halos, attention_in_blocks, memory_is_returned);
+            transfers, convs, convs_of_many_channels, fused_convs, norms, activations, attention,
+            out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
+            memory_is_returned);
     };
     ($make:expr, $rounding:expr) => {
         $crate::backend_conformance!(@rounded $make, $rounding;
-            transfers, convs, fused_convs, norms, activations, attention, out_of_place_operands,
-            programs, convs_within_halos, attention_in_blocks, memory_is_returned);
+            transfers, convs, convs_of_many_channels, fused_convs, norms, activations, attention,
+            out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
+            memory_is_returned);
     };
     (@rounded $make:expr, $rounding:expr; $($test:ident),* $(,)?) => {
         $(
