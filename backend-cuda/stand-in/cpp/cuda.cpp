@@ -43,7 +43,8 @@ const int MULTIPROCESSOR_COUNT = 16, CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 7
 const int MAX_DYNAMIC_SHARED = 8;
 const int RELEASE_THRESHOLD = 4, RESERVED_CURRENT = 5;
 // What a kernel has without asking, and at most.
-const unsigned SHARED_DEFAULT = 48 << 10, SHARED_MOST = 99 << 10;
+// Bytes of a block's memory: without being asked, by the least of GPUs from 8.0 on, and by those from 9.0 on.
+const unsigned SHARED_DEFAULT = 48 << 10, SHARED_MOST = 99 << 10, SHARED_MOST_OF_HOPPER = 227 << 10;
 
 struct Module {
     void* library;
@@ -119,7 +120,7 @@ int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = total_bytes(), SUC
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     unsigned capability = number("HALOVAE_STAND_IN_CAPABILITY", 90);
     switch (attribute) {
-        case MULTIPROCESSOR_COUNT: *value = 1; break;
+        case MULTIPROCESSOR_COUNT: *value = number("HALOVAE_STAND_IN_MULTIPROCESSORS", 1); break;
         case CAPABILITY_MAJOR: *value = capability / 10; break;
         case CAPABILITY_MINOR: *value = capability % 10; break;
         case POOLS_SUPPORTED: *value = 1; break;
@@ -322,7 +323,8 @@ int cuModuleUnload(void* handle) {
     return SUCCESS;
 }
 int cuFuncSetAttribute(void* function, int attribute, int value) {
-    if (attribute != MAX_DYNAMIC_SHARED || unsigned(value) > SHARED_MOST) {
+    bool is_hopper = number("HALOVAE_STAND_IN_CAPABILITY", 90) >= 90;
+    if (attribute != MAX_DYNAMIC_SHARED || unsigned(value) > (is_hopper ? SHARED_MOST_OF_HOPPER : SHARED_MOST)) {
         return INVALID_VALUE;
     }
     static_cast<Function*>(function)->shared_most = value;

@@ -8,6 +8,7 @@
 #define threadIdx (stand_in_lane->thread)
 #define blockIdx (stand_in_lane->block)
 #define blockDim (stand_in_lane->block_size)
+#define gridDim (stand_in_lane->grid_size)
 
 static inline void* stand_in_shared() { return stand_in_lane->shared; }
 

@@ -16,11 +16,20 @@ struct StandInWarp {
     float b[8][16];
 };
 
-// An asynchronous copy that has not arrived.
+// An asynchronous copy that nobody has waited for.
 struct StandInCopy {
     void* to;
     const void* from;
     unsigned bytes, group;
+    bool has_arrived;
+};
+
+// A product of matrices in the block's memory that is not done yet.
+struct StandInProduct {
+    void (*run)(float* sum, unsigned long long left, unsigned long long right);
+    float* sum;
+    unsigned long long left, right;
+    unsigned group;
 };
 
 // A thread of a kernel.
@@ -31,6 +40,10 @@ struct StandInLane {
     unsigned collectives;
     unsigned groups, copy_count;
     StandInCopy copies[64];
+    // Whether copies arrived that matrices cannot read yet.
+    bool unseen;
+    unsigned product_groups, product_count;
+    StandInProduct products[64];
 };
 
 extern "C" {
@@ -41,4 +54,9 @@ void stand_in_warp_barrier();
 void stand_in_copy(void* to, const void* from, unsigned bytes);
 void stand_in_commit();
 void stand_in_await(unsigned groups);
+void stand_in_show();
+void stand_in_product(void (*run)(float*, unsigned long long, unsigned long long), float* sum,
+                      unsigned long long left, unsigned long long right);
+void stand_in_commit_products();
+void stand_in_await_products(unsigned groups);
 }

@@ -220,6 +220,28 @@ void Machine::run_block() {
     }
 }
 
+void arrive(StandInCopy& copy) {
+    if (!copy.has_arrived) {
+        memcpy(copy.to, copy.from, copy.bytes);
+        memset(static_cast<char*>(copy.to) + copy.bytes, 0, 16 - copy.bytes);
+        copy.has_arrived = true;
+    }
+}
+
+// Those of the first so many groups.
+void run_products(StandInLane& lane, unsigned groups) {
+    unsigned left = 0;
+    for (unsigned i = 0; i < lane.product_count; i++) {
+        StandInProduct& product = lane.products[i];
+        if (product.group < groups) {
+            product.run(product.sum, product.left, product.right);
+        } else {
+            lane.products[left++] = product;
+        }
+    }
+    lane.product_count = left;
+}
+
 }  // namespace
 
 void run_blocks(const Launch& launch) {
@@ -244,6 +266,8 @@ void run_blocks(const Launch& launch) {
             lane.shared = shared;
             lane.warps = &m.warps[thread / WARP * 2];
             lane.collectives = lane.groups = lane.copy_count = 0;
+            lane.product_groups = lane.product_count = 0;
+            lane.unseen = false;
         }
         m.run_block();
     }
@@ -270,12 +294,17 @@ void stand_in_copy(void* to, const void* from, unsigned bytes) {
     if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0) {
         machine->stuck("an asynchronous copy that does not begin at 16 bytes");
     }
-    lane.copies[lane.copy_count++] = {to, from, bytes, lane.groups};
+    StandInCopy& copy = lane.copies[lane.copy_count++];
+    copy = {to, from, bytes, lane.groups, false};
+    if (machine->next_random() % 4 == 0) {
+        arrive(copy);
+    }
 }
 
 void stand_in_commit() { stand_in_lane->groups++; }
 
-// As late as they may: what reads them without having waited finds what was there before.
+// Most arrive as late as they may, and some at once: who reads them without having waited finds what was there
+// before, and who lets them overwrite what is still read finds what is there later.
 void stand_in_await(unsigned groups) {
     StandInLane& lane = *stand_in_lane;
     unsigned left = 0;
@@ -285,9 +314,35 @@ void stand_in_await(unsigned groups) {
             lane.copies[left++] = copy;
             continue;
         }
-        memcpy(copy.to, copy.from, copy.bytes);
-        memset(static_cast<char*>(copy.to) + copy.bytes, 0, 16 - copy.bytes);
+        arrive(copy);
+        lane.unseen = true;
     }
     lane.copy_count = left;
+}
+
+void stand_in_show() { stand_in_lane->unseen = false; }
+
+// Products are done at once, with all before them, or as late as they may: whoever lets others write into
+// what they read finds out.
+void stand_in_product(void (*run)(float*, unsigned long long, unsigned long long), float* sum,
+                      unsigned long long left, unsigned long long right) {
+    StandInLane& lane = *stand_in_lane;
+    if (lane.unseen) {
+        machine->stuck("matrices are read without a fence behind their copies");
+    }
+    if (lane.product_count == sizeof lane.products / sizeof *lane.products) {
+        machine->stuck("too many products under way");
+    }
+    lane.products[lane.product_count++] = {run, sum, left, right, lane.product_groups};
+    if (machine->next_random() % 4 == 0) {
+        run_products(lane, lane.product_groups + 1);
+    }
+}
+
+void stand_in_commit_products() { stand_in_lane->product_groups++; }
+
+void stand_in_await_products(unsigned groups) {
+    StandInLane& lane = *stand_in_lane;
+    run_products(lane, lane.product_groups > groups ? lane.product_groups - groups : 0);
 }
 }
