@@ -1,13 +1,16 @@
 //! Whole decodes of a size that was decoded before, by a graph and kernel by kernel, in turns: FLUX.1's
 //! decoder with random weights, from latents on the device to its picture there, in each type.
 //!
-//! `cargo bench -p halovae-cuda --bench graphs -- [rows and columns of the latents] [repetitions]`
+//! `cargo bench -p halovae-cuda --bench graphs -- [rows and columns of the latents] [repetitions] [MiB of a
+//! band that a conv stages] [f32] [f16] [bf16] [own]`; `own` leaves cuDNN out.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::time::Instant;
 
-use halovae_cuda::{CudaBackend, CudaDevice, CudaWeights, DeviceChoice, Options, Precision};
+use halovae_cuda::{
+    CudaBackend, CudaDevice, CudaWeights, DeviceChoice, Limits, Options, Precision,
+};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::RandomWeights;
@@ -24,8 +27,17 @@ struct Side {
 }
 
 impl Side {
-    fn new(precision: Precision, without_graphs: bool) -> Self {
-        let options = Options { precision, without_graphs, ..Options::default() };
+    fn new(precision: Precision, without_graphs: bool, limits: Limits) -> Self {
+        let cache_folder = halovae_cuda::cache_folder();
+        let without_cudnn = std::env::args().any(|arg| arg == "own");
+        let options = Options {
+            precision,
+            without_graphs,
+            without_cudnn,
+            limits,
+            cache_folder,
+            ..Options::default()
+        };
         let device = CudaDevice::open(&DeviceChoice::Auto, options);
         let backend = device.unwrap_or_else(|error| panic!("{error}")).backend();
         let backend = backend.expect("a stream");
@@ -68,13 +80,23 @@ fn main() {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let side = numbers.first().copied().unwrap_or(128).max(1);
     let repetitions = numbers.get(1).copied().unwrap_or(5).max(1);
+    let mut limits = Limits::default();
+    limits.band_bytes = numbers.get(2).map_or(limits.band_bytes, |&mib| (mib as u64) << 20);
+    let types = [("f32", Precision::F32), ("f16", Precision::F16), ("bf16", Precision::Bf16)];
+    let asked = |name: &str| std::env::args().any(|arg| arg == name);
+    let any = types.iter().any(|(name, _)| asked(name));
     let shape = Shape::new(1, side, side, 16);
     let values = (0..side * side * 16)
         .map(|i| (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5);
     let latents = HostTensor::new(shape, values.collect()).expect("its elements");
-    for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
-        let sides = [false, true].map(|without_graphs| Side::new(precision, without_graphs));
-        println!("{}, latents {side} x {side}", sides[0].backend.description());
+    for (_, precision) in types.into_iter().filter(|(name, _)| asked(name) || !any) {
+        let sides =
+            [false, true].map(|without_graphs| Side::new(precision, without_graphs, limits));
+        println!(
+            "{}, latents {side} x {side}, bands of {} MiB",
+            sides[0].backend.description(),
+            limits.band_bytes >> 20
+        );
         let mut times: [Vec<[f64; 2]>; 2] = [Vec::new(), Vec::new()];
         for round in 0..repetitions + 2 {
             for (side, times) in sides.iter().zip(&mut times) {

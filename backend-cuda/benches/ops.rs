@@ -1,9 +1,11 @@
 //! Speed of the convs and the attention of a full-size FLUX decoder (channels 512, 512, 256, 128), with
-//! what is fused into them, in f32, f16 and bf16: by our own kernel, and with cuDNN's engines where these
-//! were chosen. Operations are those of the plain op, and shares are of what a large product of matrices
+//! what is fused into them, in f32, f16 and bf16: TFLOP/s, milliseconds and the share of what can be had, by
+//! our own kernel, on Hopper also by that for other GPUs, and with cuDNN's engines where these were
+//! chosen. Operations are those of the plain op, and shares are of what a large product of matrices
 //! reaches; a conv over an upsampled input can be above it, since it multiplies less.
 //!
-//! `cargo bench -p halovae-cuda --bench ops -- [rows and columns of the latents] [repetitions]`
+//! `cargo bench -p halovae-cuda --bench ops -- [rows and columns of the latents] [repetitions] [f32] [f16]
+//! [bf16] [own]`; `own` leaves cuDNN out.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -135,15 +137,22 @@ fn peak(backend: &CudaBackend, side: u32, repetitions: usize) -> f64 {
     flops / seconds
 }
 
-fn open(precision: Precision, without_cudnn: bool) -> CudaBackend {
+fn open(precision: Precision, without_cudnn: bool, without_wide: bool) -> CudaBackend {
     let options = Options {
         precision,
         without_cudnn,
+        without_wide,
         cache_folder: halovae_cuda::cache_folder(),
         ..Options::default()
     };
     let device = CudaDevice::open(&DeviceChoice::Auto, options);
     device.unwrap_or_else(|error| panic!("{error}")).backend().expect("a stream")
+}
+
+/// Whether products are done in Hopper's way.
+fn is_hopper() -> bool {
+    let found = halovae_cuda::devices().unwrap_or_default();
+    found.first().is_some_and(|device| device.compute_capability == [9, 0])
 }
 
 fn print_row(what: &str, count: u32, times: &[(f64, f64)], peak: f64) {
@@ -160,25 +169,31 @@ fn main() {
     let numbers: Vec<usize> = numbers.collect();
     let latents = numbers.first().copied().unwrap_or(128).max(1);
     let repetitions = numbers.get(1).copied().unwrap_or(5).max(1);
-    for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
-        let own = open(precision, true);
-        let mut sides = vec![own];
+    let types = [("f32", Precision::F32), ("f16", Precision::F16), ("bf16", Precision::Bf16)];
+    let asked = |name: &str| std::env::args().any(|arg| arg == name);
+    let any = types.iter().any(|(name, _)| asked(name));
+    for (_, precision) in types.into_iter().filter(|(name, _)| asked(name) || !any) {
+        let mut sides = vec![("our kernel", open(precision, true, false))];
         if precision != Precision::F32 {
-            sides.push(open(precision, false));
+            if is_hopper() {
+                sides.insert(0, ("as before Hopper", open(precision, true, true)));
+            }
+            if !asked("own") {
+                sides.push(("engines", open(precision, false, false)));
+            }
         }
-        let best = sides.last().expect("at least our own kernel");
+        let best = &sides.last().expect("at least our own kernel").1;
         // Of 4096 rows and columns, or fewer where a CPU computes something small.
         let side = 8 * latents.min(8) as u32;
         let peak = peak(best, side, repetitions);
         println!("{}", best.description());
         let rows = side * side;
         println!("a product of matrices of {rows} x {rows}: {:.2} TFLOP/s", peak / 1e12);
-        println!(
-            "   size   cin  cout k          n |  TFLOP/s       ms   of it, by our kernel | by engines"
-        );
+        let names: Vec<_> = sides.iter().map(|(name, _)| format!("{name:<25}")).collect();
+        println!("   size   cin  cout k          n | {}", names.join("| "));
         let before = Instant::now();
         let times: Vec<_> =
-            sides.iter().map(|side| measure_all(side, latents, repetitions)).collect();
+            sides.iter().map(|(_, side)| measure_all(side, latents, repetitions)).collect();
         let row = |at: usize| times.iter().map(|side| side[at]).collect::<Vec<_>>();
         for (at, &(times, cin, cout, kernel, before, count)) in CONVS.iter().enumerate() {
             let what = format!(

@@ -68,6 +68,8 @@ pub struct Options {
     pub without_graphs: bool,
     /// Our own kernel does all products, and engines of cuDNN's none, even where they are faster.
     pub without_cudnn: bool,
+    /// Our own kernel multiplies on Hopper as it does on GPUs before it: to compare.
+    pub without_wide: bool,
     /// Limits below those of a GPU, so that tests have many bands and blocks in a small picture.
     pub limits: Limits,
 }
@@ -86,7 +88,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { band_bytes: 32 << 20, attention: [4096, 2048], engines_from: 1 << 30 }
+        Self { band_bytes: 32 << 20, attention: [8192, 1024], engines_from: 1 << 30 }
     }
 }
 
@@ -106,6 +108,9 @@ pub(crate) struct Shared {
     pub(crate) pool: CUmemoryPool,
     /// What cuDNN may be asked for; nothing where it is left out.
     pub(crate) engines: Result<Option<Arc<cudnn::Choices>>, OpenError>,
+    /// Whether products are done in Hopper's way.
+    pub(crate) is_wide: bool,
+    /// By kernel; null where it is not for this architecture.
     functions: Vec<CUfunction>,
     module: Option<CUmodule>,
     context: Context,
@@ -169,7 +174,7 @@ impl CudaDevice {
         let cubin = kernels::cubin(nvrtc, options.precision.element(), arch, folder)
             .map_err(|message| OpenError::Kernels { arch, message })?;
         let name = entry.name.clone();
-        let shared = Shared::new(entry, options, &cubin)
+        let shared = Shared::new(entry, options, arch, &cubin)
             .map_err(|error| OpenError::Refused { device: name, message: driver::words(error) })?;
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -209,7 +214,12 @@ impl CudaDevice {
 }
 
 impl Shared {
-    fn new(entry: DeviceEntry, options: Options, cubin: &[u8]) -> Result<Self, DriverError> {
+    fn new(
+        entry: DeviceEntry,
+        options: Options,
+        arch: u32,
+        cubin: &[u8],
+    ) -> Result<Self, DriverError> {
         static OPENED: AtomicU32 = AtomicU32::new(0);
 
         let device = devices::handle(entry.index)?;
@@ -229,17 +239,20 @@ impl Shared {
         unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut keep).cast()) }?;
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
         let engines = cudnn_choices(&entry, &options);
-        let (functions, module) = (Vec::new(), None);
-        let mut shared = Self { entry, options, id, pool, engines, functions, module, context };
+        let element = options.precision.element();
+        let is_wide = kernels::has_wide(element, arch) && !options.without_wide;
+        let (functions, module) = (vec![std::ptr::null_mut(); Kernel::ALL.len()], None);
+        let mut shared =
+            Self { entry, options, id, pool, engines, is_wide, functions, module, context };
         // SAFETY: NVRTC made the cubin, and a file's hash was compared.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
         shared.module = Some(module);
-        for &kernel in Kernel::ALL {
+        for kernel in Kernel::compiled(element, arch) {
             let name = CString::new(kernel.name()).expect("names have no NUL");
             // SAFETY: a module that was loaded above.
             let function = unsafe { result::module::get_function(module, name) }?;
-            shared.functions.push(function);
-            let bytes = kernel.shared_bytes(shared.options.precision.element());
+            shared.functions[kernel as usize] = function;
+            let bytes = kernel.shared_bytes(element);
             let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // Beyond 48 KiB a kernel has to ask.
             if bytes > 48 << 10 {

@@ -50,6 +50,7 @@ const SOURCE: Source = Source {
         "product.cuh",
         "product_f32.cuh",
         "product_half.cuh",
+        "product_wide.cuh",
         "ptx.cuh",
         "stage.cuh",
         "stats.cuh",
@@ -84,6 +85,7 @@ kernels! {
     CopyRows: "copy_rows",
     Deviation: "deviation",
     Elementwise: "elementwise",
+    Narrow3: "narrow_3",
     Noise: "noise",
     Pack: "pack",
     Product32: "product_32",
@@ -94,10 +96,14 @@ kernels! {
     StatsJoin: "stats_join",
     StatsMerge: "stats_merge",
     StatsPart: "stats_part",
+    Turn: "turn",
     Unpack: "unpack",
     Upsample: "upsample",
     Values32: "values_32",
     Values128: "values_128",
+    Wide1: "wide_1",
+    Wide2: "wide_2",
+    Wide3: "wide_3",
 }
 
 /// Threads of a block of every kernel.
@@ -106,6 +112,20 @@ pub(crate) const THREADS: u32 = 256;
 /// Rows of a block of a product, and its columns where there are many.
 pub(crate) const PRODUCT_ROWS: usize = 128;
 pub(crate) const PRODUCT_COLUMNS: usize = 128;
+
+/// The same of a product on Hopper.
+pub(crate) const WIDE_ROWS: usize = 256;
+
+/// Whether there are kernels for Hopper's way to multiply matrices, which no other architecture has.
+pub(crate) fn has_wide(element: Element, arch: u32) -> bool {
+    arch == 90 && element != Element::F32
+}
+
+/// Bytes of a block's memory for a product on Hopper with so many taps in a row: `TileWide`.
+fn wide_shared(taps: u32, columns: u32) -> u32 {
+    let (lefts, rows, rights) = if taps == 1 { (4, 256, 4) } else { (3, 256 + 8, 5) };
+    (lefts * rows + rights * columns) * 128 + THREADS / 32 * 8 * (columns + 8) * 4
+}
 
 /// Bytes of a block's memory for both sides of a product with so many columns: what `TileF32` and
 /// `TileHalf` are, which the kernels compare when they are compiled.
@@ -127,25 +147,37 @@ fn values_shared(element: Element, columns: u32) -> u32 {
 }
 
 impl Kernel {
+    /// Those that are compiled for an element and an architecture.
+    pub(crate) fn compiled(element: Element, arch: u32) -> impl Iterator<Item = Self> {
+        let is_wide =
+            |kernel| matches!(kernel, Self::Narrow3 | Self::Wide1 | Self::Wide2 | Self::Wide3);
+        Self::ALL.iter().copied().filter(move |&kernel| !is_wide(kernel) || has_wide(element, arch))
+    }
+
     /// Bytes of memory that a block is launched with.
     pub(crate) fn shared_bytes(self, element: Element) -> u32 {
         match self {
             Kernel::Product32 => product_shared(element, 32),
             Kernel::Product128 => product_shared(element, 128),
-            Kernel::Softmax | Kernel::Deviation => THREADS / 32 * 4,
-            // Moments of each thread: of one channel, and of eight.
-            Kernel::StatsMerge => THREADS * 12,
+            Kernel::StatsMerge | Kernel::Deviation => THREADS / 32 * 4,
+            // Moments of eight channels of each thread.
             Kernel::StatsPart => THREADS * 17 * 4,
             Kernel::Values32 => values_shared(element, 32),
             Kernel::Values128 => values_shared(element, 128),
+            Kernel::Narrow3 => wide_shared(3, 8),
+            Kernel::Wide1 => wide_shared(1, 128),
+            Kernel::Wide2 => wide_shared(2, 128),
+            Kernel::Wide3 => wide_shared(3, 128),
             _ => 0,
         }
     }
 }
 
 fn options(element: Element, arch: u32) -> Vec<String> {
+    let wide = has_wide(element, arch);
     let mut options = vec![
-        format!("--gpu-architecture=sm_{arch}"),
+        // Hopper's own instructions are in nothing that other GPUs can run.
+        format!("--gpu-architecture=sm_{arch}{}", if wide { "a" } else { "" }),
         "--std=c++17".into(),
         "--ptxas-options=-v".into(),
         format!("-DELEMENT={}", element.name()),
@@ -154,6 +186,11 @@ fn options(element: Element, arch: u32) -> Vec<String> {
         format!("-DSHARED_PRODUCT_128={}", product_shared(element, 128)),
         format!("-DSHARED_VALUES_32={}", values_shared(element, 32)),
         format!("-DSHARED_VALUES_128={}", values_shared(element, 128)),
+        format!("-DWIDE={}", u32::from(wide)),
+        format!("-DSHARED_NARROW_3={}", wide_shared(3, 8)),
+        format!("-DSHARED_WIDE_1={}", wide_shared(1, 128)),
+        format!("-DSHARED_WIDE_2={}", wide_shared(2, 128)),
+        format!("-DSHARED_WIDE_3={}", wide_shared(3, 128)),
     ];
     options.extend(params::SIZES.iter().map(|(name, bytes)| format!("-DBYTES_{name}={bytes}")));
     options
@@ -219,14 +256,21 @@ mod tests {
     #[test]
     fn compile_for_gpus() {
         let nvrtc = installed(Nvrtc::load);
+        // Where there is a GPU, its own: NVRTC is then any that is there.
+        let arch =
+            |of: &crate::DeviceEntry| of.compute_capability[0] * 10 + of.compute_capability[1];
+        let archs = match halovae_cuda_stand_in::is_real() {
+            true => crate::devices().expect("a driver").iter().map(arch).collect(),
+            false => vec![80, 90, 100],
+        };
         for element in [Element::F32, Element::F16, Element::Bf16] {
-            for arch in [80, 90, 100] {
+            for &arch in &archs {
                 let what = format!("{element:?}, sm_{arch}");
                 let (cubin, log) =
                     compile(nvrtc, element, arch).unwrap_or_else(|error| panic!("{what}: {error}"));
                 eprintln!("{what}: {} bytes\n{log}", cubin.len());
                 assert!(cubin.starts_with(b"\x7fELF"), "{what}: no cubin");
-                for kernel in Kernel::ALL {
+                for kernel in Kernel::compiled(element, arch) {
                     let name = kernel.name().as_bytes();
                     let found = cubin.windows(name.len()).any(|part| part == name);
                     assert!(found, "{what}: no {}", kernel.name());
@@ -237,6 +281,8 @@ mod tests {
                     assert!(spilled <= SPILLED, "{what}: {line}");
                 }
                 assert!(log.contains("registers"), "{what}: no registers in: {log}");
+                // The compiler then waits for each product before the next.
+                assert!(!log.contains("serialized"), "{what}: {log}");
             }
         }
     }

@@ -51,6 +51,7 @@ params! {
         offset_x: i32,
         out_f32: u32,
         column_tiles: u32,
+        tiles: u32,
     }
 
     Stage {
@@ -140,10 +141,19 @@ params! {
         weights: CUdeviceptr,
         state: CUdeviceptr,
         decay: CUdeviceptr,
+        queries: u32,
         keys: u32,
         columns: u32,
         scale: f32,
         fresh: u32,
+    }
+
+    Turn {
+        input: CUdeviceptr,
+        out: CUdeviceptr,
+        count: u32,
+        rows: u32,
+        columns: u32,
     }
 
     Attended {

@@ -2,7 +2,7 @@
 
 use halovae_engine::backend::BackendError;
 
-use crate::kernels::{Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS};
+use crate::kernels::{Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS, WIDE_ROWS};
 use crate::params::Product;
 use crate::store::Store;
 
@@ -18,6 +18,9 @@ pub(crate) enum Right {
 impl Store {
     /// Runs a product by our own kernel; its column tiles are chosen here.
     pub(crate) fn product(&self, product: Product, right: Right) -> Result<(), BackendError> {
+        if self.shared.is_wide && right == Right::ByColumn && is_for_wide(&product) {
+            return self.wide_product(product);
+        }
         // A tile of 128 columns would be empty for the most part.
         let (kernel, columns) = match (right, product.columns) {
             (Right::ByColumn, ..=64) => (Kernel::Product32, 32),
@@ -30,6 +33,68 @@ impl Store {
         let product = Product { column_tiles, ..product };
         self.launch(kernel, &product, row_tiles * u64::from(column_tiles))
     }
+
+    /// Runs a product by Hopper's kernel, sample by sample.
+    fn wide_product(&self, product: Product) -> Result<(), BackendError> {
+        // With blocks that fit on a multiprocessor.
+        let (kernel, columns, fit) = match (product.columns, product.taps_x) {
+            (..=8, _) => (Kernel::Narrow3, 8, 2),
+            (_, 1) => (Kernel::Wide1, 128, 1),
+            (_, 2) => (Kernel::Wide2, 128, 1),
+            (_, _) => (Kernel::Wide3, 128, 1),
+        };
+        let column_tiles = product.columns.div_ceil(columns);
+        let outputs = counted_outputs(&product);
+        let tiles = outputs.div_ceil(WIDE_ROWS as u64) * u64::from(column_tiles);
+        // Each makes one tile after the other.
+        let blocks = tiles.min(fit * u64::from(self.shared.entry.multiprocessors));
+        let stored = self.element().bytes();
+        let out_bytes = if product.out_f32 != 0 { 4 } else { stored } * u64::from(product.columns);
+        for sample in 0..u64::from(product.rows / product.sample_rows) {
+            let out = sample * product.out_sample * out_bytes;
+            let product = Product {
+                left: product.left + sample * product.left_sample * stored,
+                out: product.out + out,
+                there: if product.there == 0 { 0 } else { product.there + out },
+                rows: product.sample_rows,
+                column_tiles,
+                tiles: tiles as u32,
+                ..product
+            };
+            self.launch(kernel, &product, blocks)?;
+        }
+        Ok(())
+    }
+}
+
+/// Outputs of a sample, with those that are counted beyond the end of a row of fewer outputs than cells.
+fn counted_outputs(product: &Product) -> u64 {
+    let rows = u64::from(product.sample_rows / product.width);
+    (rows - 1) * u64::from(product.in_width) + u64::from(product.width)
+}
+
+/// Whether Hopper's kernel can do a product, and does not waste most of it: a window of cells that are all
+/// there, each of them next to the last one.
+fn is_for_wide(product: &Product) -> bool {
+    let p = product;
+    let fits = |offset: i32, outputs: u32, taps: u32, cells: u32| {
+        u32::try_from(offset).is_ok_and(|offset| {
+            u64::from(offset) + u64::from(outputs) + u64::from(taps) <= u64::from(cells) + 1
+        })
+    };
+    let is_one_sample = p.rows == p.sample_rows || p.decay == 0;
+    let cells = u64::from(p.in_rows) * u64::from(p.in_width);
+    (p.columns > 64 || (p.columns <= 8 && p.taps_x == 3))
+        && p.rows > 0
+        && [p.stride_y, p.stride_x] == [1, 1]
+        && p.taps_x <= 3
+        && is_one_sample
+        && fits(p.offset_y, p.sample_rows / p.width, p.taps / p.taps_x, p.in_rows)
+        && fits(p.offset_x, p.width, p.taps_x, p.in_width)
+        && 2 * p.width > p.in_width
+        // It counts in 32 bits.
+        && cells <= 1 << 31
+        && u64::from(p.sample_rows / p.width) * u64::from(p.out_row) < 1 << 32
 }
 
 /// A plain product of `rows` rows of `channels` elements, one after the other. What is there of the right
@@ -51,5 +116,38 @@ pub(crate) fn plain(rows: usize, channels: usize, columns: usize) -> Product {
         stride_y: 1,
         stride_x: 1,
         ..Product::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cudnn::tests_of_spec::conv;
+
+    /// A staged input has a border, and cells without one are not all there.
+    #[test]
+    fn windows_of_cells_that_are_there_are_for_hopper() {
+        let staged = conv([128, 256], [60, 64]);
+        assert!(is_for_wide(&staged));
+        assert_eq!(counted_outputs(&staged), 59 * 66 + 64);
+        assert!(is_for_wide(&Product { columns: 8, ..staged }));
+        assert!(is_for_wide(&Product { offset_y: 1, in_rows: staged.in_rows + 1, ..staged }));
+        for other in [
+            Product { offset_x: -1, ..staged },
+            Product { offset_y: 1, ..staged },
+            Product { in_rows: staged.in_rows - 1, ..staged },
+            Product { in_width: staged.in_width - 1, ..staged },
+            Product { stride_x: 2, in_width: 2 * staged.in_width, ..staged },
+            Product { in_width: 2 * staged.width, ..staged },
+            Product { columns: 64, ..staged },
+            Product { taps: 15, taps_x: 5, in_width: staged.in_width + 2, ..staged },
+            Product { rows: 0, ..staged },
+        ] {
+            assert!(!is_for_wide(&other), "{other:?}");
+        }
+        let matrix = plain(1000, 512, 72);
+        assert!(is_for_wide(&matrix));
+        assert_eq!(counted_outputs(&matrix), 1000);
+        assert!(!is_for_wide(&Product { columns: 8, ..matrix }));
     }
 }

@@ -25,6 +25,19 @@ mod bf16 {
     halovae_engine::backend_conformance!(super::backend(super::Precision::Bf16), Rounding::BF16);
 }
 
+/// As GPUs multiply that have not what Hopper has.
+mod bf16_before_hopper {
+    use super::{Options, Precision};
+    use halovae_engine::conformance::Rounding;
+
+    halovae_engine::backend_conformance!(@rounded super::common::device(Options {
+        precision: Precision::Bf16,
+        without_wide: true,
+        ..Options::default()
+    }).backend().expect("a stream"), Rounding::BF16;
+        convs, convs_of_many_channels, fused_convs, attention, programs, attention_in_blocks);
+}
+
 /// Products by engines of cuDNN's: all of them on the stand-in, and those of some size where an engine
 /// really has to be compiled for each.
 fn by_cudnn(precision: Precision) -> CudaBackend {

@@ -9,7 +9,7 @@ use halovae_engine::tensor::Shape;
 
 use super::CudaBackend;
 use crate::kernels::{Element, Kernel};
-use crate::params::{Attended, Product, Softmax};
+use crate::params::{Attended, Product, Softmax, Turn};
 use crate::product::{Right, plain};
 use crate::store::{Block, counted_bytes};
 use crate::value::{Value, value_bytes, wide};
@@ -29,6 +29,8 @@ struct Scratch {
     scores: Block,
     weights: Block,
     decay: Block,
+    /// Values of a block of keys, by channel, where they have to lie so.
+    turned: Option<Block>,
 }
 
 /// A block of queries and one of keys.
@@ -56,13 +58,22 @@ impl CudaBackend {
         [queries * keys * 4, queries * keys * bytes, queries * 4]
     }
 
+    /// Bytes of the values of a block of keys, if they have to lie by channel: Hopper's kernel takes a right
+    /// side in no other way.
+    fn turned_bytes(&self, v: Shape) -> Option<u64> {
+        let keys = wide(positions(v).min(self.shared.options.limits.attention[1]));
+        let elements = (keys * wide(v.channels)) as u64;
+        self.shared.is_wide.then(|| elements * self.store.element().bytes())
+    }
+
     /// Bytes that an attention needs beside its operands and its output.
     pub(super) fn attention_workspace(&self, q: Shape, k: Shape, v: Shape) -> u64 {
         let scratch = self.scratch_bytes(positions(q), positions(k));
         let sums = value_bytes(Shape { channels: v.channels, ..q }, Element::F32);
         let state = (q.batch * positions(q) * 8) as u64;
         // The output is made when the scratch is gone, but that is counted apart.
-        scratch.into_iter().chain([sums, state]).map(counted_bytes).sum()
+        let scratch = scratch.into_iter().chain(self.turned_bytes(v));
+        scratch.chain([sums, state]).map(counted_bytes).sum()
     }
 
     pub(super) fn attend_more(
@@ -88,10 +99,15 @@ impl CudaBackend {
         };
         let bytes = self.scratch_bytes(queries, keys);
         let [scores, weights, decay] = bytes.map(|bytes| self.store.block(name, bytes));
-        let scratch = Scratch { scores: scores?, weights: weights?, decay: decay? };
+        let turned = self.turned_bytes(v.shape).map(|bytes| self.store.block(name, bytes));
+        let turned = turned.transpose()?;
+        let scratch = Scratch { scores: scores?, weights: weights?, decay: decay?, turned };
         let [most_queries, most_keys] = self.shared.options.limits.attention;
         for sample in 0..q.shape.batch {
             for key in (0..keys).step_by(most_keys) {
+                if let Some(turned) = &scratch.turned {
+                    self.turn(&v, sample * keys + key, most_keys.min(keys - key), turned)?;
+                }
                 for query in (0..queries).step_by(most_queries) {
                     let at = At {
                         query: sample * queries + query,
@@ -130,12 +146,14 @@ impl CudaBackend {
             weights: scratch.weights.pointer(),
             state: attending.state.at(at.query as u64 * 8),
             decay: scratch.decay.pointer(),
+            queries: at.queries as u32,
             keys: at.keys as u32,
             columns: columns as u32,
             scale,
             fresh: at.fresh.into(),
         };
-        self.store.launch(Kernel::Softmax, &softmax, at.queries as u64)?;
+        // A warp for each query.
+        self.store.over(Kernel::Softmax, &softmax, at.queries as u64 * 32)?;
         let sums = attending.sums.at(at.query);
         let [there, decay] = match at.fresh {
             true => [0, 0],
@@ -143,16 +161,37 @@ impl CudaBackend {
         };
         let summed = Product {
             left: scratch.weights.pointer(),
-            right: v.at(at.key),
-            // Weights of keys that only fill up are zero, but beyond the values lies anything.
-            right_there: at.keys as u32,
             out: sums,
             out_f32: 1,
             there,
             decay,
             ..plain(at.queries, columns, v.wide())
         };
-        self.product(summed, Right::Values)
+        match &scratch.turned {
+            Some(turned) => {
+                let right_there = v.wide() as u32;
+                let right = turned.pointer();
+                self.product(Product { right, right_there, ..summed }, Right::ByColumn)
+            }
+            None => {
+                // Weights of keys that only fill up are zero, but beyond the values lies anything.
+                let right_there = at.keys as u32;
+                self.product(Product { right: v.at(at.key), right_there, ..summed }, Right::Values)
+            }
+        }
+    }
+
+    /// Puts values of so many keys, from the one at `key` on, in order by channel.
+    fn turn(&self, v: &Value, key: usize, keys: usize, out: &Block) -> Result<(), BackendError> {
+        let count = v.wide() * keys.div_ceil(8);
+        let turn = Turn {
+            input: v.at(key),
+            out: out.pointer(),
+            count: count as u32,
+            rows: keys as u32,
+            columns: v.wide() as u32,
+        };
+        self.store.over(Kernel::Turn, &turn, count as u64)
     }
 
     pub(super) fn finish_attention(&self, attending: Attending) -> Result<Value, BackendError> {

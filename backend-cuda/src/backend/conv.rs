@@ -91,9 +91,17 @@ struct Outputs {
 }
 
 impl CudaBackend {
+    /// Whether a conv's input is brought together before it is multiplied even if it has no halo: for a norm,
+    /// and where taps are to read cells that are all there.
+    fn is_staged(&self, conv: &Conv2d) -> bool {
+        conv.norm.is_some() || (self.shared.is_wide && conv.kernel != [1, 1])
+    }
+
     /// Bytes that the conv needs beside its operands and its output, unless its input has a halo.
     pub(super) fn conv_workspace(&self, conv: &Conv2d, input: Shape) -> u64 {
-        let Some(_) = conv.norm else { return 0 };
+        if !self.is_staged(conv) {
+            return 0;
+        }
         let out = conv.output_shape(input);
         let element_bytes = self.store.element().bytes();
         let rows = band_rows(
@@ -103,7 +111,8 @@ impl CudaBackend {
             self.shared.options.limits.band_bytes,
         );
         let band = band_bytes(conv, [even(out.height, rows), out.width], element_bytes);
-        counted_bytes(band) + counted_bytes(super::norm::affine_bytes(input))
+        let affine = conv.norm.map_or(0, |_| counted_bytes(super::norm::affine_bytes(input)));
+        counted_bytes(band) + affine
     }
 
     pub(super) fn conv(
@@ -167,7 +176,7 @@ impl CudaBackend {
             position_bytes: out.position_bytes(),
         };
         let beyond = around.as_ref().is_some_and(|around| around.margins != Margins::default());
-        if conv.norm.is_none() && !beyond {
+        if !self.is_staged(conv) && !beyond {
             self.direct(conv, &common, &input)?;
             return Ok(out);
         }

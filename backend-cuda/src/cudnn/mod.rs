@@ -3,8 +3,8 @@
 //! A [`Spec`] says what is multiplied and where it lies, without the addresses. For a kind of product
 //! the engines that cuDNN proposes and our own kernel take turns on made-up numbers ([`trial`]); the
 //! fastest of those that give the same result is kept in the cache folder ([`choice`]), and so is what
-//! cuDNN compiled for each spec. Everything up to the loading of a plan is done from a description of
-//! the device, so that it is tested with the real library where there is no GPU.
+//! cuDNN compiled for each spec. Tests compile plans with the real library for GPUs that are not there,
+//! from descriptions of them.
 
 mod choice;
 mod descriptor;
@@ -18,3 +18,5 @@ mod trial;
 
 pub(crate) use choice::{Choices, Engines};
 pub(crate) use library::Cudnn;
+#[cfg(test)]
+pub(crate) use spec::tests as tests_of_spec;

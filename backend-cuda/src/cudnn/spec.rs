@@ -176,7 +176,7 @@ impl Spec {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A conv of 3x3 taps, whose staged input has a border of one cell.

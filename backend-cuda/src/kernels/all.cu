@@ -7,6 +7,9 @@
 #include "trial.cuh"
 #if HALF
 #include "product_half.cuh"
+#if WIDE
+#include "product_wide.cuh"
+#endif
 #else
 #include "product_f32.cuh"
 #endif

@@ -45,6 +45,11 @@ DEVICE void store(T* to, const float (&from)[N]) {
     }
 }
 
+struct __align__(8) Pair {
+    float a, b;
+};
+DEVICE void store_pair(float* to, float a, float b) { *reinterpret_cast<Pair*>(to) = {a, b}; }
+
 // x * sigmoid(x). The bound keeps the exponential finite; far below it the result is 0 anyway.
 DEVICE float silu(float x) { return x / (1.0f + expf(fminf(-x, 80.0f))); }
 

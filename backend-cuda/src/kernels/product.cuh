@@ -41,6 +41,8 @@ struct Product {
     int offset_y, offset_x;
     u32 out_f32;
     u32 column_tiles;
+    // Tiles in all, where a block makes more than one.
+    u32 tiles;
 };
 
 // The output position that a thread brings the left side of.
@@ -70,29 +72,51 @@ struct Position {
     }
 };
 
+// What is added to N sums of a row.
+template <int N>
+struct Added {
+    float there[N], factor;
+};
+
+// Sums and results lie at a position.
+template <int N>
+DEVICE Added<N> added_at(const Product& p, u64 position, u32 row, u32 column) {
+    Added<N> added = {};
+    if (p.there) {
+        added.factor = p.decay ? p.decay[row] : 1.0f;
+        const u64 at = position * p.columns + column;
+        if (p.out_f32) {
+            load(added.there, static_cast<const float*>(p.there) + at);
+        } else {
+            load(added.there, static_cast<const E*>(p.there) + at);
+        }
+    }
+    return added;
+}
+
 // What becomes of N sums of a row.
-template <int N, class O>
-DEVICE void finish_as(const Product& p, O* out, u32 row, u32 column, float (&sum)[N]) {
-    const u32 rest = row % p.sample_rows;
-    const u64 position =
-        row / p.sample_rows * p.out_sample + u64(rest / p.width) * p.out_row + u64(rest % p.width) * p.out_step;
+template <int N>
+DEVICE void finish_at(const Product& p, u64 position, u32 column, float (&sum)[N], const Added<N>& added) {
     const u64 at = position * p.columns + column;
     if (p.bias) {
+        float bias[N];
+        load(bias, p.bias + column);
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            sum[i] += p.bias[column + i];
+            sum[i] += bias[i];
         }
     }
     if (p.there) {
-        const float factor = p.decay ? p.decay[row] : 1.0f;
-        float there[N];
-        load(there, static_cast<const O*>(p.there) + at);
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            sum[i] = fmaf(there[i], factor, sum[i]);
+            sum[i] = fmaf(added.there[i], added.factor, sum[i]);
         }
     }
-    store(out + at, sum);
+    if (p.out_f32) {
+        store(static_cast<float*>(p.out) + at, sum);
+    } else {
+        store(static_cast<E*>(p.out) + at, sum);
+    }
 }
 
 template <int N>
@@ -100,11 +124,10 @@ DEVICE void finish(const Product& p, u32 row, u32 column, float (&sum)[N]) {
     if (row >= p.rows || column >= p.columns) {
         return;
     }
-    if (p.out_f32) {
-        finish_as(p, static_cast<float*>(p.out), row, column, sum);
-    } else {
-        finish_as(p, static_cast<E*>(p.out), row, column, sum);
-    }
+    const u32 rest = row % p.sample_rows;
+    const u64 position =
+        row / p.sample_rows * p.out_sample + u64(rest / p.width) * p.out_row + u64(rest % p.width) * p.out_step;
+    finish_at(p, position, column, sum, added_at<N>(p, position, row, column));
 }
 
 // Steps of channels, tap after tap.

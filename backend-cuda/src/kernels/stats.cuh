@@ -109,29 +109,40 @@ struct StatsMerge {
     u32 positions, block, blocks, eights, groups, per_group;
 };
 
-// One block for each sample and group.
+// One block for each sample and group: their mean, then deviations from that. Means are summed as what they
+// are beyond one of them, since they may be far above their deviations.
 KERNEL(stats_merge, StatsMerge, THREADS) {
-    Moments* shared = static_cast<Moments*>(shared_memory());
-    const u32 thread = threadIdx.x;
+    float* shared = static_cast<float*>(shared_memory());
     const u32 group = blockIdx.x % p.groups, sample = blockIdx.x / p.groups;
     const u64 wide = p.eights * EIGHT;
-    const float* parts = p.parts + u64(sample) * p.blocks * 2 * wide;
-    Moments sum = {};
-    for (u32 i = thread; i < p.blocks * p.per_group; i += THREADS) {
-        const u32 block = i / p.per_group, channel = group * p.per_group + i % p.per_group;
-        const float* from = parts + block * 2 * wide + channel;
-        const float count = min(p.block, p.positions - block * p.block);
-        sum = merged(sum, Moments{count, from[0], from[wide]});
-    }
-    shared[thread] = sum;
-    for (u32 half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (thread < half) {
-            shared[thread] = merged(shared[thread], shared[thread + half]);
+    const float* parts = p.parts + u64(sample) * p.blocks * 2 * wide + group * p.per_group;
+    // Threads of a row have a channel each, and rows take turns with blocks.
+    const u32 across = min(p.per_group, u32(THREADS)), rows = THREADS / across;
+    const u32 row = threadIdx.x / across, begin = row < rows ? row : p.blocks;
+    const float first = parts[0];
+    float beyond = 0;
+    for (u32 channel = threadIdx.x % across; channel < p.per_group; channel += across) {
+#pragma unroll 8
+        for (u32 block = begin; block < p.blocks; block += rows) {
+            const float count = min(p.block, p.positions - block * p.block);
+            beyond = fmaf(count, parts[u64(block) * 2 * wide + channel] - first, beyond);
         }
     }
-    if (thread == 0) {
-        const float stats[EIGHT] = {shared[0].mean, shared[0].squares / shared[0].count};
+    const float count = float(p.positions) * p.per_group;
+    beyond = block_sum(beyond, shared) / count;
+    float squares = 0;
+    for (u32 channel = threadIdx.x % across; channel < p.per_group; channel += across) {
+#pragma unroll 8
+        for (u32 block = begin; block < p.blocks; block += rows) {
+            const float* part = parts + u64(block) * 2 * wide + channel;
+            const float count = min(p.block, p.positions - block * p.block);
+            const float deviation = part[0] - first - beyond;
+            squares += fmaf(count * deviation, deviation, part[wide]);
+        }
+    }
+    squares = block_sum(squares, shared);
+    if (threadIdx.x == 0) {
+        const float stats[EIGHT] = {first + beyond, squares / count};
         store(p.stats + u64(blockIdx.x) * EIGHT, stats);
     }
 }
