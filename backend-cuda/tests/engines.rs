@@ -89,17 +89,22 @@ fn engines_give_what_our_kernel_does() {
     }
 }
 
-/// The picture of another process, which `HALOVAE_STAND_IN_CUDNN` is set for.
-fn picture_of_another(folder: &Path, cudnn: &str) -> String {
+/// What another process, which `HALOVAE_STAND_IN_CUDNN` is set for, writes.
+fn output_of_another(folder: &Path, cudnn: &str) -> [String; 2] {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "another_process", "--ignored", "--nocapture"])
         .env("HALOVAE_TEST_FOLDER", folder)
         .env("HALOVAE_STAND_IN_CUDNN", cudnn)
         .output()
         .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+}
+
+/// Its picture.
+fn picture_of_another(folder: &Path, cudnn: &str) -> String {
+    let [text, errors] = output_of_another(folder, cudnn);
     let line = text.lines().find_map(|line| line.split_once("picture: "));
-    let line = line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    let line = line.unwrap_or_else(|| panic!("{text}{errors}"));
     line.1.to_owned()
 }
 
@@ -152,6 +157,31 @@ fn our_kernel_does_what_engines_do_not() {
         let engines = engines(folder.path());
         assert!(engines.iter().all(|engine| engine == "own"), "{cudnn}: {engines:?}");
     }
+}
+
+/// It is told, and the next process does without the engine.
+#[test]
+fn an_engine_that_does_not_end_is_not_tried_again() {
+    if halovae_cuda_stand_in::is_real() {
+        return;
+    }
+    let folder = fresh_folder(Precision::Bf16);
+    let mut tried = 0;
+    while let [_, errors] = output_of_another(folder.path(), "stuck")
+        && errors.contains("an engine of cuDNN's did not end within 10 s")
+    {
+        tried += 1;
+        assert_eq!(engines(folder.path()), vec!["own"; tried], "{errors}");
+        if tried == 2 {
+            break;
+        }
+    }
+    assert_eq!(tried, 2);
+    // What was not tried yet is by engines.
+    picture_of_another(folder.path(), "");
+    let engines = engines(folder.path());
+    assert!(engines.iter().filter(|engine| *engine == "own").count() >= 2, "{engines:?}");
+    assert!(engines.iter().any(|engine| engine != "own"), "{engines:?}");
 }
 
 #[test]

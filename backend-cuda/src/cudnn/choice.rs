@@ -5,7 +5,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,9 @@ use halovae_engine::backend::BackendError;
 use twox_hash::XxHash3_128;
 
 use super::library::Cudnn;
-use super::plan::{Config, Handle, Plan, candidates, compile, describe};
+use super::plan::{Config, Handle, Plan, Target, candidates, compile, describe};
 use super::spec::Spec;
-use super::trial::{Trial, trial};
+use super::trial::{Failure, LONGEST, Trial, trial};
 use crate::cache;
 use crate::device::Shared;
 use crate::error::OpenError;
@@ -33,8 +33,6 @@ const OWN: &str = "own";
 #[derive(Debug)]
 pub(crate) struct Choices {
     cudnn: &'static Cudnn,
-    /// As cuDNN describes it.
-    device: String,
     /// What is the same for all devices and programs that choose together.
     name: String,
     folder: Option<PathBuf>,
@@ -47,6 +45,8 @@ struct Known {
     /// The engine for a kind of product; `None` where our own kernel does it.
     engines: Mutex<HashMap<Spec, Arc<OnceLock<Option<Config>>>>>,
     plans: Mutex<HashMap<Spec, Arc<OnceLock<Option<String>>>>>,
+    /// Whether an engine that was tried does not come to an end.
+    is_stuck: AtomicBool,
 }
 
 /// Locks a map, each entry of which is written once.
@@ -80,7 +80,7 @@ impl Choices {
         let versions = [&cudnn.version_text(), env!("CARGO_PKG_VERSION")].join(", ");
         let name = [alike(&device), versions].join(", ");
         let known = known(&name, folder);
-        Ok(Self { cudnn, device, name, folder: folder.map(Path::to_owned), known })
+        Ok(Self { cudnn, name, folder: folder.map(Path::to_owned), known })
     }
 
     pub(crate) fn cudnn(&self) -> &'static Cudnn {
@@ -107,7 +107,7 @@ impl Choices {
         let plan = match made {
             Some(plan) => plan,
             None => {
-                let plan = compile(self.cudnn, &self.device, spec, &engine).ok();
+                let plan = self.compile(shared, spec, &engine);
                 let of = Trial { timed: false, ..*of };
                 let fits = |plan: &String| {
                     trial(self.cudnn, shared, &of, &[plan]).map(|times| times.plans[0].is_some())
@@ -115,8 +115,12 @@ impl Choices {
                 match plan.as_ref().map(fits) {
                     Some(Ok(true)) => plan,
                     Some(Ok(false)) | None => None,
+                    Some(Err(Failure::Stuck)) => {
+                        self.known.is_stuck.store(true, Ordering::Relaxed);
+                        None
+                    }
                     // For want of room, say: another time it may do.
-                    Some(Err(_)) => return None,
+                    Some(Err(Failure::Backend(_))) => return None,
                 }
             }
         };
@@ -124,13 +128,19 @@ impl Choices {
         (stands != OWN).then_some(stands)
     }
 
+    /// A plan for the device in whose context this thread comes to be.
+    fn compile(&self, shared: &Arc<Shared>, spec: &Spec, engine: &Config) -> Option<String> {
+        let handle = Handle::new(self.cudnn, Store::new(shared.clone()).ok()?).ok()?;
+        compile(self.cudnn, Target::Here(&handle), spec, engine).ok()
+    }
+
     /// The plan for a spec, compiled for this very device: one of another device need not load.
-    fn compiled_anew(&self, spec: &Spec) -> Option<String> {
+    fn compiled_anew(&self, shared: &Arc<Shared>, spec: &Spec) -> Option<String> {
         let file = self.file("engine", &spec.kind());
         let known = locked(&self.known.engines).get(&spec.kind()).cloned();
         let known = known.and_then(|once| once.get().cloned().flatten());
         let kept = || Config::of_text(&file.as_deref().and_then(read)?);
-        compile(self.cudnn, &self.device, spec, &known.or_else(kept)?).ok()
+        self.compile(shared, spec, &known.or_else(kept)?)
     }
 
     /// The engine for a kind of product, from a trial on one of its specs; and the plan that this made.
@@ -145,9 +155,18 @@ impl Choices {
         if let Some(text) = file.as_deref().and_then(read) {
             return Config::of_text(&text);
         }
-        let entrants = self.entrants(spec);
+        let entrants = self.entrants(shared, spec);
         let plans: Vec<&str> = entrants.iter().map(|(_, plan)| plan.as_str()).collect();
-        let times = trial(self.cudnn, shared, of, &plans).ok()?;
+        let times = match trial(self.cudnn, shared, of, &plans) {
+            Ok(times) => times,
+            Err(Failure::Backend(_)) => return None,
+            Err(Failure::Stuck) => {
+                // So that whoever tries again does without.
+                settle(file.as_deref(), OWN.to_owned());
+                self.known.is_stuck.store(true, Ordering::Relaxed);
+                return None;
+            }
+        };
         let timed = entrants.iter().zip(times.plans);
         let best = timed
             .filter_map(|(entrant, time)| Some((entrant, time.filter(|&time| time < times.own)?)))
@@ -161,15 +180,20 @@ impl Choices {
     }
 
     /// Engines and plans that can be made, each by a thread: compiling one takes a quarter of a second.
-    fn entrants(&self, spec: &Spec) -> Vec<(Config, String)> {
-        let mut configs = candidates(self.cudnn, &self.device, spec).unwrap_or_default();
+    fn entrants(&self, shared: &Arc<Shared>, spec: &Spec) -> Vec<(Config, String)> {
+        let store = Store::new(shared.clone());
+        let Some(handle) = store.and_then(|store| Handle::new(self.cudnn, store)).ok() else {
+            return Vec::new();
+        };
+        let configs = candidates(self.cudnn, Target::Here(&handle), spec);
+        let mut configs = configs.unwrap_or_default();
         configs.truncate(ENTRANTS);
         std::thread::scope(|scope| {
             let threads: Vec<_> = configs
                 .into_iter()
                 .map(|config| {
                     scope.spawn(|| {
-                        let plan = compile(self.cudnn, &self.device, spec, &config).ok()?;
+                        let plan = self.compile(shared, spec, &config)?;
                         Some((config, plan))
                     })
                 })
@@ -251,13 +275,17 @@ impl Engines {
                 let text = self.choices.plan(shared, &of);
                 let spent = start.elapsed().as_nanos() as u64;
                 self.spent.fetch_add(spent, Ordering::Relaxed);
+                if self.choices.known.is_stuck.load(Ordering::Relaxed) {
+                    return Err(self.stuck());
+                }
                 let load = |text: String| {
                     let handle = match &mut *handle {
                         Some(handle) => handle,
                         none => none.insert(Handle::new(self.choices.cudnn, self.store.clone())?),
                     };
                     let loaded = Plan::load(handle, &text);
-                    let anew = || Plan::load(handle, &self.choices.compiled_anew(&spec)?).ok();
+                    let anew = || self.choices.compiled_anew(shared, &spec);
+                    let anew = || Plan::load(handle, &anew()?).ok();
                     loaded.or_else(|error| anew().ok_or(error))
                 };
                 unknown.insert(text.map(load).transpose()?)
@@ -266,6 +294,19 @@ impl Engines {
         match (plan, handle) {
             (Some(plan), Some(handle)) => plan.run(handle, at).map(|()| true),
             _ => Ok(false),
+        }
+    }
+}
+
+impl Engines {
+    fn stuck(&self) -> BackendError {
+        let limit = LONGEST.as_secs();
+        BackendError::Device {
+            device: self.store.shared.entry.name.clone(),
+            message: format!(
+                "an engine of cuDNN's did not end within {limit} s, and the device may be busy with it until \
+                 this process ends; it is not tried again: run this once more, or without cuDNN"
+            ),
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) mod attribute {
     pub(crate) const ENGINEHEUR_MODE: c_int = 200;
     pub(crate) const ENGINEHEUR_OPERATION_GRAPH: c_int = 201;
     pub(crate) const ENGINEHEUR_RESULTS: c_int = 202;
+    #[cfg(test)]
     pub(crate) const ENGINEHEUR_DEVICEPROP: c_int = 204;
     pub(crate) const ENGINECFG_ENGINE: c_int = 300;
     pub(crate) const ENGINECFG_KNOB_CHOICES: c_int = 302;
@@ -48,6 +49,7 @@ pub(super) mod attribute {
     pub(crate) const PLAN_ENGINE_CONFIG: c_int = 401;
     pub(crate) const PLAN_WORKSPACE_SIZE: c_int = 402;
     pub(crate) const PLAN_JSON_REPRESENTATION: c_int = 405;
+    #[cfg(test)]
     pub(crate) const PLAN_DEVICEPROP: c_int = 407;
     pub(crate) const KNOB_CHOICE_KNOB_TYPE: c_int = 600;
     pub(crate) const KNOB_CHOICE_KNOB_VALUE: c_int = 601;
@@ -61,6 +63,7 @@ pub(super) mod attribute {
     pub(crate) const POINTWISE_XDESC: c_int = 751;
     pub(crate) const POINTWISE_BDESC: c_int = 752;
     pub(crate) const POINTWISE_YDESC: c_int = 753;
+    pub(crate) const OPERATIONGRAPH_HANDLE: c_int = 800;
     pub(crate) const OPERATIONGRAPH_OPS: c_int = 801;
     pub(crate) const TENSOR_BYTE_ALIGNMENT: c_int = 900;
     pub(crate) const TENSOR_DATA_TYPE: c_int = 901;
@@ -74,6 +77,7 @@ pub(super) mod attribute {
     pub(crate) const ENGINE_OPERATION_GRAPH: c_int = 1300;
     pub(crate) const ENGINE_GLOBAL_INDEX: c_int = 1301;
     pub(crate) const ENGINE_NUMERICAL_NOTE: c_int = 1303;
+    #[cfg(test)]
     pub(crate) const ENGINE_DEVICEPROP: c_int = 1307;
     pub(crate) const MATMUL_COMP_TYPE: c_int = 1500;
     pub(crate) const MATMUL_ADESC: c_int = 1520;
@@ -165,6 +169,11 @@ unsafe impl Send for Descriptor {}
 impl Descriptor {
     pub(super) fn new(cudnn: &'static Cudnn, kind: Kind) -> Result<Self, String> {
         Ok(Self { cudnn, raw: cudnn.create_descriptor(kind as c_int)? })
+    }
+
+    #[cfg(test)]
+    pub(super) fn cudnn(&self) -> &'static Cudnn {
+        self.cudnn
     }
 
     pub(super) fn raw(&self) -> Raw {

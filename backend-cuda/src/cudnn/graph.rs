@@ -4,6 +4,7 @@ use std::ffi::c_int;
 
 use super::descriptor::{ConvolutionMode, DataType, Descriptor, Kind, PointwiseMode, attribute};
 use super::library::Cudnn;
+use super::plan::Target;
 use super::spec::Spec;
 use crate::kernels::Element;
 use crate::product::Right;
@@ -52,7 +53,11 @@ fn i64s<const N: usize>(values: [u32; N]) -> [i64; N] {
 impl Graph {
     /// # Errors
     /// What cuDNN says, for graphs that it does not take.
-    pub(super) fn new(cudnn: &'static Cudnn, spec: &Spec) -> Result<Self, String> {
+    pub(super) fn new(
+        cudnn: &'static Cudnn,
+        target: Target<'_>,
+        spec: &Spec,
+    ) -> Result<Self, String> {
         let mut builder =
             Builder { cudnn, spec, parts: Vec::new(), operations: Vec::new(), sums: SUMS };
         builder.build()?;
@@ -60,6 +65,7 @@ impl Graph {
         let graph = Descriptor::new(cudnn, Kind::OperationGraph)?;
         let operations: Vec<&Descriptor> = operations.iter().map(|&at| &parts[at]).collect();
         graph.set_descriptors(attribute::OPERATIONGRAPH_OPS, &operations)?;
+        target.set_handle(&graph, attribute::OPERATIONGRAPH_HANDLE)?;
         Ok(Self { graph: graph.finalize()?, parts })
     }
 }

@@ -1,6 +1,6 @@
 //! Engines for a spec, compiled plans, and running them.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -55,7 +55,41 @@ impl Config {
     }
 }
 
-/// What cuDNN says of a device, from which it makes plans without it.
+/// What plans are made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target<'a> {
+    /// The device of a handle.
+    Here(&'a Handle),
+    /// A device that cuDNN [described](describe) and that need not be there. What is made so is not run: the
+    /// engines for Hopper of cuDNN 9.14 then never end.
+    #[cfg(test)]
+    There(&'a str),
+}
+
+impl Target<'_> {
+    /// Tells a descriptor, unless it is told of a device that is elsewhere.
+    pub(super) fn set_handle(self, descriptor: &Descriptor, name: c_int) -> Result<(), String> {
+        match self {
+            // SAFETY: the handle lives longer than what is made with it: that ends with the text of a plan.
+            Self::Here(handle) => unsafe { descriptor.set_handle(name, handle.raw) },
+            #[cfg(test)]
+            Self::There(_) => Ok(()),
+        }
+    }
+
+    /// Tells a descriptor of a device that is elsewhere.
+    #[cfg(test)]
+    fn set_device(self, descriptor: &Descriptor, name: c_int) -> Result<(), String> {
+        match self {
+            Self::Here(_) => Ok(()),
+            Self::There(device) => {
+                descriptor.set_descriptor(name, &properties(descriptor.cudnn(), device)?)
+            }
+        }
+    }
+}
+
+/// What cuDNN says of a device.
 ///
 /// # Errors
 /// What cuDNN says.
@@ -65,26 +99,28 @@ pub(super) fn describe(cudnn: &'static Cudnn, device: u32) -> Result<String, Str
     properties.finalize()?.get_text(attribute::DEVICEPROP_JSON_REPRESENTATION)
 }
 
+#[cfg(test)]
 pub(super) fn properties(cudnn: &'static Cudnn, device: &str) -> Result<Descriptor, String> {
     let properties = Descriptor::new(cudnn, Kind::DeviceProperties)?;
     properties.set(attribute::DEVICEPROP_JSON_REPRESENTATION, device.as_bytes())?;
     properties.finalize()
 }
 
-/// Engines for a spec on a device that was [described](describe), the most promising first.
+/// Engines for a spec, the most promising first.
 ///
 /// # Errors
 /// What cuDNN says, of a spec that none of its engines takes.
 pub(super) fn candidates(
     cudnn: &'static Cudnn,
-    device: &str,
+    target: Target<'_>,
     spec: &Spec,
 ) -> Result<Vec<Config>, String> {
-    let graph = Graph::new(cudnn, spec)?;
+    let graph = Graph::new(cudnn, target, spec)?;
     let heuristics = Descriptor::new(cudnn, Kind::Heuristics)?;
     heuristics.set_descriptor(attribute::ENGINEHEUR_OPERATION_GRAPH, &graph.graph)?;
     heuristics.set(attribute::ENGINEHEUR_MODE, &[MODE_A])?;
-    heuristics.set_descriptor(attribute::ENGINEHEUR_DEVICEPROP, &properties(cudnn, device)?)?;
+    #[cfg(test)]
+    target.set_device(&heuristics, attribute::ENGINEHEUR_DEVICEPROP)?;
     let results = attribute::ENGINEHEUR_RESULTS;
     let configs = heuristics.finalize()?.get_descriptors(results, Kind::EngineConfig, PROPOSALS)?;
     let mut found = Vec::new();
@@ -110,22 +146,22 @@ pub(super) fn candidates(
     Ok(found)
 }
 
-/// A plan for a spec, compiled for a device that was described: as text, to be [loaded](Plan::load).
+/// A plan for a spec: as text, to be [loaded](Plan::load).
 ///
 /// # Errors
 /// What cuDNN says; or that the engine needs memory, which the estimate of a decode does not have.
 pub(super) fn compile(
     cudnn: &'static Cudnn,
-    device: &str,
+    target: Target<'_>,
     spec: &Spec,
     config: &Config,
 ) -> Result<String, String> {
-    let graph = Graph::new(cudnn, spec)?;
-    let properties = properties(cudnn, device)?;
+    let graph = Graph::new(cudnn, target, spec)?;
     let engine = Descriptor::new(cudnn, Kind::Engine)?;
     engine.set_descriptor(attribute::ENGINE_OPERATION_GRAPH, &graph.graph)?;
     engine.set(attribute::ENGINE_GLOBAL_INDEX, &[config.engine])?;
-    engine.set_descriptor(attribute::ENGINE_DEVICEPROP, &properties)?;
+    #[cfg(test)]
+    target.set_device(&engine, attribute::ENGINE_DEVICEPROP)?;
     let engine = engine.finalize()?;
     let knobs = config.knobs.iter().map(|&(kind, value)| {
         let knob = Descriptor::new(cudnn, Kind::KnobChoice)?;
@@ -143,7 +179,9 @@ pub(super) fn compile(
     let choice = choice.finalize()?;
     let plan = Descriptor::new(cudnn, Kind::Plan)?;
     plan.set_descriptor(attribute::PLAN_ENGINE_CONFIG, &choice)?;
-    plan.set_descriptor(attribute::PLAN_DEVICEPROP, &properties)?;
+    target.set_handle(&plan, attribute::PLAN_HANDLE)?;
+    #[cfg(test)]
+    target.set_device(&plan, attribute::PLAN_DEVICEPROP)?;
     let plan = plan.finalize()?;
     let bytes = plan.get::<i64>(attribute::PLAN_WORKSPACE_SIZE)?;
     if bytes != 0 {

@@ -3,7 +3,9 @@
 //! A stream and memory of its own: it waits for nothing that other ranks have still to send, so that
 //! whoever needs the outcome can wait for it. Nothing of it stays.
 
+use std::mem::forget;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::BackendError;
@@ -22,8 +24,26 @@ const WHAT: &str = "a trial of engines";
 /// The least of so many runs counts: others may use the device meanwhile.
 const ROUNDS: usize = 5;
 
+/// What a run may take; those that count take a thousandth of it.
+pub(super) const LONGEST: Duration = Duration::from_secs(10);
+
 /// The most blocks that compare results.
 const BLOCKS: u64 = 1024;
+
+/// Why there is no outcome.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is no room, or the device fails.
+    Backend(#[expect(dead_code, reason = "told where it comes up again")] BackendError),
+    /// A plan does not come to an end.
+    Stuck,
+}
+
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        Self::Backend(error)
+    }
+}
 
 /// Seconds that each one took.
 #[derive(Debug)]
@@ -47,22 +67,34 @@ pub(super) struct Trial<'a> {
 /// Runs our own kernel and plans for a spec.
 ///
 /// # Errors
-/// [`BackendError`]: that there is no room, or that the device fails.
+/// [`Failure`]. What a plan that is stuck was run with stays until the process ends: to drop it would be to
+/// wait for that plan.
 pub(super) fn trial(
     cudnn: &'static Cudnn,
     shared: &Arc<Shared>,
     of: &Trial<'_>,
     plans: &[&str],
-) -> Result<Times, BackendError> {
+) -> Result<Times, Failure> {
     let store = Store::new(shared.clone())?;
     let bench = Bench::new(store.clone(), of)?;
-    let handle = Handle::new(cudnn, store)?;
+    let handle = Handle::new(cudnn, store.clone())?;
     bench.own(bench.expected.pointer())?;
-    let load = |text: &&str| -> Result<Option<Plan>, BackendError> {
-        let Ok(plan) = Plan::load(&handle, text) else { return Ok(None) };
-        Ok(bench.gives_the_same(&handle, &plan)?.then_some(plan))
-    };
-    let plans: Vec<Option<Plan>> = plans.iter().map(load).collect::<Result<_, _>>()?;
+    let texts = plans;
+    let mut plans = Vec::with_capacity(texts.len());
+    for text in texts {
+        let Ok(plan) = Plan::load(&handle, text) else {
+            plans.push(None);
+            continue;
+        };
+        match bench.gives_the_same(&handle, &plan) {
+            Ok(same) => plans.push(same.then_some(plan)),
+            Err(Failure::Stuck) => {
+                forget((plan, plans, handle, store));
+                return Err(Failure::Stuck);
+            }
+            Err(other) => return Err(other),
+        }
+    }
     let fits = |plan: &Option<Plan>| plan.as_ref().map(|_| f64::INFINITY);
     let mut times = Times { own: f64::INFINITY, plans: plans.iter().map(fits).collect() };
     for _ in 0..if of.timed { ROUNDS } else { 0 } {
@@ -172,10 +204,13 @@ impl<'a> Bench<'a> {
 
     /// Whether a plan gives what our own kernel does, to what the stored numbers allow, and leaves alone
     /// what lies between its results.
-    fn gives_the_same(&self, handle: &Handle, plan: &Plan) -> Result<bool, BackendError> {
+    fn gives_the_same(&self, handle: &Handle, plan: &Plan) -> Result<bool, Failure> {
         self.fill(&self.out, self.out_elements, 5, 1.0, self.of.spec.out_f32)?;
         if plan.run(handle, self.pointers(self.out.pointer())).is_err() {
             return Ok(false);
+        }
+        if !self.ends()? {
+            return Err(Failure::Stuck);
         }
         let count = self.out_elements.div_ceil(8);
         let blocks = count.div_ceil(THREADS.into()).min(BLOCKS);
@@ -192,6 +227,19 @@ impl<'a> Bench<'a> {
         let mut told = vec![0.0; blocks as usize * 4];
         self.store.read(sums.pointer(), &mut told)?;
         Ok(is_close(&told, self.of.spec))
+    }
+
+    /// Waits for what is queued, but not for ever.
+    fn ends(&self) -> Result<bool, BackendError> {
+        let (event, start) = (Event::new(self.store.shared.clone())?, Instant::now());
+        event.record(&self.store.stream)?;
+        while !event.has_passed()? {
+            if start.elapsed() > LONGEST {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(true)
     }
 
     fn seconds(&self, run: impl Fn() -> Result<(), BackendError>) -> Result<f64, BackendError> {

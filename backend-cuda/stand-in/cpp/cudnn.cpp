@@ -15,7 +15,8 @@
 // fastest, if anybody took them.
 //
 //   HALOVAE_STAND_IN_CUDNN  slow: engines take their time; refuses: none takes anything; no_handle:
-//                           none is made; no_loading: no plan is loaded that this process did not make
+//                           none is made; no_loading: no plan is loaded that this process did not make;
+//                           stuck: engine 0 does not end
 #include "cudnn_descriptor.h"
 #include "for_libraries.h"
 
@@ -60,7 +61,6 @@ void propose(Descriptor& heuristics) {
         Shared engine = made(ENGINE), config = made(CONFIG);
         put(*engine, 1300, heuristics.part(201));
         put(*engine, 1301, INT64, index);
-        put(*engine, 1307, heuristics.part(204));
         engine->is_final = true;
         put(*config, 300, engine);
         if (index == 1) {
@@ -88,8 +88,8 @@ int finalize_plan(Descriptor& plan) {
         }
         return SUCCESS;
     }
-    if (!plan.has(401) || !plan.has(407)) {
-        return fail(BAD_PARAM, "a plan without a config, or without a device");
+    if (!plan.has(401) || !plan.has(400)) {
+        return fail(BAD_PARAM, "a plan without a config, or without a handle");
     }
     const Shared config = plan.part(401), engine = config->part(300);
     const int64_t index = engine->number(1301);

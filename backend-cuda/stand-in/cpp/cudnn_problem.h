@@ -202,6 +202,9 @@ struct Run {
         if (is_idle) {
             return;
         }
+        while (is_set("stuck") && engine == 0) {
+            std::this_thread::sleep_for(std::chrono::seconds(1));
+        }
         if (is_set("slow")) {
             std::this_thread::sleep_for(std::chrono::milliseconds(80));
         }
