@@ -41,7 +41,7 @@ mod bf16_before_hopper {
 /// Products by engines of cuDNN's: all of them on the stand-in, and those of some size where an engine
 /// really has to be compiled for each.
 fn by_cudnn(precision: Precision) -> CudaBackend {
-    let engines_from = if halovae_cuda_stand_in::is_real() { 1 << 20 } else { 0 };
+    let engines_from = if halovae_cuda_stand_in::is_real() { 1 << 23 } else { 0 };
     let limits = Limits { engines_from, ..Limits::default() };
     let device = common::device(Options { precision, limits, ..Options::default() });
     assert!(device.cudnn().unwrap_or_else(|error| panic!("{error}")).is_some());

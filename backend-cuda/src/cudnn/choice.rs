@@ -120,7 +120,7 @@ impl Choices {
                         None
                     }
                     // For want of room, say: another time it may do.
-                    Some(Err(Failure::Backend(_))) => return None,
+                    Some(Err(Failure::Backend)) => return None,
                 }
             }
         };
@@ -159,7 +159,7 @@ impl Choices {
         let plans: Vec<&str> = entrants.iter().map(|(_, plan)| plan.as_str()).collect();
         let times = match trial(self.cudnn, shared, of, &plans) {
             Ok(times) => times,
-            Err(Failure::Backend(_)) => return None,
+            Err(Failure::Backend) => return None,
             Err(Failure::Stuck) => {
                 // So that whoever tries again does without.
                 settle(file.as_deref(), OWN.to_owned());
@@ -203,7 +203,9 @@ impl Choices {
     }
 
     fn file(&self, what: &str, spec: &Spec) -> Option<PathBuf> {
-        let hash = XxHash3_128::oneshot(format!("{}\0{spec:?}", self.name).as_bytes());
+        // Plans that were made without a handle are not to be found any more.
+        let key = format!("{}\0{spec:?}\0of a handle", self.name);
+        let hash = XxHash3_128::oneshot(key.as_bytes());
         Some(self.folder.as_ref()?.join(format!("cudnn-{hash:032x}.{what}")))
     }
 }

@@ -33,15 +33,15 @@ const BLOCKS: u64 = 1024;
 /// Why there is no outcome.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// There is no room, or the device fails.
-    Backend(#[expect(dead_code, reason = "told where it comes up again")] BackendError),
+    /// There is no room, or the device fails, which comes up again.
+    Backend,
     /// A plan does not come to an end.
     Stuck,
 }
 
 impl From<BackendError> for Failure {
-    fn from(error: BackendError) -> Self {
-        Self::Backend(error)
+    fn from(_: BackendError) -> Self {
+        Self::Backend
     }
 }
 

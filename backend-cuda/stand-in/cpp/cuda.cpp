@@ -2,6 +2,7 @@
 //
 //   HALOVAE_STAND_IN_DEVICES     how many GPUs there are (4)
 //   HALOVAE_STAND_IN_CAPABILITY  their compute capability, times ten (90)
+//   HALOVAE_STAND_IN_MULTIPROCESSORS  how many multiprocessors each has (1)
 //   HALOVAE_STAND_IN_MEMORY      bytes of memory, of all of them together (4 GiB)
 //   HALOVAE_STAND_IN_SEED        where the order of threads starts (1)
 //   HALOVAE_STAND_IN_FAILS       the launch from which on the device fails (never)
