@@ -51,7 +51,13 @@ struct __align__(8) Pair {
 DEVICE void store_pair(float* to, float a, float b) { *reinterpret_cast<Pair*>(to) = {a, b}; }
 
 // x * sigmoid(x). The bound keeps the exponential finite; far below it the result is 0 anyway.
-DEVICE float silu(float x) { return x / (1.0f + expf(fminf(-x, 80.0f))); }
+DEVICE float silu(float x, float) { return x / (1.0f + expf(fminf(-x, 80.0f))); }
+// The same where it is stored in half precision: the last bits of its exponential and division go anyway, and
+// would take most of the time of a kernel that applies it.
+template <class Half>
+DEVICE float silu(float x, Half) {
+    return fast_quotient(x, 1.0f + fast_exp(fminf(-x, 80.0f)));
+}
 
 // This thread's place among all of the launch. Launches are of fewer threads than 2^32: divisions of
 // 64 bits would take longer than the memory that these kernels wait for.

@@ -35,7 +35,7 @@ KERNEL(elementwise, Elementwise, THREADS) {
     if (p.silu) {
 #pragma unroll
         for (int i = 0; i < EIGHT; i++) {
-            value[i] = silu(value[i]);
+            value[i] = silu(value[i], E());
         }
     }
     if (p.other) {

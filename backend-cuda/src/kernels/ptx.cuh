@@ -182,6 +182,10 @@ MULTIPLY_MATRICES(F16, "f16")
 MULTIPLY_MATRICES(BF16, "bf16")
 #endif
 
+// To some units in the last place; the divisor is below 2^126.
+DEVICE float fast_exp(float x) { return __expf(x); }
+DEVICE float fast_quotient(float x, float y) { return __fdividef(x, y); }
+
 // The value of lane `lane ^ mask`; all lanes of the warp take part.
 DEVICE float shuffled(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
 // The value of another lane.
@@ -345,6 +349,9 @@ template <int M, class Half>
 DEVICE void multiply_matrices(float (&c)[M], Matrix a, Matrix b, Half) {
     stand_in_product(multiply_now<Half, M * 2>, c, a, b);
 }
+
+DEVICE float fast_exp(float x) { return expf(x); }
+DEVICE float fast_quotient(float x, float y) { return x / y; }
 
 DEVICE float shuffled(float x, int mask) {
     StandInWarp& warp = stand_in_exchange();

@@ -79,7 +79,7 @@ KERNEL(stage, Stage, THREADS) {
         if (p.silu) {
 #pragma unroll
             for (int i = 0; i < EIGHT; i++) {
-                value[i] = silu(value[i]);
+                value[i] = silu(value[i], E());
             }
         }
     }

@@ -37,7 +37,7 @@ struct PartOfThread {
 // rows take turns with positions; in the end they are merged in pairs. Sums are of what is beyond a
 // thread's first position: E[x^2] - E[x]^2 would lose every digit where the mean is far above the
 // deviation.
-KERNEL(stats_part, StatsPart, THREADS) {
+KERNEL(stats_part, StatsPart, THREADS, 4) {
     PartOfThread* shared = static_cast<PartOfThread*>(shared_memory());
     const u32 rows = THREADS / p.across, chunks = (p.eights + p.across - 1) / p.across;
     const u32 row = threadIdx.x / p.across;
@@ -53,16 +53,23 @@ KERNEL(stats_part, StatsPart, THREADS) {
         const E* from = p.in + (sample * p.positions + begin + row) * wide + eight * EIGHT;
         float first[EIGHT], sum[EIGHT] = {}, squares[EIGHT] = {};
         load(first, from);
-#pragma unroll 4
-        for (u32 i = begin + row + rows; i < end; i += rows) {
-            from += rows * wide;
-            float value[EIGHT];
-            load(value, from);
+        const u32 AT_ONCE = 4;
+        for (u32 i = begin + row + rows; i < end; i += rows * AT_ONCE) {
+            // Several are under way at once. Beyond the end it is the first one again, which does not deviate.
+            float value[AT_ONCE][EIGHT];
 #pragma unroll
-            for (int c = 0; c < EIGHT; c++) {
-                const float deviation = value[c] - first[c];
-                sum[c] += deviation;
-                squares[c] = fmaf(deviation, deviation, squares[c]);
+            for (u32 n = 0; n < AT_ONCE; n++) {
+                const u32 position = i + n * rows;
+                load(value[n], position < end ? from + u64(position - begin - row) * wide : from);
+            }
+#pragma unroll
+            for (u32 n = 0; n < AT_ONCE; n++) {
+#pragma unroll
+                for (int c = 0; c < EIGHT; c++) {
+                    const float deviation = value[n][c] - first[c];
+                    sum[c] += deviation;
+                    squares[c] = fmaf(deviation, deviation, squares[c]);
+                }
             }
         }
         part.count = (end - begin - row + rows - 1) / rows;
@@ -111,7 +118,7 @@ struct StatsMerge {
 
 // One block for each sample and group: their mean, then deviations from that. Means are summed as what they
 // are beyond one of them, since they may be far above their deviations.
-KERNEL(stats_merge, StatsMerge, THREADS) {
+KERNEL(stats_merge, StatsMerge, THREADS, 2) {
     float* shared = static_cast<float*>(shared_memory());
     const u32 group = blockIdx.x % p.groups, sample = blockIdx.x / p.groups;
     const u64 wide = p.eights * EIGHT;
@@ -120,24 +127,45 @@ KERNEL(stats_merge, StatsMerge, THREADS) {
     const u32 across = min(p.per_group, u32(THREADS)), rows = THREADS / across;
     const u32 row = threadIdx.x / across, begin = row < rows ? row : p.blocks;
     const float first = parts[0];
+    const u32 AT_ONCE = 8;
+    // Of the last block there may be less; beyond it there is nothing, and what is read counts for none.
+    auto count_of = [&](u32 block) {
+        return block < p.blocks ? float(min(p.block, p.positions - block * p.block)) : 0.0f;
+    };
+    auto part_of = [&](u32 block, u32 channel) {
+        return parts + u64(block < p.blocks ? block : 0) * 2 * wide + channel;
+    };
     float beyond = 0;
     for (u32 channel = threadIdx.x % across; channel < p.per_group; channel += across) {
-#pragma unroll 8
-        for (u32 block = begin; block < p.blocks; block += rows) {
-            const float count = min(p.block, p.positions - block * p.block);
-            beyond = fmaf(count, parts[u64(block) * 2 * wide + channel] - first, beyond);
+        for (u32 block = begin; block < p.blocks; block += rows * AT_ONCE) {
+            float mean[AT_ONCE];
+#pragma unroll
+            for (u32 n = 0; n < AT_ONCE; n++) {
+                mean[n] = part_of(block + n * rows, channel)[0];
+            }
+#pragma unroll
+            for (u32 n = 0; n < AT_ONCE; n++) {
+                beyond = fmaf(count_of(block + n * rows), mean[n] - first, beyond);
+            }
         }
     }
     const float count = float(p.positions) * p.per_group;
     beyond = block_sum(beyond, shared) / count;
     float squares = 0;
     for (u32 channel = threadIdx.x % across; channel < p.per_group; channel += across) {
-#pragma unroll 8
-        for (u32 block = begin; block < p.blocks; block += rows) {
-            const float* part = parts + u64(block) * 2 * wide + channel;
-            const float count = min(p.block, p.positions - block * p.block);
-            const float deviation = part[0] - first - beyond;
-            squares += fmaf(count * deviation, deviation, part[wide]);
+        for (u32 block = begin; block < p.blocks; block += rows * AT_ONCE) {
+            float mean[AT_ONCE], own[AT_ONCE];
+#pragma unroll
+            for (u32 n = 0; n < AT_ONCE; n++) {
+                const float* part = part_of(block + n * rows, channel);
+                mean[n] = part[0];
+                own[n] = part[wide];
+            }
+#pragma unroll
+            for (u32 n = 0; n < AT_ONCE; n++) {
+                const float count = count_of(block + n * rows), deviation = mean[n] - first - beyond;
+                squares += fmaf(count * deviation, deviation, count > 0 ? own[n] : 0.0f);
+            }
         }
     }
     squares = block_sum(squares, shared);
