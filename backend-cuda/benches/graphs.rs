@@ -6,6 +6,8 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+mod common;
+
 use std::time::Instant;
 
 use halovae_cuda::{
@@ -29,7 +31,7 @@ struct Side {
 impl Side {
     fn new(precision: Precision, without_graphs: bool, limits: Limits) -> Self {
         let cache_folder = halovae_cuda::cache_folder();
-        let without_cudnn = std::env::args().any(|arg| arg == "own");
+        let without_cudnn = common::is_asked("own");
         let options = Options {
             precision,
             without_graphs,
@@ -77,19 +79,16 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    let numbers = common::numbers();
     let side = numbers.first().copied().unwrap_or(128).max(1);
     let repetitions = numbers.get(1).copied().unwrap_or(5).max(1);
     let mut limits = Limits::default();
     limits.band_bytes = numbers.get(2).map_or(limits.band_bytes, |&mib| (mib as u64) << 20);
-    let types = [("f32", Precision::F32), ("f16", Precision::F16), ("bf16", Precision::Bf16)];
-    let asked = |name: &str| std::env::args().any(|arg| arg == name);
-    let any = types.iter().any(|(name, _)| asked(name));
     let shape = Shape::new(1, side, side, 16);
     let values = (0..side * side * 16)
         .map(|i| (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5);
     let latents = HostTensor::new(shape, values.collect()).expect("its elements");
-    for (_, precision) in types.into_iter().filter(|(name, _)| asked(name) || !any) {
+    for precision in common::types() {
         let sides =
             [false, true].map(|without_graphs| Side::new(precision, without_graphs, limits));
         println!(

@@ -9,6 +9,8 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+mod common;
+
 use std::time::Instant;
 
 use halovae_core::Size;
@@ -165,20 +167,16 @@ fn print_row(what: &str, count: u32, times: &[(f64, f64)], peak: f64) {
 }
 
 fn main() {
-    let numbers = std::env::args().skip(1).filter_map(|arg| arg.parse().ok());
-    let numbers: Vec<usize> = numbers.collect();
+    let numbers = common::numbers();
     let latents = numbers.first().copied().unwrap_or(128).max(1);
     let repetitions = numbers.get(1).copied().unwrap_or(5).max(1);
-    let types = [("f32", Precision::F32), ("f16", Precision::F16), ("bf16", Precision::Bf16)];
-    let asked = |name: &str| std::env::args().any(|arg| arg == name);
-    let any = types.iter().any(|(name, _)| asked(name));
-    for (_, precision) in types.into_iter().filter(|(name, _)| asked(name) || !any) {
+    for precision in common::types() {
         let mut sides = vec![("our kernel", open(precision, true, false))];
         if precision != Precision::F32 {
             if is_hopper() {
                 sides.insert(0, ("as before Hopper", open(precision, true, true)));
             }
-            if !asked("own") {
+            if !common::is_asked("own") {
                 sides.push(("engines", open(precision, false, false)));
             }
         }

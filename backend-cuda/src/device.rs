@@ -81,7 +81,7 @@ pub struct Limits {
     pub band_bytes: u64,
     /// Queries and keys of attention whose scores are held at once.
     pub attention: [usize; 2],
-    /// Multiplications from which on a product gets an engine of its own, which takes a quarter of a
+    /// Multiplications from which on a product gets an engine of its own, which takes some tenths of a
     /// second to compile the first time.
     pub engines_from: u64,
 }

@@ -179,7 +179,7 @@ impl Choices {
         Config::of_text(&stands)
     }
 
-    /// Engines and plans that can be made, each by a thread: compiling one takes a quarter of a second.
+    /// Engines and plans that can be made, each by a thread: compiling one takes some tenths of a second.
     fn entrants(&self, shared: &Arc<Shared>, spec: &Spec) -> Vec<(Config, String)> {
         let store = Store::new(shared.clone());
         let Some(handle) = store.and_then(|store| Handle::new(self.cudnn, store)).ok() else {

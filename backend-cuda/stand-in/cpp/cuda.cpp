@@ -43,7 +43,6 @@ enum Result {
 const int MULTIPROCESSOR_COUNT = 16, CAPABILITY_MAJOR = 75, CAPABILITY_MINOR = 76, POOLS_SUPPORTED = 115;
 const int MAX_DYNAMIC_SHARED = 8;
 const int RELEASE_THRESHOLD = 4, RESERVED_CURRENT = 5;
-// What a kernel has without asking, and at most.
 // Bytes of a block's memory: without being asked, by the least of GPUs from 8.0 on, and by those from 9.0 on.
 const unsigned SHARED_DEFAULT = 48 << 10, SHARED_MOST = 99 << 10, SHARED_MOST_OF_HOPPER = 227 << 10;
 
