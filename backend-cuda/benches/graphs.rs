@@ -2,7 +2,8 @@
 //! decoder with random weights, from latents on the device to its picture there, in each type.
 //!
 //! `cargo bench -p halovae-cuda --bench graphs -- [rows and columns of the latents] [repetitions] [MiB of a
-//! band that a conv stages] [f32] [f16] [bf16] [own]`; `own` leaves cuDNN out.
+//! band that a conv stages] [queries and keys of attention at once] [f32] [f16] [bf16] [own]`; `own` leaves
+//! cuDNN out.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -84,6 +85,9 @@ fn main() {
     let repetitions = numbers.get(1).copied().unwrap_or(5).max(1);
     let mut limits = Limits::default();
     limits.band_bytes = numbers.get(2).map_or(limits.band_bytes, |&mib| (mib as u64) << 20);
+    if let [_, _, _, queries, keys, ..] = numbers[..] {
+        limits.attention = [queries, keys];
+    }
     let shape = Shape::new(1, side, side, 16);
     let values = (0..side * side * 16)
         .map(|i| (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5);
@@ -92,9 +96,10 @@ fn main() {
         let sides =
             [false, true].map(|without_graphs| Side::new(precision, without_graphs, limits));
         println!(
-            "{}, latents {side} x {side}, bands of {} MiB",
+            "{}, latents {side} x {side}, bands of {} MiB, attention by {:?}",
             sides[0].backend.description(),
-            limits.band_bytes >> 20
+            limits.band_bytes >> 20,
+            limits.attention
         );
         let mut times: [Vec<[f64; 2]>; 2] = [Vec::new(), Vec::new()];
         for round in 0..repetitions + 2 {

@@ -110,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) engines: Result<Option<Arc<cudnn::Choices>>, OpenError>,
     /// Whether products are done in Hopper's way.
     pub(crate) is_wide: bool,
+    /// Whether kernels await the one before by themselves, and may be there earlier.
+    pub(crate) overlaps: bool,
     /// By kernel; null where it is not for this architecture.
     functions: Vec<CUfunction>,
     module: Option<CUmodule>,
@@ -241,9 +243,10 @@ impl Shared {
         let engines = cudnn_choices(&entry, &options);
         let element = options.precision.element();
         let is_wide = kernels::has_wide(element, arch) && !options.without_wide;
+        let overlaps = arch >= 90 && std::env::var_os("HALOVAE_NO_PDL").is_none();
         let (functions, module) = (vec![std::ptr::null_mut(); Kernel::ALL.len()], None);
         let mut shared =
-            Self { entry, options, id, pool, engines, is_wide, functions, module, context };
+            Self { entry, options, id, pool, engines, is_wide, overlaps, functions, module, context };
         // SAFETY: NVRTC made the cubin, and a file's hash was compared.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
         shared.module = Some(module);

@@ -47,6 +47,7 @@ const SOURCE: Source = Source {
         "attention.cuh",
         "common.cuh",
         "elementwise.cuh",
+        "hopper.cuh",
         "product.cuh",
         "product_f32.cuh",
         "product_half.cuh",
@@ -106,8 +107,12 @@ kernels! {
     Wide3: "wide_3",
 }
 
-/// Threads of a block of every kernel.
+/// Threads of a block of every kernel but Hopper's products.
 pub(crate) const THREADS: u32 = 256;
+
+/// Threads of a block of those: four warps more, one of which brings what the others multiply. Registers are
+/// shared out by fours.
+const THREADS_WIDE: u32 = THREADS + 128;
 
 /// Rows of a block of a product, and its columns where there are many.
 pub(crate) const PRODUCT_ROWS: usize = 128;
@@ -121,10 +126,17 @@ pub(crate) fn has_wide(element: Element, arch: u32) -> bool {
     arch == 90 && element != Element::F32
 }
 
+/// Cells of the left side that a block has in its memory at once for so many taps in a row, in two boxes.
+pub(crate) fn wide_cells(taps: u32) -> u32 {
+    WIDE_ROWS as u32 + if taps == 1 { 0 } else { 16 }
+}
+
 /// Bytes of a block's memory for a product on Hopper with so many taps in a row: `TileWide`.
 fn wide_shared(taps: u32, columns: u32) -> u32 {
-    let (lefts, rows, rights) = if taps == 1 { (4, 256, 4) } else { (3, 256 + 8, 5) };
-    (lefts * rows + rights * columns) * 128 + THREADS / 32 * 8 * (columns + 8) * 4
+    let (lefts, rights) = if taps == 1 { (4, 4) } else { (3, 5) };
+    let sides = (lefts * wide_cells(taps) + rights * columns) * 128;
+    let barriers = (lefts + rights) * 2 * 8;
+    (sides + THREADS / 32 * 8 * (columns + 8) * 4 + barriers).next_multiple_of(16)
 }
 
 /// Bytes of a block's memory for both sides of a product with so many columns: what `TileF32` and
@@ -149,9 +161,18 @@ fn values_shared(element: Element, columns: u32) -> u32 {
 impl Kernel {
     /// Those that are compiled for an element and an architecture.
     pub(crate) fn compiled(element: Element, arch: u32) -> impl Iterator<Item = Self> {
-        let is_wide =
-            |kernel| matches!(kernel, Self::Narrow3 | Self::Wide1 | Self::Wide2 | Self::Wide3);
-        Self::ALL.iter().copied().filter(move |&kernel| !is_wide(kernel) || has_wide(element, arch))
+        let is_compiled = move |kernel: &Self| !kernel.is_wide() || has_wide(element, arch);
+        Self::ALL.iter().copied().filter(is_compiled)
+    }
+
+    /// Whether it is a product in Hopper's way.
+    fn is_wide(self) -> bool {
+        matches!(self, Self::Narrow3 | Self::Wide1 | Self::Wide2 | Self::Wide3)
+    }
+
+    /// Threads of a block.
+    pub(crate) fn threads(self) -> u32 {
+        if self.is_wide() { THREADS_WIDE } else { THREADS }
     }
 
     /// Bytes of memory that a block is launched with.
@@ -187,6 +208,7 @@ fn options(element: Element, arch: u32) -> Vec<String> {
         format!("-DSHARED_VALUES_32={}", values_shared(element, 32)),
         format!("-DSHARED_VALUES_128={}", values_shared(element, 128)),
         format!("-DWIDE={}", u32::from(wide)),
+        format!("-DTHREADS_WIDE={THREADS_WIDE}"),
         format!("-DSHARED_NARROW_3={}", wide_shared(3, 8)),
         format!("-DSHARED_WIDE_1={}", wide_shared(1, 128)),
         format!("-DSHARED_WIDE_2={}", wide_shared(2, 128)),

@@ -14,6 +14,7 @@ mod devices;
 mod driver;
 mod error;
 mod kernels;
+mod launch;
 mod libraries;
 mod nccl;
 mod nvrtc;
@@ -22,6 +23,7 @@ mod product;
 mod store;
 mod stream;
 mod tape;
+mod tensor_map;
 mod timer;
 mod value;
 

@@ -3,7 +3,12 @@
 
 use cudarc::driver::sys::CUdeviceptr;
 
-use crate::store::Params;
+use crate::launch::Params;
+
+/// How a tensor lies in memory, and what a box of it is, as the driver wrote it down.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(128))]
+pub(crate) struct TensorMap(pub(crate) [u64; 16]);
 
 macro_rules! params {
     ($($name:ident { $($field:ident: $type:ty,)* })*) => {
@@ -52,6 +57,12 @@ params! {
         out_f32: u32,
         column_tiles: u32,
         tiles: u32,
+    }
+
+    Wide {
+        left: TensorMap,
+        right: TensorMap,
+        product: Product,
     }
 
     Stage {

@@ -2,9 +2,13 @@
 
 use halovae_engine::backend::BackendError;
 
-use crate::kernels::{Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS, WIDE_ROWS};
-use crate::params::Product;
+use crate::kernels::{Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS, WIDE_ROWS, wide_cells};
+use crate::params::{Product, Wide};
 use crate::store::Store;
+use crate::tensor_map::{Axis, tensor_map};
+
+/// Channels that Hopper's kernel multiplies in one step.
+const WIDE_STEP: u32 = 64;
 
 /// How the right side of a product lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,10 +54,23 @@ impl Store {
         let blocks = tiles.min(fit * u64::from(self.shared.entry.multiprocessors));
         let stored = self.element().bytes();
         let out_bytes = if product.out_f32 != 0 { 4 } else { stored } * u64::from(product.columns);
+        let channels = Axis { extent: product.channels.into(), of_box: WIDE_STEP };
+        let cells = Axis {
+            extent: u64::from(product.in_rows) * u64::from(product.in_width),
+            of_box: wide_cells(product.taps_x) / 2,
+        };
+        let taps = Axis { extent: product.taps.into(), of_box: 1 };
+        let right_columns = Axis { extent: product.right_there.into(), of_box: columns };
+        let shared = &self.shared;
+        let map = |address, axes: &[Axis]| {
+            tensor_map(self.element(), address, axes).map_err(|error| shared.error(error))
+        };
+        let right = map(product.right, &[channels, taps, right_columns])?;
         for sample in 0..u64::from(product.rows / product.sample_rows) {
             let out = sample * product.out_sample * out_bytes;
+            let left = product.left + sample * product.left_sample * stored;
             let product = Product {
-                left: product.left + sample * product.left_sample * stored,
+                left,
                 out: product.out + out,
                 there: if product.there == 0 { 0 } else { product.there + out },
                 rows: product.sample_rows,
@@ -61,7 +78,8 @@ impl Store {
                 tiles: tiles as u32,
                 ..product
             };
-            self.launch(kernel, &product, blocks)?;
+            let left = map(left, &[channels, cells])?;
+            self.launch(kernel, &Wide { left, right, product }, blocks)?;
         }
         Ok(())
     }

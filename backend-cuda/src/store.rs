@@ -1,6 +1,5 @@
 //! The memory of a rank, and the stream that its kernels run in.
 
-use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use cudarc::driver::result::{self, DriverError};
@@ -11,7 +10,7 @@ use halovae_engine::tensor::Shape;
 
 use crate::arena::Place;
 use crate::device::Shared;
-use crate::kernels::{Element, Kernel, THREADS};
+use crate::kernels::Element;
 use crate::stream::Stream;
 use crate::tape::{Tape, Taped};
 use crate::value::{Value, value_bytes};
@@ -237,68 +236,6 @@ impl Store {
         Ok(Value { shape, element, block: self.block(what, bytes)? })
     }
 
-    /// Runs a kernel in so many blocks of threads.
-    pub(crate) fn launch<P: Params>(
-        &self,
-        kernel: Kernel,
-        params: &P,
-        blocks: u64,
-    ) -> Result<(), BackendError> {
-        if blocks == 0 {
-            return Ok(());
-        }
-        let shared = &self.shared;
-        shared.enter()?;
-        let blocks = u32::try_from(blocks).ok().filter(|&blocks| blocks <= i32::MAX as u32);
-        let blocks = blocks.ok_or_else(|| self.too_large())?;
-        let bytes = kernel.shared_bytes(self.element());
-        self.start(params, kernel, blocks, bytes).map_err(|error| shared.error(error))
-    }
-
-    /// The same, for a kernel that goes over `count` places, one thread for each.
-    pub(crate) fn over<P: Params>(
-        &self,
-        kernel: Kernel,
-        params: &P,
-        count: u64,
-    ) -> Result<(), BackendError> {
-        // Kernels count in 32 bits.
-        match count.next_multiple_of(THREADS.into()) {
-            ..=0xffff_ffff => self.launch(kernel, params, count.div_ceil(THREADS.into())),
-            _ => Err(self.too_large()),
-        }
-    }
-
-    fn too_large(&self) -> BackendError {
-        BackendError::Device {
-            device: self.shared.entry.name.clone(),
-            message: "the picture is too large for one launch; use smaller tiles".into(),
-        }
-    }
-
-    fn start<P: Params>(
-        &self,
-        params: &P,
-        kernel: Kernel,
-        blocks: u32,
-        shared_bytes: u32,
-    ) -> Result<(), DriverError> {
-        let mut arguments = [std::ptr::from_ref(params).cast_mut().cast::<c_void>()];
-        let function = self.shared.function(kernel);
-        // SAFETY: the struct is the kernel's only parameter, which is copied before the call returns;
-        // its pointers are of blocks that are freed behind this in the same stream.
-        unsafe {
-            result::launch_kernel(
-                function,
-                (blocks, 1, 1),
-                (THREADS, 1, 1),
-                shared_bytes,
-                self.stream.raw(),
-                &mut arguments,
-            )
-        }
-    }
-
     /// Copies from the host to the device.
     pub(crate) fn write<T: Copy>(&self, to: CUdeviceptr, from: &[T]) -> Result<(), BackendError> {
         self.shared.enter()?;
@@ -334,9 +271,3 @@ impl Store {
         self.stream.synchronize().map_err(|error| self.shared.error(error))
     }
 }
-
-/// The struct that a kernel takes, as `kernels/` declares it.
-///
-/// # Safety
-/// `#[repr(C)]`, with the fields of the kernel's own struct in their order.
-pub(crate) unsafe trait Params: Copy {}

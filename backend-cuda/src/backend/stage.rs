@@ -11,6 +11,9 @@ use crate::params::Stage;
 use crate::store::Block;
 use crate::value::Value;
 
+/// Cells that a thread brings.
+const STAGED: u64 = 4;
+
 /// A rectangle of the input, in cells of the part that this rank holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
@@ -65,7 +68,7 @@ impl CudaBackend {
             rows: window.height as u32,
             columns: window.width as u32,
         };
-        let count = window.height as u64 * window.width as u64 * u64::from(eights);
-        self.store.over(Kernel::Stage, &stage, count)
+        let cells = window.height as u64 * window.width as u64;
+        self.store.over(Kernel::Stage, &stage, cells.div_ceil(STAGED) * u64::from(eights))
     }
 }

@@ -55,33 +55,53 @@ DEVICE const E* staged_cell(const Stage& p, int y, int x) {
     return strip ? strip + at * p.eights * EIGHT : nullptr;
 }
 
+// Cells that a thread brings: as far from each other as it gets, so that threads next to each other read what lies
+// next to each other, and all are under way at once. They are of the same channels.
+const u32 STAGED = 4;
+
 KERNEL(stage, Stage, THREADS) {
-    const u32 at = place();
-    if (at >= p.rows * p.columns * p.eights) {
+    const u32 at = place(), cells = p.rows * p.columns, apart = (cells + STAGED - 1) / STAGED;
+    if (at >= apart * p.eights) {
         return;
     }
-    const u32 channel = at % p.eights * EIGHT;
-    const u32 position = at / p.eights;
-    const int y = int(position / p.columns) + p.top, x = int(position % p.columns) + p.left;
-    float value[EIGHT] = {};
-    const E* cell = staged_cell(p, y, x);
-    if (cell) {
-        load(value, cell + channel);
+    const u32 channel = at % p.eights * EIGHT, first = at / p.eights;
+    float value[STAGED][EIGHT];
+    bool is_there[STAGED];
+#pragma unroll
+    for (u32 n = 0; n < STAGED; n++) {
+        const u32 position = min(first + n * apart, cells - 1);
+        const int y = int(position / p.columns) + p.top, x = int(position % p.columns) + p.left;
+        const E* cell = staged_cell(p, y, x);
+        is_there[n] = cell;
+        load(value[n], (cell ? cell : p.part) + channel);
+    }
+    float factor[EIGHT], summand[EIGHT];
+    if (p.affine) {
+        load(factor, p.affine + channel);
+        load(summand, p.affine + p.eights * EIGHT + channel);
+    }
+#pragma unroll
+    for (u32 n = 0; n < STAGED; n++) {
+        const u32 position = first + n * apart;
+        if (position >= cells) {
+            return;
+        }
         if (p.affine) {
-            float factor[EIGHT], summand[EIGHT];
-            load(factor, p.affine + channel);
-            load(summand, p.affine + p.eights * EIGHT + channel);
 #pragma unroll
             for (int i = 0; i < EIGHT; i++) {
-                value[i] = fmaf(value[i], factor[i], summand[i]);
+                value[n][i] = fmaf(value[n][i], factor[i], summand[i]);
             }
         }
         if (p.silu) {
 #pragma unroll
             for (int i = 0; i < EIGHT; i++) {
-                value[i] = silu(value[i], E());
+                value[n][i] = silu(value[n][i], E());
             }
         }
+#pragma unroll
+        for (int i = 0; i < EIGHT; i++) {
+            value[n][i] = is_there[n] ? value[n][i] : 0.0f;
+        }
+        store(p.band + u64(position) * p.eights * EIGHT + channel, value[n]);
     }
-    store(p.band + element(at), value);
 }

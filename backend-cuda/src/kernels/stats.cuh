@@ -37,7 +37,7 @@ struct PartOfThread {
 // rows take turns with positions; in the end they are merged in pairs. Sums are of what is beyond a
 // thread's first position: E[x^2] - E[x]^2 would lose every digit where the mean is far above the
 // deviation.
-KERNEL(stats_part, StatsPart, THREADS, 4) {
+KERNEL(stats_part, StatsPart, THREADS, HALF ? 4 : 3) {
     PartOfThread* shared = static_cast<PartOfThread*>(shared_memory());
     const u32 rows = THREADS / p.across, chunks = (p.eights + p.across - 1) / p.across;
     const u32 row = threadIdx.x / p.across;

@@ -23,6 +23,7 @@
 #include "for_libraries.h"
 #include "memory.h"
 #include "streams.h"
+#include "tensor_map.h"
 #include "threads.h"
 
 // `CUresult`, those that are used.
@@ -45,6 +46,17 @@ const int MAX_DYNAMIC_SHARED = 8;
 const int RELEASE_THRESHOLD = 4, RESERVED_CURRENT = 5;
 // Bytes of a block's memory: without being asked, by the least of GPUs from 8.0 on, and by those from 9.0 on.
 const unsigned SHARED_DEFAULT = 48 << 10, SHARED_MOST = 99 << 10, SHARED_MOST_OF_HOPPER = 227 << 10;
+
+// `CUtensorMapDataType` and `CUtensorMapSwizzle`, those that are used.
+const int HALF_FLOAT = 6, BRAIN_FLOAT = 9, SWIZZLED_BY_128 = 3;
+
+// `CUlaunchConfig`. That kernels may overlap changes nothing here.
+struct LaunchConfig {
+    unsigned grid[3], block[3], shared;
+    Stream* stream;
+    void* attributes;
+    unsigned attribute_count;
+};
 
 struct Module {
     void* library;
@@ -330,8 +342,34 @@ int cuFuncSetAttribute(void* function, int attribute, int value) {
     static_cast<Function*>(function)->shared_most = value;
     return SUCCESS;
 }
-int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                   unsigned bz, unsigned shared, Stream* stream, void** arguments, void**) {
+int cuTensorMapEncodeTiled(TensorMap* map, int type, unsigned axes, void* address, const uint64_t* extents,
+                           const uint64_t* strides, const uint32_t* box, const uint32_t* steps, int interleave,
+                           int swizzle, int, int fill) {
+    bool is_half = type == HALF_FLOAT || type == BRAIN_FLOAT;
+    bool is_for_matrices = interleave == 0 && swizzle == SWIZZLED_BY_128 && fill == 0;
+    if (!is_half || axes < 2 || axes > 3 || !is_for_matrices || reinterpret_cast<uintptr_t>(address) % 16 != 0) {
+        return INVALID_VALUE;
+    }
+    TensorMap made = {static_cast<char*>(address), {1, 1, 1}, {2, 0, 0}, {1, 1, 1}, 2};
+    for (unsigned axis = 0; axis < axes; axis++) {
+        if (extents[axis] == 0 || extents[axis] > 1ull << 32 || box[axis] == 0 || box[axis] > 256 || steps[axis] != 1) {
+            return INVALID_VALUE;
+        }
+        if (axis > 0 && (strides[axis - 1] % 16 != 0 || strides[axis - 1] >= 1ull << 40)) {
+            return INVALID_VALUE;
+        }
+        made.extents[axis] = extents[axis];
+        made.strides[axis] = axis > 0 ? strides[axis - 1] : 2;
+        made.box[axis] = box[axis];
+    }
+    return *map = made, SUCCESS;
+}
+
+int cuLaunchKernelEx(const LaunchConfig* config, void* handle, void** arguments, void**) {
+    auto [gx, gy, gz] = config->grid;
+    auto [bx, by, bz] = config->block;
+    unsigned shared = config->shared;
+    Stream* stream = config->stream;
     static std::atomic<uint64_t> launches{0};
     static const uint64_t seed = number("HALOVAE_STAND_IN_SEED", 1);
     static const uint64_t fails = number("HALOVAE_STAND_IN_FAILS", ~0u);

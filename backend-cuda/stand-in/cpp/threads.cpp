@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "stand_in.h"
+#include "tensor_map.h"
 
 #ifndef __x86_64__
 #include <ucontext.h>
@@ -21,7 +22,7 @@ const size_t STACK_BYTES = 64 << 10;
 const size_t SHARED_BYTES = 256 << 10;
 const unsigned WARP = 32;
 
-enum State { READY, AT_BLOCK_BARRIER, AT_WARP_BARRIER, DONE };
+enum State { READY, AT_BLOCK_BARRIER, AT_WARP_BARRIER, AT_PHASE, DONE };
 
 #ifdef __x86_64__
 // Saves the registers that a call keeps, and goes on where another stack was left.
@@ -50,6 +51,22 @@ stand_in_switch:
 )");
 #endif
 
+// As it lies in the block's memory.
+struct Barrier {
+    uint16_t arrivals, awaited;
+    uint32_t parity : 1;
+    int32_t bytes : 31;
+};
+static_assert(sizeof(Barrier) == 8, "kernels give it eight bytes");
+
+// A box on its way.
+struct Box {
+    TensorMap map;
+    char* to;
+    Barrier* barrier;
+    int64_t first[3];
+};
+
 struct Fiber {
     StandInLane lane;
     State state;
@@ -69,6 +86,9 @@ struct Machine {
     const Launch* launch = nullptr;
     unsigned current = 0;
     uint64_t random = 0;
+    std::vector<Box> boxes;
+    // Whether anything has happened that others may wait for.
+    bool moved = false;
 #ifdef __x86_64__
     void* main = nullptr;
 #else
@@ -98,6 +118,8 @@ struct Machine {
     void begin(unsigned thread);
     void run_warp(unsigned first, unsigned end);
     void run_block();
+    void arrive(Barrier& barrier, unsigned arrivals, unsigned bytes);
+    void bring_one();
     [[noreturn]] void stuck(const char* why);
 };
 
@@ -108,6 +130,7 @@ void start_thread() {
     Machine& m = *machine;
     m.launch->kernel(m.launch->arguments);
     m.fibers[m.current].state = DONE;
+    m.moved = true;
     m.leave();
     abort();
 }
@@ -163,10 +186,10 @@ void Machine::stuck(const char* why) {
     abort();
 }
 
-// Runs the lanes of a warp until all have ended or wait for the block.
+// Runs the lanes of a warp until all have ended or wait for the block or a phase.
 void Machine::run_warp(unsigned first, unsigned end) {
     for (;;) {
-        unsigned waiting = 0, alive = 0, ran = 0;
+        unsigned waiting = 0, alive = 0, ran = 0, elsewhere = 0;
         uint64_t order = next_random();
         unsigned step = order % WARP | 1, offset = order >> 32;
         for (unsigned i = 0; i < WARP; i++) {
@@ -179,6 +202,7 @@ void Machine::run_warp(unsigned first, unsigned end) {
         for (unsigned thread = first; thread < end; thread++) {
             alive += fibers[thread].state != DONE;
             waiting += fibers[thread].state == AT_WARP_BARRIER;
+            elsewhere += fibers[thread].state == AT_PHASE;
         }
         if (waiting > 0 && waiting == alive) {
             for (unsigned thread = first; thread < end; thread++) {
@@ -186,7 +210,8 @@ void Machine::run_warp(unsigned first, unsigned end) {
                     fibers[thread].state = READY;
                 }
             }
-        } else if (waiting > 0 && ran == 0) {
+            moved = true;
+        } else if (waiting > 0 && ran == 0 && elsewhere == 0) {
             stuck("lanes of a warp wait at different barriers");
         } else if (ran == 0) {
             return;
@@ -207,17 +232,73 @@ void Machine::run_block() {
             unsigned first = warp * WARP;
             run_warp(first, first + WARP < threads ? first + WARP : threads);
         }
-        unsigned alive = 0;
+        unsigned alive = 0, waiting = 0;
         for (Fiber& fiber : fibers) {
             alive += fiber.state != DONE;
-            if (fiber.state == AT_BLOCK_BARRIER) {
+            waiting += fiber.state == AT_BLOCK_BARRIER;
+        }
+        if (alive == 0) {
+            break;
+        }
+        for (Fiber& fiber : fibers) {
+            if (fiber.state == AT_PHASE || (fiber.state == AT_BLOCK_BARRIER && waiting == alive)) {
                 fiber.state = READY;
             }
         }
-        if (alive == 0) {
-            return;
+        // Boxes come as late as they may, but for some.
+        if (!moved && waiting < alive) {
+            if (boxes.empty()) {
+                stuck("threads wait for a phase that is never over");
+            }
+            bring_one();
+        }
+        moved = false;
+    }
+    if (!boxes.empty()) {
+        stuck("a block has ended before what it brings was there");
+    }
+}
+
+void Machine::arrive(Barrier& barrier, unsigned arrivals, unsigned bytes) {
+    moved = true;
+    if (arrivals > barrier.awaited) {
+        stuck("more threads arrive at a barrier than it was made for");
+    }
+    barrier.awaited -= arrivals;
+    barrier.bytes -= bytes;
+    if (barrier.awaited == 0 && barrier.bytes == 0) {
+        barrier.awaited = barrier.arrivals;
+        barrier.parity ^= 1;
+    }
+}
+
+// Any of the boxes: rows of 128 bytes, in which 16 bytes lie where the swizzle puts them.
+void Machine::bring_one() {
+    size_t which = next_random() % boxes.size();
+    Box box = boxes[which];
+    boxes.erase(boxes.begin() + which);
+    const TensorMap& map = box.map;
+    char* shared = static_cast<char*>(fibers[0].lane.shared);
+    uint64_t row = 0, row_bytes = map.box[0] * map.element_bytes;
+    for (uint64_t z = 0; z < map.box[2]; z++) {
+        for (uint64_t y = 0; y < map.box[1]; y++, row++) {
+            uint64_t at_y = box.first[1] + y, at_z = box.first[2] + z;
+            bool is_row = at_y < map.extents[1] && at_z < map.extents[2];
+            const char* from = map.address + at_y * map.strides[1] + at_z * map.strides[2];
+            for (uint64_t eight = 0; eight < row_bytes / 16; eight++) {
+                uint64_t to = box.to - shared + row * row_bytes + eight * 16;
+                to ^= to / 128 % 8 * 16;
+                uint64_t x = box.first[0] + eight * 16 / map.element_bytes;
+                // Rows are whole eights.
+                if (is_row && x < map.extents[0]) {
+                    memcpy(shared + to, from + x * map.element_bytes, 16);
+                } else {
+                    memset(shared + to, 0, 16);
+                }
+            }
         }
     }
+    arrive(*box.barrier, 0, row * row_bytes);
 }
 
 void arrive(StandInCopy& copy) {
@@ -277,6 +358,9 @@ void run_blocks(const Launch& launch) {
 extern "C" {
 
 void stand_in_block_barrier() {
+    if (stand_in_lane->unseen) {
+        machine->stuck("barriers are made without a fence behind them");
+    }
     machine->fibers[machine->current].state = AT_BLOCK_BARRIER;
     machine->leave();
 }
@@ -315,21 +399,49 @@ void stand_in_await(unsigned groups) {
             continue;
         }
         arrive(copy);
-        lane.unseen = true;
     }
     lane.copy_count = left;
 }
 
+void stand_in_make_barrier(void* barrier, unsigned arrivals) {
+    *static_cast<Barrier*>(barrier) = {uint16_t(arrivals), uint16_t(arrivals), 0, 0};
+    stand_in_lane->unseen = true;
+}
+
 void stand_in_show() { stand_in_lane->unseen = false; }
+
+// Bytes that are expected come before the arrival: a phase that knows of them is not over without them.
+void stand_in_arrive(void* barrier, unsigned bytes) {
+    Barrier& arrived = *static_cast<Barrier*>(barrier);
+    arrived.bytes += bytes;
+    machine->arrive(arrived, 1, 0);
+}
+
+void stand_in_await_phase(void* barrier, unsigned parity) {
+    Machine& m = *machine;
+    while (static_cast<Barrier*>(barrier)->parity == parity) {
+        m.fibers[m.current].state = AT_PHASE;
+        m.leave();
+    }
+}
+
+void stand_in_bring(void* to, const void* map, void* barrier, int x, int y, int z) {
+    Machine& m = *machine;
+    Box box = {*static_cast<const TensorMap*>(map), static_cast<char*>(to), static_cast<Barrier*>(barrier), {x, y, z}};
+    if (box.map.element_bytes * box.map.box[0] != 128 || reinterpret_cast<uintptr_t>(to) % 128 != 0) {
+        m.stuck("a box that is no rows of 128 bytes");
+    }
+    m.boxes.push_back(box);
+    if (m.next_random() % 4 == 0) {
+        m.bring_one();
+    }
+}
 
 // Products are done at once, with all before them, or as late as they may: whoever lets others write into
 // what they read finds out.
 void stand_in_product(void (*run)(float*, unsigned long long, unsigned long long), float* sum,
                       unsigned long long left, unsigned long long right) {
     StandInLane& lane = *stand_in_lane;
-    if (lane.unseen) {
-        machine->stuck("matrices are read without a fence behind their copies");
-    }
     if (lane.product_count == sizeof lane.products / sizeof *lane.products) {
         machine->stuck("too many products under way");
     }

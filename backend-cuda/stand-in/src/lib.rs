@@ -20,7 +20,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Files of `cpp/`.
-const FILES: [(&str, &str); 18] = [
+const FILES: [(&str, &str); 19] = [
     ("cublaslt.cpp", include_str!("../cpp/cublaslt.cpp")),
     ("cuda.cpp", include_str!("../cpp/cuda.cpp")),
     ("cudnn.cpp", include_str!("../cpp/cudnn.cpp")),
@@ -36,6 +36,7 @@ const FILES: [(&str, &str); 18] = [
     ("stand_in.h", include_str!("../cpp/stand_in.h")),
     ("streams.cpp", include_str!("../cpp/streams.cpp")),
     ("streams.h", include_str!("../cpp/streams.h")),
+    ("tensor_map.h", include_str!("../cpp/tensor_map.h")),
     ("threads.cpp", include_str!("../cpp/threads.cpp")),
     ("threads.h", include_str!("../cpp/threads.h")),
     ("build", BUILD),
