@@ -12,10 +12,41 @@ DEVICE float narrowed(float x, float) { return x; }
 // bytes, and threads read and write 16 bytes at once.
 const int EIGHT = 8;
 
-template <class T>
-struct __align__(16) Packed {
-    T v[16 / sizeof(T)];
+// What a thread reads or writes at once: four floats, or twice as many in half precision.
+struct __align__(16) MAY_ALIAS Packed {
+    u32 v[4];
 };
+
+DEVICE void unpack(float* to, Packed packed, float) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        to[i] = from_bits(packed.v[i]);
+    }
+}
+template <class Half>
+DEVICE void unpack(float* to, Packed packed, Half) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        widen(to[2 * i], to[2 * i + 1], packed.v[i], Half());
+    }
+}
+DEVICE Packed packed(const float* from, float) {
+    Packed packed;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        packed.v[i] = to_bits(from[i]);
+    }
+    return packed;
+}
+template <class Half>
+DEVICE Packed packed(const float* from, Half) {
+    Packed packed;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        packed.v[i] = narrowed(from[2 * i], from[2 * i + 1], Half());
+    }
+    return packed;
+}
 
 // N stored elements, N * sizeof(T) being a multiple of 16.
 template <int N, class T>
@@ -23,11 +54,7 @@ DEVICE void load(float (&to)[N], const T* from) {
     const int n = 16 / sizeof(T);
 #pragma unroll
     for (int part = 0; part < N / n; part++) {
-        Packed<T> packed = reinterpret_cast<const Packed<T>*>(from)[part];
-#pragma unroll
-        for (int i = 0; i < n; i++) {
-            to[part * n + i] = widened(packed.v[i]);
-        }
+        unpack(to + part * n, reinterpret_cast<const Packed*>(from)[part], T());
     }
 }
 
@@ -36,12 +63,7 @@ DEVICE void store(T* to, const float (&from)[N]) {
     const int n = 16 / sizeof(T);
 #pragma unroll
     for (int part = 0; part < N / n; part++) {
-        Packed<T> packed;
-#pragma unroll
-        for (int i = 0; i < n; i++) {
-            packed.v[i] = narrowed(from[part * n + i], T());
-        }
-        reinterpret_cast<Packed<T>*>(to)[part] = packed;
+        reinterpret_cast<Packed*>(to)[part] = packed(from + part * n, T());
     }
 }
 

@@ -66,6 +66,8 @@ template <int registers>
 DEVICE void take_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
 }
+// What waits for these begins here.
+DEVICE void keep(u32 (&v)[4]) { asm volatile("" : "+r"(v[0]), "+r"(v[1]), "+r"(v[2]), "+r"(v[3])); }
 // 9.7.9.15 prefetch: what will be read is brought near.
 DEVICE void bring_near(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
@@ -152,6 +154,9 @@ DEVICE void bring_box(void* to, const TensorMap& map, Barrier& barrier, int x, i
     stand_in_bring(to, &map, &barrier, x, y, z);
 }
 DEVICE void bring_near(const void*) {}
+DEVICE void keep(u32 (&)[4]) {}
+template <int N, int M>
+DEVICE void pin(float (&)[N][M]) {}
 template <int>
 DEVICE void leave_registers() {}
 template <int>

@@ -99,6 +99,8 @@ struct WarpResults {
     // Where the result of a row goes, for each lane another row: 16 of one matrix, 16 of the other.
     u32 own_place;
     bool is_used;
+    // Of the eight columns of this lane.
+    float bias[EIGHT];
 
     DEVICE WarpResults of(const Product& p, TilePlace tile) {
         const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
@@ -110,6 +112,13 @@ struct WarpResults {
         results.own_place = is_there ? own_y * p.out_row + own_x * p.out_step : NOWHERE;
         results.column = tile.column + lane % ACROSS * EIGHT;
         results.is_used = lane / ACROSS < 8 && results.column < p.columns;
+#pragma unroll
+        for (int c = 0; c < EIGHT; c++) {
+            results.bias[c] = 0;
+        }
+        if (p.bias && results.column < p.columns) {
+            load(results.bias, p.bias + results.column);
+        }
         return results;
     }
 };
@@ -129,44 +138,96 @@ DEVICE void expect_there(const Product& p, const WarpResults<TAPS, COLUMNS>& res
     }
 }
 
-template <int TAPS, int COLUMNS>
-DEVICE void finish_wide(const Product& p, TileWide<TAPS, COLUMNS>& memory, const WarpResults<TAPS, COLUMNS>& results,
-                        float (&sum)[2][COLUMNS / 2]) {
+// What is added to some eights of results, as it is stored; and where these go.
+template <class Result, int TIMES>
+struct ThereRaw {
+    static const bool IS_F32 = sizeof(Result) == sizeof(float);
+    static const int PARTS = IS_F32 ? 2 : 1;
+    Packed parts[TIMES][PARTS];
+    float factor[TIMES];
+    u32 place[TIMES];
+};
+
+// Of eight rows of one of the two matrices, all of it under way at once.
+template <class Result, int TAPS, int COLUMNS>
+DEVICE ThereRaw<Result, WarpResults<TAPS, COLUMNS>::TIMES> there_of(const Product& p,
+                                                                   const WarpResults<TAPS, COLUMNS>& results, u32 m,
+                                                                   u32 half) {
     typedef WarpResults<TAPS, COLUMNS> Results;
-    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
-    const u32 TIMES = Results::TIMES, down = lane / Results::ACROSS, within = lane % Results::ACROSS * EIGHT;
+    typedef ThereRaw<Result, Results::TIMES> Raw;
+    Raw raw = {};
+    u32 row[Results::TIMES];
+#pragma unroll
+    for (u32 i = 0; i < Results::TIMES; i++) {
+        row[i] = half * 8 + (i * Results::AT_ONCE + threadIdx.x % WARP / Results::ACROSS) % 8;
+        const u32 place = lane_value(results.own_place, m * 16 + row[i]);
+        raw.place[i] = results.is_used ? place : NOWHERE;
+    }
+    if (p.there) {
+#pragma unroll
+        for (u32 i = 0; i < Results::TIMES; i++) {
+            const bool is_there = raw.place[i] != NOWHERE;
+            const u64 at = is_there ? u64(raw.place[i]) * p.columns + results.column : 0;
+            const Packed* from = reinterpret_cast<const Packed*>(static_cast<const Result*>(p.there) + at);
+#pragma unroll
+            for (int part = 0; part < Raw::PARTS; part++) {
+                raw.parts[i][part] = from[part];
+            }
+            // Only sums of attention are worth less than they were.
+            raw.factor[i] = Raw::IS_F32 && p.decay && is_there ? p.decay[results.first_row + m * 64 + row[i]] : 1;
+        }
+    }
+    return raw;
+}
+
+// Writes a warp's results, of which `Result` is the type. Nothing is multiplied meanwhile and two warps share a
+// scheduler, so there are few branches, and what is loaded is under way while sums are exchanged.
+template <class Result, int TAPS, int COLUMNS>
+DEVICE void finish_as(const Product& p, TileWide<TAPS, COLUMNS>& memory, const WarpResults<TAPS, COLUMNS>& results,
+                      const float (&sum)[2][COLUMNS / 2]) {
+    typedef WarpResults<TAPS, COLUMNS> Results;
+    const u32 TIMES = Results::TIMES, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+    const u32 down = lane / Results::ACROSS, within = lane % Results::ACROSS * EIGHT;
+    typedef ThereRaw<Result, TIMES> Raw;
     // By way of the block's memory, so that threads next to each other have eights of a row.
     float(&sums)[8][COLUMNS + 8] = memory.sums[warp];
 #pragma unroll
-    for (int m = 0; m < 2; m++) {
+    for (int turn = 0; turn < 4; turn++) {
+        const int m = turn / 2, half = turn % 2;
+        Raw there = there_of<Result>(p, results, m, half);
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-#pragma unroll
-            for (int n = 0; n < COLUMNS / 8; n++) {
-                store_pair(&sums[g][n * 8 + 2 * t], sum[m][n * 4 + half * 2], sum[m][n * 4 + half * 2 + 1]);
-            }
-            __syncwarp();
-            // All that has to be waited for at once.
-            Added<EIGHT> added[TIMES];
-            u32 places[TIMES];
-#pragma unroll
-            for (u32 i = 0; i < TIMES; i++) {
-                const u32 row = half * 8 + (i * Results::AT_ONCE + down) % 8;
-                places[i] = lane_value(results.own_place, m * 16 + row);
-                if (places[i] != NOWHERE && results.is_used) {
-                    added[i] = added_at<EIGHT>(p, places[i], results.first_row + m * 64 + row, results.column);
-                }
-            }
-#pragma unroll
-            for (u32 i = 0; i < TIMES; i++) {
-                if (places[i] != NOWHERE && results.is_used) {
-                    float eight_sums[EIGHT];
-                    load(eight_sums, &sums[i * Results::AT_ONCE + down][within]);
-                    finish_at(p, places[i], results.column, eight_sums, added[i]);
-                }
-            }
-            __syncwarp();
+        for (int n = 0; n < COLUMNS / 8; n++) {
+            store_pair(&sums[g][n * 8 + 2 * t], sum[m][n * 4 + half * 2], sum[m][n * 4 + half * 2 + 1]);
         }
+        __syncwarp();
+        float eight_sums[TIMES][EIGHT];
+#pragma unroll
+        for (u32 i = 0; i < TIMES; i++) {
+            load(eight_sums[i], &sums[(i * Results::AT_ONCE + down) % 8][within]);
+        }
+        // All of them before the first branch.
+        pin(eight_sums);
+#pragma unroll
+        for (u32 i = 0; i < TIMES; i++) {
+#pragma unroll
+            for (int part = 0; part < Raw::PARTS; part++) {
+                keep(there.parts[i][part].v);
+            }
+            float added[EIGHT];
+#pragma unroll
+            for (int part = 0; part < Raw::PARTS; part++) {
+                unpack(added + part * EIGHT / Raw::PARTS, there.parts[i][part], Result());
+            }
+#pragma unroll
+            for (int c = 0; c < EIGHT; c++) {
+                eight_sums[i][c] += results.bias[c];
+                eight_sums[i][c] += Raw::IS_F32 ? added[c] * there.factor[i] : added[c];
+            }
+            if (there.place[i] != NOWHERE) {
+                store(static_cast<Result*>(p.out) + u64(there.place[i]) * p.columns + results.column, eight_sums[i]);
+            }
+        }
+        __syncwarp();
     }
 }
 
@@ -219,7 +280,11 @@ DEVICE void multiply(const Product& p, TileWide<TAPS, COLUMNS>& memory) {
         await_matrices<0>(sum);
         arrive_if(is_first_lane, memory.right_free[right_before]);
         arrive_if(is_first_lane, memory.left_free[left_before]);
-        finish_wide<TAPS, COLUMNS>(p, memory, results, sum);
+        if (p.out_f32) {
+            finish_as<float, TAPS, COLUMNS>(p, memory, results, sum);
+        } else {
+            finish_as<E, TAPS, COLUMNS>(p, memory, results, sum);
+        }
     }
 }
 

@@ -30,6 +30,7 @@ struct BF16 {
     }                                                                                              \
     DEVICE void name##_thread(const Params& p)
 #define DEVICE static __device__ __forceinline__
+#define MAY_ALIAS
 
 // 9.7.13.13 griddepcontrol: from Hopper on a kernel's blocks may be there before the last ones of the kernel before
 // it have ended. What those wrote can be read from here on.
@@ -45,13 +46,16 @@ DEVICE void* shared_memory() {
     return shared_bytes;
 }
 
+DEVICE float from_bits(u32 bits) { return __uint_as_float(bits); }
+DEVICE u32 to_bits(float x) { return __float_as_uint(x); }
+
 // 9.7.9.21 cvt
 DEVICE float widened(F16 x) {
     float y;
     asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
     return y;
 }
-DEVICE float widened(BF16 x) { return __uint_as_float(u32(x.bits) << 16); }
+DEVICE float widened(BF16 x) { return from_bits(u32(x.bits) << 16); }
 DEVICE F16 narrowed(float x, F16) {
     F16 y;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
@@ -61,6 +65,24 @@ DEVICE BF16 narrowed(float x, BF16) {
     BF16 y;
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
     return y;
+}
+// Two at once, the first of which lies first, in the lower half of a register.
+DEVICE void widen(float& x, float& y, u32 both, F16) {
+    asm("{ .reg .b16 x, y; mov.b32 {x, y}, %2; cvt.f32.f16 %0, x; cvt.f32.f16 %1, y; }" : "=f"(x), "=f"(y) : "r"(both));
+}
+DEVICE void widen(float& x, float& y, u32 both, BF16) {
+    x = from_bits(both << 16);
+    y = from_bits(both & 0xffff0000u);
+}
+DEVICE u32 narrowed(float x, float y, F16) {
+    u32 both;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(y), "f"(x));
+    return both;
+}
+DEVICE u32 narrowed(float x, float y, BF16) {
+    u32 both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(y), "f"(x));
+    return both;
 }
 
 // 9.7.9.20 cvta: the address of an element of the block's memory in its own window.
@@ -137,6 +159,7 @@ DEVICE u32 lane_value(u32 x, u32 lane) { return __shfl_sync(0xffffffffu, x, lane
     }                                                                                              \
     static void name##_thread(const Params& p)
 #define DEVICE static inline
+#define MAY_ALIAS __attribute__((may_alias))
 
 DEVICE void* shared_memory() { return stand_in_shared(); }
 
@@ -170,6 +193,15 @@ DEVICE BF16 narrowed(float x, BF16) {
         return BF16{0x7fff};
     }
     return BF16{u16((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+}
+template <class Half>
+DEVICE void widen(float& x, float& y, u32 both, Half) {
+    x = widened(Half{u16(both)});
+    y = widened(Half{u16(both >> 16)});
+}
+template <class Half>
+DEVICE u32 narrowed(float x, float y, Half) {
+    return narrowed(x, Half()).bits | u32(narrowed(y, Half()).bits) << 16;
 }
 
 DEVICE void copy_async(void* to, const void* from, u32 bytes) { stand_in_copy(to, from, bytes); }

@@ -58,8 +58,8 @@ KERNEL(unpack, Unpack, THREADS) {
 
 struct CopyRows {
     // The first positions to read and to write.
-    const Packed<float>* in;
-    Packed<float>* out;
+    const Packed* in;
+    Packed* out;
     // Sixteens of bytes to copy, and those of a position.
     u32 count, units;
     // Positions of a row that is copied, of one that is read and of one that is written.
