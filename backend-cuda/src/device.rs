@@ -88,7 +88,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { band_bytes: 32 << 20, attention: [8192, 1024], engines_from: 1 << 30 }
+        Self { band_bytes: 32 << 20, attention: [8192, 2048], engines_from: 1 << 30 }
     }
 }
 

@@ -34,7 +34,7 @@ DEVICE float store_weights(const float (&score)[EIGHT], float largest, E* to) {
     float weight[EIGHT], sum = 0;
 #pragma unroll
     for (u32 i = 0; i < EIGHT; i++) {
-        weight[i] = expf(score[i] - largest);
+        weight[i] = exponential(score[i] - largest, E());
         sum += widened(narrowed(weight[i], E()));
     }
     store(to, weight);
@@ -45,7 +45,7 @@ DEVICE float store_weights(const float (&score)[EIGHT], float largest, E* to) {
 // query become weights relative to the largest score so far. One warp for each query, which keeps the
 // first scores.
 KERNEL(softmax, Softmax, THREADS) {
-    const u32 KEPT = 4;
+    const u32 KEPT = 8;
     const u32 lane = threadIdx.x % WARP;
     const u64 query = place() / WARP;
     if (query >= p.queries) {

@@ -72,10 +72,16 @@ struct __align__(8) Pair {
 };
 DEVICE void store_pair(float* to, float a, float b) { *reinterpret_cast<Pair*>(to) = {a, b}; }
 
+// Exact where it is stored as it is. In half precision its last bits go anyway, and would take most of the time of a
+// kernel that needs it for each element.
+DEVICE float exponential(float x, float) { return expf(x); }
+template <class Half>
+DEVICE float exponential(float x, Half) {
+    return fast_exp(x);
+}
+
 // x * sigmoid(x). The bound keeps the exponential finite; far below it the result is 0 anyway.
 DEVICE float silu(float x, float) { return x / (1.0f + expf(fminf(-x, 80.0f))); }
-// The same where it is stored in half precision: the last bits of its exponential and division go anyway, and
-// would take most of the time of a kernel that applies it.
 template <class Half>
 DEVICE float silu(float x, Half) {
     return fast_quotient(x, 1.0f + fast_exp(fminf(-x, 80.0f)));
