@@ -57,6 +57,7 @@ const SOURCE: Source = Source {
         "stats.cuh",
         "transfer.cuh",
         "trial.cuh",
+        "wide_results.cuh",
     ],
 };
 
@@ -92,7 +93,9 @@ kernels! {
     Product32: "product_32",
     Product128: "product_128",
     Reorder: "reorder",
+    Scores: "scores",
     Softmax: "softmax",
+    SoftmaxWide: "softmax_wide",
     Stage: "stage",
     StatsJoin: "stats_join",
     StatsMerge: "stats_merge",
@@ -120,6 +123,7 @@ pub(crate) const PRODUCT_COLUMNS: usize = 128;
 
 /// The same of a product on Hopper.
 pub(crate) const WIDE_ROWS: usize = 256;
+pub(crate) const WIDE_COLUMNS: usize = 128;
 
 /// Whether there are kernels for Hopper's way to multiply matrices, which no other architecture has.
 pub(crate) fn has_wide(element: Element, arch: u32) -> bool {
@@ -161,13 +165,17 @@ fn values_shared(element: Element, columns: u32) -> u32 {
 impl Kernel {
     /// Those that are compiled for an element and an architecture.
     pub(crate) fn compiled(element: Element, arch: u32) -> impl Iterator<Item = Self> {
-        let is_compiled = move |kernel: &Self| !kernel.is_wide() || has_wide(element, arch);
+        let of_hopper = |kernel: &Self| kernel.is_wide() || *kernel == Self::SoftmaxWide;
+        let is_compiled = move |kernel: &Self| !of_hopper(kernel) || has_wide(element, arch);
         Self::ALL.iter().copied().filter(is_compiled)
     }
 
     /// Whether it is a product in Hopper's way.
     fn is_wide(self) -> bool {
-        matches!(self, Self::Narrow3 | Self::Wide1 | Self::Wide2 | Self::Wide3)
+        matches!(
+            self,
+            Self::Narrow3 | Self::Scores | Self::Wide1 | Self::Wide2 | Self::Wide3
+        )
     }
 
     /// Threads of a block.
@@ -186,7 +194,7 @@ impl Kernel {
             Kernel::Values32 => values_shared(element, 32),
             Kernel::Values128 => values_shared(element, 128),
             Kernel::Narrow3 => wide_shared(3, 8),
-            Kernel::Wide1 => wide_shared(1, 128),
+            Kernel::Scores | Kernel::Wide1 => wide_shared(1, 128),
             Kernel::Wide2 => wide_shared(2, 128),
             Kernel::Wide3 => wide_shared(3, 128),
             _ => 0,

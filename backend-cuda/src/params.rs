@@ -63,6 +63,7 @@ params! {
         left: TensorMap,
         right: TensorMap,
         product: Product,
+        largest: CUdeviceptr,
     }
 
     Stage {
@@ -155,6 +156,19 @@ params! {
         queries: u32,
         keys: u32,
         columns: u32,
+        scale: f32,
+        fresh: u32,
+    }
+
+    SoftmaxWide {
+        scores: CUdeviceptr,
+        largest: CUdeviceptr,
+        state: CUdeviceptr,
+        decay: CUdeviceptr,
+        queries: u32,
+        keys: u32,
+        columns: u32,
+        tiles: u32,
         scale: f32,
         fresh: u32,
     }

@@ -1,8 +1,11 @@
 //! Our own kernel for products: which tile it runs in, and how it is called.
 
+use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::BackendError;
 
-use crate::kernels::{Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS, WIDE_ROWS, wide_cells};
+use crate::kernels::{
+    Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS, WIDE_COLUMNS, WIDE_ROWS, wide_cells,
+};
 use crate::params::{Product, Wide};
 use crate::store::Store;
 use crate::tensor_map::{Axis, tensor_map};
@@ -23,7 +26,7 @@ impl Store {
     /// Runs a product by our own kernel; its column tiles are chosen here.
     pub(crate) fn product(&self, product: Product, right: Right) -> Result<(), BackendError> {
         if self.shared.is_wide && right == Right::ByColumn && is_for_wide(&product) {
-            return self.wide_product(product);
+            return self.wide_product(product, 0);
         }
         // A tile of 128 columns would be empty for the most part.
         let (kernel, columns) = match (right, product.columns) {
@@ -38,14 +41,23 @@ impl Store {
         self.launch(kernel, &product, row_tiles * u64::from(column_tiles))
     }
 
-    /// Runs a product by Hopper's kernel, sample by sample.
-    fn wide_product(&self, product: Product) -> Result<(), BackendError> {
+    /// Scores of attention by Hopper's kernel: by row and tile of [`WIDE_COLUMNS`] columns the largest one goes to
+    /// `largest`, and what the others are below it goes out as f16.
+    pub(crate) fn scores(&self, product: Product, largest: CUdeviceptr) -> Result<(), BackendError> {
+        self.wide_product(product, largest)
+    }
+
+    /// Runs a product by Hopper's kernel, sample by sample; [scores](Self::scores) if there is a place for the
+    /// largest ones.
+    fn wide_product(&self, product: Product, largest: CUdeviceptr) -> Result<(), BackendError> {
+        let many = WIDE_COLUMNS as u32;
         // With blocks that fit on a multiprocessor.
         let (kernel, columns, fit) = match (product.columns, product.taps_x) {
+            _ if largest != 0 => (Kernel::Scores, many, 1),
             (..=8, _) => (Kernel::Narrow3, 8, 2),
-            (_, 1) => (Kernel::Wide1, 128, 1),
-            (_, 2) => (Kernel::Wide2, 128, 1),
-            (_, _) => (Kernel::Wide3, 128, 1),
+            (_, 1) => (Kernel::Wide1, many, 1),
+            (_, 2) => (Kernel::Wide2, many, 1),
+            (_, _) => (Kernel::Wide3, many, 1),
         };
         let column_tiles = product.columns.div_ceil(columns);
         let outputs = counted_outputs(&product);
@@ -79,7 +91,7 @@ impl Store {
                 ..product
             };
             let left = map(left, &[channels, cells])?;
-            self.launch(kernel, &Wide { left, right, product }, blocks)?;
+            self.launch(kernel, &Wide { left, right, product, largest }, blocks)?;
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ use halovae_engine::backend::{BackendError, Operands};
 use halovae_engine::tensor::Shape;
 
 use super::CudaBackend;
-use crate::kernels::{Element, Kernel};
-use crate::params::{Attended, Product, Softmax, Turn};
+use crate::kernels::{Element, Kernel, WIDE_COLUMNS};
+use crate::params::{Attended, Product, Softmax, SoftmaxWide, Turn};
 use crate::product::{Right, plain};
 use crate::store::{Block, counted_bytes};
 use crate::value::{Value, value_bytes, wide};
@@ -27,7 +27,9 @@ pub struct Attending {
 /// Scores, weights, and what the sums are worth, for so many queries and keys.
 struct Scratch {
     scores: Block,
-    weights: Block,
+    /// Weights; where Hopper's kernel does the scores, by query and tile of keys the largest one instead, and
+    /// weights take the place of scores.
+    second: Block,
     decay: Block,
     /// Values of a block of keys, by channel, where they have to lie so.
     turned: Option<Block>,
@@ -49,13 +51,27 @@ fn positions(shape: Shape) -> usize {
     shape.height * shape.width
 }
 
+impl Softmax {
+    /// The same of scores that are related to the largest ones of their tiles, which lie where weights would.
+    fn related(&self) -> SoftmaxWide {
+        let Self { scores, weights, state, decay, queries, keys, columns, scale, fresh } = *self;
+        let tiles = columns.div_ceil(WIDE_COLUMNS as u32);
+        let largest = weights;
+        SoftmaxWide { scores, largest, state, decay, queries, keys, columns, tiles, scale, fresh }
+    }
+}
+
 impl CudaBackend {
     fn scratch_bytes(&self, queries: usize, keys: usize) -> [u64; 3] {
         let [most_queries, most_keys] = self.shared.options.limits.attention;
         let queries = queries.min(most_queries) as u64;
         let keys = wide(keys.min(most_keys)) as u64;
         let bytes = self.store.element().bytes();
-        [queries * keys * 4, queries * keys * bytes, queries * 4]
+        let [score_bytes, second] = match self.shared.is_wide {
+            true => [bytes, keys.div_ceil(WIDE_COLUMNS as u64) * 4],
+            false => [4, keys * bytes],
+        };
+        [queries * keys * score_bytes, queries * second, queries * 4]
     }
 
     /// Bytes of the values of a block of keys, if they have to lie by channel: Hopper's kernel takes a right
@@ -98,10 +114,10 @@ impl CudaBackend {
             }
         };
         let bytes = self.scratch_bytes(queries, keys);
-        let [scores, weights, decay] = bytes.map(|bytes| self.store.block(name, bytes));
+        let [scores, second, decay] = bytes.map(|bytes| self.store.block(name, bytes));
         let turned = self.turned_bytes(v.shape).map(|bytes| self.store.block(name, bytes));
         let turned = turned.transpose()?;
-        let scratch = Scratch { scores: scores?, weights: weights?, decay: decay?, turned };
+        let scratch = Scratch { scores: scores?, second: second?, decay: decay?, turned };
         let [most_queries, most_keys] = self.shared.options.limits.attention;
         for sample in 0..q.shape.batch {
             for key in (0..keys).step_by(most_keys) {
@@ -137,13 +153,12 @@ impl CudaBackend {
             right: k.at(at.key),
             right_there: at.keys as u32,
             out: scratch.scores.pointer(),
-            out_f32: 1,
+            out_f32: u32::from(!self.shared.is_wide),
             ..plain(at.queries, q.wide(), columns)
         };
-        self.product(scores, Right::ByColumn)?;
         let softmax = Softmax {
             scores: scratch.scores.pointer(),
-            weights: scratch.weights.pointer(),
+            weights: scratch.second.pointer(),
             state: attending.state.at(at.query as u64 * 8),
             decay: scratch.decay.pointer(),
             queries: at.queries as u32,
@@ -153,14 +168,26 @@ impl CudaBackend {
             fresh: at.fresh.into(),
         };
         // A warp for each query.
-        self.store.over(Kernel::Softmax, &softmax, at.queries as u64 * 32)?;
+        let threads = at.queries as u64 * 32;
+        let weights = match self.shared.is_wide {
+            true => {
+                self.store.scores(scores, scratch.second.pointer())?;
+                self.store.over(Kernel::SoftmaxWide, &softmax.related(), threads)?;
+                &scratch.scores
+            }
+            false => {
+                self.product(scores, Right::ByColumn)?;
+                self.store.over(Kernel::Softmax, &softmax, threads)?;
+                &scratch.second
+            }
+        };
         let sums = attending.sums.at(at.query);
         let [there, decay] = match at.fresh {
             true => [0, 0],
             false => [sums, scratch.decay.pointer()],
         };
         let summed = Product {
-            left: scratch.weights.pointer(),
+            left: weights.pointer(),
             out: sums,
             out_f32: 1,
             there,

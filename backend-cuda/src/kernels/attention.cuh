@@ -17,8 +17,6 @@ struct Softmax {
     u32 fresh;
 };
 
-const float LOWEST = -3.0e38f;
-
 // Scaled scores of an eight; of keys that only fill up, what weighs nothing.
 DEVICE void load_scores(float (&value)[EIGHT], const Softmax& p, const float* scores, u32 eight) {
     load(value, scores + eight * EIGHT);
@@ -35,10 +33,22 @@ DEVICE float store_weights(const float (&score)[EIGHT], float largest, E* to) {
 #pragma unroll
     for (u32 i = 0; i < EIGHT; i++) {
         weight[i] = exponential(score[i] - largest, E());
-        sum += widened(narrowed(weight[i], E()));
     }
     store(to, weight);
+#pragma unroll
+    for (u32 i = 0; i < EIGHT; i++) {
+        sum += widened(narrowed(weight[i], E()));
+    }
     return sum;
+}
+
+// What a query's sums are worth now, and what it has seen.
+template <class Params>
+DEVICE void remember(const Params& p, u64 query, float before, float largest, float sum) {
+    const float worth = p.fresh ? 0.0f : expf(before - largest);
+    p.decay[query] = worth;
+    p.state[2 * query] = largest;
+    p.state[2 * query + 1] = sum + (p.fresh ? 0.0f : p.state[2 * query + 1] * worth);
 }
 
 // One block of keys more in an online softmax (Milakov and Gimelshein, arXiv 1805.02867): scores of a
@@ -93,12 +103,86 @@ KERNEL(softmax, Softmax, THREADS) {
         sum += shuffled(sum, mask);
     }
     if (lane == 0) {
-        const float worth = p.fresh ? 0.0f : expf(before - largest);
-        p.decay[query] = worth;
-        p.state[2 * query] = largest;
-        p.state[2 * query + 1] = sum + (p.fresh ? 0.0f : p.state[2 * query + 1] * worth);
+        remember(p, query, before, largest, sum);
     }
 }
+
+#if WIDE
+struct SoftmaxWide {
+    // `[queries][columns]`: how far scores, as f16, are below the largest one of their query and tile; then weights.
+    void* scores;
+    // `[queries][tiles]`
+    const float* largest;
+    float* state;
+    float* decay;
+    u32 queries, keys, columns;
+    // Tiles of 128 columns.
+    u32 tiles;
+    float scale;
+    u32 fresh;
+};
+
+// The same for scores that are known by tile. The largest one of all is known before any of them is read, and weights
+// take their places.
+KERNEL(softmax_wide, SoftmaxWide, THREADS) {
+    const u32 AT_ONCE = 4, TILE = 128 / EIGHT;
+    const u32 lane = threadIdx.x % WARP;
+    const u64 query = place() / WARP;
+    if (query >= p.queries) {
+        return;
+    }
+    const float* largest_of = p.largest + query * p.tiles;
+    float largest = LOWEST;
+    for (u32 tile = lane; tile < p.tiles; tile += WARP) {
+        largest = fmaxf(largest, largest_of[tile] * p.scale);
+    }
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        largest = fmaxf(largest, shuffled(largest, mask));
+    }
+    const float before = p.fresh ? LOWEST : p.state[2 * query];
+    largest = fmaxf(largest, before);
+    const u32 eights = p.columns / EIGHT;
+    Packed* scores = static_cast<Packed*>(p.scores) + query * eights;
+    float sum = 0;
+    for (u32 first = lane; first < eights; first += AT_ONCE * WARP) {
+        Packed below[AT_ONCE];
+        float shift[AT_ONCE];
+#pragma unroll
+        for (u32 n = 0; n < AT_ONCE; n++) {
+            // Beyond the last one it is read again.
+            const u32 eight = min(first + n * WARP, eights - 1);
+            below[n] = scores[eight];
+            shift[n] = largest_of[eight / TILE] * p.scale - largest;
+        }
+#pragma unroll
+        for (u32 n = 0; n < AT_ONCE; n++) {
+            const u32 eight = first + n * WARP;
+            if (eight < eights) {
+                float weight[EIGHT], stored[EIGHT];
+                unpack(weight, below[n], F16());
+#pragma unroll
+                for (u32 i = 0; i < EIGHT; i++) {
+                    const float exponent = fmaf(weight[i], p.scale, shift[n]);
+                    weight[i] = eight * EIGHT + i < p.keys ? exponential(exponent, E()) : 0.0f;
+                }
+                const Packed weights = packed(weight, E());
+                scores[eight] = weights;
+                unpack(stored, weights, E());
+#pragma unroll
+                for (u32 i = 0; i < EIGHT; i++) {
+                    sum += stored[i];
+                }
+            }
+        }
+    }
+    for (int mask = WARP / 2; mask > 0; mask /= 2) {
+        sum += shuffled(sum, mask);
+    }
+    if (lane == 0) {
+        remember(p, query, before, largest, sum);
+    }
+}
+#endif
 
 struct Turn {
     // `[rows][columns]`

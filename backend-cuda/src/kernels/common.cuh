@@ -72,6 +72,9 @@ struct __align__(8) Pair {
 };
 DEVICE void store_pair(float* to, float a, float b) { *reinterpret_cast<Pair*>(to) = {a, b}; }
 
+// Of scores: what weighs nothing.
+const float LOWEST = -3.0e38f;
+
 // Exact where it is stored as it is. In half precision its last bits go anyway, and would take most of the time of a
 // kernel that needs it for each element.
 DEVICE float exponential(float x, float) { return expf(x); }
@@ -81,10 +84,23 @@ DEVICE float exponential(float x, Half) {
 }
 
 // x * sigmoid(x). The bound keeps the exponential finite; far below it the result is 0 anyway.
-DEVICE float silu(float x, float) { return x / (1.0f + expf(fminf(-x, 80.0f))); }
+DEVICE void apply_silu(float (&x)[EIGHT], float) {
+#pragma unroll
+    for (int i = 0; i < EIGHT; i++) {
+        x[i] = x[i] / (1.0f + expf(fminf(-x[i], 80.0f)));
+    }
+}
+// Two at once by one division: the units that divide and raise to powers are few. The bound keeps the product of both
+// divisors finite.
 template <class Half>
-DEVICE float silu(float x, Half) {
-    return fast_quotient(x, 1.0f + fast_exp(fminf(-x, 80.0f)));
+DEVICE void apply_silu(float (&x)[EIGHT], Half) {
+#pragma unroll
+    for (int i = 0; i < EIGHT; i += 2) {
+        const float a = 1.0f + fast_exp(fminf(-x[i], 40.0f)), b = 1.0f + fast_exp(fminf(-x[i + 1], 40.0f));
+        const float quotient = fast_quotient(1.0f, a * b);
+        x[i] *= quotient * b;
+        x[i + 1] *= quotient * a;
+    }
 }
 
 // This thread's place among all of the launch. Launches are of fewer threads than 2^32: divisions of

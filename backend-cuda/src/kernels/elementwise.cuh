@@ -33,10 +33,7 @@ KERNEL(elementwise, Elementwise, THREADS) {
         }
     }
     if (p.silu) {
-#pragma unroll
-        for (int i = 0; i < EIGHT; i++) {
-            value[i] = silu(value[i], E());
-        }
+        apply_silu(value, E());
     }
     if (p.other) {
         load(operand, p.other + element(at));

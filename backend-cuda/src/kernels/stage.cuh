@@ -93,10 +93,7 @@ KERNEL(stage, Stage, THREADS) {
             }
         }
         if (p.silu) {
-#pragma unroll
-            for (int i = 0; i < EIGHT; i++) {
-                value[n][i] = silu(value[n][i], E());
-            }
+            apply_silu(value[n], E());
         }
 #pragma unroll
         for (int i = 0; i < EIGHT; i++) {
