@@ -255,6 +255,13 @@ pub(crate) fn cubin(
     Ok(cubin)
 }
 
+/// Tells these sources from others.
+pub(crate) fn version() -> u128 {
+    let mut hasher = XxHash3_128::with_seed(0);
+    SOURCE.headers.iter().for_each(|(_, text)| hasher.write(text.as_bytes()));
+    hasher.finish_128()
+}
+
 /// Everything that the code depends on.
 fn key(nvrtc: &Nvrtc, element: Element, arch: u32) -> u128 {
     let mut hasher = XxHash3_128::with_seed(0);

@@ -19,12 +19,17 @@ use super::trial::{Failure, LONGEST, Trial, trial};
 use crate::cache;
 use crate::device::Shared;
 use crate::error::OpenError;
+use crate::kernels;
 use crate::params::Product;
 use crate::product::Right;
 use crate::store::Store;
 
 /// Engines that are compiled and tried for a kind of product.
 pub(super) const ENTRANTS: usize = 8;
+
+/// What an engine's time has to be of our own kernel's, which begins while the one before ends and needs neither a
+/// plan nor a handle.
+const WORTH: f64 = 0.95;
 
 /// What stands in a file where our own kernel does it.
 const OWN: &str = "own";
@@ -167,9 +172,10 @@ impl Choices {
                 return None;
             }
         };
+        let limit = WORTH * times.own;
         let timed = entrants.iter().zip(times.plans);
         let best = timed
-            .filter_map(|(entrant, time)| Some((entrant, time.filter(|&time| time < times.own)?)))
+            .filter_map(|(entrant, time)| Some((entrant, time.filter(|&time| time < limit)?)))
             .min_by(|(_, one), (_, other)| one.total_cmp(other));
         let engine = best.map_or(OWN.to_owned(), |((config, _), _)| config.to_text());
         let stands = settle(file.as_deref(), engine.clone());
@@ -203,8 +209,8 @@ impl Choices {
     }
 
     fn file(&self, what: &str, spec: &Spec) -> Option<PathBuf> {
-        // Plans that were made without a handle are not to be found any more.
-        let key = format!("{}\0{spec:?}\0of a handle", self.name);
+        // What was compared with other kernels of ours is not to be found any more.
+        let key = format!("{}\0{spec:?}\0{:032x}", self.name, kernels::version());
         let hash = XxHash3_128::oneshot(key.as_bytes());
         Some(self.folder.as_ref()?.join(format!("cudnn-{hash:032x}.{what}")))
     }

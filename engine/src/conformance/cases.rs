@@ -190,6 +190,14 @@ pub fn activations<B: Backend>(make: impl Make<B>) {
     }
 }
 
+/// Keys that grow with their positions, so that scores of some are far above those of others.
+fn growing(keys: &HostTensor) -> HostTensor {
+    let (shape, data) = (keys.shape(), keys.data());
+    let growth = |at: usize| 4.0 * at as f32 / data.len() as f32;
+    let grown = data.iter().enumerate().map(|(at, value)| value * growth(at));
+    HostTensor::new(shape, grown.collect()).expect("as many elements")
+}
+
 /// Attention, keys and values over as many positions as the queries or over others.
 pub fn attention<B: Backend>(make: impl Make<B>) {
     let (backend, rounding) = (make.make(), make.rounding());
@@ -197,17 +205,18 @@ pub fn attention<B: Backend>(make: impl Make<B>) {
         let mut random = Random::new(seed);
         let batch = random.integer(1, 2) as usize;
         let channels = random.choice(&[1, 8, 24, 32, 64, 96]);
-        let mut positions = || {
-            let [height, width] = [random.integer(1, 14), random.integer(1, 14)];
+        let mut positions = |most: u32| {
+            let [height, width] = [random.integer(1, most), random.integer(1, most)];
             Shape::new(batch, height as usize, width as usize, channels)
         };
-        let queries = positions();
-        let keys = if seed % 2 == 0 { queries } else { positions() };
+        let queries = positions(14);
+        let keys = if seed % 2 == 0 { queries } else { positions(24) };
         // Scores of tens make the softmax sharp: an unshifted exponential would overflow.
         let scale = random.choice(&[0.1, 1.0, 8.0]) / (channels as f32).sqrt();
         let mut case = Case::new();
         let q = case.features("q", random_tensor(&mut random, queries));
-        let k = case.features("k", random_tensor(&mut random, keys));
+        let k = random_tensor(&mut random, keys);
+        let k = case.features("k", if seed % 3 == 0 { growing(&k) } else { k });
         let v = case.features("v", random_tensor(&mut random, keys));
         let output = case.output(channels as u32);
         case.check(&backend, &rounding, Op::Attention { q, k, v, output, scale }, seed);
