@@ -245,8 +245,18 @@ impl Shared {
         let is_wide = kernels::has_wide(element, arch) && !options.without_wide;
         let overlaps = arch >= 90 && std::env::var_os("HALOVAE_NO_PDL").is_none();
         let (functions, module) = (vec![std::ptr::null_mut(); Kernel::ALL.len()], None);
-        let mut shared =
-            Self { entry, options, id, pool, engines, is_wide, overlaps, functions, module, context };
+        let mut shared = Self {
+            entry,
+            options,
+            id,
+            pool,
+            engines,
+            is_wide,
+            overlaps,
+            functions,
+            module,
+            context,
+        };
         // SAFETY: NVRTC made the cubin, and a file's hash was compared.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
         shared.module = Some(module);

@@ -172,10 +172,7 @@ impl Kernel {
 
     /// Whether it is a product in Hopper's way.
     fn is_wide(self) -> bool {
-        matches!(
-            self,
-            Self::Narrow3 | Self::Scores | Self::Wide1 | Self::Wide2 | Self::Wide3
-        )
+        matches!(self, Self::Narrow3 | Self::Scores | Self::Wide1 | Self::Wide2 | Self::Wide3)
     }
 
     /// Threads of a block.

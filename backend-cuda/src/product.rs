@@ -3,9 +3,7 @@
 use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::BackendError;
 
-use crate::kernels::{
-    Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS, WIDE_COLUMNS, WIDE_ROWS, wide_cells,
-};
+use crate::kernels::{Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS, WIDE_COLUMNS, WIDE_ROWS, wide_cells};
 use crate::params::{Product, Wide};
 use crate::store::Store;
 use crate::tensor_map::{Axis, tensor_map};
@@ -43,7 +41,11 @@ impl Store {
 
     /// Scores of attention by Hopper's kernel: by row and tile of [`WIDE_COLUMNS`] columns the largest one goes to
     /// `largest`, and what the others are below it goes out as f16.
-    pub(crate) fn scores(&self, product: Product, largest: CUdeviceptr) -> Result<(), BackendError> {
+    pub(crate) fn scores(
+        &self,
+        product: Product,
+        largest: CUdeviceptr,
+    ) -> Result<(), BackendError> {
         self.wide_product(product, largest)
     }
 

@@ -245,13 +245,17 @@ impl Store {
         done.map_err(|error| self.shared.error(error))
     }
 
-    /// Copies a value within the device.
-    pub(crate) fn copy(&self, to: CUdeviceptr, from: &Value) -> Result<(), BackendError> {
+    /// Copies within the device.
+    pub(crate) fn copy(
+        &self,
+        to: CUdeviceptr,
+        from: CUdeviceptr,
+        bytes: u64,
+    ) -> Result<(), BackendError> {
         self.shared.enter()?;
-        let bytes = from.bytes() as usize;
-        // SAFETY: there is as much, by the caller, and the value is freed behind this.
+        // SAFETY: there is as much at both, by the caller, and it is freed behind this.
         let done =
-            unsafe { result::memcpy_dtod_async(to, from.pointer(), bytes, self.stream.raw()) };
+            unsafe { result::memcpy_dtod_async(to, from, bytes as usize, self.stream.raw()) };
         done.map_err(|error| self.shared.error(error))
     }
 

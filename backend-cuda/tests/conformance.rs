@@ -35,7 +35,8 @@ mod bf16_before_hopper {
         without_wide: true,
         ..Options::default()
     }).backend().expect("a stream"), Rounding::BF16;
-        convs, convs_of_many_channels, fused_convs, attention, programs, attention_in_blocks);
+        convs, convs_of_many_channels, fused_convs, shrinking_convs, attention, programs,
+        attention_in_blocks);
 }
 
 /// Products by engines of cuDNN's: all of them on the stand-in, and those of some size where an engine
@@ -64,11 +65,22 @@ mod bf16_by_cudnn {
 }
 
 /// Many bands, and many blocks of queries and keys.
-mod in_pieces {
-    use super::{Limits, Options};
+fn in_pieces(precision: Precision) -> CudaBackend {
+    let limits = Limits { band_bytes: 16 << 10, attention: [40, 24], ..Limits::default() };
+    let device = common::device(Options { precision, limits, ..Options::default() });
+    device.backend().expect("a stream")
+}
 
-    halovae_engine::backend_conformance!(@tests super::common::device(Options {
-        limits: Limits { band_bytes: 16 << 10, attention: [40, 24], ..Limits::default() },
-        ..Options::default()
-    }).backend().expect("a stream"); fused_convs, attention, programs, convs_within_halos, attention_in_blocks);
+mod in_pieces {
+    halovae_engine::backend_conformance!(@tests super::in_pieces(super::Precision::F32);
+        fused_convs, shrinking_convs, attention, programs, convs_within_halos, attention_in_blocks);
+}
+
+mod bf16_in_pieces {
+    use halovae_engine::conformance::Rounding;
+
+    halovae_engine::backend_conformance!(
+        @rounded super::in_pieces(super::Precision::Bf16), Rounding::BF16;
+        shrinking_convs, attention, attention_in_blocks
+    );
 }

@@ -282,6 +282,11 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     /// The extents of a value; statistics have `[batch, groups, 1, 2]`.
     fn shape(&self, tensor: &Self::Tensor) -> Shape;
 
+    /// Bytes of the memory that a value lies in: more than its own where it took that of a larger one.
+    fn held_bytes(&self, tensor: &Self::Tensor) -> u64 {
+        self.value_bytes(self.shape(tensor))
+    }
+
     /// Runs one op, or queues it.
     ///
     /// The output's extents follow from the operands and the op's geometry. The output may take

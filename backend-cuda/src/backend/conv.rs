@@ -9,6 +9,7 @@ use halovae_engine::tensor::Shape;
 
 use super::areas::{Area, Edges, areas, even};
 use super::phase::{phases, taps};
+use super::shrink::shrinks;
 use super::stage::{Prologue, Window};
 use super::weights::phase_elements;
 use super::{CudaBackend, CudaWeights};
@@ -99,6 +100,9 @@ impl CudaBackend {
 
     /// Bytes that the conv needs beside its operands and its output, unless its input has a halo.
     pub(super) fn conv_workspace(&self, conv: &Conv2d, input: Shape) -> u64 {
+        if shrinks(conv) {
+            return self.shrink_workspace(input);
+        }
         if !self.is_staged(conv) {
             return 0;
         }
@@ -140,6 +144,14 @@ impl CudaBackend {
         operands: &mut Operands<'_, Value>,
         around: &mut Option<Surroundings<'_, Value>>,
     ) -> Result<Value, BackendError> {
+        // What lies around is for others to read from the input, too.
+        if shrinks(conv)
+            && around.is_none()
+            && let Some(input) = operands.take_owned(0)
+        {
+            let input = self.owned_feature(name, input)?;
+            return self.shrink(name, conv, weights, input);
+        }
         let residual_at = 1 + usize::from(conv.norm.is_some());
         let shape = operands.get(0).shape;
         let owned = conv.residual.and_then(|_| operands.take_owned(residual_at));

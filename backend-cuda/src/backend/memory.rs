@@ -3,6 +3,7 @@
 use halovae_engine::program::{MemoryModel, Op, Program, ValueId};
 use halovae_engine::tensor::Shape;
 
+use super::shrink::shrinks;
 use super::{CudaBackend, norm, weights};
 use crate::store::counted_bytes;
 use crate::value::value_bytes;
@@ -10,7 +11,7 @@ use crate::value::value_bytes;
 impl MemoryModel for CudaBackend {
     fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {
         match *op {
-            Op::Conv2d(conv) => conv.residual,
+            Op::Conv2d(conv) => conv.residual.or_else(|| shrinks(&conv).then_some(conv.input)),
             Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
                 Some(input)
             }

@@ -9,6 +9,7 @@ mod norm;
 mod phase;
 mod product;
 mod repeat;
+mod shrink;
 mod stage;
 mod transfer;
 mod weights;
@@ -26,7 +27,7 @@ use halovae_engine::tensor::{HostTensor, Shape};
 use crate::cudnn::Engines;
 use crate::device::Shared;
 use crate::nccl::{Demand, NcclLinks};
-use crate::store::{Spare, Store};
+use crate::store::{Spare, Store, counted_bytes};
 use crate::timer::StreamTimer;
 use crate::value::Value;
 pub use attention::Attending;
@@ -125,6 +126,10 @@ impl Backend for CudaBackend {
 
     fn shape(&self, tensor: &Value) -> Shape {
         tensor.shape
+    }
+
+    fn held_bytes(&self, tensor: &Value) -> u64 {
+        counted_bytes(tensor.block.bytes())
     }
 
     fn run(

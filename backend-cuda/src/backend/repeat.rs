@@ -150,7 +150,7 @@ impl CudaBackend {
                 let (_, place) = with_input(arena, &input);
                 let block = repeats.arena.as_ref().filter(|block| Arc::strong_count(block) == 1);
                 let Some(block) = block else { return once(input) };
-                self.store.copy(block.part(place).pointer(), &input)?;
+                self.store.copy(block.part(place).pointer(), input.pointer(), input.bytes())?;
                 self.store.stream.launch(graph)?;
                 Ok(output.of(block))
             }
@@ -199,7 +199,7 @@ impl CudaBackend {
         let Some(block) = repeats.arena(self, bytes).map_err(drop)? else { return Ok(None) };
         let Value { shape, element, .. } = *input;
         let inside = Value { shape, element, block: block.part(place) };
-        self.store.copy(inside.pointer(), input).map_err(drop)?;
+        self.store.copy(inside.pointer(), input.pointer(), input.bytes()).map_err(drop)?;
         let places = arena.places.clone();
         let count = places.len();
         let tape = Tape::Reading { arena: block.clone(), places, next: 0 };

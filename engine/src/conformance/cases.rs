@@ -128,6 +128,39 @@ pub fn convs_of_many_channels<B: Backend>(make: impl Make<B>) {
     }
 }
 
+/// 1x1 convs to few channels: their results may lie where the input was.
+pub fn shrinking_convs<B: Backend>(make: impl Make<B>) {
+    let (backend, rounding) = (make.make(), make.rounding());
+    for seed in 4000..4024 {
+        let mut random = Random::new(seed);
+        let channels = [[16, 8], [24, 8], [40, 3], [64, 30], [64, 32], [136, 68], [272, 72]];
+        let [in_channels, out_channels] = random.choice(&channels);
+        let batch = random.integer(1, 2) as usize;
+        let [height, width] = [(); 2].map(|()| random.integer(1, 40) as usize);
+        let mut case = Case::new();
+        let shape = Shape::new(batch, height, width, in_channels as usize);
+        let input = case.features("input", random_tensor(&mut random, shape));
+        let weight = case.weight("conv.weight", &[out_channels, in_channels, 1, 1]);
+        let bias = random.coin().then(|| case.weight("conv.bias", &[out_channels]));
+        let output = case.output(out_channels);
+        let conv = Conv2d {
+            input,
+            output,
+            weight,
+            bias,
+            kernel: [1, 1],
+            stride: [1, 1],
+            padding: Padding::default(),
+            in_channels,
+            out_channels,
+            norm: None,
+            upsample: 1,
+            residual: None,
+        };
+        case.check(&backend, &rounding, Op::Conv2d(conv), seed);
+    }
+}
+
 /// Norm statistics, also of values far from zero, and their application.
 pub fn norms<B: Backend>(make: impl Make<B>) {
     let (backend, rounding) = (make.make(), make.rounding());

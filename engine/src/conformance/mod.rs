@@ -14,7 +14,7 @@ mod rounding;
 
 pub use cases::{
     activations, attention, convs, convs_of_many_channels, fused_convs, memory_is_returned, norms,
-    out_of_place_operands, programs, transfers,
+    out_of_place_operands, programs, shrinking_convs, transfers,
 };
 pub use deviation::deviation;
 pub use parts::{attention_in_blocks, convs_within_halos};
@@ -67,14 +67,14 @@ impl WeightSource for RandomWeights {
 macro_rules! backend_conformance {
     ($make:expr) => {
         $crate::backend_conformance!(@tests $make;
-            transfers, convs, convs_of_many_channels, fused_convs, norms, activations, attention,
-            out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
+            transfers, convs, convs_of_many_channels, fused_convs, shrinking_convs, norms, activations,
+            attention, out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
             memory_is_returned);
     };
     ($make:expr, $rounding:expr) => {
         $crate::backend_conformance!(@rounded $make, $rounding;
-            transfers, convs, convs_of_many_channels, fused_convs, norms, activations, attention,
-            out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
+            transfers, convs, convs_of_many_channels, fused_convs, shrinking_convs, norms, activations,
+            attention, out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
             memory_is_returned);
     };
     (@rounded $make:expr, $rounding:expr; $($test:ident),* $(,)?) => {

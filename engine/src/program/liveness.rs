@@ -5,7 +5,8 @@ use crate::tensor::Shape;
 
 /// What a backend needs besides the values themselves; estimates are made with it.
 pub trait MemoryModel {
-    /// The operand whose memory the output of `op` takes when `op` is its last reader.
+    /// The operand whose memory the output of `op` takes when `op` is its last reader. If the output is
+    /// smaller, the memory stays as large as it was.
     fn in_place(&self, program: &Program, op: &Op) -> Option<ValueId>;
 
     /// Bytes of a value of `shape` on the device: f32, unless the backend stores something else.
@@ -54,6 +55,9 @@ impl Liveness {
     ) -> u64 {
         // Bytes of a value stop at u64::MAX; their sums must not, or freeing one would underflow.
         let bytes = |id: ValueId| u128::from(model.value_bytes(geometry.shape(id)));
+        // Of the memory that each value lies in.
+        let mut held = vec![0; program.values.len()];
+        held[program.input.index()] = bytes(program.input);
         let mut live = bytes(program.input);
         let mut peak = live;
         for (index, op) in program.ops.iter().enumerate() {
@@ -61,15 +65,19 @@ impl Liveness {
                 self.dies_at(id, index) && op.inputs().filter(|&read| read == id).count() == 1
             });
             let workspace = model.workspace_bytes(program, op, &|id| geometry.shape(id));
+            held[op.output().index()] = match reused {
+                Some(id) => held[id.index()],
+                None => bytes(op.output()),
+            };
             if reused.is_none() {
-                live += bytes(op.output());
+                live += held[op.output().index()];
             }
             peak = peak.max(live + u128::from(workspace));
             let mut freed = [None; 3];
             for (slot, id) in op.inputs().enumerate() {
                 let again = freed.contains(&Some(id));
                 if self.dies_at(id, index) && Some(id) != reused && !again {
-                    live -= bytes(id);
+                    live -= held[id.index()];
                     freed[slot] = Some(id);
                 }
             }

@@ -32,7 +32,7 @@ pub fn peak_bytes(
     };
     let shards = cut.shards_of(rank);
     for shard in shards.clone() {
-        walk.put(program.input(), shard);
+        walk.put(program.input(), shard, walk.bytes(program.input(), shard));
     }
     for segment in cut.segments() {
         for shard in shards.clone() {
@@ -56,8 +56,8 @@ struct Walk<'a> {
     // A value's bytes stop at u64::MAX; their sums must not, or freeing one would underflow.
     limit: u128,
     liveness: Liveness,
-    /// Whether a value waits on the device.
-    parked: HashMap<(ValueId, u32), bool>,
+    /// Bytes of the memory of a value that waits on the device; `None` if it waits in the file.
+    parked: HashMap<(ValueId, u32), Option<u128>>,
     here: u128,
     peak: u128,
 }
@@ -67,10 +67,9 @@ impl Walk<'_> {
         self.model.value_bytes(self.cut.shape(self.program, id, shard)).into()
     }
 
-    fn put(&mut self, id: ValueId, shard: u32) {
-        let bytes = self.bytes(id, shard);
+    fn put(&mut self, id: ValueId, shard: u32, bytes: u128) {
         let here = self.here + bytes <= self.limit;
-        self.parked.insert((id, shard), here);
+        self.parked.insert((id, shard), here.then_some(bytes));
         // It was on the device before it was put.
         self.reach(self.here + bytes);
         if here {
@@ -79,8 +78,8 @@ impl Walk<'_> {
     }
 
     fn remove(&mut self, id: ValueId, shard: u32) {
-        if self.parked.remove(&(id, shard)) == Some(true) {
-            self.here -= self.bytes(id, shard);
+        if let Some(Some(bytes)) = self.parked.remove(&(id, shard)) {
+            self.here -= bytes;
         }
     }
 
@@ -91,7 +90,7 @@ impl Walk<'_> {
     /// Bytes of a copy that is loaded to be read, if the value is in the file.
     fn loan(&self, id: ValueId, shard: u32) -> u128 {
         match self.parked.get(&(id, shard)) {
-            Some(false) => self.bytes(id, shard),
+            Some(None) => self.bytes(id, shard),
             _ => 0,
         }
     }
@@ -113,7 +112,8 @@ impl Walk<'_> {
                     continue;
                 }
                 if ops.clone().any(|at| self.liveness.dies_at(id, at)) {
-                    own.insert(id, self.bytes(id, shard));
+                    let here = self.parked.get(&(id, shard)).copied().flatten();
+                    own.insert(id, here.unwrap_or_else(|| self.bytes(id, shard)));
                     self.remove(id, shard);
                 } else {
                     lent += self.loan(id, shard);
@@ -127,8 +127,12 @@ impl Walk<'_> {
                     && self.liveness.dies_at(id, index)
                     && op.inputs().filter(|&read| read == id).count() == 1
             });
+            let of_output = match reused {
+                Some(id) => own[&id],
+                None => self.bytes(op.output(), shard),
+            };
             let output = match (reused, is_stats(program, op.output())) {
-                (None, false) => self.bytes(op.output(), shard),
+                (None, false) => of_output,
                 _ => 0,
             };
             let held: u128 = own.values().sum();
@@ -136,13 +140,13 @@ impl Walk<'_> {
             self.reach(self.here + held + lent + halo + output + workspace);
             own.retain(|&id, _| !self.liveness.dies_at(id, index));
             if !is_stats(program, op.output()) && op.output() != program.output() {
-                own.insert(op.output(), self.bytes(op.output(), shard));
+                own.insert(op.output(), of_output);
             }
         }
-        let mut made: Vec<ValueId> = own.into_keys().collect();
+        let mut made: Vec<(ValueId, u128)> = own.into_iter().collect();
         made.sort_unstable();
-        for id in made {
-            self.put(id, shard);
+        for (id, bytes) in made {
+            self.put(id, shard, bytes);
         }
     }
 
@@ -179,7 +183,7 @@ impl Walk<'_> {
         if self.liveness.dies_at(q, index) {
             self.remove(q, shard);
         }
-        self.put(output, shard);
+        self.put(output, shard, self.bytes(output, shard));
     }
 
     fn after_attention(&mut self, index: usize, rank: u32) {

@@ -67,14 +67,10 @@ impl<'a, B: Backend> Park<'a, B> {
         Self { backend, limit, values: HashMap::new(), here: 0, file: RefCell::default() }
     }
 
-    fn bytes(&self, tensor: &B::Tensor) -> u64 {
-        self.backend.value_bytes(self.backend.shape(tensor))
-    }
-
     /// Keeps a value: on the device as long as the limit allows, else in the file.
     pub(super) fn put(&mut self, key: Key, tensor: B::Tensor) -> Result<(), Cause> {
         let shape = self.backend.shape(&tensor);
-        let bytes = self.backend.value_bytes(shape);
+        let bytes = self.backend.held_bytes(&tensor);
         let fits = |limit: &ParkLimit| self.here.saturating_add(bytes) <= limit.bytes;
         if self.limit.as_ref().is_none_or(fits) {
             self.here += bytes;
@@ -92,7 +88,7 @@ impl<'a, B: Backend> Park<'a, B> {
     pub(super) fn take(&mut self, key: Key) -> Result<B::Tensor, Cause> {
         match self.values.remove(&key).expect("a value is parked before it is taken") {
             Parked::Here(tensor) => {
-                self.here -= self.bytes(&tensor);
+                self.here -= self.backend.held_bytes(&tensor);
                 Ok(tensor)
             }
             Parked::Filed(extent, shape) => {
@@ -114,7 +110,7 @@ impl<'a, B: Backend> Park<'a, B> {
     /// Lets go of a value without looking at it.
     pub(super) fn forget(&mut self, key: Key) -> Result<(), Cause> {
         match self.values.remove(&key) {
-            Some(Parked::Here(tensor)) => self.here -= self.bytes(&tensor),
+            Some(Parked::Here(tensor)) => self.here -= self.backend.held_bytes(&tensor),
             Some(Parked::Filed(extent, _)) => self.free(extent)?,
             None => {}
         }

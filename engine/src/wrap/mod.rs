@@ -95,6 +95,10 @@ macro_rules! delegate_backend {
             self.inner.shape(tensor)
         }
 
+        fn held_bytes(&self, tensor: &Self::Tensor) -> u64 {
+            self.inner.held_bytes(tensor)
+        }
+
         fn attended(&self, attention: Self::Attention) -> Result<Self::Tensor, BackendError> {
             self.inner.attended(attention)
         }
