@@ -77,7 +77,7 @@ pub struct Options {
 /// How much of a value is worked on at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a conv's staged input: enough to fill a GPU, few enough to stay in its cache.
+    /// The most bytes of a conv's staged input: enough to fill a GPU, few enough to stay in its cache.
     pub band_bytes: u64,
     /// Queries and keys of attention whose scores are held at once.
     pub attention: [usize; 2],
@@ -88,7 +88,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { band_bytes: 32 << 20, attention: [8192, 2048], engines_from: 1 << 30 }
+        Self { band_bytes: 48 << 20, attention: [8192, 2048], engines_from: 1 << 30 }
     }
 }
 
@@ -110,8 +110,6 @@ pub(crate) struct Shared {
     pub(crate) engines: Result<Option<Arc<cudnn::Choices>>, OpenError>,
     /// Whether products are done in Hopper's way.
     pub(crate) is_wide: bool,
-    /// Whether kernels await the one before by themselves, and may be there earlier.
-    pub(crate) overlaps: bool,
     /// By kernel; null where it is not for this architecture.
     functions: Vec<CUfunction>,
     module: Option<CUmodule>,
@@ -243,20 +241,9 @@ impl Shared {
         let engines = cudnn_choices(&entry, &options);
         let element = options.precision.element();
         let is_wide = kernels::has_wide(element, arch) && !options.without_wide;
-        let overlaps = arch >= 90 && std::env::var_os("HALOVAE_NO_PDL").is_none();
         let (functions, module) = (vec![std::ptr::null_mut(); Kernel::ALL.len()], None);
-        let mut shared = Self {
-            entry,
-            options,
-            id,
-            pool,
-            engines,
-            is_wide,
-            overlaps,
-            functions,
-            module,
-            context,
-        };
+        let mut shared =
+            Self { entry, options, id, pool, engines, is_wide, functions, module, context };
         // SAFETY: NVRTC made the cubin, and a file's hash was compared.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
         shared.module = Some(module);

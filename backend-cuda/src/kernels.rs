@@ -314,7 +314,9 @@ mod tests {
                     let spilled: u32 = before.rsplit(' ').next().unwrap().parse().unwrap();
                     assert!(spilled <= SPILLED, "{what}: {line}");
                 }
-                assert!(log.contains("registers"), "{what}: no registers in: {log}");
+                // Where NVRTC keeps what it compiled before, nothing is told a second time.
+                let is_kept = halovae_cuda_stand_in::is_real() && log.is_empty();
+                assert!(is_kept || log.contains("registers"), "{what}: no registers in: {log}");
                 // It is mentioned where the compiler waits for a product that it was not told to wait for.
                 assert!(!log.contains("wgmma"), "{what}: {log}");
             }

@@ -2,10 +2,7 @@
 
 use std::ffi::c_void;
 
-use cudarc::driver::result::DriverError;
-use cudarc::driver::sys::{
-    self, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig,
-};
+use cudarc::driver::result::{self, DriverError};
 use halovae_engine::backend::BackendError;
 
 use crate::kernels::{Kernel, THREADS};
@@ -58,30 +55,18 @@ impl Store {
 
     fn start<P: Params>(&self, params: &P, kernel: Kernel, blocks: u32) -> Result<(), DriverError> {
         let mut arguments = [std::ptr::from_ref(params).cast_mut().cast::<c_void>()];
-        let mut overlaps = CUlaunchAttribute {
-            id: CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-            pad: [0; 4],
-            value: CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
-        };
-        let config = CUlaunchConfig {
-            gridDimX: blocks,
-            gridDimY: 1,
-            gridDimZ: 1,
-            blockDimX: kernel.threads(),
-            blockDimY: 1,
-            blockDimZ: 1,
-            sharedMemBytes: kernel.shared_bytes(self.element()),
-            hStream: self.stream.raw(),
-            attrs: &raw mut overlaps,
-            // Blocks may begin when the last ones of the kernel before are still at work, and wait there.
-            numAttrs: self.shared.overlaps.into(),
-        };
         let function = self.shared.function(kernel);
-        // SAFETY: the struct is the kernel's only parameter, which is copied before the call returns, as
-        // the attribute is; its pointers are of blocks that are freed behind this in the same stream.
-        let done = unsafe {
-            sys::cuLaunchKernelEx(&config, function, arguments.as_mut_ptr(), std::ptr::null_mut())
-        };
-        done.result()
+        // SAFETY: the struct is the kernel's only parameter, which is copied before the call returns;
+        // its pointers are of blocks that are freed behind this in the same stream.
+        unsafe {
+            result::launch_kernel(
+                function,
+                (blocks, 1, 1),
+                (kernel.threads(), 1, 1),
+                kernel.shared_bytes(self.element()),
+                self.stream.raw(),
+                &mut arguments,
+            )
+        }
     }
 }

@@ -80,8 +80,12 @@ fn engines_give_what_our_kernel_does() {
         }
         assert_eq!(again.backend.graphs(), 1, "{precision}");
         let engines = engines(folder.path());
-        assert!(engines.iter().any(|engine| engine != "own"), "{precision}: no engine was chosen");
+        // On a GPU our own kernel may be the fastest everywhere.
         if !halovae_cuda_stand_in::is_real() {
+            assert!(
+                engines.iter().any(|engine| engine != "own"),
+                "{precision}: no engine was chosen"
+            );
             // The others are wrong, need memory, or make no plan (`stand-in/cpp/cudnn.cpp`).
             let good = |engine: &String| ["own", "0", "1 24 3"].contains(&engine.as_str());
             assert!(engines.iter().all(good), "{precision}: {engines:?}");
@@ -127,7 +131,9 @@ fn what_was_chosen_stays() {
     let folder = fresh_folder(Precision::Bf16);
     let first = picture_of_another(folder.path(), "");
     let kept_first = kept(folder.path());
-    assert!(engines(folder.path()).iter().any(|engine| engine != "own"));
+    // On a GPU our own kernel may be the fastest everywhere.
+    let is_chosen = engines(folder.path()).iter().any(|engine| engine != "own");
+    assert!(is_chosen || halovae_cuda_stand_in::is_real());
     // Engines that are slow now would not be chosen; and plans that do not load are compiled anew.
     for cudnn in ["slow", "no_loading"] {
         assert_eq!(picture_of_another(folder.path(), cudnn), first, "{cudnn}");

@@ -27,8 +27,7 @@ use crate::store::Store;
 /// Engines that are compiled and tried for a kind of product.
 pub(super) const ENTRANTS: usize = 8;
 
-/// What an engine's time has to be of our own kernel's, which begins while the one before ends and needs neither a
-/// plan nor a handle.
+/// What an engine's time has to be of our own kernel's: less is within what trials differ by, and costs a plan.
 const WORTH: f64 = 0.95;
 
 /// What stands in a file where our own kernel does it.

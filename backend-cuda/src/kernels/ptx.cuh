@@ -23,22 +23,9 @@ struct BF16 {
 // which as many as follow run on a multiprocessor at once.
 #define KERNEL(name, Params, bounds...)                                                            \
     static_assert(sizeof(Params) == BYTES_##Params, "the launch gives another struct");            \
-    DEVICE void name##_thread(const Params& p);                                                    \
-    extern "C" __global__ void __launch_bounds__(bounds) name(const __grid_constant__ Params p) {  \
-        await_kernels();                                                                           \
-        name##_thread(p);                                                                          \
-    }                                                                                              \
-    DEVICE void name##_thread(const Params& p)
+    extern "C" __global__ void __launch_bounds__(bounds) name(const __grid_constant__ Params p)
 #define DEVICE static __device__ __forceinline__
 #define MAY_ALIAS
-
-// 9.7.13.13 griddepcontrol: from Hopper on a kernel's blocks may be there before the last ones of the kernel before
-// it have ended. What those wrote can be read from here on.
-DEVICE void await_kernels() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;\n\tgriddepcontrol.wait;" ::: "memory");
-#endif
-}
 
 // The block's memory, as much as it was launched with; matrices begin at multiples of 1024 bytes.
 DEVICE void* shared_memory() {

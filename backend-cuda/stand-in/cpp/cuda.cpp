@@ -50,14 +50,6 @@ const unsigned SHARED_DEFAULT = 48 << 10, SHARED_MOST = 99 << 10, SHARED_MOST_OF
 // `CUtensorMapDataType` and `CUtensorMapSwizzle`, those that are used.
 const int HALF_FLOAT = 6, BRAIN_FLOAT = 9, SWIZZLED_BY_128 = 3;
 
-// `CUlaunchConfig`. That kernels may overlap changes nothing here.
-struct LaunchConfig {
-    unsigned grid[3], block[3], shared;
-    Stream* stream;
-    void* attributes;
-    unsigned attribute_count;
-};
-
 struct Module {
     void* library;
     // Open as long as the library is: the linker knows libraries by their paths.
@@ -365,11 +357,8 @@ int cuTensorMapEncodeTiled(TensorMap* map, int type, unsigned axes, void* addres
     return *map = made, SUCCESS;
 }
 
-int cuLaunchKernelEx(const LaunchConfig* config, void* handle, void** arguments, void**) {
-    auto [gx, gy, gz] = config->grid;
-    auto [bx, by, bz] = config->block;
-    unsigned shared = config->shared;
-    Stream* stream = config->stream;
+int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned shared, Stream* stream, void** arguments, void**) {
     static std::atomic<uint64_t> launches{0};
     static const uint64_t seed = number("HALOVAE_STAND_IN_SEED", 1);
     static const uint64_t fails = number("HALOVAE_STAND_IN_FAILS", ~0u);
