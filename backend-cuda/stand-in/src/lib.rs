@@ -20,7 +20,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Files of `cpp/`.
-const FILES: [(&str, &str); 19] = [
+const FILES: [(&str, &str); 21] = [
+    ("asynchronous.cpp", include_str!("../cpp/asynchronous.cpp")),
     ("cublaslt.cpp", include_str!("../cpp/cublaslt.cpp")),
     ("cuda.cpp", include_str!("../cpp/cuda.cpp")),
     ("cudnn.cpp", include_str!("../cpp/cudnn.cpp")),
@@ -29,6 +30,7 @@ const FILES: [(&str, &str); 19] = [
     ("driver_for_cudnn.cpp", include_str!("../cpp/driver_for_cudnn.cpp")),
     ("for_libraries.h", include_str!("../cpp/for_libraries.h")),
     ("kernel.h", include_str!("../cpp/kernel.h")),
+    ("machine.h", include_str!("../cpp/machine.h")),
     ("memory.cpp", include_str!("../cpp/memory.cpp")),
     ("memory.h", include_str!("../cpp/memory.h")),
     ("nccl.cpp", include_str!("../cpp/nccl.cpp")),
@@ -46,7 +48,7 @@ const FILES: [(&str, &str); 19] = [
 /// already.
 const BUILD: &str = "set -e
 flags='-std=c++17 -O2 -fPIC -shared -pthread -Wall -Wextra -Werror'
-${CXX:-g++} $flags cuda.cpp memory.cpp streams.cpp threads.cpp -Wl,-soname,libcuda.so \
+${CXX:-g++} $flags asynchronous.cpp cuda.cpp memory.cpp streams.cpp threads.cpp -Wl,-soname,libcuda.so \
     -o libcuda.so.1 -ldl
 ${CXX:-g++} $flags nccl.cpp -L. -l:libcuda.so.1 -Wl,-soname,libnccl.so.2 -o libnccl.so.2
 ${CXX:-g++} $flags cudnn.cpp -L. -l:libcuda.so.1 -Wl,-soname,libcudnn.so.9 -o libcudnn.so.9
