@@ -118,6 +118,7 @@ struct SoftmaxWide {
     u32 queries, keys, columns;
     // Tiles of 128 columns.
     u32 tiles;
+    // Above zero: what is the largest before it is so after.
     float scale;
     u32 fresh;
 };

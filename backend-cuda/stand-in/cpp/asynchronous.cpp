@@ -159,4 +159,6 @@ void stand_in_commit_products() { stand_in_lane->product_groups++; }
 void stand_in_await_products(unsigned groups) {
     StandInLane& lane = *stand_in_lane;
     run_products(lane, lane.product_groups > groups ? lane.product_groups - groups : 0);
-}}
+}
+
+}  // extern "C"
