@@ -255,7 +255,15 @@ pub(crate) fn cubin(
 /// Tells these sources from others.
 pub(crate) fn version() -> u128 {
     let mut hasher = XxHash3_128::with_seed(0);
-    SOURCE.headers.iter().for_each(|(_, text)| hasher.write(text.as_bytes()));
+    let mut add = |text: &str| {
+        hasher.write(text.as_bytes());
+        hasher.write(&[0]);
+    };
+    add(SOURCE.text);
+    SOURCE.headers.iter().for_each(|(name, text)| {
+        add(name);
+        add(text);
+    });
     hasher.finish_128()
 }
 
@@ -266,11 +274,7 @@ fn key(nvrtc: &Nvrtc, element: Element, arch: u32) -> u128 {
         hasher.write(text.as_bytes());
         hasher.write(&[0]);
     };
-    add(SOURCE.text);
-    SOURCE.headers.iter().for_each(|(name, text)| {
-        add(name);
-        add(text);
-    });
+    add(&format!("{:032x}", version()));
     options(element, arch).iter().for_each(|option| add(option));
     add(&format!("{:?} {}", nvrtc.version(), nvrtc.file().display()));
     hasher.finish_128()

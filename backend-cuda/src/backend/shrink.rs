@@ -41,18 +41,17 @@ fn runs(
 }
 
 impl CudaBackend {
-    /// Positions of an input, of all samples, that are copied.
-    fn copied(&self, input: Shape) -> u64 {
+    /// Positions of an input, of all samples, that are copied, and their bytes.
+    fn copied(&self, input: Shape) -> (usize, u64) {
         let positions = (input.batch * input.height * input.width) as u64;
         let position_bytes = wide(input.channels) as u64 * self.store.element().bytes();
-        (self.shared.options.limits.band_bytes / position_bytes).max(1).min(positions)
+        let copied = (self.shared.options.limits.band_bytes / position_bytes).max(1).min(positions);
+        (copied as usize, copied * position_bytes)
     }
 
-    /// Bytes of these.
+    /// Bytes that a conv that [`shrinks`] needs beside its operand.
     pub(super) fn shrink_workspace(&self, input: Shape) -> u64 {
-        counted_bytes(
-            self.copied(input) * wide(input.channels) as u64 * self.store.element().bytes(),
-        )
+        counted_bytes(self.copied(input).1)
     }
 
     /// Runs a conv that [`shrinks`].
@@ -78,8 +77,7 @@ impl CudaBackend {
             };
             self.store.product(product, Right::ByColumn)
         };
-        let copied = self.copied(input.shape) as usize;
-        let bytes = copied as u64 * input.position_bytes();
+        let (copied, bytes) = self.copied(input.shape);
         let copy = self.store.block(name, bytes)?;
         self.store.copy(copy.pointer(), input.pointer(), bytes)?;
         run(copy.pointer(), 0, copied)?;

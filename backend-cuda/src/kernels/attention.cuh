@@ -26,20 +26,34 @@ DEVICE void load_scores(float (&value)[EIGHT], const Softmax& p, const float* sc
     }
 }
 
-// Writes weights relative to a largest score, and gives their sum: of what is stored, so that the weights
-// that are multiplied sum up to this.
-DEVICE float store_weights(const float (&score)[EIGHT], float largest, E* to) {
-    float weight[EIGHT], sum = 0;
+// Writes what scores below the largest one weigh, and gives their sum: of what is stored, so that the weights that
+// are multiplied sum up to this.
+DEVICE float store_weights(const float (&below)[EIGHT], E* to) {
+    const u32 n = 16 / sizeof(E);
+    float weight[EIGHT], stored[EIGHT], sum = 0;
 #pragma unroll
     for (u32 i = 0; i < EIGHT; i++) {
-        weight[i] = exponential(score[i] - largest, E());
+        weight[i] = exponential(below[i], E());
     }
-    store(to, weight);
+#pragma unroll
+    for (u32 part = 0; part < EIGHT / n; part++) {
+        const Packed weights = packed(weight + part * n, E());
+        reinterpret_cast<Packed*>(to)[part] = weights;
+        unpack(stored + part * n, weights, E());
+    }
 #pragma unroll
     for (u32 i = 0; i < EIGHT; i++) {
-        sum += widened(narrowed(weight[i], E()));
+        sum += stored[i];
     }
     return sum;
+}
+
+DEVICE float store_weights(float (&score)[EIGHT], float largest, E* to) {
+#pragma unroll
+    for (u32 i = 0; i < EIGHT; i++) {
+        score[i] -= largest;
+    }
+    return store_weights(score, to);
 }
 
 // What a query's sums are worth now, and what it has seen.
@@ -159,20 +173,13 @@ KERNEL(softmax_wide, SoftmaxWide, THREADS) {
         for (u32 n = 0; n < AT_ONCE; n++) {
             const u32 eight = first + n * WARP;
             if (eight < eights) {
-                float weight[EIGHT], stored[EIGHT];
-                unpack(weight, below[n], F16());
+                float score[EIGHT];
+                unpack(score, below[n], F16());
 #pragma unroll
                 for (u32 i = 0; i < EIGHT; i++) {
-                    const float exponent = fmaf(weight[i], p.scale, shift[n]);
-                    weight[i] = eight * EIGHT + i < p.keys ? exponential(exponent, E()) : 0.0f;
+                    score[i] = eight * EIGHT + i < p.keys ? fmaf(score[i], p.scale, shift[n]) : LOWEST;
                 }
-                const Packed weights = packed(weight, E());
-                scores[eight] = weights;
-                unpack(stored, weights, E());
-#pragma unroll
-                for (u32 i = 0; i < EIGHT; i++) {
-                    sum += stored[i];
-                }
+                sum += store_weights(score, reinterpret_cast<E*>(scores + eight));
             }
         }
     }

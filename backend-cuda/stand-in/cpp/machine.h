@@ -20,7 +20,6 @@ const unsigned WARP = 32;
 
 enum State { READY, AT_BLOCK_BARRIER, AT_WARP_BARRIER, AT_PHASE, DONE };
 
-
 // As it lies in the block's memory.
 struct Barrier {
     uint16_t arrivals, awaited;
