@@ -105,6 +105,10 @@ pub(crate) struct DecodeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 3600,
           value_parser = value_parser!(u64).range(1..=MAX_TIMEOUT))]
     pub(crate) rank_timeout: u64,
+    /// Which launcher's variables make this process one of several; `none` where those of another
+    /// program were left in the environment
+    #[arg(long, value_enum, default_value_t = LauncherArg::Auto)]
+    pub(crate) launcher: LauncherArg,
 }
 
 /// A day; a bound against typing errors.
@@ -346,6 +350,20 @@ pub(crate) enum ExchangeArg {
     Host,
     /// By NCCL, or not at all
     Nccl,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LauncherArg {
+    /// The first whose variables are all there
+    Auto,
+    /// None: this process decodes alone
+    None,
+    /// torchrun, or RANK, WORLD_SIZE and MASTER_ADDR set by hand
+    Torchrun,
+    /// mpirun, mpiexec, or srun with PMI
+    Mpi,
+    /// srun
+    Slurm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -94,10 +94,10 @@ pub(crate) enum Error {
     Adapter(#[from] halovae_wgpu::OpenError),
     /// The processes that were started together do not come together.
     #[cfg(feature = "mpi")]
-    #[error("the processes do not come together")]
+    #[error("the processes do not come together (--launcher none decodes with this one alone)")]
     Mpi(#[from] halovae_mpi::MpiError),
     /// The same, without MPI.
-    #[error("the processes do not come together")]
+    #[error("the processes do not come together (--launcher none decodes with this one alone)")]
     Tcp(#[from] halovae_tcp::TcpError),
 }
 

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use halovae_tcp::Meeting;
 
+use crate::args::LauncherArg;
 use crate::error::Error;
 
 /// Where rank 0 listens if nobody says where: where PyTorch's ranks meet as well.
@@ -27,53 +28,150 @@ pub(crate) struct Launch {
     pub(crate) launcher: Launcher,
     /// Which one this is.
     pub(crate) rank: u32,
-    /// How many there are, if the launcher tells.
+    /// How many there are; `None` where only an MPI library can tell.
     pub(crate) size: Option<u32>,
 }
 
-/// The launchers by the variables that rank and size are in. A `torchrun` on each machine may have
-/// been started by another one. Open MPI's `mpirun`; MPICH's, Intel's and Slurm's (PMI); `srun
-/// --mpi=pmix`, where the size is that of the job step, as with any `srun`: a batch script has a
-/// SLURM_PROCID too, and is a step of one.
-const VARIABLES: [(Launcher, &str, &str); 5] = [
-    (Launcher::Torch, "RANK", "WORLD_SIZE"),
-    (Launcher::Mpi, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    (Launcher::Mpi, "PMI_RANK", "PMI_SIZE"),
-    (Launcher::Mpi, "PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
-    (Launcher::Slurm, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+/// Variables that tell of several processes, without all that makes this one of them: it decodes
+/// alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HalfLaunch {
+    /// The variable that tells how many, and the number.
+    pub(crate) told: (&'static str, u32),
+    /// The variable that says nothing of them, and the one process that it tells of if it is set.
+    pub(crate) lacking: (&'static str, Option<u32>),
+    /// What starts processes that have all variables.
+    pub(crate) starter: &'static str,
+}
+
+/// The variables by which a launcher tells a process its place.
+struct Variables {
+    launcher: Launcher,
+    /// What a user types.
+    starter: &'static str,
+    /// Which process this is.
+    rank: &'static str,
+    /// How many processes there are.
+    size: &'static str,
+    /// Without this one, the two above may be of anything.
+    also: Option<&'static str>,
+    /// How many processes were asked for, where that is told to others than them too.
+    asked: &'static [&'static str],
+}
+
+const SLURM_STEP: &str = "SLURM_STEP_NUM_TASKS";
+const SLURM_JOB: &[&str] = &["SLURM_NTASKS", "SLURM_NPROCS"];
+
+/// The launchers. A `torchrun` on each machine may have been started by another one. Open MPI's
+/// `mpirun`; MPICH's, Intel's and Slurm's (PMI); `srun --mpi=pmix`, where the size is that of the
+/// job step, as with any `srun`. A batch script has a SLURM_PROCID and the job's SLURM_NTASKS too,
+/// a shell of `salloc` the latter: neither is a task of a step.
+const LAUNCHERS: [Variables; 5] = [
+    Variables {
+        launcher: Launcher::Torch,
+        starter: "torchrun",
+        rank: "RANK",
+        size: "WORLD_SIZE",
+        also: Some("MASTER_ADDR"),
+        asked: &[],
+    },
+    Variables {
+        launcher: Launcher::Mpi,
+        starter: "mpirun",
+        rank: "OMPI_COMM_WORLD_RANK",
+        size: "OMPI_COMM_WORLD_SIZE",
+        also: None,
+        asked: &[],
+    },
+    Variables {
+        launcher: Launcher::Mpi,
+        starter: "mpirun",
+        rank: "PMI_RANK",
+        size: "PMI_SIZE",
+        also: None,
+        asked: &[],
+    },
+    Variables {
+        launcher: Launcher::Mpi,
+        starter: "srun",
+        rank: "PMIX_RANK",
+        size: SLURM_STEP,
+        also: None,
+        asked: SLURM_JOB,
+    },
+    Variables {
+        launcher: Launcher::Slurm,
+        starter: "srun",
+        rank: "SLURM_PROCID",
+        size: SLURM_STEP,
+        also: None,
+        asked: SLURM_JOB,
+    },
 ];
 
 /// How many processes there are on this machine, as Open MPI and MPICH have it.
 const LOCAL_SIZES: [&str; 2] = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
 
-/// The place that a launcher gave this process; `None` if none started it.
-pub(crate) fn launch() -> Option<Launch> {
-    find(|name| env::var_os(name))
+/// The launchers that may count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    Any,
+    None,
+    Only(Launcher),
+}
+
+impl From<LauncherArg> for Allowed {
+    fn from(arg: LauncherArg) -> Self {
+        match arg {
+            LauncherArg::Auto => Self::Any,
+            LauncherArg::None => Self::None,
+            LauncherArg::Torchrun => Self::Only(Launcher::Torch),
+            LauncherArg::Mpi => Self::Only(Launcher::Mpi),
+            LauncherArg::Slurm => Self::Only(Launcher::Slurm),
+        }
+    }
+}
+
+/// The place that a launcher gave this process; `None` if none started it. A launcher counts if all
+/// that it tells its processes is there.
+pub(crate) fn launch(allowed: Allowed) -> Option<Launch> {
+    find(allowed, |name| env::var_os(name))
+}
+
+/// Whether this process is the one that speaks for all that were started together.
+pub(crate) fn speaks(allowed: Allowed) -> bool {
+    launch(allowed).is_none_or(|launch| launch.rank == 0)
+}
+
+/// What tells of several processes without making this one of them.
+pub(crate) fn half_launch(allowed: Allowed) -> Option<HalfLaunch> {
+    find_half(allowed, |name| env::var_os(name))
 }
 
 impl Launch {
-    /// Where the processes meet that were started with this one.
+    /// Where the `size` processes meet that were started together, this one among them.
     ///
     /// # Errors
-    /// [`Error::Usage`] if nobody tells.
-    pub(crate) fn meeting(&self) -> Result<Meeting, Error> {
-        self.meet(|name| env::var_os(name))
+    /// [`Error::Usage`] if the environment does not tell.
+    pub(crate) fn meeting(&self, size: u32) -> Result<Meeting, Error> {
+        self.meet(size, |name| env::var_os(name))
     }
 
-    fn meet(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Meeting, Error> {
+    fn meet(
+        &self,
+        size: u32,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Meeting, Error> {
         let text = |name| variable(name)?.into_string().ok().filter(|text| !text.is_empty());
-        let number = |name| text(name)?.parse::<u32>().ok();
-        let size = self.size.ok_or_else(|| {
-            Error::Usage("the launcher does not tell how many processes there are".into())
-        })?;
-        let is_here = LOCAL_SIZES.iter().any(|&name| number(name) == Some(size))
-            || number("SLURM_STEP_NUM_NODES") == Some(1);
+        let is_here = LOCAL_SIZES.iter().any(|&name| number(&variable, name) == Some(size))
+            || number(&variable, "SLURM_STEP_NUM_NODES") == Some(1);
         let named = text("MASTER_ADDR");
         let host = named.or_else(|| is_here.then(|| "127.0.0.1".into()));
         let host = host.or_else(|| first_host(&text("SLURM_STEP_NODELIST")?));
         let host = host.ok_or_else(|| {
             Error::Usage(
-                "the processes do not know where to meet; set MASTER_ADDR to the machine of rank 0"
+                "the processes do not know where to meet; set MASTER_ADDR to the machine of rank 0, or \
+                 give --launcher none if this process is alone"
                     .into(),
             )
         })?;
@@ -90,14 +188,60 @@ impl Launch {
     }
 }
 
-fn find(variable: impl Fn(&str) -> Option<OsString>) -> Option<Launch> {
-    let number = |name| variable(name)?.to_str()?.parse().ok();
-    VARIABLES.iter().find_map(|&(launcher, rank, size)| {
-        let launch = Launch { launcher, rank: number(rank)?, size: number(size) };
-        // `RANK` alone may be anything.
-        let is_whole = launch.size.is_some() && variable("MASTER_ADDR").is_some();
-        (launcher != Launcher::Torch || is_whole).then_some(launch)
+impl Variables {
+    fn launch(&self, variable: &impl Fn(&str) -> Option<OsString>) -> Option<Launch> {
+        let Self { launcher, rank, size, also, .. } = *self;
+        let (rank, size) = (number(variable, rank)?, number(variable, size));
+        // An MPI library knows the size itself.
+        let is_whole = size.is_some() || (cfg!(feature = "mpi") && launcher == Launcher::Mpi);
+        let is_sure = also.is_none_or(|also| is_set(variable, also));
+        (is_whole && is_sure).then_some(Launch { launcher, rank, size })
+    }
+
+    /// What is lacking for one of several processes.
+    fn half(&self, variable: &impl Fn(&str) -> Option<OsString>) -> Option<HalfLaunch> {
+        let Self { starter, rank, size, also, asked, .. } = *self;
+        let told = std::iter::once(&size).chain(asked);
+        let told = told.filter_map(|&name| Some((name, number(variable, name)?)));
+        let told = told.filter(|&(_, count)| count > 1).max_by_key(|&(_, count)| count)?;
+        let own_size = number(variable, size);
+        let lacking = if own_size.is_none_or(|count| count == 1) {
+            (size, own_size)
+        } else if number(variable, rank).is_none() {
+            (rank, None)
+        } else {
+            (also.filter(|also| !is_set(variable, also))?, None)
+        };
+        Some(HalfLaunch { told, lacking, starter })
+    }
+}
+
+fn number(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> Option<u32> {
+    variable(name)?.to_str()?.parse().ok()
+}
+
+fn is_set(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> bool {
+    variable(name).is_some_and(|value| !value.is_empty())
+}
+
+fn launchers(allowed: Allowed) -> impl Iterator<Item = &'static Variables> {
+    LAUNCHERS.iter().filter(move |known| match allowed {
+        Allowed::Any => true,
+        Allowed::None => false,
+        Allowed::Only(launcher) => known.launcher == launcher,
     })
+}
+
+fn find(allowed: Allowed, variable: impl Fn(&str) -> Option<OsString>) -> Option<Launch> {
+    launchers(allowed).find_map(|known| known.launch(&variable))
+}
+
+fn find_half(allowed: Allowed, variable: impl Fn(&str) -> Option<OsString>) -> Option<HalfLaunch> {
+    // Within another launcher's processes, what a job was given says nothing of them.
+    match launchers(allowed).find(|known| known.launch(&variable).is_some()) {
+        Some(whole) => whole.half(&variable),
+        None => launchers(allowed).find_map(|known| known.half(&variable)),
+    }
 }
 
 /// The first of Slurm's list of machines: `node[08-11,15],other` has `node08` first.
@@ -120,24 +264,91 @@ mod tests {
     }
 
     fn launched(set: Set<'_>) -> Option<Launch> {
-        find(in_environment(set))
+        find(Allowed::Any, in_environment(set))
+    }
+
+    fn half(set: Set<'_>) -> Option<HalfLaunch> {
+        find_half(Allowed::Any, in_environment(set))
     }
 
     #[test]
     fn each_launcher_is_understood() {
         assert_eq!(launched(&[]), None);
-        assert_eq!(launched(&[("OMPI_COMM_WORLD_RANK", "x")]), None);
-        for (launcher, rank, size) in VARIABLES {
+        for Variables { launcher, rank, size, also, .. } in LAUNCHERS {
             let launch = Launch { launcher, rank: 3, size: Some(8) };
-            let whole = [(rank, "3"), (size, "8"), ("MASTER_ADDR", "a")];
+            let whole = [(rank, "3"), (size, "8"), (also.unwrap_or("other"), "a")];
             assert_eq!(launched(&whole), Some(launch));
-            let alone = launched(&[(rank, "3")]);
-            match launcher {
-                Launcher::Torch => assert_eq!(alone, None),
-                _ => assert_eq!(alone, Some(Launch { size: None, ..launch })),
+            assert_eq!(half(&whole), None);
+            let environment = in_environment(&whole);
+            assert_eq!(find(Allowed::Only(launcher), &environment), Some(launch));
+            assert_eq!(find(Allowed::None, &environment), None);
+            for other in [Launcher::Torch, Launcher::Mpi, Launcher::Slurm] {
+                let found = find(Allowed::Only(other), &environment);
+                assert_eq!(found.is_some(), other == launcher, "{rank}");
             }
         }
-        assert_eq!(launched(&[("RANK", "3"), ("WORLD_SIZE", "8")]), None);
+    }
+
+    /// Without any one of its variables a launcher does not count, and what is lacking is named if
+    /// several processes were told of.
+    #[test]
+    fn half_a_launcher_is_none() {
+        let mpi_tells = |launcher| cfg!(feature = "mpi") && launcher == Launcher::Mpi;
+        for Variables { launcher, rank, size, also, asked, .. } in LAUNCHERS {
+            for (count, is_several) in [("8", true), ("1", false)] {
+                let lacks_size = [(rank, "0"), (also.unwrap_or("other"), "a")];
+                for broken in ["", "x", "-1"] {
+                    let with = |name| [&lacks_size[..], &[(name, broken)]].concat();
+                    assert_eq!(launched(&with(size)).is_some(), mpi_tells(launcher), "{size}");
+                    assert_eq!(half(&with(size)), None, "{size}");
+                }
+                for &asked in asked {
+                    let set = [&lacks_size[..], &[(asked, count)]].concat();
+                    assert_eq!(launched(&set).is_some(), mpi_tells(launcher), "{asked}");
+                    let expected = is_several.then_some(((asked, 8), (size, None)));
+                    assert_eq!(half(&set).map(|half| (half.told, half.lacking)), expected);
+                }
+                let lacks_rank = [(size, count), (also.unwrap_or("other"), "a")];
+                assert_eq!(launched(&lacks_rank), None);
+                let told = half(&lacks_rank).map(|half| half.told);
+                assert_eq!(told, is_several.then_some((size, 8)));
+                if let Some(also) = also {
+                    for set in [
+                        &[(rank, "0"), (size, count)][..],
+                        &[(rank, "0"), (size, count), (also, "")],
+                    ] {
+                        assert_eq!(launched(set), None);
+                        let found = half(set).map(|half| (half.told, half.lacking));
+                        assert_eq!(found, is_several.then_some(((size, 8), (also, None))));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What Slurm sets where no `srun` was typed.
+    #[test]
+    fn slurm_without_srun() {
+        let batch_script = [("SLURM_JOB_ID", "7"), ("SLURM_PROCID", "0"), ("SLURM_LOCALID", "0")];
+        let job = [("SLURM_NTASKS", "4"), ("SLURM_NPROCS", "4")];
+        let lacking = |set: Set<'_>| half(set).map(|half| (half.lacking, half.starter));
+        let no_step = Some(((SLURM_STEP, None), "srun"));
+        assert_eq!(
+            launched(&[&batch_script[..], &job].concat()).map(|launch| launch.launcher),
+            None
+        );
+        assert_eq!(lacking(&[&batch_script[..], &job].concat()), no_step);
+        assert_eq!(lacking(&batch_script), None);
+        // A shell of `salloc` on the login node, and one that is a step of its own.
+        assert_eq!(lacking(&job), no_step);
+        let shell = [&batch_script[..], &job, &[(SLURM_STEP, "1")]].concat();
+        assert_eq!(launched(&shell).and_then(|launch| launch.size), Some(1));
+        assert_eq!(lacking(&shell), Some(((SLURM_STEP, Some(1)), "srun")));
+        // `mpirun` in a batch script.
+        let mpirun = [("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")];
+        let mpirun = [&batch_script[..], &job, &mpirun].concat();
+        assert_eq!(launched(&mpirun).map(|launch| launch.launcher), Some(Launcher::Mpi));
+        assert_eq!(lacking(&mpirun), None);
     }
 
     #[test]
@@ -147,7 +358,7 @@ mod tests {
         let open_mpi = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")];
         let met = |first: Set<'_>, more: Set<'_>| {
             let set = [first, more].concat();
-            let meeting = launched(&set).unwrap().meet(in_environment(&set));
+            let meeting = launched(&set).unwrap().meet(2, in_environment(&set));
             let tell = |Meeting { rank, size, host, port }| {
                 assert_eq!((rank, size), (1, 2));
                 format!("{host}:{port}")

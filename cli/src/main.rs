@@ -47,7 +47,7 @@ const PANICKED: u8 = 101;
 fn main() -> ExitCode {
     backend::gpus::quiet_drivers();
     // Processes that were started together do the same, and one of them tells of it.
-    console::set_speaker(launcher::launch().is_none_or(|launch| launch.rank == 0));
+    console::set_speaker(launcher::speaks(launcher::Allowed::Any));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

@@ -194,7 +194,13 @@ pub(crate) fn plan(
     let strategy = match ranks.strategy {
         StrategyArg::Auto => {
             let triggers = tiling.triggers(Direction::Decode, latents);
-            choose_strategy(resolved.ranks, resolved.use_tiling, triggers)
+            let chosen = choose_strategy(resolved.ranks, resolved.use_tiling, triggers);
+            if chosen == Strategy::Patch {
+                // That tiling is on changes nothing then.
+                notices.retain(|notice| !notice.is_tiling_switched_on());
+                notices.push(Notice::PatchPicked { ranks: resolved.ranks });
+            }
+            chosen
         }
         StrategyArg::Whole => Strategy::Whole,
         StrategyArg::Tiled => Strategy::Tiled,
@@ -349,6 +355,20 @@ mod tests {
         assert_eq!(strategy(1, true, 32), Strategy::Whole);
         assert_eq!(strategy(4, false, 64), Strategy::Tiled);
         assert_eq!(strategy(4, false, 32), Strategy::Patch);
+    }
+
+    #[test]
+    fn a_picked_patch_is_told() {
+        let picked = |size, strategy, extent| {
+            let ranks = ranks(size, true, strategy);
+            let notices = planned(Size::new(extent, extent), &ranks, 256).unwrap().notices;
+            notices.contains(&Notice::PatchPicked { ranks: size })
+        };
+        assert!(picked(4, StrategyArg::Auto, 32));
+        // Whoever names it knows it; tiles and whole decodes are others.
+        assert!(!picked(4, StrategyArg::Patch, 32));
+        assert!(!picked(4, StrategyArg::Auto, 64));
+        assert!(!picked(1, StrategyArg::Auto, 32));
     }
 
     #[test]

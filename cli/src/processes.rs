@@ -37,22 +37,26 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Comes together with the processes that were started with this one; `None` if it was started
-    /// alone. Those of an MPI launcher talk over MPI if this program is built with it, all others
+    /// Comes together with the processes that an allowed launcher started with this one; `None` if it
+    /// was started alone. Those of an MPI launcher talk over MPI if this program is built with it, all others
     /// over TCP. Once the group has ended, so does this process, whatever it is doing.
     ///
     /// # Errors
     /// That they do not come together.
-    pub(crate) fn join(timeout: u64, cancel: &Cancel) -> Result<Option<Self>, Error> {
-        let Some(launch) = launcher::launch() else { return Ok(None) };
+    pub(crate) fn join(
+        allowed: launcher::Allowed,
+        timeout: u64,
+        cancel: &Cancel,
+    ) -> Result<Option<Self>, Error> {
+        let Some(launch) = launcher::launch(allowed) else { return Ok(None) };
         let limits = Limits::new(Duration::from_secs(timeout));
         #[cfg(feature = "mpi")]
         if launch.launcher == launcher::Launcher::Mpi {
             return mpi::join(limits, cancel);
         }
         match launch.size {
-            Some(1) => Ok(None),
-            _ => tcp::join(&launch.meeting()?, limits, cancel),
+            None | Some(1) => Ok(None),
+            Some(size) => tcp::join(&launch.meeting(size)?, limits, cancel),
         }
     }
 

@@ -10,9 +10,10 @@ use halovae_engine::group::Cancel;
 
 use crate::args::{DecodeArgs, Verbosity};
 use crate::backend::{self, Devices};
-use crate::console::say_error;
+use crate::console::{self, say_error};
 use crate::error::Error;
 use crate::facts::facts;
+use crate::launcher;
 use crate::notices::Notice;
 use crate::output::Temporary;
 use crate::processes::Processes;
@@ -27,7 +28,9 @@ use job::Job;
 pub(crate) fn run(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Error> {
     let start = Instant::now();
     let cancel = Cancel::new();
-    let processes = Processes::join(args.rank_timeout, &cancel)?;
+    let allowed = launcher::Allowed::from(args.launcher);
+    console::set_speaker(launcher::speaks(allowed));
+    let processes = Processes::join(allowed, args.rank_timeout, &cancel)?;
     cancel_on_signal(&cancel, processes.as_ref())?;
     match processes {
         None => decode(args, verbosity, start, &cancel, None),
@@ -53,6 +56,10 @@ fn decode(
     let group_size = processes.map(|processes| processes.group().size());
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
     planned.notices.splice(0..0, Notice::guessed(&checkpoint));
+    if processes.is_none() {
+        let half = launcher::half_launch(args.launcher.into());
+        planned.notices.splice(0..0, half.map(Notice::HalfLaunched));
+    }
     check_sharded_flags(args, &planned)?;
     let ranks = busy_ranks(&planned, latents.shape().batch);
     if let Some(processes) = processes {
