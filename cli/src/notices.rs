@@ -121,7 +121,7 @@ fn write_planner(f: &mut fmt::Formatter<'_>, notice: halovae_core::Notice) -> fm
              was clamped to {group}"
         ),
         Planner::TilingSwitchedOn { ranks } => {
-            write!(f, "tiling was switched on, since {ranks} ranks decode")
+            write!(f, "tiling was switched on, since there are {ranks} ranks")
         }
         Planner::ParallelUnsupported { requested } => write!(
             f,

@@ -17,7 +17,7 @@ use crate::notices::Notice;
 use crate::output::Temporary;
 use crate::processes::Processes;
 use crate::report::Share;
-use inputs::{busy_ranks, check_outputs, check_sharded_flags, make_plan, read_latents};
+use inputs::{check_outputs, check_sharded_flags, make_plan, read_latents};
 use job::Job;
 
 /// Decodes, alone or as one of several processes.
@@ -54,7 +54,7 @@ fn decode(
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
     planned.notices.splice(0..0, Notice::guessed(&checkpoint));
     check_sharded_flags(args, &planned)?;
-    let ranks = busy_ranks(&planned, latents.shape().batch);
+    let ranks = planned.ranks;
     if let Some(processes) = processes {
         let facts = facts(args, &checkpoint, &program, &latents, &planned);
         processes.group().watch().agree(&facts)?;
