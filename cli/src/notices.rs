@@ -155,7 +155,7 @@ fn write_planner(f: &mut fmt::Formatter<'_>, notice: halovae_core::Notice) -> fm
         Planner::TilingSwitchedOn { ranks } => {
             write!(
                 f,
-                "tiling was switched on, since {ranks} ranks decode, which changes the picture \
+                "tiling was switched on, since there are {ranks} ranks, which changes the picture \
                  ({TILED_ERRORS}); --strategy sharded is exact"
             )
         }
@@ -190,7 +190,7 @@ mod tests {
         let patch = told(Notice::PatchPicked { ranks: 4 });
         let tiled = halovae_core::Notice::TilingSwitchedOn { ranks: 4 };
         for approximate in [patch, told(Notice::Planner(tiled))] {
-            assert!(approximate.contains("4 ranks decode"), "{approximate}");
+            assert!(approximate.contains("4 ranks"), "{approximate}");
             assert!(approximate.contains("--strategy sharded is exact"), "{approximate}");
         }
         let guessed = Notice::Guessed { fields: vec![("scaling_factor", "0.3611".into())] };

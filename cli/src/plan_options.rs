@@ -217,13 +217,7 @@ pub(crate) fn plan(
     let plan = match strategy {
         Strategy::Whole => Plan::whole(latents, scale)?,
         Strategy::Tiled => Plan::tiled(TileGrid::new(Direction::Decode, latents, tiling)?),
-        Strategy::Patch => {
-            let (height, height_factor) = patch_axis(&tiling.height, scale);
-            let (width, width_factor) = patch_axis(&tiling.width, scale);
-            let tile = Size { height, width };
-            let factors = [height_factor, width_factor];
-            Plan::patch(PatchGrid::new(latents, resolved.ranks, tile, factors, scale)?)
-        }
+        Strategy::Patch => Plan::patch(PatchGrid::like(latents, resolved.ranks, tiling)?),
         Strategy::Sharded => {
             let (grid, notice) = match ranks.shard_grid {
                 ShardGridArg::Auto => ShardGrid::choose(latents, resolved.ranks, scale, layers)?,
@@ -256,35 +250,12 @@ pub(crate) fn plan(
     if most > MAX_RANKS {
         return Err(PlanError::TooManyRanks { ranks: most, max: MAX_RANKS }.into());
     }
-    // Images of a batch are shared out as pieces are, but a patch is a certain rank's.
-    let busy = match strategy {
-        Strategy::Patch | Strategy::Sharded => plan.piece_count(),
-        _ => plan.piece_count().saturating_mul(u64::from(images)),
-    };
-    if u64::from(most) > busy {
-        notices.push(Notice::IdleRanks { ranks: most, pieces: busy });
+    let ranks = plan.busy_ranks(images, most);
+    if ranks < most {
+        // Each of them has one.
+        notices.push(Notice::IdleRanks { ranks: most, pieces: ranks.into() });
     }
-    let ranks = match strategy {
-        Strategy::Whole => most.min(images),
-        Strategy::Sharded => most.min(u32::try_from(busy).unwrap_or(u32::MAX)),
-        _ => most,
-    };
     Ok(Planned { plan, requested, group, ranks, scale, notices })
-}
-
-/// The tile in latent cells and the overlap factor, which give a patch its least halo. Of a stored
-/// stride the factor is the part of the tile beyond the stride.
-fn patch_axis(tiling: &AxisTiling, scale: u32) -> (u32, f64) {
-    match *tiling {
-        AxisTiling::Overlap { tile_latent_min_size, tile_overlap_factor, .. } => {
-            (tile_latent_min_size, tile_overlap_factor)
-        }
-        AxisTiling::Stride { tile_sample_min_size, tile_sample_stride } => {
-            let beyond = tile_sample_min_size.saturating_sub(tile_sample_stride);
-            let factor = f64::from(beyond) / f64::from(tile_sample_min_size.max(1));
-            (tile_sample_min_size / scale, factor)
-        }
-    }
 }
 
 /// The latent cells along an axis, from a flag in pixels.

@@ -19,7 +19,8 @@ pub struct Request {
 /// What will be done.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Resolved {
-    /// Ranks that decode, from 1 to the group's size.
+    /// Ranks that there are for the decode, from 1 to the group's size. Of these as many decode as
+    /// get a piece: [`Plan::busy_ranks`](crate::Plan::busy_ranks).
     pub ranks: u32,
     /// Whether tiling is on.
     pub use_tiling: bool,

@@ -252,6 +252,15 @@ impl fmt::Display for PlanError {
                 )
             }
             Self::OverlapTooDeep {
+                axis, tile_latent_min_size, tile_overlap_factor, max, ..
+            } if tile_latent_min_size == 1 => {
+                write!(
+                    f,
+                    "tile_overlap_factor {tile_overlap_factor} ({axis}) puts more than {max} tiles \
+                     of one latent cell over one pixel; use a factor of 0 or a larger tile"
+                )
+            }
+            Self::OverlapTooDeep {
                 axis,
                 tile_latent_min_size,
                 tile_overlap_factor,

@@ -11,7 +11,7 @@
 //! 2. [`choose_strategy`]: whole, tiled or patch. Sharded is never chosen, it is asked for.
 //! 3. [`Plan`]: the [`Piece`]s to decode, made from a [`TileGrid`], a [`PatchGrid`] or a
 //!    [`ShardGrid`].
-//! 4. [`piece_costs`] and [`largest_first`]: which rank decodes which piece.
+//! 4. [`Plan::busy_ranks`] and [`Plan::share_out`]: which ranks decode, and which piece each.
 //! 5. [`Plan::bands`], [`Band::blocks`], [`Block::terms`]: which pieces make which rectangle of
 //!    the output, and with which weights.
 //!
@@ -85,6 +85,7 @@ mod parallel;
 mod patch;
 mod plan;
 mod shard;
+mod share;
 mod span;
 mod tile;
 mod tiling;

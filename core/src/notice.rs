@@ -11,9 +11,9 @@ pub enum Notice {
         /// The ranks that exist.
         group: u32,
     },
-    /// Tiling was off and was switched on, since several ranks are to decode.
+    /// Tiling was off and was switched on, since there are several ranks.
     TilingSwitchedOn {
-        /// The ranks that decode.
+        /// The ranks that there are for the decode.
         ranks: u32,
     },
     /// The grid of shards that was asked for has bands thinner than a halo, or more bands than

@@ -4,8 +4,8 @@ use core::iter::FusedIterator;
 
 use crate::axis::scaled;
 use crate::span::Cores;
-use crate::tiling::{check_overlap_factor, nonzero};
-use crate::{Axis, PlanError, Rect, Size};
+use crate::tiling::nonzero;
+use crate::{Axis, AxisTiling, PlanError, Rect, Size, Tiling};
 
 /// Most ranks of a patch grid; keeps the search for its factors short.
 pub const MAX_PATCH_RANKS: u32 = 1 << 20;
@@ -17,7 +17,7 @@ pub const MAX_PATCH_RANKS: u32 = 1 << 20;
 pub struct PatchGrid {
     rows: Cores,
     cols: Cores,
-    /// `int(tile_latent_min_size * tile_overlap_factor) / 2` per axis, in latent cells.
+    /// Half of what tiles share, per axis, in latent cells.
     least_halo: Size,
 }
 
@@ -26,7 +26,7 @@ pub struct PatchGrid {
 pub struct Patch {
     /// Its place among the patches, in row-major order.
     pub index: u64,
-    /// The rank it belongs to.
+    /// Its place among those of the grid, empty ones counted: the rank that has it in vLLM-Omni.
     pub rank: u32,
     /// What the rank is responsible for, in latent cells.
     pub core: Rect,
@@ -56,30 +56,43 @@ impl PatchGrid {
         tile_overlap_factor: [f64; 2],
         scale: u32,
     ) -> Result<Self, PlanError> {
+        let Size { height, width } = tile_latent_min_size;
+        let [height_factor, width_factor] = tile_overlap_factor;
+        let axis = |tile_latent_min_size, tile_overlap_factor| AxisTiling::Overlap {
+            // What tiles are in pixels does not matter to patches.
+            tile_sample_min_size: 0,
+            tile_latent_min_size,
+            tile_overlap_factor,
+        };
+        let height = axis(height, height_factor);
+        let width = axis(width, width_factor);
+        Self::like(latents, ranks, &Tiling { height, width, scale })
+    }
+
+    /// The patches whose least halos are half of what the tiles of `tiling` share.
+    ///
+    /// # Errors
+    /// Those of [`PatchGrid::new`].
+    pub fn like(latents: Size, ranks: u32, tiling: &Tiling) -> Result<Self, PlanError> {
+        let Tiling { height, width, scale } = *tiling;
         nonzero("latent height", latents.height)?;
         nonzero("latent width", latents.width)?;
         nonzero("vae_patch_parallel_size", ranks)?;
-        nonzero("tile_latent_min_size", tile_latent_min_size.height)?;
-        nonzero("tile_latent_min_size", tile_latent_min_size.width)?;
         nonzero("scale", scale)?;
-        let [overlap_height, overlap_width] = tile_overlap_factor;
-        check_overlap_factor(Axis::Height, overlap_height)?;
-        check_overlap_factor(Axis::Width, overlap_width)?;
+        let least_halo = Size {
+            height: height.shared_cells(Axis::Height, scale)? / 2,
+            width: width.shared_cells(Axis::Width, scale)? / 2,
+        };
         scaled(Axis::Height, latents.height, scale)?;
         scaled(Axis::Width, latents.width, scale)?;
         if ranks > MAX_PATCH_RANKS {
             return Err(PlanError::TooManyRanks { ranks, max: MAX_PATCH_RANKS });
         }
-        // `as` truncates as Python's int() does; the product is below the tile.
-        let half = |tile: u32, factor: f64| (f64::from(tile) * factor) as u32 / 2;
         let rows = most_square_rows(ranks);
         Ok(Self {
             rows: Cores { extent: latents.height, slots: rows, scale },
             cols: Cores { extent: latents.width, slots: ranks / rows, scale },
-            least_halo: Size {
-                height: half(tile_latent_min_size.height, overlap_height),
-                width: half(tile_latent_min_size.width, overlap_width),
-            },
+            least_halo,
         })
     }
 

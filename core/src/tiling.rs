@@ -2,7 +2,8 @@
 //!
 //! Both come down to a tile and a step in whole latent cells, the same on both sides of the VAE.
 //! diffusers computes the two sides apart, with truncations, and does not compare them; where they
-//! disagree it returns an image of the wrong size. Here that is an error.
+//! disagree it returns an image of the wrong size. Here that is an error, unless only the rounding
+//! of floating-point numbers sets them apart.
 
 use crate::{Axis, PlanError, Size};
 
@@ -28,7 +29,8 @@ pub enum AxisTiling {
         tile_sample_min_size: u32,
         /// The tile in latent cells.
         tile_latent_min_size: u32,
-        /// The part of a tile that overlaps the next, `0..1`.
+        /// The part of a tile that overlaps the next, `0..1`: the float nearest to a whole number
+        /// of latent cells over the tile's.
         tile_overlap_factor: f64,
     },
     /// By stored stride (Wan, Qwen-Image, HunyuanVideo, LTX-2).
@@ -116,10 +118,27 @@ impl AxisTiling {
             }
         }
     }
+
+    /// Latent cells that a tile shares with the next, as vLLM-Omni counts them for the halos of
+    /// patches: `int(tile_latent_min_size * tile_overlap_factor)`, rounding errors included, so
+    /// that its patches are the same. It knows no stored strides; theirs is counted exactly.
+    pub(crate) fn shared_cells(&self, axis: Axis, scale: u32) -> Result<u32, PlanError> {
+        match *self {
+            Self::Overlap { tile_latent_min_size, tile_overlap_factor, .. } => {
+                nonzero("tile_latent_min_size", tile_latent_min_size)?;
+                check_overlap_factor(axis, tile_overlap_factor)?;
+                Ok((f64::from(tile_latent_min_size) * tile_overlap_factor) as u32)
+            }
+            Self::Stride { tile_sample_min_size, tile_sample_stride } => {
+                nonzero("tile_sample_min_size", tile_sample_min_size)?;
+                Ok(tile_sample_min_size.saturating_sub(tile_sample_stride) / scale)
+            }
+        }
+    }
 }
 
 /// `0..1`, and so not NaN either.
-pub(crate) fn check_overlap_factor(axis: Axis, tile_overlap_factor: f64) -> Result<(), PlanError> {
+fn check_overlap_factor(axis: Axis, tile_overlap_factor: f64) -> Result<(), PlanError> {
     if (0.0..1.0).contains(&tile_overlap_factor) {
         Ok(())
     } else {
@@ -177,36 +196,21 @@ struct OverlapTile {
     cells: u32,
 }
 
-/// How far from the overlap that was asked for [`OverlapTile::near`] looks, in latent cells.
-const TRIED_ON_EACH_SIDE: u32 = 128;
-
 enum Misfit {
     TooDeep,
     NotWhole,
 }
 
 impl OverlapTile {
-    /// The step in latent cells. diffusers has it twice, as `overlap_size` on the input's side and
-    /// as `row_limit` on the output's, and they have to agree.
+    /// The step in latent cells, if it is the same on both sides of the VAE: exactly that of an
+    /// overlap of whole cells, or what diffusers' floating-point numbers come to.
     fn step(self, factor: f64) -> Result<u32, Misfit> {
-        let pixels = self.cells * self.scale;
-        let (input_tile, output_tile) = match self.direction {
-            Direction::Decode => (self.cells, pixels),
-            Direction::Encode => (pixels, self.cells),
+        let (latent_step, pixel_step) = match self.whole_overlap(factor) {
+            Some(overlap) => (self.cells - overlap, (self.cells - overlap) * self.scale),
+            None => self.steps_of_diffusers(factor),
         };
-        // `as` truncates towards zero as Python's int() does, and the products are at most a tile.
-        let overlap_size = (f64::from(input_tile) * (1.0 - factor)) as u32;
-        let blend_extent = (f64::from(output_tile) * factor) as u32;
-        let row_limit = output_tile - blend_extent;
-        let (latent_step, pixel_step) = match self.direction {
-            Direction::Decode => (overlap_size, row_limit),
-            Direction::Encode => (row_limit, overlap_size),
-        };
-        let too_deep = match self.direction {
-            Direction::Decode => overlap_size < min_stride(self.cells),
-            Direction::Encode => overlap_size < min_stride(self.cells) * self.scale,
-        };
-        if too_deep {
+        let least = min_stride(self.cells);
+        if latent_step < least || pixel_step < least * self.scale {
             Err(Misfit::TooDeep)
         } else if u64::from(latent_step) * u64::from(self.scale) != u64::from(pixel_step) {
             Err(Misfit::NotWhole)
@@ -215,18 +219,37 @@ impl OverlapTile {
         }
     }
 
-    /// The factor nearest to `factor` that works with this tile. Whole overlaps mostly do, but
-    /// their quotients are rounded, so they are tried one by one; no overlap always works.
+    /// The overlap in latent cells, if the factor stands for a whole number of them. A division
+    /// of two whole numbers gives the float that is nearest to their quotient, and so does reading
+    /// a decimal that equals the quotient: 0.8 and 64 / 80 are one float, whatever a product of
+    /// 80 and 0.8 comes to.
+    fn whole_overlap(self, factor: f64) -> Option<u32> {
+        let overlap = nearest(f64::from(self.cells) * factor);
+        (overlap < self.cells && self.factor(overlap) == factor).then_some(overlap)
+    }
+
+    fn factor(self, overlap: u32) -> f64 {
+        f64::from(overlap) / f64::from(self.cells)
+    }
+
+    /// The step in latent cells and that in pixels, as diffusers has them: one is `overlap_size`,
+    /// on the input's side, and the other `row_limit`, on the output's.
+    fn steps_of_diffusers(self, factor: f64) -> (u32, u32) {
+        let pixels = self.cells * self.scale;
+        // `as` truncates towards zero as Python's int() does, and the products are at most a tile.
+        let overlap_size = |tile: u32| (f64::from(tile) * (1.0 - factor)) as u32;
+        let row_limit = |tile: u32| tile - (f64::from(tile) * factor) as u32;
+        match self.direction {
+            Direction::Decode => (overlap_size(self.cells), row_limit(pixels)),
+            Direction::Encode => (row_limit(self.cells), overlap_size(pixels)),
+        }
+    }
+
+    /// The factor nearest to `factor` that works with this tile and is not 0, unless nothing but 0
+    /// does.
     fn near(self, factor: f64) -> f64 {
         let most = self.cells - min_stride(self.cells);
-        let wanted = ((f64::from(self.cells) * factor) as u32).min(most);
-        (0..TRIED_ON_EACH_SIDE)
-            .flat_map(|off| [wanted.checked_sub(off), wanted.checked_add(off)])
-            .flatten()
-            .filter(|&overlap| overlap <= most)
-            .map(|overlap| f64::from(overlap) / f64::from(self.cells))
-            .find(|&candidate| self.step(candidate).is_ok())
-            .unwrap_or(0.0)
+        self.factor(nearest(f64::from(self.cells) * factor).max(1).min(most))
     }
 
     fn error(self, misfit: Misfit, axis: Axis, tile_overlap_factor: f64) -> PlanError {
@@ -247,4 +270,10 @@ impl OverlapTile {
             },
         }
     }
+}
+
+/// The whole number nearest to one that is not negative, the lower of two.
+fn nearest(value: f64) -> u32 {
+    let below = value as u32;
+    below + u32::from(value - f64::from(below) > 0.5)
 }

@@ -1,9 +1,8 @@
 //! Which rank decodes which piece of which image.
 
-use halovae_core::{Plan, PlanError, RankLoad, Size, largest_first};
+use halovae_core::{Plan, PlanError, RankLoad, Size};
 
 use crate::group::Tag;
-use crate::shard;
 
 /// The tag of a finished piece: its index. Other messages have the highest bit set.
 pub(crate) fn piece_tag(index: u64) -> Tag {
@@ -38,9 +37,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Shares out the pieces of `images` images over `ranks` ranks: a patch goes to the rank that
-    /// the grid names (each image starting where the last one ended), a shard to the rank that has
-    /// it in every image, any other piece by size to the least loaded rank.
+    /// Shares out the pieces of `images` images over `ranks` ranks, as [`Plan::share_out`] does.
     ///
     /// # Errors
     /// [`PlanError`] if there are no ranks.
@@ -53,28 +50,11 @@ impl Schedule {
                 items.push(Item { index, image, piece: piece.index, owner: 0, window });
             }
         }
-        let costs: Vec<u64> = items
-            .iter()
-            .map(|item| u64::from(item.window.height) * u64::from(item.window.width))
-            .collect();
-        let mut owners = vec![0; items.len()];
-        let mut order = vec![0; items.len()];
+        let (mut owners, mut order) = (vec![0; items.len()], vec![0; items.len()]);
+        let mut costs = vec![0; items.len()];
         let mut loads = vec![RankLoad::default(); ranks as usize];
-        largest_first(&costs, &mut owners, &mut order, &mut loads)?;
-        for (item, owner) in items.iter_mut().zip(owners) {
-            item.owner = match plan {
-                Plan::Patch(grid) => {
-                    let rank = grid.patch(item.piece).map_or(0, |patch| u64::from(patch.rank));
-                    let shift = u64::from(item.image) * u64::from(grid.ranks());
-                    ((rank + shift) % u64::from(ranks)) as u32
-                }
-                // Shards that follow each other, so that neighbours share a rank.
-                Plan::Sharded(grid) => {
-                    shard::owner(grid, ranks.clamp(1, grid.len()), item.piece as u32)
-                }
-                Plan::Whole(_) | Plan::Tiled(_) => owner,
-            };
-        }
+        plan.share_out(images, &mut owners, &mut costs, &mut order, &mut loads)?;
+        items.iter_mut().zip(owners).for_each(|(item, owner)| item.owner = owner);
         Ok(Self { items, images })
     }
 

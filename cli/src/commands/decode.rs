@@ -18,7 +18,7 @@ use crate::notices::Notice;
 use crate::output::Temporary;
 use crate::processes::Processes;
 use crate::report::Share;
-use inputs::{busy_ranks, check_outputs, check_sharded_flags, make_plan, read_latents};
+use inputs::{check_outputs, check_sharded_flags, make_plan, read_latents};
 use job::Job;
 
 /// Decodes, alone or as one of several processes.
@@ -61,7 +61,7 @@ fn decode(
         planned.notices.splice(0..0, half.map(Notice::HalfLaunched));
     }
     check_sharded_flags(args, &planned)?;
-    let ranks = busy_ranks(&planned, latents.shape().batch);
+    let ranks = planned.ranks;
     if let Some(processes) = processes {
         let facts = facts(args, &checkpoint, &program, &latents, &planned);
         processes.group().watch().agree(&facts)?;

@@ -99,6 +99,18 @@ fn tilings() {
         "tile_overlap_factor 0.25 of tile_latent_min_size 50 (height) is not a whole number of \
          latent cells; use a factor of 0.24 or another tile size",
     );
+    for (factor, advice) in [(0.1, "0.125"), (0.01, "0.125"), (0.3, "0.25"), (0.32, "0.375")] {
+        let expected = format!(
+            "tile_overlap_factor {factor} of tile_latent_min_size 8 (height) is not a whole number \
+             of latent cells; use a factor of {advice} or another tile size"
+        );
+        says(decode(overlap(64, 8, factor), fine, 8), &expected);
+    }
+    says(
+        decode(overlap(8, 1, 0.5), fine, 8),
+        "tile_overlap_factor 0.5 (height) puts more than 16 tiles of one latent cell over one pixel; \
+         use a factor of 0 or a larger tile",
+    );
     says(
         decode(fine, overlap(512, 64, 0.99), 8),
         "tile_overlap_factor 0.99 of tile_latent_min_size 64 (width) puts more than 16 tiles over \

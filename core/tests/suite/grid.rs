@@ -85,10 +85,11 @@ proptest! {
         prop_assert_eq!(case.tiling.triggers(case.direction, case.input), expected);
     }
 
-    /// An overlap by factor is refused exactly where diffusers' output has the wrong size or its
-    /// tiles do not start on latent cells, and what the error proposes is accepted.
+    /// An overlap by factor is refused exactly where it is not a whole number of latent cells. What
+    /// is accepted is diffusers' grid, wherever that makes a picture of the right size; what the
+    /// error proposes is the nearest overlap that there is.
     #[test]
-    fn wrong_sizes_are_refused(
+    fn overlaps_that_are_not_whole_are_refused(
         direction in prop_oneof![Just(Direction::Decode), Just(Direction::Encode)],
         tile in 1u32..200, scale in 1u32..20, percent in 0u32..100, tiles in 2u32..4,
     ) {
@@ -97,51 +98,71 @@ proptest! {
             tile_latent_min_size: tile,
             tile_overlap_factor,
         };
-        let tiling = |factor| Tiling { height: axis(factor), width: axis(0.0), scale };
         let per_cell = if direction == Direction::Decode { 1 } else { scale };
         let input = Size::new(tile * tiles * per_cell, per_cell);
-        let factor = f64::from(percent) / 100.0;
-        let numbers = axis_loop(direction, &axis(factor), scale);
-        let deep = numbers.step == 0 || numbers.row_limit == 0
-            || numbers.tile.div_ceil(numbers.step) > MAX_BLEND_DEPTH as usize;
-        let out = |len: usize| match direction {
-            Direction::Decode => len * scale as usize,
-            Direction::Encode => len / scale as usize,
+        let grid = |factor| {
+            let tiling = Tiling { height: axis(factor), width: axis(0.0), scale };
+            TileGrid::new(direction, input, &tiling)
         };
-        match TileGrid::new(direction, input, &tiling(factor)) {
+        // As a user writes it, and as Rust reads it.
+        let factor: f64 = format!("0.{percent:02}").parse().unwrap();
+        let numbers = axis_loop(direction, &axis(factor), scale);
+        let [step, row_limit] = [numbers.step, numbers.row_limit].map(|length| length as u32);
+        let diffusers_is_right = match direction {
+            Direction::Decode => step * scale == row_limit,
+            Direction::Encode => row_limit * scale == step,
+        };
+        let (shared, rest) = (tile * percent / 100, tile * percent % 100);
+        // Whole overlaps that leave few enough tiles over one another.
+        let possible = |shared| (tile - shared) * MAX_BLEND_DEPTH >= tile;
+        let least_distance = (0..tile).filter(|&shared| possible(shared))
+            .filter(|&shared| shared > 0 || tile == 1)
+            .map(|shared| (100 * shared).abs_diff(tile * percent)).min().unwrap();
+        let check_advice = |works: f64| {
+            let proposed = (f64::from(tile) * works).round() as u32;
+            prop_assert!(grid(works).is_ok());
+            prop_assert_eq!((100 * proposed).abs_diff(tile * percent), least_distance);
+            Ok(())
+        };
+        match grid(factor) {
             Ok(grid) => {
-                prop_assert!(!deep);
-                let height: usize = windows(numbers, input.height).iter()
-                    .map(|(start, end)| out(end - start).min(numbers.row_limit)).sum();
-                prop_assert_eq!(height, out(input.height as usize));
-                prop_assert_eq!(grid.output().height as usize, height);
+                prop_assert_eq!(rest, 0);
+                prop_assert!(possible(shared));
+                prop_assert_eq!(grid.height().stride(), (tile - shared) * per_cell);
+                if diffusers_is_right {
+                    prop_assert_eq!(grid.height().stride(), step);
+                    prop_assert_eq!(grid.height().row_limit(), row_limit);
+                }
             }
             Err(PlanError::OverlapNotWhole { works, .. }) => {
-                prop_assert!(out(numbers.step) != numbers.row_limit
-                    || numbers.step != numbers.row_limit * per_cell as usize);
-                let height: usize = windows(numbers, input.height).iter()
-                    .map(|(start, end)| out(end - start).min(numbers.row_limit)).sum();
-                // Where a step is not whole latent cells, clipped tiles can hide the wrong size.
-                let aligned = numbers.step.is_multiple_of(per_cell as usize);
-                prop_assert!(!aligned || height != out(input.height as usize));
-                prop_assert!(TileGrid::new(direction, input, &tiling(works)).is_ok());
-                // No whole overlap between the two works.
-                let wanted = (f64::from(tile) * factor).floor();
-                let found = (f64::from(tile) * works).round();
-                for overlap in 0..tile {
-                    let candidate = f64::from(overlap) / f64::from(tile);
-                    if (f64::from(overlap) - wanted).abs() < (found - wanted).abs() {
-                        let refused = TileGrid::new(direction, input, &tiling(candidate));
-                        prop_assert!(refused.is_err(), "{candidate} is nearer than {works}");
-                    }
-                }
+                prop_assert!(rest != 0 && !diffusers_is_right);
+                check_advice(works)?;
             }
             Err(PlanError::OverlapTooDeep { works, max, .. }) => {
                 prop_assert_eq!(max, MAX_BLEND_DEPTH);
+                prop_assert!(rest != 0 || !possible(shared));
                 prop_assert!(works < factor);
-                prop_assert!(TileGrid::new(direction, input, &tiling(works)).is_ok());
+                check_advice(works)?;
             }
             Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
+
+    /// Every whole overlap of every tile is one, whatever its quotient is rounded to.
+    #[test]
+    fn every_whole_overlap_is_accepted(tile in 1u32..=1 << 20, part in 0.0..15.0 / 16.0) {
+        let shared = (f64::from(tile) * part) as u32;
+        let height = AxisTiling::Overlap {
+            tile_sample_min_size: tile * 8,
+            tile_latent_min_size: tile,
+            tile_overlap_factor: f64::from(shared) / f64::from(tile),
+        };
+        let width = AxisTiling::Stride { tile_sample_min_size: 8, tile_sample_stride: 8 };
+        let tiling = Tiling { height, width, scale: 8 };
+        for direction in [Direction::Decode, Direction::Encode] {
+            let grid = TileGrid::new(direction, Size::new(8, 8), &tiling).unwrap();
+            let cells = if direction == Direction::Decode { 1 } else { 8 };
+            prop_assert_eq!(grid.height().stride(), (tile - shared) * cells);
         }
     }
 
@@ -185,6 +206,22 @@ proptest! {
             }
         }
         prop_assert!(false, "no grid after four corrections");
+    }
+}
+
+/// Products of these with the tile are not whole in floating point.
+#[test]
+fn decimals_mean_what_they_say() {
+    for (tile, factor, shared) in [(80, 0.8, 64), (100, 0.9, 90), (100, 0.29, 29), (10, 0.1, 1)] {
+        let axis = AxisTiling::Overlap {
+            tile_sample_min_size: tile * 8,
+            tile_latent_min_size: tile,
+            tile_overlap_factor: factor,
+        };
+        let tiling = Tiling { height: axis, width: axis, scale: 8 };
+        let grid = TileGrid::new(Direction::Decode, Size::new(200, 200), &tiling).unwrap();
+        let axis = grid.height();
+        assert_eq!((axis.stride(), axis.blend_extent()), (tile - shared, shared * 8), "{factor}");
     }
 }
 

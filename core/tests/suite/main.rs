@@ -11,4 +11,5 @@ mod geometry;
 mod grid;
 mod patch;
 mod shard;
+mod share;
 mod totality;

@@ -85,6 +85,20 @@ proptest! {
     }
 }
 
+/// Patches of a model that stores a stride have exactly half of what its tiles share.
+#[test]
+fn the_halo_of_a_stored_stride_is_exact() {
+    for (tile, shared) in [(49, 2), (47, 24), (67, 58), (32, 8)] {
+        let axis = AxisTiling::Stride {
+            tile_sample_min_size: tile * 8,
+            tile_sample_stride: (tile - shared) * 8,
+        };
+        let tiling = Tiling { height: axis, width: axis, scale: 8 };
+        let grid = PatchGrid::like(Size::new(400, 400), 4, &tiling).unwrap();
+        assert_eq!(grid.halo(Axis::Height, Size::new(1, 1)), shared / 2, "{shared} of {tile}");
+    }
+}
+
 #[test]
 fn ranks_without_work() {
     let grid = PatchGrid::new(Size::new(2, 2), 16, Size::new(8, 8), [0.25, 0.25], 8).unwrap();

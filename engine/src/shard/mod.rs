@@ -29,5 +29,4 @@ pub use fit::{Fit, FitError, fit};
 pub use park::ParkLimit;
 pub use pass::{HaloExchange, Segment, UncutError, exchanged_layers};
 
-pub(crate) use cut::owner;
 pub(crate) use run::{ShardJob, ShardStop};

@@ -101,13 +101,3 @@ pub(super) fn check_sharded_flags(args: &DecodeArgs, planned: &Planned) -> Resul
     }
     Ok(())
 }
-
-/// The ranks that get a device: no more than there are pieces over all images. A patch, though,
-/// belongs to a certain rank of the grid.
-pub(super) fn busy_ranks(planned: &Planned, images: usize) -> u32 {
-    if matches!(planned.plan, Plan::Patch(_) | Plan::Sharded(_)) {
-        return planned.ranks;
-    }
-    let pieces = planned.plan.piece_count().saturating_mul(images as u64);
-    planned.ranks.min(u32::try_from(pieces).unwrap_or(u32::MAX))
-}
