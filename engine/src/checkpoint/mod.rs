@@ -18,6 +18,7 @@ pub(crate) mod header;
 mod infer;
 mod keys;
 mod origin;
+mod space;
 pub(crate) mod storage;
 pub(crate) mod text;
 
