@@ -92,14 +92,14 @@ for name, dtype, order, version in (
     np.lib.format.write_array(buffer, np.asarray(values, dtype, order=order), version)
     seed("npy", name, buffer.getvalue())
 
-for name, (comfy, with_key, mean_and_std), dtype, content in (
+for name, (packed, with_key, mean_and_std), dtype, content in (
     ("comfy", (1, 0, 0), "f32", {"latent_tensor": values, "latent_format_version_0": np.zeros(0)}),
     ("comfy_old", (1, 0, 0), "f32", {"latent_tensor": values[:1]}),
     ("plain_bf16", (0, 0, 1), "bf16", {"latents": values}),
     ("keyed_f16", (0, 1, 0), "f16", {"z": values[0], "other": values[0, 0]}),
 ):
     file = save({key: array.astype(DTYPES[dtype]) for key, array in content.items()})
-    seed("comfy_latent", name, struct.pack("<3B2fB", comfy, with_key, mean_and_std, 0.5, 0.25, 3) + file)
+    seed("comfy_latent", name, struct.pack("<3B2fB", packed, with_key, mean_and_std, 0.5, 0.25, 3) + file)
 
 flux = dict(
     _class_name="AutoencoderKL", act_fn="silu", block_out_channels=[128, 256, 512, 512],

@@ -74,16 +74,33 @@ fn files_of_numpy_and_safetensors_are_read() {
     }
 }
 
+/// A file is ComfyUI's by its keys, whatever it is called.
 #[test]
 fn old_files_of_comfyui_are_scaled() {
-    let latents = Latents::read(&golden("comfy_old.latent"), None).unwrap();
-    assert_eq!(latents, golden_latents(2, (1.0 / 0.18215) as f32));
-    // As plain safetensors under the same key they are taken as they are.
-    let bytes = std::fs::read(golden("comfy_old.latent")).unwrap();
-    assert_eq!(read(&bytes, None).unwrap(), golden_latents(2, 1.0));
-    // The version tensor tells ComfyUI's files whatever they are called.
-    let bytes = std::fs::read(golden("comfy.latent")).unwrap();
-    assert_eq!(read(&bytes, None).unwrap(), golden_latents(2, 1.0));
+    let folder = TempDir::new().unwrap();
+    for (name, factor) in [("comfy_old.latent", (1.0 / 0.18215) as f32), ("comfy.latent", 1.0)] {
+        let expected = golden_latents(2, factor);
+        let bytes = std::fs::read(golden(name)).unwrap();
+        assert_eq!(read(&bytes, None).unwrap(), expected, "{name}");
+        assert_eq!(read(&bytes, Some("latent_tensor")).unwrap(), expected, "{name}");
+        for other in [name, "renamed.safetensors", "renamed"] {
+            let path = folder.path().join(other);
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(Latents::read(&path, None).unwrap(), expected, "{name} as {other}");
+        }
+    }
+    // Nor is one ComfyUI's for its name.
+    let path = folder.path().join("plain.latent");
+    std::fs::copy(golden("f4.safetensors"), &path).unwrap();
+    assert_eq!(Latents::read(&path, None).unwrap(), golden_latents(2, 1.0));
+    // Of several tensors ComfyUI's is meant, unless another one is named.
+    let both = file(&[
+        ("latent_tensor", Dtype::F32, &[1, 1, 2], &f32_bytes(&[1.0, 2.0])),
+        ("other", Dtype::F32, &[1, 1, 2], &ramp(2)),
+        ("latent_format_version_0", Dtype::F32, &[0], &[]),
+    ]);
+    assert_eq!(read(&both, None).unwrap().data, [1.0, 2.0]);
+    assert_eq!(read(&both, Some("other")).unwrap().data, [0.0, 1.0]);
 }
 
 #[test]
@@ -142,10 +159,6 @@ fn the_only_tensor_needs_no_key_and_several_do() {
     let none = file(&[]);
     assert!(matches!(read(&none, None), Err(LatentsError::Empty)));
     assert!(matches!(read(&none, Some("x")), Err(LatentsError::Empty)));
-    let comfy = LatentsFormat::ComfyLatent;
-    let error = Latents::from_bytes(&one, comfy, None).unwrap_err().to_string();
-    assert_eq!(error, "has no tensor \"latent_tensor\"; it holds x [1, 2, 1, 1]");
-    assert_eq!(Latents::from_bytes(&one, comfy, Some("x")).unwrap().data, [0.0, 1.0]);
 }
 
 #[test]
@@ -261,7 +274,7 @@ fn the_format_is_told_from_name_and_bytes() {
     assert_eq!(detect("a.npy", npy), Some(LatentsFormat::Npy));
     assert_eq!(detect("a.safetensors", npy), Some(LatentsFormat::Npy));
     assert_eq!(detect("a.NPY", b""), Some(LatentsFormat::Npy));
-    assert_eq!(detect("a.latent", b""), Some(LatentsFormat::ComfyLatent));
+    assert_eq!(detect("a.latent", b""), Some(LatentsFormat::Safetensors));
     assert_eq!(detect("a.SafeTensors", b""), Some(LatentsFormat::Safetensors));
     assert_eq!(detect("a", b"\x20\0\0\0\0\0\0\0{"), Some(LatentsFormat::Safetensors));
     assert_eq!(detect("a.png", b"\x89PNG"), None);

@@ -1,14 +1,16 @@
-//! Latents in a safetensors file, ComfyUI's and others', and their way to the VAE's space.
+//! Latents in a safetensors file, ComfyUI's, packed and others', and their way to the VAE's space.
 
 #![no_main]
 
-use halovae_engine::latents::{LatentSpace, Latents, LatentsError, LatentsFormat};
+use halovae_engine::latents::{
+    LatentSpace, LatentsError, LatentsFile, LatentsFormat, Packing, TokenOrder, Wanted,
+};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    comfy: bool,
+    packed: bool,
     with_key: bool,
     mean_and_std: bool,
     scaling_factor: f32,
@@ -18,15 +20,8 @@ struct Input<'a> {
 }
 
 fn run(input: &Input<'_>) -> Result<(), LatentsError> {
-    let format = match input.comfy {
-        true => LatentsFormat::ComfyLatent,
-        false => LatentsFormat::Safetensors,
-    };
     let key = input.with_key.then_some("z");
-    let mut latents = Latents::from_bytes(input.bytes, format, key)?;
-    let elements = latents.batch * latents.channels * latents.height * latents.width;
-    assert_eq!(elements, latents.data.len());
-    assert!(latents.data.iter().all(|value| value.is_finite()));
+    let file = LatentsFile::from_bytes(input.bytes.to_vec(), LatentsFormat::Safetensors, key)?;
 
     let channels = usize::from(input.expected_channels);
     let space = LatentSpace {
@@ -36,9 +31,18 @@ fn run(input: &Input<'_>) -> Result<(), LatentsError> {
             .mean_and_std
             .then(|| (vec![input.shift_factor; channels], vec![input.scaling_factor; channels])),
     };
-    latents.to_vae_space(&space)?;
-    assert!(latents.data.iter().all(|value| value.is_finite()));
-    latents.expect_channels(channels)
+    let order = TokenOrder::ChannelsFirst;
+    let packing = Packing { patch_height: 2, patch_width: 2, order };
+    let wanted =
+        Wanted { channels, scale: 8, packing: input.packed.then_some(packing), sides: None };
+    for space in [None, Some(&space)] {
+        let latents = file.for_decoder(&wanted, space)?.latents;
+        let elements = latents.batch * latents.channels * latents.height * latents.width;
+        assert_eq!(elements, latents.data.len());
+        assert!(latents.data.iter().all(|value| value.is_finite()));
+        assert_eq!(latents.channels, channels);
+    }
+    Ok(())
 }
 
 fuzz_target!(|input: Input<'_>| {

@@ -4,7 +4,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::text::{listed, quoted};
-use crate::latents::LatentSpace;
 
 /// Most levels of a decoder: beyond it a latent cell would be 65536 pixels wide.
 pub const MAX_LEVELS: usize = 16;
@@ -252,21 +251,6 @@ impl AutoencoderKlConfig {
     /// The part of a tile that it shares with the next: 0.25 in every `AutoencoderKL`.
     pub fn tile_overlap_factor(&self) -> f64 {
         0.25
-    }
-
-    /// How latents of a diffusers pipeline become what the decoder takes. `latents_mean` and
-    /// `latents_std` count only together, and then instead of `shift_factor`, as in diffusers.
-    pub fn latent_space(&self) -> LatentSpace {
-        let narrowed = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
-        LatentSpace {
-            scaling_factor: self.scaling_factor as f32,
-            shift_factor: self.shift_factor as f32,
-            mean_and_std: self
-                .latents_mean
-                .as_deref()
-                .zip(self.latents_std.as_deref())
-                .map(|(mean, std)| (narrowed(mean), narrowed(std))),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::path::Path;
 
-use super::dtype::Dtype;
+use super::dtype::{self, Dtype};
 use super::error::CheckpointError;
 use super::folder::Located;
 use super::header::{self, TensorInfo};
@@ -30,6 +30,20 @@ pub(crate) struct RawTensor {
     pub(crate) name: String,
     file: usize,
     info: TensorInfo,
+}
+
+impl RawTensor {
+    /// Its values as f32, if it has `count` in a type that is read.
+    pub(crate) fn values(&self, files: &[Storage], count: usize) -> Option<Vec<f32>> {
+        let dtype = Dtype::from_file(self.info.dtype)?;
+        let bytes = files.get(self.file)?.get(self.info.range.clone())?;
+        if bytes.len() != count.checked_mul(dtype.size())? {
+            return None;
+        }
+        let mut values = vec![0.0; count];
+        dtype::to_f32(dtype, bytes, &mut values);
+        Some(values)
+    }
 }
 
 /// The tensors of all files. In a shard, those that the index assigns to another shard are left

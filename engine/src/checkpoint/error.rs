@@ -72,6 +72,17 @@ pub enum CheckpointError {
         /// What is missing or odd.
         problem: String,
     },
+    /// No config, and nothing that tells how a pipeline scales latents.
+    #[error(
+        "nothing in `{}` says how a pipeline scales its latents: models of the same shapes (SD 1.5 \
+         and SDXL, FLUX.1 and SD 3) differ in it; give the config.json in the folder `vae` of the \
+         model's pipeline",
+        path.display()
+    )]
+    UntoldSpace {
+        /// The file or folder of the weights.
+        path: PathBuf,
+    },
     /// Nothing of a decoder.
     #[error("`{}` holds no decoder: {problem}", path.display())]
     NoDecoder {

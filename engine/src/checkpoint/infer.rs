@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use super::config::{AutoencoderKlConfig, MAX_LEVELS};
 use super::contents::Stored;
+use super::origin::Origin;
 use super::text;
 
 /// Fields that no shape tells; see [`super::Checkpoint::guessed`].
-pub(crate) const GUESSED: [&str; 4] =
-    ["norm_num_groups", "sample_size", "scaling_factor", "shift_factor"];
+const UNTOLD: [&str; 4] = ["norm_num_groups", "sample_size", "scaling_factor", "shift_factor"];
+
+/// Groups of every released model.
+const GROUPS: u32 = 32;
 
 /// More resnets per level than any decoder has.
 const MAX_RESNETS: usize = 65;
@@ -22,14 +25,26 @@ pub(crate) struct Surroundings {
     pub(crate) encoder_channels: Option<u32>,
 }
 
-/// The config that the decoder's weights, by canonical name, belong to. Not yet validated.
+/// A config from shapes, and what of it they do not tell.
+#[derive(Debug)]
+pub(crate) struct Inferred {
+    pub(crate) config: AutoencoderKlConfig,
+    /// The model that the VAE is part of, if that is told.
+    pub(crate) model: Option<&'static str>,
+    /// Fields that are neither told by shapes nor by the model.
+    pub(crate) guessed: Vec<&'static str>,
+}
+
+/// The config that the decoder's weights, by canonical name, belong to. Not yet validated. What
+/// `origin` says counts if its latents have as many channels as these weights.
 ///
 /// # Errors
 /// What is missing or odd, as the end of a sentence.
 pub(crate) fn config(
     tensors: &BTreeMap<String, Stored>,
     surroundings: Surroundings,
-) -> Result<AutoencoderKlConfig, String> {
+    origin: Option<Origin>,
+) -> Result<Inferred, String> {
     let shapes = Shapes(tensors);
     let conv_in = shapes.conv("decoder.conv_in.weight")?;
     let conv_out = shapes.conv("decoder.conv_out.weight")?;
@@ -50,6 +65,7 @@ pub(crate) fn config(
     let resnets = (0..MAX_RESNETS + 1).take_while(|&index| has(&resnet(index))).count();
 
     let use_post_quant_conv = has("post_quant_conv.weight");
+    let origin = origin.filter(|origin| origin.latent_channels == conv_in.inputs);
     let family = Family::guess(conv_in.inputs, use_post_quant_conv);
     let mut config = AutoencoderKlConfig {
         in_channels: surroundings.encoder_channels.unwrap_or(conv_out.outputs),
@@ -68,15 +84,30 @@ pub(crate) fn config(
         mid_block_add_attention: has("decoder.mid_block.attentions.0.to_q.weight"),
         force_upcast: true,
     };
+    let mut guessed = UNTOLD.to_vec();
+    if let Some(origin) = &origin {
+        config.scaling_factor = origin.scaling_factor;
+        config.shift_factor = origin.shift_factor;
+        if let Some((mean, std)) = &origin.mean_and_std {
+            config.latents_mean = Some(mean.clone());
+            config.latents_std = Some(std.clone());
+        }
+        config.sample_size = origin.sample_size.map_or(config.sample_size, |pixels| [pixels; 2]);
+        guessed.retain(|&field| match field {
+            "norm_num_groups" => config.norm_num_groups != GROUPS,
+            "sample_size" => origin.sample_size.is_none(),
+            _ => false,
+        });
+    }
     // A tile has at least one latent cell.
     config.sample_size = config.sample_size.map(|pixels| pixels.max(config.scale()));
-    Ok(config)
+    Ok(Inferred { config, model: origin.map(|origin| origin.model), guessed })
 }
 
-/// Every released model has 32 groups; small ones have the largest power of two that works.
+/// [`GROUPS`]; small models have the largest power of two that works.
 fn common_groups(block_out_channels: &[u32]) -> u32 {
     let fits = |&groups: &u32| block_out_channels.iter().all(|channels| channels % groups == 0);
-    [32, 16, 8, 4, 2].into_iter().find(fits).unwrap_or(1)
+    [GROUPS, 16, 8, 4, 2].into_iter().find(fits).unwrap_or(1)
 }
 
 /// What models of the same shape have in common, and where they differ, the best known of them.

@@ -17,6 +17,8 @@ mod folder;
 pub(crate) mod header;
 mod infer;
 mod keys;
+mod origin;
+mod space;
 pub(crate) mod storage;
 pub(crate) mod text;
 
@@ -31,8 +33,11 @@ pub use keys::Naming;
 
 use contents::Stored;
 use folder::Located;
+use infer::Inferred;
 use keys::KeyMap;
 use storage::Storage;
+
+use crate::latents::LatentSpace;
 
 /// Where a checkpoint's config is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub struct Checkpoint {
     path: PathBuf,
     config: AutoencoderKlConfig,
     config_source: ConfigSource,
+    model: Option<&'static str>,
+    guessed: Vec<&'static str>,
     key_map: KeyMap,
     files: Vec<Storage>,
     weights: BTreeMap<String, Stored>,
@@ -148,6 +155,7 @@ impl Checkpoint {
         let path = located.path;
         let key_map = KeyMap::detect(tensors.iter().map(|tensor| tensor.name.as_str()));
         let surroundings = contents::surroundings(&tensors, key_map.prefix);
+        let origin = origin::find(&tensors, &files);
         let (weights, unknown) = contents::sort_out(&path, &key_map, tensors)?;
         if weights.is_empty() {
             let problem = match unknown.is_empty() {
@@ -161,20 +169,19 @@ impl Checkpoint {
             };
             return Err(CheckpointError::NoDecoder { path, problem });
         }
-        let (config, config_source) = match config {
-            Some(config) => config,
+        let not_inferable = |problem| CheckpointError::NotInferable { path: path.clone(), problem };
+        let (Inferred { config, model, guessed }, config_source) = match config {
+            Some((config, source)) => {
+                (Inferred { config, model: None, guessed: Vec::new() }, source)
+            }
             None => {
-                let config = infer::config(&weights, surroundings).map_err(|problem| {
-                    CheckpointError::NotInferable { path: path.clone(), problem }
-                })?;
-                config.validate().map_err(|error| CheckpointError::NotInferable {
-                    path: path.clone(),
-                    problem: error.to_string(),
-                })?;
-                (config, ConfigSource::Shapes)
+                let inferred =
+                    infer::config(&weights, surroundings, origin).map_err(not_inferable)?;
+                inferred.config.validate().map_err(|error| not_inferable(error.to_string()))?;
+                (inferred, ConfigSource::Shapes)
             }
         };
-        Ok(Self { path, config, config_source, key_map, files, weights, unknown })
+        Ok(Self { path, config, config_source, model, guessed, key_map, files, weights, unknown })
     }
 
     /// The file, or the folder that holds the weights.
@@ -192,19 +199,34 @@ impl Checkpoint {
         &self.config_source
     }
 
-    /// Fields of the config that shapes do not tell and that were set to those of the best known
-    /// model of the same shapes; empty if there is a config file.
+    /// The model that the VAE is part of, such as `SDXL`, where there is no config and the tensors
+    /// beside the VAE tell.
+    pub fn model(&self) -> Option<&'static str> {
+        self.model
+    }
+
+    /// Fields of the config that neither shapes nor a [`model`](Self::model) tell, and that were set
+    /// to those of the best known model of the same shapes; empty if there is a config file.
     ///
     /// `norm_num_groups` is 32, or the largest power of two that divides every channel count.
-    /// 16 latent channels without post_quant_conv are taken for FLUX.1 (`scaling_factor` 0.3611,
-    /// `shift_factor` 0.1159, `sample_size` 1024), all else for SD 1.5 (0.18215, 0, 512). SDXL has
-    /// the shapes of SD 1.5, and SD 3 those of FLUX.1. The scaling matters only for latents in the
-    /// pipeline's space.
-    pub fn guessed(&self) -> &'static [&'static str] {
-        match self.config_source {
-            ConfigSource::Shapes => &infer::GUESSED,
-            ConfigSource::File(_) | ConfigSource::Given => &[],
+    /// 16 latent channels without post_quant_conv are taken for FLUX.1 (`sample_size` 1024), all
+    /// else for SD 1.5 (512). A guessed scaling decodes nothing: see
+    /// [`latent_space`](Self::latent_space).
+    pub fn guessed(&self) -> &[&'static str] {
+        &self.guessed
+    }
+
+    /// How latents of a pipeline become what the decoder takes.
+    ///
+    /// # Errors
+    /// [`CheckpointError::UntoldSpace`] where there is neither a config nor a
+    /// [`model`](Self::model): SD 1.5 and SDXL have the same shapes, and so have FLUX.1 and SD 3,
+    /// but their pipelines scale latents differently.
+    pub fn latent_space(&self) -> Result<LatentSpace, CheckpointError> {
+        if self.guessed.contains(&"scaling_factor") {
+            return Err(CheckpointError::UntoldSpace { path: self.path.clone() });
         }
+        Ok(self.config.latent_space())
     }
 
     /// How the file names its weights.

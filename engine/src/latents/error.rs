@@ -124,4 +124,71 @@ pub enum LatentsError {
         /// What may be the cause, with leading punctuation.
         hint: &'static str,
     },
+    /// A pipeline's latents where the VAE's were to be.
+    #[error(
+        "have the shape {shape}: they are packed for a transformer, as a pipeline gives them, and \
+         the VAE takes them unpacked"
+    )]
+    Packed {
+        /// The shape.
+        shape: String,
+    },
+    /// One image or many: the shape does not tell.
+    #[error(
+        "have the shape {shape}, which is one image of {} x {} pixels without a batch, or {images} \
+         images that are packed for a transformer",
+        sides[0],
+        sides[1]
+    )]
+    Ambiguous {
+        /// The shape.
+        shape: String,
+        /// Images, if they are packed.
+        images: usize,
+        /// Height and width in pixels, if they are one.
+        sides: [u64; 2],
+    },
+    /// Packed latents that are no square, and nobody said what they are.
+    #[error(
+        "have the shape {shape}, which is {tokens} tokens an image, each of {} x {} pixels: they \
+         make no square, so the height and width of the picture are needed",
+        token[0],
+        token[1]
+    )]
+    SidesNeeded {
+        /// The shape.
+        shape: String,
+        /// Tokens of an image.
+        tokens: usize,
+        /// Height and width of a token in pixels.
+        token: [u64; 2],
+    },
+    /// A height and a width that packed latents cannot have.
+    #[error("are packed and cannot be of {} x {} pixels: {problem}", sides[0], sides[1])]
+    Sides {
+        /// Height and width in pixels.
+        sides: [u64; 2],
+        /// Why not.
+        problem: String,
+    },
+    /// A height and a width where the shape tells both.
+    #[error(
+        "are of {} x {} pixels by their shape {shape}; a height and width, here {} x {}, are for \
+         packed ones only",
+        own[0],
+        own[1],
+        given[0],
+        given[1]
+    )]
+    SidesKnown {
+        /// The shape.
+        shape: String,
+        /// Height and width in pixels by that shape.
+        own: [u64; 2],
+        /// Those that were given.
+        given: [u32; 2],
+    },
+    /// ComfyUI's latents for a pipeline's.
+    #[error("are ComfyUI's (`latent_tensor`), which are in the VAE's space, not in a pipeline's")]
+    InVaeSpace,
 }

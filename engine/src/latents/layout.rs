@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::error::LatentsError;
+use super::packing::Packing;
 use crate::checkpoint::text;
 
 /// The kind of number.
@@ -31,13 +32,43 @@ pub(super) struct Element {
     pub(super) big_endian: bool,
 }
 
-/// Batch, channels, height, width.
+/// Where the elements of latents lie in an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Extents(pub(super) [usize; 4]);
+pub(super) struct Layout {
+    /// Batch, channels, height, width.
+    pub(super) extents: [usize; 4],
+    /// From image to image, in elements.
+    image: usize,
+    /// From channel to channel.
+    channel: usize,
+    row: Steps,
+    column: Steps,
+}
 
-impl Extents {
-    /// Takes `[batch, channels, height, width]` or `[channels, height, width]`.
-    pub(super) fn new(shape: &[usize]) -> Result<Self, LatentsError> {
+/// Distances along an axis of cells, in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Steps {
+    /// Cells of a token.
+    patch: usize,
+    /// From token to token.
+    token: usize,
+    /// From cell to cell within a token.
+    cell: usize,
+}
+
+impl Steps {
+    fn even(stride: usize) -> Self {
+        Self { patch: 1, token: stride, cell: 0 }
+    }
+
+    fn to(self, cell: usize) -> usize {
+        cell / self.patch * self.token + cell % self.patch * self.cell
+    }
+}
+
+impl Layout {
+    /// That of `[batch, channels, height, width]` or `[channels, height, width]`.
+    pub(super) fn cells(shape: &[usize], fortran_order: bool) -> Result<Self, LatentsError> {
         let extents = match *shape {
             [channels, height, width] => [1, channels, height, width],
             [batch, channels, height, width] => [batch, channels, height, width],
@@ -51,42 +82,71 @@ impl Extents {
                 return Err(LatentsError::Axes { axes: shape.len(), shape: shown, hint });
             }
         };
-        let valid = |&extent: &usize| extent > 0 && u32::try_from(extent).is_ok();
-        if !extents.iter().all(valid) {
-            return Err(LatentsError::Extent { shape: text::shape(shape) });
-        }
-        Ok(Self(extents))
+        check_extents(shape)?;
+        let [image, channel, row, column] = strides(extents, fortran_order);
+        let [row, column] = [row, column].map(Steps::even);
+        Ok(Self { extents, image, channel, row, column })
     }
 
-    /// Elements; `None` where that overflows.
-    fn elements(self) -> Option<usize> {
-        self.0.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))
-    }
-
-    /// Distance between neighbours along each axis, in elements.
-    fn strides(self, fortran_order: bool) -> [usize; 4] {
-        let [batch, channels, height, width] = self.0;
-        if fortran_order {
-            // Of a 3-d array the batch is 1, so its stride never counts.
-            [1, batch, batch * channels, batch * channels * height]
-        } else {
-            [channels * height * width, height * width, width, 1]
-        }
+    /// That of `[batch, tokens, values]` or `[tokens, values]`, where an image has the `grid` (rows,
+    /// columns) of tokens, as many as the shape says, and a token the values of so many `channels`.
+    pub(super) fn tokens(
+        shape: &[usize],
+        fortran_order: bool,
+        packing: Packing,
+        channels: usize,
+        grid: [usize; 2],
+    ) -> Result<Self, LatentsError> {
+        check_extents(shape)?;
+        let [batch, tokens, values] = match *shape {
+            [batch, tokens, values] => [batch, tokens, values],
+            [tokens, values] => [1, tokens, values],
+            _ => unreachable!("packed latents have two or three axes"),
+        };
+        let [rows, columns] = grid;
+        assert_eq!((tokens, values), (rows * columns, packing.token_len(channels)));
+        let [image, _, token, value] = strides([batch, 1, tokens, values], fortran_order);
+        let [channel, row, column] = packing.strides(channels).map(|stride| stride * value);
+        let Packing { patch_height, patch_width, .. } = packing;
+        Ok(Self {
+            extents: [batch, channels, rows * patch_height, columns * patch_width],
+            image,
+            channel,
+            row: Steps { patch: patch_height, token: columns * token, cell: row },
+            column: Steps { patch: patch_width, token, cell: column },
+        })
     }
 }
 
-/// Reads `data`, which holds exactly the elements of `extents`, as f32, batch by batch, row by row,
+fn check_extents(shape: &[usize]) -> Result<(), LatentsError> {
+    let valid = |&extent: &usize| extent > 0 && u32::try_from(extent).is_ok();
+    if shape.iter().all(valid) {
+        return Ok(());
+    }
+    Err(LatentsError::Extent { shape: text::shape(shape) })
+}
+
+/// Distance between neighbours along each of four axes, in elements of an array that exists.
+fn strides([first, second, third, fourth]: [usize; 4], fortran_order: bool) -> [usize; 4] {
+    if fortran_order {
+        // Where an array has fewer axes the missing ones are 1, so their strides never count.
+        [1, first, first * second, first * second * third]
+    } else {
+        [second * third * fourth, third * fourth, fourth, 1]
+    }
+}
+
+/// Reads `data`, which holds exactly the elements of `layout`, as f32, batch by batch, row by row,
 /// channels fastest.
 pub(super) fn channels_last(
     data: &[u8],
     element: Element,
-    fortran_order: bool,
-    extents: Extents,
+    layout: &Layout,
 ) -> Result<Vec<f32>, LatentsError> {
     macro_rules! with {
         ($size:literal, $decode:expr) => {{
             let (elements, _) = data.as_chunks::<$size>();
-            gather(elements, fortran_order, extents, $decode)
+            gather(elements, layout, $decode)
         }};
     }
     match (element.kind, element.big_endian) {
@@ -103,24 +163,22 @@ pub(super) fn channels_last(
 
 fn gather<const SIZE: usize>(
     source: &[[u8; SIZE]],
-    fortran_order: bool,
-    extents: Extents,
+    layout: &Layout,
     decode: impl Fn([u8; SIZE]) -> f32,
 ) -> Result<Vec<f32>, LatentsError> {
-    let [batch, channels, height, width] = extents.0;
-    let elements = extents.elements().unwrap_or(usize::MAX);
+    let [batch, channels, height, width] = layout.extents;
+    let elements = batch * channels * height * width;
     assert_eq!(source.len(), elements, "readers pass as many bytes as the shape has");
     let mut out = Vec::new();
     out.try_reserve_exact(elements)
         .map_err(|_| LatentsError::OutOfMemory { bytes: elements.saturating_mul(4) })?;
 
-    let [by_batch, by_channel, by_row, by_column] = extents.strides(fortran_order);
     for sample in 0..batch {
         for row in 0..height {
             for column in 0..width {
-                let start = sample * by_batch + row * by_row + column * by_column;
+                let start = sample * layout.image + layout.row.to(row) + layout.column.to(column);
                 for channel in 0..channels {
-                    let value = decode(source[start + channel * by_channel]);
+                    let value = decode(source[start + channel * layout.channel]);
                     if !value.is_finite() {
                         let hint = "; the model that made them overflowed, or the file is damaged";
                         return Err(LatentsError::NotFinite {

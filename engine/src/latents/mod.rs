@@ -2,21 +2,24 @@
 //!
 //! All are read as f32, channels last, and refused if anything in them is not finite. What a
 //! decoder takes are latents in the VAE's own space; those of a diffusers pipeline
-//! (`output_type="latent"`) are scaled and shifted, and [`Latents::to_vae_space`] undoes that.
+//! (`output_type="latent"`) are scaled and shifted, and some are packed into the tokens of a
+//! transformer. [`LatentsFile::for_decoder`] undoes both.
 
+mod arrange;
 mod error;
+mod file;
 mod layout;
 mod npy;
+mod packing;
+mod stored;
 mod tensors;
 
-use std::io::Read;
 use std::path::Path;
 
+pub use arrange::Wanted;
 pub use error::LatentsError;
-
-use crate::checkpoint::storage::open_regular;
-use crate::checkpoint::text::quoted;
-use layout::{Extents, channels_last};
+pub use file::{ForDecoder, LatentsFile};
+pub use packing::{Packing, TokenOrder};
 
 /// Latents of a batch of images, ready for a decoder.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +39,11 @@ pub struct Latents {
 /// How latents are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LatentsFormat {
-    /// A safetensors file.
+    /// A safetensors file, ComfyUI's `.latent` included: what makes one ComfyUI's is a tensor
+    /// `latent_tensor`, whatever the file is called.
     Safetensors,
     /// One NumPy array.
     Npy,
-    /// ComfyUI's `.latent`: a safetensors file with `latent_tensor` in it.
-    ComfyLatent,
 }
 
 impl LatentsFormat {
@@ -55,8 +57,7 @@ impl LatentsFormat {
         }
         let extension = path.extension().and_then(|extension| extension.to_str());
         match extension.map(str::to_ascii_lowercase).as_deref() {
-            Some("latent") => Some(Self::ComfyLatent),
-            Some("safetensors") => Some(Self::Safetensors),
+            Some("latent" | "safetensors") => Some(Self::Safetensors),
             Some("npy") => Some(Self::Npy),
             _ => (bytes.get(8) == Some(&b'{')).then_some(Self::Safetensors),
         }
@@ -76,15 +77,12 @@ pub struct LatentSpace {
 }
 
 impl Latents {
-    /// Reads the latents in a file: `.safetensors` (the only tensor, or that of `key`), `.npy`, or
-    /// ComfyUI's `.latent`; f32, f16, bf16 or f64; `[batch, channels, height, width]` or
-    /// `[channels, height, width]`.
+    /// Reads the latents in a file, as they are: [`LatentsFile::read`] and [`LatentsFile::cells`].
     ///
     /// # Errors
     /// [`LatentsError::InFile`] with the file and what is wrong with it.
     pub fn read(path: &Path, key: Option<&str>) -> Result<Self, LatentsError> {
-        read_file(path, key)
-            .map_err(|source| LatentsError::InFile { path: path.into(), source: source.into() })
+        LatentsFile::read(path, key)?.cells()
     }
 
     /// Reads latents from the bytes of a file, as [`read`](Self::read).
@@ -96,23 +94,7 @@ impl Latents {
         format: LatentsFormat,
         key: Option<&str>,
     ) -> Result<Self, LatentsError> {
-        match (format, key) {
-            (LatentsFormat::Safetensors, _) => tensors::read_safetensors(bytes, key),
-            (LatentsFormat::ComfyLatent, _) => tensors::read_comfy(bytes, key),
-            (LatentsFormat::Npy, Some(key)) => {
-                Err(LatentsError::KeyWithoutUse { key: quoted(key) })
-            }
-            (LatentsFormat::Npy, None) => {
-                let array = npy::parse(bytes)?;
-                let extents = Extents::new(&array.shape)?;
-                let data = channels_last(array.data, array.element, array.fortran_order, extents)?;
-                Ok(Self::from_extents(extents, data))
-            }
-        }
-    }
-
-    fn from_extents(Extents([batch, channels, height, width]): Extents, data: Vec<f32>) -> Self {
-        Self { batch, channels, height, width, data }
+        file::find(bytes, format, key)?.cells(bytes)
     }
 
     /// Checks that a decoder of that many latent channels takes these.
@@ -173,32 +155,5 @@ impl Latents {
             }
         }
         Ok(())
-    }
-}
-
-fn read_file(path: &Path, key: Option<&str>) -> Result<Latents, LatentsError> {
-    // Read, not mapped: they are small beside the picture, and often rewritten by what made them.
-    let file = open_regular(path).map_err(LatentsError::Io)?;
-    let size = file.metadata().map_err(LatentsError::Io)?.len();
-    let capacity = usize::try_from(size).unwrap_or(usize::MAX);
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(capacity).map_err(|_| LatentsError::OutOfMemory { bytes: capacity })?;
-    file.take(size).read_to_end(&mut bytes).map_err(LatentsError::Io)?;
-
-    let format = LatentsFormat::detect(path, &bytes)
-        .ok_or(LatentsError::UnknownFormat { hint: format_hint(&bytes) })?;
-    Latents::from_bytes(&bytes, format, key)
-}
-
-fn format_hint(bytes: &[u8]) -> &'static str {
-    if bytes.is_empty() {
-        "; it is empty"
-    } else if bytes.starts_with(b"PK\x03\x04") {
-        "; it is a zip archive: of an .npz save one array with numpy.save, of a torch file one \
-         tensor with safetensors' save_file"
-    } else if bytes.starts_with(b"\x80") {
-        "; it is a pickle: save the tensor with safetensors' save_file"
-    } else {
-        ""
     }
 }

@@ -8,6 +8,7 @@
 
 use super::error::LatentsError;
 use super::layout::{Element, Kind};
+use super::stored::Stored;
 use crate::checkpoint::text::{escaped, quoted};
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
@@ -17,18 +18,7 @@ const MAX_HEADER_BYTES: usize = 10_000;
 /// More axes than NumPy has.
 const MAX_AXES: usize = 64;
 
-/// An array in an `.npy` file.
-#[derive(Debug, PartialEq)]
-pub(super) struct Array<'a> {
-    pub(super) element: Element,
-    /// Whether the first axis is the fastest.
-    pub(super) fortran_order: bool,
-    pub(super) shape: Vec<usize>,
-    /// Exactly as many bytes as type and shape say.
-    pub(super) data: &'a [u8],
-}
-
-pub(super) fn parse(bytes: &[u8]) -> Result<Array<'_>, LatentsError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Stored, LatentsError> {
     let (header, data) = split(bytes).map_err(|problem| LatentsError::Npy { problem })?;
     let (descr, fortran_order, shape) =
         Dict::parse(header).map_err(|problem| LatentsError::Npy { problem })?;
@@ -45,7 +35,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Array<'_>, LatentsError> {
         );
         return Err(LatentsError::Npy { problem });
     }
-    Ok(Array { element, fortran_order, shape, data })
+    let data = bytes.len() - data.len()..bytes.len();
+    Ok(Stored { element, fortran_order, shape, data, comfy: None })
 }
 
 /// Header and data.

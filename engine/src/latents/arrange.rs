@@ -1,0 +1,131 @@
+//! Whether an array is cells or packed tokens, and of what sides.
+
+use super::error::LatentsError;
+use super::packing::Packing;
+use crate::checkpoint::text::shape as shown;
+
+/// What a decoder wants of the latents in a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Channels of its latents.
+    pub channels: usize,
+    /// Pixels per latent cell, along each axis.
+    pub scale: u32,
+    /// How pipelines of its model pack latents, if they do.
+    pub packing: Option<Packing>,
+    /// Height and width of the picture in pixels, where somebody gives them: packed latents do not
+    /// tell them.
+    pub sides: Option<[u32; 2]>,
+}
+
+/// How an array is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrangement {
+    /// Channels of rows of cells.
+    Cells,
+    /// Tokens of cells.
+    Tokens {
+        packing: Packing,
+        /// Rows and columns of tokens.
+        grid: [usize; 2],
+        /// Whether nobody said that they are a square.
+        square: bool,
+    },
+}
+
+/// Reads a shape. A pipeline's latents have a batch, so where three axes could be one image without
+/// a batch or a batch of packed ones, a pipeline's are packed.
+pub(super) fn arrange(
+    shape: &[usize],
+    wanted: &Wanted,
+    is_pipelines: bool,
+) -> Result<Arrangement, LatentsError> {
+    let packing = wanted.packing.filter(|packing| {
+        let len = packing.token_len(wanted.channels);
+        matches!(*shape, [_, values] | [_, _, values] if values == len)
+    });
+    let Some(packing) = packing else { return cells(shape, wanted) };
+    let &[.., tokens, _] = shape else { return cells(shape, wanted) };
+
+    let one_image = match *shape {
+        [channels, rows, columns] if channels == wanted.channels => Some([rows, columns]),
+        _ => None,
+    };
+    let of_one = one_image.map(|cells| cells.map(|cells| pixels(cells, wanted.scale)));
+    let given = wanted.sides.map(|sides| sides.map(u64::from));
+    let is_one = given.is_some() && given == of_one;
+    if !is_pipelines {
+        return match of_one {
+            _ if is_one => Ok(Arrangement::Cells),
+            Some(sides) => {
+                let images = wanted.channels;
+                Err(LatentsError::Ambiguous { shape: shown(shape), images, sides })
+            }
+            None => Err(LatentsError::Packed { shape: shown(shape) }),
+        };
+    }
+    let token = [packing.patch_height, packing.patch_width].map(|side| pixels(side, wanted.scale));
+    let Some(sides) = given else {
+        let needed = || LatentsError::SidesNeeded { shape: shown(shape), tokens, token };
+        let grid = square(tokens, packing).ok_or_else(needed)?;
+        return Ok(Arrangement::Tokens { packing, grid, square: true });
+    };
+    match grid(sides, token, tokens) {
+        Ok(grid) => Ok(Arrangement::Tokens { packing, grid, square: false }),
+        Err(_) if is_one => Ok(Arrangement::Cells),
+        Err(error) => Err(error),
+    }
+}
+
+/// Cells, whose sides the shape tells.
+fn cells(shape: &[usize], wanted: &Wanted) -> Result<Arrangement, LatentsError> {
+    match (wanted.sides, shape) {
+        (Some(given), &[.., height, width]) if matches!(shape.len(), 3 | 4) => {
+            let own = [height, width].map(|cells| pixels(cells, wanted.scale));
+            Err(LatentsError::SidesKnown { shape: shown(shape), own, given })
+        }
+        _ => Ok(Arrangement::Cells),
+    }
+}
+
+/// Rows and columns of tokens that make a square picture.
+fn square(tokens: usize, packing: Packing) -> Option<[usize; 2]> {
+    let Packing { patch_height, patch_width, .. } = packing;
+    let cells = tokens.checked_mul(patch_height)?.checked_mul(patch_width)?;
+    let side = cells.isqrt();
+    let fits = side * side == cells
+        && side.is_multiple_of(patch_height)
+        && side.is_multiple_of(patch_width);
+    fits.then(|| [side / patch_height, side / patch_width])
+}
+
+/// Rows and columns of tokens of a picture with these sides.
+fn grid(sides: [u64; 2], token: [u64; 2], tokens: usize) -> Result<[usize; 2], LatentsError> {
+    let wrong = |problem| LatentsError::Sides { sides, problem };
+    for (name, side, token) in [("height", sides[0], token[0]), ("width", sides[1], token[1])] {
+        if side == 0 || !side.is_multiple_of(token) {
+            let below = side / token * token;
+            let nearest = match below {
+                0 => token.to_string(),
+                below => format!("{below} or {}", below + token),
+            };
+            return Err(wrong(format!(
+                "a {name} of {side} is not a multiple of {token}, the pixels of a token; the \
+                 nearest is {nearest}"
+            )));
+        }
+    }
+    let [rows, columns] = [sides[0] / token[0], sides[1] / token[1]];
+    let expected = rows.saturating_mul(columns);
+    match [rows, columns].map(usize::try_from) {
+        [Ok(rows), Ok(columns)] if expected == tokens as u64 => Ok([rows, columns]),
+        _ => Err(wrong(format!(
+            "they would be {expected} tokens of {} x {} pixels, and there are {tokens}",
+            token[0], token[1]
+        ))),
+    }
+}
+
+fn pixels(cells: usize, scale: u32) -> u64 {
+    (cells as u64).saturating_mul(u64::from(scale))
+}
