@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use halovae_engine::checkpoint::Checkpoint;
+use halovae_engine::checkpoint::{Checkpoint, listed_names};
 use halovae_engine::format_bytes;
 
 /// A decision that the user may want to know of.
@@ -21,6 +21,11 @@ pub(crate) enum Notice {
     Guessed {
         /// Fields and the values that were taken.
         fields: Vec<(&'static str, String)>,
+    },
+    /// There are tensors beside the decoder that are nothing known.
+    Ignored {
+        /// Their names, fit to be shown.
+        names: String,
     },
     /// There is a GPU, but it cannot be used.
     PassedOver {
@@ -54,8 +59,15 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
+    /// What is to be told of a checkpoint.
+    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint) -> Vec<Self> {
+        let ignored = checkpoint.ignored();
+        let ignored = (!ignored.is_empty()).then(|| Self::Ignored { names: listed_names(ignored) });
+        Self::guessed(checkpoint).into_iter().chain(ignored).collect()
+    }
+
     /// What was guessed for a checkpoint without a config.
-    pub(crate) fn guessed(checkpoint: &Checkpoint) -> Option<Self> {
+    fn guessed(checkpoint: &Checkpoint) -> Option<Self> {
         let config = serde_json::to_value(checkpoint.config()).unwrap_or_default();
         let fields: Vec<_> = checkpoint
             .guessed()
@@ -90,6 +102,9 @@ impl fmt::Display for Notice {
                     write!(f, "{comma}{field} (taken: {value})")?;
                 }
                 f.write_str("; give --config if that is wrong")
+            }
+            Self::Ignored { names } => {
+                write!(f, "tensors outside the decoder that nothing reads were ignored: {names}")
             }
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),

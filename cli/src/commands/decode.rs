@@ -52,7 +52,7 @@ fn decode(
     let latents = read_latents(args, &checkpoint, &program)?;
     let group_size = processes.map(|processes| processes.group().size());
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
-    planned.notices.splice(0..0, Notice::guessed(&checkpoint));
+    planned.notices.splice(0..0, Notice::of_checkpoint(&checkpoint));
     check_sharded_flags(args, &planned)?;
     let ranks = busy_ranks(&planned, latents.shape().batch);
     if let Some(processes) = processes {
