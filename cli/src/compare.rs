@@ -139,7 +139,7 @@ impl Comparison {
             ranks,
             decoder: subject.decoder(),
             rows,
-            notices: subject.guessed().cloned().into_iter().collect(),
+            notices: subject.notices().to_vec(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use halovae_engine::checkpoint::Checkpoint;
+use halovae_engine::checkpoint::{Checkpoint, listed_names};
 use halovae_engine::format_bytes;
 
 use crate::launcher::HalfLaunch;
@@ -30,6 +30,11 @@ pub(crate) enum Notice {
     PatchPicked {
         /// The ranks.
         ranks: u32,
+    },
+    /// There are tensors beside the decoder that are nothing known.
+    Ignored {
+        /// Their names, fit to be shown.
+        names: String,
     },
     /// There is a GPU, but it cannot be used.
     PassedOver {
@@ -63,8 +68,15 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
+    /// What is to be told of a checkpoint.
+    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint) -> Vec<Self> {
+        let ignored = checkpoint.ignored();
+        let ignored = (!ignored.is_empty()).then(|| Self::Ignored { names: listed_names(ignored) });
+        Self::guessed(checkpoint).into_iter().chain(ignored).collect()
+    }
+
     /// What was guessed for a checkpoint without a config.
-    pub(crate) fn guessed(checkpoint: &Checkpoint) -> Option<Self> {
+    fn guessed(checkpoint: &Checkpoint) -> Option<Self> {
         let config = serde_json::to_value(checkpoint.config()).unwrap_or_default();
         let fields: Vec<_> = checkpoint
             .guessed()
@@ -115,6 +127,9 @@ impl fmt::Display for Notice {
                 "{ranks} ranks decode one patch each, which changes the picture ({PATCH_ERRORS}); \
                  --strategy sharded is exact"
             ),
+            Self::Ignored { names } => {
+                write!(f, "tensors outside the decoder that nothing reads were ignored: {names}")
+            }
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::Tuned { seconds } => write!(

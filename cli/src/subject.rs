@@ -39,7 +39,7 @@ struct Known {
     program: Program,
     /// What shards exchange.
     layers: Vec<LayerHalo>,
-    guessed: Option<Notice>,
+    notices: Vec<Notice>,
     /// By their number of threads, which need workspace.
     backends: HashMap<u32, CpuBackend>,
 }
@@ -55,7 +55,7 @@ impl Subject {
             let tiling = options.tiling(None, args.scale.unwrap_or(0))?;
             return Ok(Self { options, tiling, known: None });
         };
-        let (config, program, guessed) = open_config(vae, args.config.as_deref())?;
+        let (config, program, notices) = open_config(vae, args.config.as_deref())?;
         let tiling = options.tiling(Some(&config), program.scale())?;
         let layers = exchanged_layers(&program)?;
         let cpu = backend::cpu(1)?;
@@ -65,7 +65,7 @@ impl Subject {
             weight_bytes: cpu.prepared_weight_bytes(&program),
         };
         let backends = HashMap::from([(1, cpu)]);
-        let known = Some(Known { decoder, program, layers, guessed, backends });
+        let known = Some(Known { decoder, program, layers, notices, backends });
         Ok(Self { options, tiling, known })
     }
 
@@ -79,9 +79,9 @@ impl Subject {
         self.known.as_ref().map(|known| known.decoder)
     }
 
-    /// What was guessed of the decoder.
-    pub(crate) fn guessed(&self) -> Option<&Notice> {
-        self.known.as_ref().and_then(|known| known.guessed.as_ref())
+    /// What is to be told of the checkpoint.
+    pub(crate) fn notices(&self) -> &[Notice] {
+        self.known.as_ref().map_or(&[], |known| &known.notices)
     }
 
     /// Plans the decode of one image and counts what it takes.

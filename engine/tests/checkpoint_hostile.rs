@@ -338,6 +338,9 @@ proptest! {
                     Just("decoder.conv_in.weight".to_owned()),
                     Just("decoder.conv_out.weight".to_owned()),
                     Just("decoder.mid.attn_1.q.weight".to_owned()),
+                    Just("decoder.mid.attn_1.to_q.scale_weight".to_owned()),
+                    Just("decoder.conv_in.weight_scale".to_owned()),
+                    Just("a.decoder.conv_in.weight".to_owned()),
                     (0u32..20, 0u32..4).prop_map(|(level, block)| {
                         format!("decoder.up.{level}.block.{block}.conv1.weight")
                     }),
@@ -347,7 +350,7 @@ proptest! {
                     any::<u32>()
                         .prop_map(|level| format!("vae.decoder.up.{level}.upsample.conv.bias")),
                 ],
-                prop::sample::select(vec!["F32", "F16", "BF16", "U8", "F4"]),
+                prop::sample::select(vec!["F32", "F16", "BF16", "U8", "F4", "F8_E4M3"]),
                 prop::collection::vec(prop_oneof![0usize..4, Just(1 << 40)], 0..5),
             ),
             0..8,
@@ -356,7 +359,8 @@ proptest! {
         let mut offset = 0usize;
         let mut list = Vec::new();
         for (name, dtype, shape) in entries {
-            let bits: usize = match dtype { "F32" => 32, "U8" => 8, "F4" => 4, _ => 16 };
+            let bits: usize =
+                match dtype { "F32" => 32, "U8" | "F8_E4M3" => 8, "F4" => 4, _ => 16 };
             let bits: usize =
                 shape.iter().fold(bits, |product, extent| product.wrapping_mul(*extent));
             let size = bits / 8;

@@ -45,6 +45,24 @@ pub fn to_ldm(
     (format!("{prefix}{renamed}"), tensor)
 }
 
+/// A weight of LDM's under the name that converters gave it that know diffusers' new attention: only
+/// the projections' names are those of diffusers. Some keep them as matrices, too.
+pub fn to_converted_ldm(matrices: bool, name: &str, mut tensor: RawTensor) -> (String, RawTensor) {
+    let mut renamed = name.to_owned();
+    for (from, to) in [
+        ("attn_1.q.", "attn_1.to_q."),
+        ("attn_1.k.", "attn_1.to_k."),
+        ("attn_1.v.", "attn_1.to_v."),
+        ("attn_1.proj_out.", "attn_1.to_out.0."),
+    ] {
+        renamed = renamed.replace(from, to);
+    }
+    if matrices && renamed != name && renamed.ends_with(".weight") {
+        tensor.shape.truncate(2);
+    }
+    (renamed, tensor)
+}
+
 /// A weight under the name that diffusers gave it before its attention classes were merged.
 pub fn to_old_diffusers(name: &str, tensor: RawTensor) -> (String, RawTensor) {
     let mut renamed = name.to_owned();

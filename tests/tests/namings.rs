@@ -83,6 +83,28 @@ fn ldm_under_every_prefix() {
     }
 }
 
+#[test]
+fn ldm_from_converters_that_know_the_new_attention() {
+    for name in golden::NAMES {
+        let case = Case::new(name);
+        for prefix in ["", "first_stage_model.", "model.vae."] {
+            for matrices in [false, true] {
+                let file = case.path("converted.safetensors");
+                let renamed = case
+                    .ldm(prefix)
+                    .renamed(|name, tensor| naming::to_converted_ldm(matrices, name, tensor));
+                let attention = case.golden.config().mid_block_add_attention;
+                let converted = format!("{prefix}decoder.mid.attn_1.to_out.0.weight");
+                assert_eq!(renamed.tensors.contains_key(&converted), attention, "{name}");
+                renamed.write(&file);
+                let what = format!("{name} converted, under `{prefix}`, as matrices: {matrices}");
+                let checkpoint = case.check(&what, &file, Some(&case.config()));
+                assert_eq!(checkpoint.prefix(), prefix);
+            }
+        }
+    }
+}
+
 /// Without a config the shapes say what the model is. This one has 32 groups, as all real ones.
 #[test]
 fn config_from_shapes() {
@@ -122,6 +144,106 @@ fn among_other_models() {
     let path = case.path("whole-model.safetensors");
     file.write(&path);
     case.check("f8-sd among other models", &path, Some(&case.config()));
+}
+
+/// Tensors that a training leaves beside the decoder are named in a note, and change nothing.
+#[test]
+fn with_what_a_training_leaves_behind() {
+    let case = Case::new("f2-complete");
+    let folder = case.path("trained");
+    copy_checkpoint(&case.golden.folder, &folder);
+    let mut file = case.weights.clone();
+    for name in ["epoch", "logvar", "discriminator.main.0.weight", "loss.logvar", "model_ema.decay"]
+    {
+        let tensor = RawTensor { dtype: Dtype::I64, shape: vec![], bytes: vec![0; 8] };
+        file.tensors.insert(name.into(), tensor);
+    }
+    file.write(&folder.join(WEIGHTS));
+    let checkpoint = case.check("with what a training leaves", &folder, None);
+    assert_eq!(checkpoint.ignored(), ["discriminator.main.0.weight", "epoch", "logvar"]);
+
+    const NOTE: &str = "note: tensors outside the decoder that nothing reads were ignored: \
+                        discriminator.main.0.weight, epoch, logvar\n";
+    for (arguments, told) in [
+        (&["inspect"][..], true),
+        (&["plan", "--height", "64", "--width", "64"], true),
+        (&["plan", "--compare"], true),
+        (&["inspect", "--quiet"], false),
+    ] {
+        let mut command = binary::command(arguments);
+        command.arg("--vae").arg(&folder);
+        let run = binary::run_command(command).expect_success();
+        assert_eq!(run.stderr.contains(NOTE), told, "{arguments:?}: {}", run.stderr);
+    }
+    let report = case.path("report.json");
+    let mut command = binary::command(["decode", "--quiet"]);
+    command.arg("--vae").arg(&folder).arg("--output").arg(case.path("trained.png"));
+    command.arg("--latents").arg(case.golden.latents_file()).arg("--report").arg(&report);
+    binary::run_command(command).expect_success();
+    let report = std::fs::read_to_string(report).expect("a report");
+    assert!(report.contains("ignored: discriminator.main.0.weight, epoch, logvar"), "{report}");
+}
+
+/// The value of an E4M3 code by its definition.
+fn e4m3(code: u8) -> f32 {
+    let sign = if code >= 128 { -1.0 } else { 1.0 };
+    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f32::from(code & 7) / 8.0);
+    match exponent {
+        0 => sign * mantissa * 2f32.powi(-6),
+        _ => sign * (1.0 + mantissa) * 2f32.powi(exponent - 7),
+    }
+}
+
+/// Kernels and matrices in 8 bits with a scale each, as ComfyUI's files have them, decode as the
+/// same numbers in f32 do.
+#[test]
+fn in_eight_bits() {
+    let case = Case::new("f2-complete");
+    let [mut small, mut wide] = [RawFile::default(), RawFile::default()];
+    for (name, tensor) in case.ldm("vae.").tensors {
+        let module = name.strip_suffix(".weight").filter(|_| tensor.shape.len() > 1);
+        let Some(module) = module else {
+            small.tensors.insert(name.clone(), tensor.clone());
+            wide.tensors.insert(name, tensor);
+            continue;
+        };
+        let values: Vec<f32> = tensor
+            .bytes
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("4 bytes")))
+            .collect();
+        let scale = values.iter().fold(0f32, |most, value| most.max(value.abs())) / 448.0;
+        let distance = |code: u8, value: f32| (e4m3(code) * scale - value).abs();
+        let nearest = |&value: &f32| {
+            (0..=255u8)
+                .filter(|code| code & 127 != 127)
+                .min_by(|&a, &b| distance(a, value).total_cmp(&distance(b, value)))
+                .expect("codes")
+        };
+        let bytes: Vec<u8> = values.iter().map(nearest).collect();
+        let widened: Vec<f32> = bytes.iter().map(|&code| e4m3(code) * scale).collect();
+        wide.tensors.insert(name.clone(), RawTensor::f32(&tensor.shape, &widened));
+        small.tensors.insert(format!("{module}.scale_weight"), RawTensor::f32(&[], &[scale]));
+        let fp8 = RawTensor { dtype: Dtype::F8_E4M3, shape: tensor.shape, bytes };
+        small.tensors.insert(name, fp8);
+    }
+    let marker = RawTensor { dtype: Dtype::F8_E4M3, shape: vec![2], bytes: vec![0; 2] };
+    small.tensors.insert("vae.scaled_fp8".into(), marker);
+
+    let files = [case.path("fp8.safetensors"), case.path("wide.safetensors")];
+    small.write(&files[0]);
+    wide.write(&files[1]);
+    let pictures = files.each_ref().map(|file| {
+        let checkpoint = Checkpoint::open(file, Some(&case.config())).expect("a checkpoint");
+        whole(&checkpoint, &case.golden)
+    });
+    assert_same_bytes("in fp8", &pictures[0], &pictures[1]);
+
+    let mut command = binary::command(["inspect"]);
+    command.arg("--vae").arg(&files[0]).arg("--config").arg(case.config());
+    let run = binary::run_command(command).expect_success();
+    assert!(run.stdout.contains(" f8_e4m3"), "{}", run.stdout);
+    assert!(!run.stderr.contains("ignored"), "{}", run.stderr);
 }
 
 #[test]

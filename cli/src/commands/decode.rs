@@ -55,7 +55,7 @@ fn decode(
     let latents = read_latents(args, &checkpoint, &program)?;
     let group_size = processes.map(|processes| processes.group().size());
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
-    planned.notices.splice(0..0, Notice::guessed(&checkpoint));
+    planned.notices.splice(0..0, Notice::of_checkpoint(&checkpoint));
     if processes.is_none() {
         let half = launcher::half_launch(args.launcher.into());
         planned.notices.splice(0..0, half.map(Notice::HalfLaunched));

@@ -23,7 +23,7 @@ use crate::plan_table::flops;
 /// [`Error`].
 pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error> {
     let (checkpoint, program) = super::open_vae(&args.vae.vae, args.vae.config.as_deref())?;
-    let notices: Vec<_> = Notice::guessed(&checkpoint).into_iter().collect();
+    let notices = Notice::of_checkpoint(&checkpoint);
     let own = checkpoint.config().tile_latent_min_size();
     let cells = |flag, pixels: Option<u32>, own| {
         pixels.map_or(Ok(own), |pixels| cells_of_pixels(flag, pixels, program.scale()))

@@ -24,20 +24,20 @@ fn open_vae(vae: &Path, config: Option<&Path>) -> Result<(Checkpoint, Program), 
     Ok((checkpoint, program))
 }
 
-/// What can be planned for: a config, its decoder, and what of it was guessed. Weights must fit the
+/// What can be planned for: a config, its decoder, and what is to be told of it. Weights must fit the
 /// decoder if there are any; a folder with nothing but a config will do.
 pub(crate) fn open_config(
     vae: &Path,
     config: Option<&Path>,
-) -> Result<(AutoencoderKlConfig, Program, Option<Notice>), Error> {
+) -> Result<(AutoencoderKlConfig, Program, Vec<Notice>), Error> {
     match open_vae(vae, config) {
         Ok((checkpoint, program)) => {
-            Ok((checkpoint.config().clone(), program, Notice::guessed(&checkpoint)))
+            Ok((checkpoint.config().clone(), program, Notice::of_checkpoint(&checkpoint)))
         }
         Err(Error::Checkpoint(CheckpointError::NoWeights { config: Some(own), .. })) => {
             let config = read_config(config.unwrap_or(&own))?;
             let program = decoder(vae, &config)?;
-            Ok((config, program, None))
+            Ok((config, program, Vec::new()))
         }
         Err(error) => Err(error),
     }

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     }
     let latents = latents(args, subject.tiling().scale)?;
     let (mut planned, estimates) = subject.plan(latents, &args.ranks, group)?;
-    planned.notices.splice(0..0, subject.guessed().cloned());
+    planned.notices.splice(0..0, subject.notices().iter().cloned());
     say_notices(&planned.notices, verbosity);
     match args.format {
         PlanFormat::Table => emit(plan_table::table(&planned, &estimates).as_bytes(), output),

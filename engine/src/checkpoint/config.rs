@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::families;
 use super::text::{listed, quoted};
 
 /// Most levels of a decoder: beyond it a latent cell would be 65536 pixels wide.
@@ -38,7 +39,7 @@ pub enum ConfigError {
         found: String,
     },
     /// The config of another model.
-    #[error("is of class {found}; only {CLASS} is supported")]
+    #[error("is of class {found}{}; only {CLASS} is supported", families::apposition(found))]
     Class {
         /// The class that it names.
         found: String,

@@ -23,6 +23,9 @@ pub(crate) struct Stored {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
     pub(crate) range: Range<usize>,
+    /// What its elements are to be multiplied by: nothing, one factor, or one for each output
+    /// channel.
+    pub(crate) scales: Vec<f32>,
 }
 
 /// A tensor as its file has it.
@@ -84,56 +87,126 @@ pub(crate) fn collect(
 
 /// What the tensors beside the decoder tell about the model.
 pub(crate) fn surroundings(tensors: &[RawTensor], prefix: &str) -> Surroundings {
-    let find = |wanted: &str| {
-        tensors.iter().find(|tensor| tensor.name.strip_prefix(prefix) == Some(wanted))
-    };
-    let encoder_channels = find("encoder.conv_in.weight")
-        .and_then(|tensor| u32::try_from(*tensor.info.shape.get(1)?).ok());
-    Surroundings { has_quant_conv: find("quant_conv.weight").is_some(), encoder_channels }
+    let find = |wanted: &str| of_vae(tensors, prefix).find(|&(name, _)| name == wanted);
+    let encoder_channels =
+        find("encoder.conv_in.weight").and_then(|(_, shape)| u32::try_from(*shape.get(1)?).ok());
+    let is_attention =
+        |name: &str| name.starts_with("encoder.") && keys::is_in_middle_beside_resnets(name);
+    Surroundings {
+        has_quant_conv: find("quant_conv.weight").is_some(),
+        encoder_channels,
+        encoder_attention: of_vae(tensors, prefix).any(|(name, _)| is_attention(name)),
+    }
 }
 
-/// The decoder's weights by canonical name, and names that are nothing known.
+/// Names without prefix, and shapes, of what the VAE has.
+pub(crate) fn of_vae<'a>(
+    tensors: &'a [RawTensor],
+    prefix: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a [usize])> + Clone {
+    tensors.iter().filter_map(move |tensor| {
+        Some((tensor.name.strip_prefix(prefix)?, tensor.info.shape.as_slice()))
+    })
+}
+
+/// The tensors of a file, by what they are to the decoder.
+#[derive(Debug, Default)]
+pub(crate) struct Sorted {
+    /// The decoder's weights by canonical name.
+    pub(crate) weights: BTreeMap<String, Stored>,
+    /// Names of what is nothing known, outside the decoder.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Finds the decoder's weights.
 pub(crate) fn sort_out(
     path: &Path,
     key_map: &KeyMap,
+    files: &[Storage],
     tensors: Vec<RawTensor>,
-) -> Result<(BTreeMap<String, Stored>, Vec<String>), CheckpointError> {
-    let mut weights = BTreeMap::new();
-    let mut unknown = Vec::new();
+) -> Result<Sorted, CheckpointError> {
+    let mut sorted = Sorted::default();
+    let mut scales = Vec::new();
     let mut refused = Vec::new();
     for RawTensor { name: raw_name, file, info } in tensors {
-        let name = match key_map.role(&raw_name) {
+        let role = key_map.role(&raw_name);
+        let name = match &role {
             Role::Other => continue,
             Role::Unknown => {
-                unknown.push(raw_name);
+                sorted.unknown.push(raw_name);
                 continue;
             }
-            Role::Decoder(name) => name,
+            Role::Decoder(name) | Role::Scale(name) => name.clone(),
         };
         let Some(dtype) = Dtype::from_file(info.dtype) else {
             refused.push((raw_name, info.dtype.to_string()));
             continue;
         };
-        let mut shape = info.shape;
+        let TensorInfo { mut shape, range, .. } = info;
         if keys::is_attention_matrix(&name) && matches!(shape[..], [_, _, 1] | [_, _, 1, 1]) {
             shape.truncate(2);
         }
-        match weights.entry(name) {
-            Entry::Vacant(slot) => {
-                slot.insert(Stored { file, raw_name, dtype, shape, range: info.range });
-            }
-            Entry::Occupied(slot) => {
-                return Err(CheckpointError::Duplicate {
-                    path: path.into(),
-                    name: slot.key().clone(),
-                    first: slot.get().raw_name.clone(),
-                    second: raw_name,
-                });
-            }
+        let stored = Stored { file, raw_name, dtype, shape, range, scales: Vec::new() };
+        match role {
+            Role::Scale(_) => scales.push((name, stored)),
+            _ => insert(path, &mut sorted.weights, name, stored)?,
         }
     }
     if !refused.is_empty() {
         return Err(CheckpointError::Dtypes { path: path.into(), weights: refused });
     }
-    Ok((weights, unknown))
+    for (name, scale) in scales {
+        match sorted.weights.get_mut(&name) {
+            Some(weight) => attach(path, files, weight, &scale)?,
+            // Nothing reads it, which `verify` tells.
+            None => insert(path, &mut sorted.weights, scale.raw_name.clone(), scale)?,
+        }
+    }
+    Ok(sorted)
+}
+
+fn insert(
+    path: &Path,
+    weights: &mut BTreeMap<String, Stored>,
+    name: String,
+    stored: Stored,
+) -> Result<(), CheckpointError> {
+    match weights.entry(name) {
+        Entry::Vacant(slot) => {
+            slot.insert(stored);
+            Ok(())
+        }
+        Entry::Occupied(slot) => Err(CheckpointError::Duplicate {
+            path: path.into(),
+            name: slot.key().clone(),
+            first: slot.get().raw_name.clone(),
+            second: stored.raw_name,
+        }),
+    }
+}
+
+/// Reads the factors of a weight: one, or one for each output channel, `[out, 1, ...]`.
+fn attach(
+    path: &Path,
+    files: &[Storage],
+    weight: &mut Stored,
+    scale: &Stored,
+) -> Result<(), CheckpointError> {
+    let problem = |problem| Err(CheckpointError::Scale { path: path.into(), problem });
+    let [name, scaled_by] = [&weight.raw_name, &scale.raw_name].map(|name| text::escaped(name));
+    if !weight.scales.is_empty() {
+        return problem(format!("scales {name} twice; expected one of the two"));
+    }
+    let factors: usize = scale.shape.iter().product();
+    let per_channel = scale.shape.len() > 1 && scale.shape.first() == weight.shape.first();
+    if factors != 1 && !(per_channel && scale.shape.first() == Some(&factors)) {
+        let [extents, shape] = [&scale.shape, &weight.shape].map(|shape| text::shape(shape));
+        return problem(format!(
+            "scales {name} of {shape} by {scaled_by} of {extents}; expected one factor, or one for \
+             each output channel"
+        ));
+    }
+    weight.scales = vec![0.0; factors];
+    dtype::to_f32(scale.dtype, &files[scale.file][scale.range.clone()], &mut weight.scales);
+    Ok(())
 }

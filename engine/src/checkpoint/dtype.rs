@@ -12,6 +12,11 @@ pub enum Dtype {
     F16,
     /// The upper half of an f32.
     Bf16,
+    /// 8 bits with an exponent of 4 bits: up to 448, no infinity, one NaN of each sign. What PyTorch
+    /// calls `float8_e4m3fn`.
+    F8E4M3,
+    /// 8 bits with an exponent of 5 bits: the upper half of an f16.
+    F8E5M2,
 }
 
 impl Dtype {
@@ -20,6 +25,7 @@ impl Dtype {
         match self {
             Dtype::F32 => 4,
             Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::F8E4M3 | Dtype::F8E5M2 => 1,
         }
     }
 
@@ -28,6 +34,8 @@ impl Dtype {
             safetensors::Dtype::F32 => Some(Dtype::F32),
             safetensors::Dtype::F16 => Some(Dtype::F16),
             safetensors::Dtype::BF16 => Some(Dtype::Bf16),
+            safetensors::Dtype::F8_E4M3 => Some(Dtype::F8E4M3),
+            safetensors::Dtype::F8_E5M2 => Some(Dtype::F8E5M2),
             _ => None,
         }
     }
@@ -39,6 +47,8 @@ impl std::fmt::Display for Dtype {
             Dtype::F32 => "f32",
             Dtype::F16 => "f16",
             Dtype::Bf16 => "bf16",
+            Dtype::F8E4M3 => "f8_e4m3",
+            Dtype::F8E5M2 => "f8_e5m2",
         })
     }
 }
@@ -69,5 +79,30 @@ pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
                 halves.convert_to_f32_slice(values);
             }
         }
+        Dtype::F8E4M3 => widen(bytes, out, f32_of_e4m3),
+        Dtype::F8E5M2 => widen(bytes, out, f32_of_e5m2),
     }
+}
+
+/// Converts bytes by a table.
+fn widen(bytes: &[u8], out: &mut [f32], convert: impl Fn(u8) -> f32) {
+    let table: [f32; 256] = std::array::from_fn(|code| convert(code as u8));
+    for (value, &byte) in out.iter_mut().zip(bytes) {
+        *value = table[usize::from(byte)];
+    }
+}
+
+fn f32_of_e5m2(code: u8) -> f32 {
+    f16::from_bits(u16::from(code) << 8).to_f32()
+}
+
+fn f32_of_e4m3(code: u8) -> f32 {
+    let magnitude = code & 0x7f;
+    let value = match magnitude {
+        0x7f => f32::NAN,
+        // In the place of an f16's exponent and mantissa it is one whose bias is greater by 8;
+        // subnormal numbers as well.
+        _ => f16::from_bits(u16::from(magnitude) << 7).to_f32() * 256.0,
+    };
+    if code == magnitude { value } else { -value }
 }

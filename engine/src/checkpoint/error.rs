@@ -83,6 +83,33 @@ pub enum CheckpointError {
         /// The file or folder of the weights.
         path: PathBuf,
     },
+    /// A model that is known and not supported.
+    #[error(
+        "`{}` holds {models}: it has {}; that is not supported, only AutoencoderKL is (SD 1.x to \
+         3.5, SDXL, FLUX.1, Z-Image)",
+        path.display(),
+        text::escaped(.evidence)
+    )]
+    Unsupported {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the model is.
+        models: &'static str,
+        /// The tensor that tells it.
+        evidence: String,
+    },
+    /// Several VAEs in one file.
+    #[error(
+        "`{}` holds several VAEs, under {}; expected one: save it to a file of its own",
+        path.display(),
+        text::listed(.prefixes)
+    )]
+    Several {
+        /// The file or folder.
+        path: PathBuf,
+        /// What precedes the names of each.
+        prefixes: Vec<String>,
+    },
     /// Nothing of a decoder.
     #[error("`{}` holds no decoder: {problem}", path.display())]
     NoDecoder {
@@ -93,7 +120,8 @@ pub enum CheckpointError {
     },
     /// Weights in types that are not converted.
     #[error(
-        "`{}` holds weights in unsupported types: {}; expected F32, F16 or BF16, convert it first",
+        "`{}` holds weights in unsupported types: {}; expected F32, F16, BF16, F8_E4M3 \
+         or F8_E5M2, convert it first",
         path.display(),
         dtypes(.weights)
     )]
@@ -102,6 +130,14 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Names and the types that the file gives.
         weights: Vec<(String, String)>,
+    },
+    /// A scale that does not fit its weight.
+    #[error("`{}` {problem}", path.display())]
+    Scale {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// Two tensors for one weight.
     #[error(
@@ -172,29 +208,42 @@ pub struct WeightsError {
     pub extra: Vec<String>,
     /// Weights of another shape.
     pub misshapen: Vec<Misshapen>,
+    /// Whether the config is inferred from the weights.
+    pub inferred: bool,
 }
 
 impl WeightsError {
     fn message(&self) -> String {
-        let escaped = |names: &[String]| text::listed(names.iter().map(|name| text::escaped(name)));
         let mut parts = Vec::new();
         if !self.missing.is_empty() {
-            let (count, list) = (self.missing.len(), escaped(&self.missing));
+            let (count, list) = (self.missing.len(), text::names(&self.missing));
             parts.push(format!("{count} of {} weights missing ({list})", self.expected));
         }
         if !self.extra.is_empty() {
-            parts.push(format!("{} unexpected ({})", self.extra.len(), escaped(&self.extra)));
+            parts.push(format!("{} unexpected ({})", self.extra.len(), text::names(&self.extra)));
         }
         if !self.misshapen.is_empty() {
             let (count, list) = (self.misshapen.len(), text::listed(&self.misshapen));
             parts.push(format!("{count} misshapen ({list})"));
         }
         format!(
-            "`{}` does not hold the decoder that {} describes: {}; give the config that belongs to \
-             these weights",
+            "`{}` does not hold the decoder that {} describes: {}; {}",
             self.path.display(),
             self.config,
-            parts.join(", ")
+            parts.join(", "),
+            self.advice()
         )
+    }
+
+    fn advice(&self) -> &'static str {
+        let incomplete = self.extra.is_empty() && self.misshapen.is_empty();
+        match (self.inferred, incomplete) {
+            (true, true) => "the file is incomplete, fetch it again",
+            (true, false) => "such a decoder is not supported",
+            (false, true) => "fetch the weights again, or give the config that belongs to them",
+            (false, false) => {
+                "give the config that belongs to these weights, if they are an AutoencoderKL's"
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::config::{AutoencoderKlConfig, MAX_LEVELS};
 use super::contents::Stored;
+use super::keys;
 use super::origin::Origin;
 use super::text;
 
@@ -23,6 +24,8 @@ pub(crate) struct Surroundings {
     pub(crate) has_quant_conv: bool,
     /// Channels that the encoder reads, if there is one.
     pub(crate) encoder_channels: Option<u32>,
+    /// Whether the encoder has attention; then the decoder has, too.
+    pub(crate) encoder_attention: bool,
 }
 
 /// A config from shapes, and what of it they do not tell.
@@ -81,7 +84,8 @@ pub(crate) fn config(
         latents_std: None,
         use_quant_conv: surroundings.has_quant_conv,
         use_post_quant_conv,
-        mid_block_add_attention: has("decoder.mid_block.attentions.0.to_q.weight"),
+        mid_block_add_attention: surroundings.encoder_attention
+            || tensors.keys().any(|name| keys::is_in_middle_beside_resnets(name)),
         force_upcast: true,
     };
     let mut guessed = UNTOLD.to_vec();
@@ -142,11 +146,7 @@ impl Shapes<'_> {
         let stored = self.0.get(name).ok_or_else(|| format!("`{name}` is missing"))?;
         let odd = || {
             let found = text::shape(&stored.shape);
-            let video = match stored.shape.len() {
-                5 => "; a VAE for video is not supported",
-                _ => "",
-            };
-            format!("`{name}` is {found}, expected the weights of a 2-d conv{video}")
+            format!("`{name}` is {found}, expected the weights of a 2-d conv")
         };
         let &[outputs, inputs, _, _] = stored.shape.as_slice() else { return Err(odd()) };
         let [outputs, inputs] = [outputs, inputs].map(u32::try_from);

@@ -3,21 +3,24 @@
 //! Opened are a diffusers folder (`config.json` and `diffusion_pytorch_model.safetensors`, also its
 //! `.fp16` and `.bf16` variants, also in shards with an index), a pipeline's folder with such a
 //! folder `vae` in it, and a single `.safetensors` file in the naming of diffusers or of the
-//! original LDM and BFL code, bare or under `first_stage_model.` or `vae.`.
+//! original LDM and BFL code, bare or under `first_stage_model.`, `vae.`, or another prefix.
 //!
-//! Weights are memory-mapped and known by their diffusers names whatever the file calls them. The
-//! encoder's are not looked at. Files are not trusted: whatever a header claims is checked against
-//! the bytes that are there, and no memory is set aside on its word.
+//! Weights are memory-mapped and known by their diffusers names whatever the file calls them. They
+//! are in 32, 16 or 8 bits, those in 8 bits perhaps with scales as ComfyUI has them. What is outside
+//! the decoder is not read. Files are not trusted: whatever a header claims is checked against the
+//! bytes that are there, and no memory is set aside on its word.
 
 mod config;
 mod contents;
 mod dtype;
 mod error;
+mod families;
 mod folder;
 pub(crate) mod header;
 mod infer;
 mod keys;
 mod origin;
+mod prefix;
 mod space;
 pub(crate) mod storage;
 pub(crate) mod text;
@@ -30,8 +33,9 @@ pub use dtype::Dtype;
 pub use error::{CheckpointError, Misshapen, WeightsError};
 pub use header::HeaderError;
 pub use keys::Naming;
+pub use text::names as listed_names;
 
-use contents::Stored;
+use contents::{Sorted, Stored};
 use folder::Located;
 use infer::Inferred;
 use keys::KeyMap;
@@ -65,7 +69,7 @@ pub struct Checkpoint {
     key_map: KeyMap,
     files: Vec<Storage>,
     weights: BTreeMap<String, Stored>,
-    unknown: Vec<String>,
+    ignored: Vec<String>,
 }
 
 /// One weight of a decoder.
@@ -78,8 +82,11 @@ pub struct TensorView<'a> {
     /// Its extents, row major: `[out, in, kernel height, kernel width]` for a conv, `[out, in]` for
     /// the attention's projections, `[channels]` for norms and biases.
     pub shape: &'a [usize],
-    /// Its elements, little endian, not aligned; as many as type and extents say.
+    /// Its elements before scaling, little endian, not aligned; as many as type and extents say.
     pub bytes: &'a [u8],
+    /// Factors that belong to it, as fp8 weights have them: none, one for all elements, or one for
+    /// each output channel.
+    pub scales: &'a [f32],
 }
 
 impl TensorView<'_> {
@@ -88,8 +95,8 @@ impl TensorView<'_> {
         self.bytes.len() / self.dtype.size()
     }
 
-    /// Writes every element to `out` as f32, without rounding. Infinities and NaN stay what they
-    /// are.
+    /// Writes every element to `out` as f32, without rounding, but for the product with its factor
+    /// where there are [`scales`](Self::scales). Infinities and NaN stay what they are.
     ///
     /// # Panics
     /// If `out` has not exactly [`elements`](Self::elements) elements.
@@ -101,6 +108,12 @@ impl TensorView<'_> {
             self.name
         );
         dtype::to_f32(self.dtype, self.bytes, out);
+        if !self.scales.is_empty() {
+            let channel = (out.len() / self.scales.len()).max(1);
+            for (values, scale) in out.chunks_mut(channel).zip(self.scales) {
+                values.iter_mut().for_each(|value| *value *= scale);
+            }
+        }
     }
 }
 
@@ -153,19 +166,28 @@ impl Checkpoint {
     ) -> Result<Self, CheckpointError> {
         let tensors = contents::collect(&located, &files)?;
         let path = located.path;
-        let key_map = KeyMap::detect(tensors.iter().map(|tensor| tensor.name.as_str()));
-        let surroundings = contents::surroundings(&tensors, key_map.prefix);
+        let names = tensors.iter().map(|tensor| tensor.name.as_str());
+        let key_map = KeyMap::detect(names).map_err(|found| CheckpointError::Several {
+            path: path.clone(),
+            prefixes: found.into_iter().map(|prefix| format!("`{prefix}`")).collect(),
+        })?;
+        if let Some((family, evidence)) =
+            families::of_tensors(contents::of_vae(&tensors, &key_map.prefix))
+        {
+            let evidence = format!("{}{evidence}", key_map.prefix);
+            return Err(CheckpointError::Unsupported { path, models: family.models, evidence });
+        }
+        let surroundings = contents::surroundings(&tensors, &key_map.prefix);
         let origin = origin::find(&tensors, &files);
-        let (weights, unknown) = contents::sort_out(&path, &key_map, tensors)?;
+        let Sorted { weights, unknown } = contents::sort_out(&path, &key_map, &files, tensors)?;
         if weights.is_empty() {
             let problem = match unknown.is_empty() {
-                true => "expected tensors `decoder.*`, alone or under `first_stage_model.` or \
-                         `vae.`"
+                true => "expected tensors `decoder.*`, alone or under a prefix such as \
+                         `first_stage_model.` or `vae.`"
                     .into(),
-                false => format!(
-                    "expected tensors `decoder.*`, found {}",
-                    text::listed(unknown.iter().map(|name| text::escaped(name)))
-                ),
+                false => {
+                    format!("expected tensors `decoder.*`, found {}", text::names(&unknown))
+                }
             };
             return Err(CheckpointError::NoDecoder { path, problem });
         }
@@ -181,7 +203,17 @@ impl Checkpoint {
                 (inferred, ConfigSource::Shapes)
             }
         };
-        Ok(Self { path, config, config_source, model, guessed, key_map, files, weights, unknown })
+        Ok(Self {
+            path,
+            config,
+            config_source,
+            model,
+            guessed,
+            key_map,
+            files,
+            weights,
+            ignored: unknown,
+        })
     }
 
     /// The file, or the folder that holds the weights.
@@ -234,10 +266,17 @@ impl Checkpoint {
         self.key_map.naming
     }
 
-    /// What precedes the names of the VAE's weights in the file: `first_stage_model.`, `vae.`, or
-    /// nothing.
-    pub fn prefix(&self) -> &'static str {
-        self.key_map.prefix
+    /// What precedes the names of the VAE's weights in the file, as `first_stage_model.`, or
+    /// nothing. Letters, digits and `._-`, with a dot at the end.
+    pub fn prefix(&self) -> &str {
+        &self.key_map.prefix
+    }
+
+    /// Names of the VAE's tensors that are outside the decoder and that are nothing known: left
+    /// behind by a training, or a sign that this is another model. They may hold any character;
+    /// [`listed_names`] shows them. The encoder's weights are not among them.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// Canonical names of the decoder's weights, `post_quant_conv` included, sorted. A decoder
@@ -250,10 +289,12 @@ impl Checkpoint {
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         let (name, stored) = self.weights.get_key_value(name)?;
         let bytes = self.files.get(stored.file)?.get(stored.range.clone())?;
-        Some(TensorView { name, dtype: stored.dtype, shape: &stored.shape, bytes })
+        let Stored { dtype, shape, scales, .. } = stored;
+        Some(TensorView { name, dtype: *dtype, shape, bytes, scales })
     }
 
-    /// Compares the weights with the names and shapes that a decoder reads.
+    /// Compares the weights with the names and shapes that a decoder reads. What is
+    /// [`ignored`](Self::ignored) does not count.
     ///
     /// # Errors
     /// One [`WeightsError`] with everything that is missing, misshapen, or that nothing reads.
@@ -276,10 +317,7 @@ impl Checkpoint {
             }
         }
         let unread = self.weights.iter().filter(|(name, _)| !expected.contains_key(name.as_str()));
-        let extra: Vec<_> = unread
-            .map(|(_, stored)| stored.raw_name.clone())
-            .chain(self.unknown.iter().cloned())
-            .collect();
+        let extra: Vec<_> = unread.map(|(_, stored)| stored.raw_name.clone()).collect();
         if missing.is_empty() && extra.is_empty() && misshapen.is_empty() {
             return Ok(());
         }
@@ -290,7 +328,9 @@ impl Checkpoint {
         };
         let path = self.path.clone();
         let expected = expected.len();
-        Err(WeightsError { path, config: config.into(), expected, missing, extra, misshapen })
+        let config = config.into();
+        let inferred = self.config_source == ConfigSource::Shapes;
+        Err(WeightsError { path, config, expected, missing, extra, misshapen, inferred })
     }
 }
 

@@ -47,6 +47,12 @@ pub(crate) fn listed<T: Display>(entries: impl IntoIterator<Item = T>) -> String
     list
 }
 
+/// The first names with commas between them, each on one line and shortened, and how many there are
+/// beyond.
+pub fn names(names: &[String]) -> String {
+    listed(names.iter().map(|name| escaped(name)))
+}
+
 /// Extents in brackets, shortened.
 pub(crate) fn shape(extents: &[usize]) -> String {
     format!("[{}]", listed(extents))

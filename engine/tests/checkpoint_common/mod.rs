@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
+use halovae_engine::checkpoint::Checkpoint;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -29,6 +30,7 @@ impl Tensor {
                 Dtype::BF16 => bf16::from_f32(value).to_le_bytes().to_vec(),
                 Dtype::F64 => f64::from(value).to_le_bytes().to_vec(),
                 Dtype::I64 => (value as i64).to_le_bytes().to_vec(),
+                Dtype::U8 => vec![value as u8],
                 other => panic!("no test writes {other}"),
             })
             .collect();
@@ -209,6 +211,32 @@ impl Model {
 /// Values that differ between weights and are exact in f16 and bf16.
 pub(crate) fn values(weight: usize, elements: usize) -> Vec<f32> {
     (0..elements).map(|index| ((index * 7 + weight * 13) % 255) as f32 / 64.0 - 2.0).collect()
+}
+
+pub(crate) fn open_bytes(tensors: &Tensors) -> Checkpoint {
+    Checkpoint::from_bytes(serialize(tensors), None).unwrap()
+}
+
+pub(crate) fn read(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
+    let view = checkpoint.tensor(name).unwrap_or_else(|| panic!("{name} is there"));
+    let mut out = vec![f32::NAN; view.elements()];
+    view.to_f32_into(&mut out);
+    out
+}
+
+/// Every weight is there under its canonical name, with its shape and its values.
+#[track_caller]
+pub(crate) fn assert_holds(checkpoint: &Checkpoint, model: &Model) {
+    let weights = model.weights();
+    checkpoint.verify(borrowed(&model.expected())).unwrap();
+    assert_eq!(checkpoint.names().len(), weights.len());
+    for (index, weight) in weights.iter().enumerate() {
+        let view = checkpoint.tensor(&weight.diffusers).unwrap();
+        assert_eq!(view.shape, weight.shape, "{}", weight.diffusers);
+        assert_eq!(view.name, weight.diffusers);
+        let expected = values(index, weight.shape.iter().product());
+        assert_eq!(read(checkpoint, &weight.diffusers), expected, "{}", weight.diffusers);
+    }
 }
 
 /// Borrows names and shapes as `verify` takes them.

@@ -135,10 +135,28 @@ pub(crate) fn weights(setup: &mut Setup) {
     change("an integer weight", &["unsupported", NORM, "I32"], &|file| {
         file.tensors.get_mut(NORM).expect("a norm").dtype = Dtype::I32;
     });
-    change("an fp8 weight", &["unsupported", CONV_IN, "F8_E4M3"], &|file| {
+    let in_eight_bits = |file: &mut RawFile, dtype, code| {
         let tensor = file.tensors.get_mut(CONV_IN).expect("a conv");
-        tensor.dtype = Dtype::F8_E4M3;
-        tensor.bytes.truncate(tensor.bytes.len() / 4);
+        tensor.dtype = dtype;
+        tensor.bytes = vec![code; tensor.bytes.len() / 4];
+    };
+    change("a weight in an unknown fp8", &["unsupported", CONV_IN, "F8_E4M3FNUZ"], &|file| {
+        in_eight_bits(file, Dtype::F8_E4M3FNUZ, 0);
+    });
+    change("a NaN in fp8", &[CONV_IN, "NaN", "damaged"], &|file| {
+        in_eight_bits(file, Dtype::F8_E4M3, 0x7f);
+    });
+    change("an infinity in fp8", &[CONV_IN, "damaged"], &|file| {
+        in_eight_bits(file, Dtype::F8_E5M2, 0x7c);
+    });
+    change("a scale of NaN", &[CONV_IN, "NaN", "damaged"], &|file| {
+        in_eight_bits(file, Dtype::F8_E4M3, 0x38);
+        let scale = RawTensor::f32(&[], &[f32::NAN]);
+        file.tensors.insert("decoder.conv_in.scale_weight".into(), scale);
+    });
+    change("a scale of another weight", &[CONV_IN, "weight_scale of [7]"], &|file| {
+        let scale = RawTensor::f32(&[7], &[1.0; 7]);
+        file.tensors.insert("decoder.conv_in.weight_scale".into(), scale);
     });
     for (what, value) in
         [("a NaN in a weight", f32::NAN), ("an infinity in a weight", f32::NEG_INFINITY)]
@@ -154,10 +172,28 @@ pub(crate) fn weights(setup: &mut Setup) {
         let tensor = file.tensors.get_mut("decoder.conv_out.weight").expect("a conv");
         tensor.bytes = f32::MAX.to_le_bytes().repeat(tensor.bytes.len() / 4);
     });
-    change("a video decoder", &["conv_in"], &|file| {
+    change("a video decoder", &["video", "not supported", "conv_in"], &|file| {
         let tensor = file.tensors.get_mut(CONV_IN).expect("a conv");
         tensor.shape = vec![32, 4, 1, 3, 3];
     });
+    let mut other = |what, words, name: &str| {
+        change(what, words, &|file| {
+            file.tensors.insert(name.into(), RawTensor::f32(&[1], &[0.0]));
+        });
+    };
+    other("FLUX.2", &["the VAE of FLUX.2", "not supported", "bn."], "bn.running_var");
+    other("VQ", &["vector-quantized", "not supported", "quantize."], "quantize.embedding.weight");
+    other(
+        "the asymmetric VAE",
+        &["asymmetric", "not supported", "condition_encoder"],
+        "decoder.condition_encoder.layers.0.weight",
+    );
+    other(
+        "attention in levels",
+        &["attention in its levels", "not supported", "up.4.attn"],
+        "decoder.up.4.attn.0.q.weight",
+    );
+    other("attention of another kind", &["unexpected"], "decoder.mid.attn_1.qkv.weight");
 
     let both = setup.weights.clone();
     let ldm = setup.weights.renamed(|name, tensor| match name.starts_with("decoder.") {

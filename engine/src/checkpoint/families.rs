@@ -1,0 +1,263 @@
+//! Autoencoders that are not supported, and how to know them: by the class in a config, or by the
+//! names and shapes of tensors.
+//!
+//! Names are those of diffusers and of the code that each model was published with; ComfyUI's files
+//! have one or the other.
+
+/// A kind of model.
+#[derive(Debug)]
+pub(crate) struct Family {
+    /// What it is, for people, with an article.
+    pub(crate) models: &'static str,
+    /// Classes of diffusers.
+    classes: &'static [&'static str],
+    /// Each of them is enough, where every sign in it is there.
+    evidence: &'static [&'static [Sign]],
+}
+
+/// What a tensor may tell. Paths are the beginning of a name, without the VAE's prefix; `#` stands
+/// for any index.
+#[derive(Clone, Copy, Debug)]
+enum Sign {
+    /// It is there.
+    Is(&'static str),
+    /// It is the kernel of a conv over time, height and width.
+    Is3d(&'static str),
+    /// It is a conv with more channels behind it than before it.
+    Widens(&'static str),
+}
+use Sign::{Is, Is3d, Widens};
+
+/// The first that fits counts.
+const FAMILIES: &[Family] = &[
+    Family {
+        models: "the VAE of FLUX.2 (its latents go through a batch norm)",
+        classes: &["AutoencoderKLFlux2"],
+        evidence: &[&[Is("bn")]],
+    },
+    Family {
+        models: "a vector-quantized VAE (VQGAN, Kandinsky 2, stage A of Stable Cascade)",
+        classes: &["VQModel", "PaellaVQModel"],
+        evidence: &[&[Is("quantize")], &[Is("vquantizer")]],
+    },
+    Family {
+        models: "the asymmetric VAE for inpainting",
+        classes: &["AsymmetricAutoencoderKL"],
+        evidence: &[&[Is("decoder.condition_encoder")]],
+    },
+    Family {
+        models: "the consistency decoder of DALL-E 3",
+        classes: &["ConsistencyDecoderVAE"],
+        evidence: &[&[Is("decoder_unet")]],
+    },
+    Family {
+        models: "the VAE of Stable Video Diffusion",
+        classes: &["AutoencoderKLTemporalDecoder"],
+        evidence: &[
+            &[Is("decoder.time_conv_out")],
+            &[Is("decoder.mid_block.resnets.#.spatial_res_block")],
+            &[Is("decoder.conv_out.time_mix_conv")],
+            &[Is("decoder.mid.block_1.time_stack")],
+        ],
+    },
+    Family {
+        models: "the VAE of HunyuanVideo 1.5",
+        classes: &["AutoencoderKLHunyuanVideo15"],
+        evidence: &[
+            &[Is("decoder.conv_in.conv"), Is("decoder.mid_block.resnets.#.norm1.gamma")],
+            &[Is("decoder.conv_in.conv"), Is("decoder.mid.block_1.norm1.gamma")],
+        ],
+    },
+    Family {
+        models: "the VAE of Wan 2.2 (5B) or Qwen-Image 2.1",
+        classes: &["AutoencoderKLQwenImage21"],
+        evidence: &[
+            &[Is("decoder.upsamples.#.upsamples")],
+            &[Is("decoder.up_blocks.#.upsampler"), Is("decoder.mid_block.resnets.#.norm1.gamma")],
+        ],
+    },
+    Family {
+        models: "the VAE of Wan or Qwen-Image",
+        classes: &["AutoencoderKLWan", "AutoencoderKLQwenImage"],
+        evidence: &[
+            &[Is("decoder.middle.#.residual")],
+            &[Is("decoder.mid_block.resnets.#.norm1.gamma")],
+        ],
+    },
+    Family {
+        models: "the VAE of LTX-Video",
+        classes: &[
+            "AutoencoderKLLTXVideo",
+            "AutoencoderKLLTX2Video",
+            "LTX2VideoDiffusionDecoderModel",
+        ],
+        evidence: &[
+            &[Is("decoder.up_blocks.#.res_blocks")],
+            &[Is("per_channel_statistics")],
+            &[Is("latents_mean"), Is("decoder.conv_in.conv")],
+        ],
+    },
+    Family {
+        models: "the VAE of CogVideoX",
+        classes: &["AutoencoderKLCogVideoX"],
+        evidence: &[
+            &[Is("decoder.mid_block.resnets.#.norm1.conv_y")],
+            &[Is("decoder.mid.block_1.norm1.conv_y")],
+        ],
+    },
+    Family {
+        models: "the VAE of Mochi",
+        classes: &["AutoencoderKLMochi"],
+        evidence: &[&[Is("decoder.block_in")], &[Is("decoder.blocks.#.blocks.#.stack")]],
+    },
+    Family {
+        models: "the VAE of Allegro",
+        classes: &["AutoencoderKLAllegro"],
+        evidence: &[&[Is("decoder.temp_conv_in")]],
+    },
+    Family {
+        models: "the VAE of Cosmos 1",
+        classes: &["AutoencoderKLCosmos"],
+        evidence: &[&[Is("decoder.unpatcher3d")], &[Is("decoder.mid_block.temp_attentions")]],
+    },
+    Family {
+        models: "the VAE of HunyuanVideo",
+        classes: &["AutoencoderKLHunyuanVideo"],
+        evidence: &[
+            &[Is("decoder.conv_in.conv"), Is("decoder.mid_block.attentions.#.to_q")],
+            &[Is("decoder.conv_in.conv"), Is("decoder.mid.attn_1.q")],
+        ],
+    },
+    Family {
+        models: "the VAE of HunyuanImage 3",
+        classes: &["AutoencoderKLConv3D"],
+        evidence: &[&[Is3d("decoder.conv_in.weight"), Widens("decoder.up.#.upsample.conv.weight")]],
+    },
+    Family {
+        models: "the VAE of HunyuanImage 2.1",
+        classes: &["AutoencoderKLHunyuanImage", "AutoencoderKLHunyuanImageRefiner"],
+        evidence: &[
+            &[Is("decoder.mid_block.attentions.#.proj")],
+            &[Widens("decoder.up.#.upsample.conv.weight")],
+        ],
+    },
+    Family {
+        models: "the VAE of EasyAnimate",
+        classes: &["AutoencoderKLMagvit"],
+        evidence: &[&[Is("decoder.mid_block.convs")]],
+    },
+    Family {
+        models: "the VAE of MiniMax-H3",
+        classes: &["AutoencoderKLMiniMaxH3"],
+        evidence: &[&[Is("decoder.x_embedder")]],
+    },
+    Family {
+        models: "a deep compression autoencoder (DC-AE, Sana)",
+        classes: &["AutoencoderDC"],
+        evidence: &[&[Is("decoder.stages.#.op_list")], &[Is("decoder.up_blocks.#.#")]],
+    },
+    Family {
+        models: "a VAE of sound",
+        classes: &["AutoencoderOobleck", "AutoencoderKLLTX2Audio", "AutoencoderKLMiniMaxH3Audio"],
+        evidence: &[&[Is("decoder.layers.#.layers.#.beta")], &[Is("decoder.block.#.snake1")]],
+    },
+    Family {
+        models: "a tiny autoencoder (TAESD and its kin)",
+        classes: &["AutoencoderTiny"],
+        evidence: &[&[Is("decoder.layers.#")], &[Is("decoder.#")], &[Is("taesd_decoder")]],
+    },
+    Family {
+        models: "a VAE with attention in its levels, as the first ones of latent diffusion with \
+                 cells of 16 or 32 pixels",
+        classes: &[],
+        evidence: &[&[Is("decoder.up.#.attn.#")], &[Is("decoder.up_blocks.#.attentions")]],
+    },
+    Family {
+        models: "a VAE for video",
+        classes: &["AutoencoderKLKVAEVideo", "AutoencoderVidTok"],
+        evidence: &[&[Is3d("decoder.conv_in.weight")], &[Is("decoder.conv_in.conv")]],
+    },
+];
+
+/// What a class in double quotes is, with a comma ahead; nothing if it is unknown.
+pub(crate) fn apposition(quoted_class: &str) -> String {
+    let class = quoted_class.trim_matches('"');
+    let family = FAMILIES.iter().find(|family| family.classes.contains(&class));
+    family.map(|family| format!(", {}", family.models)).unwrap_or_default()
+}
+
+/// The family that tensors, by name without prefix and shape, are evidence of, and the name that
+/// tells it.
+pub(crate) fn of_tensors<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone,
+) -> Option<(&'static Family, &'a str)> {
+    let witness = |sign: &Sign| tensors.clone().find(|&(name, shape)| sign.is_in(name, shape));
+    FAMILIES.iter().find_map(|family| {
+        let witness = family.evidence.iter().find_map(|signs| {
+            let witnesses: Option<Vec<_>> = signs.iter().map(witness).collect();
+            witnesses?.last().map(|&(name, _)| name)
+        });
+        witness.map(|name| (family, name))
+    })
+}
+
+impl Sign {
+    fn is_in(self, name: &str, shape: &[usize]) -> bool {
+        match self {
+            Is(path) => begins(name, path),
+            Is3d(path) => shape.len() == 5 && begins(name, path),
+            Widens(path) => {
+                matches!(shape, [outputs, inputs, ..] if outputs > inputs) && begins(name, path)
+            }
+        }
+    }
+}
+
+/// Whether the parts of `path` are the first ones of `name`.
+fn begins(name: &str, path: &str) -> bool {
+    let mut parts = name.split('.');
+    path.split('.').all(|wanted| match (wanted, parts.next()) {
+        ("#", Some(part)) => !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()),
+        (wanted, part) => part == Some(wanted),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(tensors: &[(&str, &[usize])]) -> Option<&'static str> {
+        of_tensors(tensors.iter().copied()).map(|(family, _)| family.models)
+    }
+
+    #[test]
+    fn a_path_is_compared_part_by_part() {
+        assert!(begins("decoder.up.12.attn.0.q.bias", "decoder.up.#.attn.#"));
+        assert!(begins("bn.running_mean", "bn"));
+        assert!(!begins("bnorm.weight", "bn"));
+        assert!(!begins("decoder.up.x.attn.0", "decoder.up.#.attn.#"));
+        assert!(!begins("decoder.up..attn.0", "decoder.up.#.attn.#"));
+        assert!(!begins("decoder.up", "decoder.up.#"));
+    }
+
+    #[test]
+    fn several_signs_count_together() {
+        let conv: (&str, &[usize]) = ("decoder.conv_in.conv.weight", &[8, 4, 3, 3, 3]);
+        assert_eq!(found(&[conv]), Some("a VAE for video"));
+        let query: (&str, &[usize]) = ("decoder.mid_block.attentions.0.to_q.weight", &[8, 8]);
+        assert_eq!(found(&[query, conv]), Some("the VAE of HunyuanVideo"));
+        assert_eq!(found(&[query]), None);
+        let gamma: (&str, &[usize]) = ("decoder.mid_block.resnets.0.norm1.gamma", &[8, 1, 1, 1]);
+        assert_eq!(found(&[gamma, conv, query]), Some("the VAE of HunyuanVideo 1.5"));
+        assert_eq!(found(&[gamma, query]), Some("the VAE of Wan or Qwen-Image"));
+    }
+
+    #[test]
+    fn an_upsample_that_widens_is_not_ours() {
+        let name = "decoder.up.1.upsample.conv.weight";
+        assert_eq!(found(&[(name, &[8, 8, 3, 3])]), None);
+        assert_eq!(found(&[(name, &[32, 8, 3, 3])]), Some("the VAE of HunyuanImage 2.1"));
+        let video: (&str, &[usize]) = ("decoder.conv_in.weight", &[8, 4, 3, 3, 3]);
+        assert_eq!(found(&[video, (name, &[32, 8, 3, 3, 3])]), Some("the VAE of HunyuanImage 3"));
+    }
+}
