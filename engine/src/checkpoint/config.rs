@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::sniff::{self, FileKind, sniff};
 use super::text::{listed, quoted};
 use crate::latents::LatentSpace;
 
@@ -18,6 +19,8 @@ const MAX_MAGNITUDE: f64 = 1e6;
 
 /// What kind of JSON a `config.json` must hold.
 const CLASS: &str = "AutoencoderKL";
+/// The same model under JAX, with the same fields.
+const FLAX_CLASS: &str = "FlaxAutoencoderKL";
 const UP_BLOCK: &str = "UpDecoderBlock2D";
 
 /// Why a config cannot be used.
@@ -31,6 +34,12 @@ pub enum ConfigError {
     TooLarge {
         /// The most that is read.
         limit: usize,
+    },
+    /// A file of another kind.
+    #[error("is {found}, expected a model's config.json{}", found.remedy())]
+    OtherFormat {
+        /// What it looks like.
+        found: FileKind,
     },
     /// JSON, but no object.
     #[error("holds {found}, expected a JSON object with the fields of an {CLASS}")]
@@ -128,13 +137,19 @@ impl AutoencoderKlConfig {
         if json.len() > MAX_JSON_BYTES {
             return Err(ConfigError::TooLarge { limit: MAX_JSON_BYTES });
         }
-        let value: Value = serde_json::from_slice(json).map_err(ConfigError::Json)?;
+        let value: Value = serde_json::from_slice(json).map_err(|error| match sniff(json) {
+            None | Some(FileKind::Text(_)) => ConfigError::Json(error),
+            Some(found) => ConfigError::OtherFormat { found },
+        })?;
+        if let Some(found) = sniff::json(&value) {
+            return Err(ConfigError::OtherFormat { found });
+        }
         let Value::Object(map) = value else {
             return Err(ConfigError::NotAnObject { found: shown(&value) });
         };
         let fields = Fields(&map);
         if let Some(class) = fields.get("_class_name")
-            && class.as_str() != Some(CLASS)
+            && !matches!(class.as_str(), Some(CLASS | FLAX_CLASS))
         {
             return Err(ConfigError::Class { found: shown(class) });
         }
