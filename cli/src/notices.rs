@@ -22,6 +22,11 @@ pub(crate) enum Notice {
         /// Fields and the values that were taken.
         fields: Vec<(&'static str, String)>,
     },
+    /// The only weights that there are are not the plain ones.
+    OtherWeights {
+        /// Their variant.
+        variant: String,
+    },
     /// There is a GPU, but it cannot be used.
     PassedOver {
         /// Why.
@@ -65,6 +70,13 @@ impl Notice {
         (!fields.is_empty()).then_some(Self::Guessed { fields })
     }
 
+    /// What weights were read where nobody chose a variant, unless they are the plain ones, in
+    /// whatever type.
+    pub(crate) fn other_weights(checkpoint: &Checkpoint) -> Option<Self> {
+        let variant = checkpoint.variant().filter(|_| !checkpoint.is_plain())?;
+        Some(Self::OtherWeights { variant: variant.into() })
+    }
+
     /// Whether it is that tiling was switched on.
     pub(crate) fn is_tiling_switched_on(&self) -> bool {
         matches!(self, Self::Planner(halovae_core::Notice::TilingSwitchedOn { .. }))
@@ -91,6 +103,11 @@ impl fmt::Display for Notice {
                 }
                 f.write_str("; give --config if that is wrong")
             }
+            Self::OtherWeights { variant } => write!(
+                f,
+                "the weights are those of the variant {variant:?}, the only ones there; give \
+                 --variant {variant} to say that they are meant"
+            ),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::Tuned { seconds } => write!(

@@ -140,7 +140,10 @@ mod tests {
     #[test]
     fn a_shard_tells_its_siblings() {
         let of = |name| shard(name).map(|shard| shard.siblings().collect::<Vec<_>>());
-        assert_eq!(of("m-00002-of-00002.bin").unwrap(), ["m-00001-of-00002.bin", "m-00002-of-00002.bin"]);
+        assert_eq!(
+            of("m-00002-of-00002.bin").unwrap(),
+            ["m-00001-of-00002.bin", "m-00002-of-00002.bin"]
+        );
         assert_eq!(shard("a.fp16-1-of-3.st").unwrap().whole(), "a.fp16.st");
         for other in ["m-0-of-2", "m-00001-of-", "1-of-2", "m-x-of-2", "m-1-of-2000", "m-+1-of-2"] {
             assert_eq!(shard(other), None, "{other}");

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub(crate) use index::Index;
+pub(crate) use listing::is_type;
 
 use super::error::CheckpointError;
 use super::file_names::{self as names, Form};
@@ -104,7 +105,7 @@ fn in_file(path: &Path, wanted: Option<&str>) -> Result<Located, CheckpointError
     let config = config.filter(|config| is_ours && config.symlink_metadata().is_ok());
     let variant = Some(variant.to_owned()).filter(|variant| !variant.is_empty());
     let located = Located { config, variant, ..alone(path.into()) };
-    let is_index = matches!(known, Some((_, Form::Index))) 
+    let is_index = matches!(known, Some((_, Form::Index)))
         || (name.contains(".safetensors") && name.ends_with(".index.json"));
     if is_index {
         let (weights, index) = index::read(path)?;

@@ -30,7 +30,8 @@ pub(crate) fn snapshot(folder: &Path) -> Result<Option<PathBuf>, String> {
         _ => folder,
     };
     let snapshots = root.join(SNAPSHOTS);
-    let is_cache = repo(root).is_some() || root.join("refs").is_dir() || root.join("blobs").is_dir();
+    let is_cache =
+        repo(root).is_some() || root.join("refs").is_dir() || root.join("blobs").is_dir();
     if !is_cache || !snapshots.is_dir() {
         return Ok(None);
     }

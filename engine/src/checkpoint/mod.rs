@@ -155,8 +155,13 @@ impl Checkpoint {
         config: Option<AutoencoderKlConfig>,
     ) -> Result<Self, CheckpointError> {
         let path = PathBuf::from("<memory>");
-        let located =
-            Located { path: path.clone(), config: None, weights: vec![path.clone()], index: None, variant: None };
+        let located = Located {
+            path: path.clone(),
+            config: None,
+            weights: vec![path.clone()],
+            index: None,
+            variant: None,
+        };
         if let Some(config) = &config {
             config.validate().map_err(|source| CheckpointError::Config { path, source })?;
         }
@@ -199,7 +204,17 @@ impl Checkpoint {
                 (config, ConfigSource::Shapes)
             }
         };
-        Ok(Self { path, variant, weight_files, config, config_source, key_map, files, weights, unknown })
+        Ok(Self {
+            path,
+            variant,
+            weight_files,
+            config,
+            config_source,
+            key_map,
+            files,
+            weights,
+            unknown,
+        })
     }
 
     /// The file, or the folder that holds the weights.
@@ -210,6 +225,11 @@ impl Checkpoint {
     /// The variant that the names of the weights' files give, such as `fp16`.
     pub fn variant(&self) -> Option<&str> {
         self.variant.as_deref()
+    }
+
+    /// Whether the weights are the plain ones, in whatever type, by the names of their files.
+    pub fn is_plain(&self) -> bool {
+        self.variant.as_deref().is_none_or(folder::is_type)
     }
 
     /// The files of the weights: one, or all shards.
@@ -332,6 +352,5 @@ pub fn read_config(path: &Path) -> Result<AutoencoderKlConfig, CheckpointError> 
             Some(found) => ConfigError::OtherFormat { found },
         }),
     };
-    config
-        .map_err(|source| CheckpointError::Config { path: path.into(), source })
+    config.map_err(|source| CheckpointError::Config { path: path.into(), source })
 }

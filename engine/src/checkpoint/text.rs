@@ -56,9 +56,8 @@ pub(crate) fn shape(extents: &[usize]) -> String {
 /// A path as one word of a shell's command.
 pub(crate) fn shell(path: &Path) -> String {
     let text = path.display().to_string();
-    let is_plain = |character: char| {
-        character.is_ascii_alphanumeric() || "_-./+=@:,%".contains(character)
-    };
+    let is_plain =
+        |character: char| character.is_ascii_alphanumeric() || "_-./+=@:,%".contains(character);
     match !text.is_empty() && text.chars().all(is_plain) {
         true => text,
         false => format!("'{}'", text.replace('\'', r"'\''")),

@@ -74,12 +74,12 @@ fn candidates(places: &[Listing], around: Option<&Listing>) -> Option<String> {
 
 /// Whether a folder has a VAE's weights, or is a pipeline's with one.
 fn holds_vae(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let snapshot = hub::snapshot(folder).ok().flatten();
     let folder = snapshot.as_deref().unwrap_or(folder);
     let has_weights =
         |folder: &Path| Listing::read(folder).is_ok_and(|listing| listing.has_weights());
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
-    let is_vae = name.is_some_and(|name| name.starts_with("vae"))
+    let is_vae = name.contains("vae")
         || read_head(&folder.join("config.json"))
             .is_ok_and(|head| String::from_utf8_lossy(&head).contains("\"AutoencoderKL\""));
     (is_vae && has_weights(folder)) || has_weights(&folder.join("vae"))

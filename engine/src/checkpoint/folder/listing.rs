@@ -14,6 +14,11 @@ const CONFIG: &str = "config.json";
 /// weights.
 const TYPES: [&str; 3] = ["fp32", "fp16", "bf16"];
 
+/// Whether a variant is the plain weights in another type.
+pub(crate) fn is_type(variant: &str) -> bool {
+    TYPES.contains(&variant) || variant.starts_with("fp8")
+}
+
 /// What lies in a folder.
 pub(super) struct Listing {
     pub(super) folder: PathBuf,
