@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::sniff::{self, FileKind, sniff};
+use super::sniff::{FileKind, NotJson, parse_json};
 use super::text::{listed, quoted};
 use crate::latents::LatentSpace;
 
@@ -17,9 +17,8 @@ pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
 /// Scaling and shift beyond this leave nothing of f32 latents.
 const MAX_MAGNITUDE: f64 = 1e6;
 
-/// What kind of JSON a `config.json` must hold.
+/// What kind of JSON a `config.json` must hold; Flax' has the same fields.
 const CLASS: &str = "AutoencoderKL";
-/// The same model under JAX, with the same fields.
 const FLAX_CLASS: &str = "FlaxAutoencoderKL";
 const UP_BLOCK: &str = "UpDecoderBlock2D";
 
@@ -137,13 +136,10 @@ impl AutoencoderKlConfig {
         if json.len() > MAX_JSON_BYTES {
             return Err(ConfigError::TooLarge { limit: MAX_JSON_BYTES });
         }
-        let value: Value = serde_json::from_slice(json).map_err(|error| match sniff(json) {
-            None | Some(FileKind::Text(_)) => ConfigError::Json(error),
-            Some(found) => ConfigError::OtherFormat { found },
+        let value = parse_json(json, &FileKind::Json).map_err(|error| match error {
+            NotJson::Syntax(error) => ConfigError::Json(error),
+            NotJson::Other(found) => ConfigError::OtherFormat { found },
         })?;
-        if let Some(found) = sniff::json(&value) {
-            return Err(ConfigError::OtherFormat { found });
-        }
         let Value::Object(map) = value else {
             return Err(ConfigError::NotAnObject { found: shown(&value) });
         };

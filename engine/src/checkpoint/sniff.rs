@@ -152,6 +152,26 @@ pub(crate) fn sniff(bytes: &[u8]) -> Option<FileKind> {
     text(head).map(|beginning| kind_of_text(beginning, bytes))
 }
 
+/// Why bytes cannot be read as JSON.
+pub(crate) enum NotJson {
+    /// They are something else.
+    Other(FileKind),
+    /// They are text, with this mistake in it.
+    Syntax(serde_json::Error),
+}
+
+/// Parses JSON, and recognises what is none, or is neither a config nor of the `wanted` kind.
+pub(crate) fn parse_json(bytes: &[u8], wanted: &FileKind) -> Result<Value, NotJson> {
+    let value = serde_json::from_slice(bytes).map_err(|error| match sniff(bytes) {
+        None | Some(FileKind::Text(_)) => NotJson::Syntax(error),
+        Some(kind) => NotJson::Other(kind),
+    })?;
+    match json(&value).filter(|kind| kind != wanted) {
+        Some(kind) => Err(NotJson::Other(kind)),
+        None => Ok(value),
+    }
+}
+
 fn kind_of_text(beginning: &str, bytes: &[u8]) -> FileKind {
     let beginning = beginning.trim_start_matches('\u{feff}').trim();
     let lower = beginning.to_ascii_lowercase();
@@ -171,7 +191,7 @@ fn kind_of_text(beginning: &str, bytes: &[u8]) -> FileKind {
 }
 
 /// JSON that certainly is not the config of a model.
-pub(crate) fn json(value: &Value) -> Option<FileKind> {
+fn json(value: &Value) -> Option<FileKind> {
     let object = value.as_object()?;
     if object.contains_key("_class_name") || object.contains_key("block_out_channels") {
         return None;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::file_names::MAX_SHARDS;
 use crate::checkpoint::hub;
-use crate::checkpoint::sniff::{FileKind, sniff};
+use crate::checkpoint::sniff::{FileKind, NotJson, parse_json};
 use crate::checkpoint::storage::{broken_link, read_small};
 use crate::checkpoint::text::quoted;
 
@@ -73,15 +73,12 @@ pub(super) fn missing(shard: &Path) -> Option<String> {
 
 fn weight_map(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
     const EXPECTED: &str = "expected an object `weight_map` from tensor names to file names";
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| match sniff(bytes) {
-        None | Some(FileKind::Text(_)) => format!("it is not JSON ({error})"),
-        Some(kind) => format!("it is {kind}{}", kind.remedy()),
+    let value = parse_json(bytes, &FileKind::ShardIndex).map_err(|error| match error {
+        NotJson::Syntax(error) => format!("it is not JSON ({error})"),
+        NotJson::Other(kind) => format!("it is {kind}{}", kind.remedy()),
     })?;
     let Some(Value::Object(map)) = value.get("weight_map") else {
-        return Err(match sniff(bytes) {
-            Some(kind @ FileKind::Refusal(_)) => format!("it is {kind}{}", kind.remedy()),
-            _ => EXPECTED.into(),
-        });
+        return Err(EXPECTED.into());
     };
     if map.is_empty() {
         return Err(format!("its `weight_map` is empty, {EXPECTED}"));
