@@ -141,9 +141,14 @@ pub(crate) struct DeviceArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VaeArgs {
-    /// The VAE: a diffusers folder, a pipeline's folder, or a .safetensors file
+    /// The VAE: a diffusers folder, a pipeline's folder, a model's folder in the Hugging Face hub's
+    /// cache, or a .safetensors file
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) vae: PathBuf,
+    /// Which weights of the VAE's folder: `fp16` for diffusion_pytorch_model.fp16.safetensors
+    /// [default: the plain ones, else fp32, fp16 or bf16, else the only ones]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) variant: Option<String>,
     /// Take the VAE's config from this config.json
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -200,10 +205,14 @@ const COMPARED: [&str; 10] = [
 #[command(allow_negative_numbers = true)]
 #[command(group = ArgGroup::new("model").required(true).multiple(false).args(["vae", "scale"]))]
 pub(crate) struct PlanArgs {
-    /// Plan for this VAE: a diffusers folder, a pipeline's folder, or a .safetensors file. A folder
-    /// with a config.json and no weights will do
+    /// Plan for this VAE: a diffusers folder, a pipeline's folder, a model's folder in the Hugging
+    /// Face hub's cache, or a .safetensors file. A folder with a config.json and no weights will do
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) vae: Option<PathBuf>,
+    /// Which weights of the VAE's folder: `fp16` for diffusion_pytorch_model.fp16.safetensors
+    /// [default: the plain ones, else fp32, fp16 or bf16, else the only ones]
+    #[arg(long, value_name = "NAME", requires = "vae")]
+    pub(crate) variant: Option<String>,
     /// Take the VAE's config from this config.json
     #[arg(long, value_name = "FILE", requires = "vae")]
     pub(crate) config: Option<PathBuf>,

@@ -43,7 +43,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Output(#[from] OutputError),
     /// The checkpoint cannot be opened.
-    #[error(transparent)]
+    #[error("{}{}", .0, variant_flag(.0))]
     Checkpoint(#[from] CheckpointError),
     /// The checkpoint's weights are not those of its config.
     #[error(transparent)]
@@ -101,6 +101,14 @@ pub(crate) enum Error {
     Tcp(#[from] halovae_tcp::TcpError),
 }
 
+/// The flag that a choice of weights is made with.
+fn variant_flag(error: &CheckpointError) -> &'static str {
+    match error {
+        CheckpointError::Variant { .. } => " (--variant NAME)",
+        _ => "",
+    }
+}
+
 /// The failure, and the flags that would do.
 fn in_flags(failure: &Failure) -> String {
     let Cause::NoRoom { error, room } = &failure.cause else { return failure.to_string() };
@@ -156,12 +164,13 @@ impl Error {
         }
     }
 
-    /// What the process returns: 2 for wrong flags (as for those that the parser refuses), 130 for
+    /// What the process returns: 2 for wrong flags (as for those that the parser refuses), also for
+    /// a variant that is not there or has to be chosen, 130 for
     /// Ctrl-C (128 + SIGINT, as shells have it), 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::BrokenPipe => 0,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Checkpoint(CheckpointError::Variant { .. }) => 2,
             Self::Cancelled => 130,
             _ => 1,
         }

@@ -36,6 +36,11 @@ pub(crate) enum Notice {
         /// Their names, fit to be shown.
         names: String,
     },
+    /// The only weights that there are are not the plain ones.
+    OtherWeights {
+        /// Their variant.
+        variant: String,
+    },
     /// There is a GPU, but it cannot be used.
     PassedOver {
         /// Why.
@@ -68,11 +73,12 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
-    /// What is to be told of a checkpoint.
-    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint) -> Vec<Self> {
+    /// What is to be told of a checkpoint; `variant` is the one that the user chose.
+    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint, variant: Option<&str>) -> Vec<Self> {
         let ignored = checkpoint.ignored();
         let ignored = (!ignored.is_empty()).then(|| Self::Ignored { names: listed_names(ignored) });
-        Self::guessed(checkpoint).into_iter().chain(ignored).collect()
+        let other = variant.is_none().then(|| Self::other_weights(checkpoint)).flatten();
+        Self::guessed(checkpoint).into_iter().chain(other).chain(ignored).collect()
     }
 
     /// What was guessed for a checkpoint without a config.
@@ -84,6 +90,13 @@ impl Notice {
             .map(|&field| (field, config.get(field).map(ToString::to_string).unwrap_or_default()))
             .collect();
         (!fields.is_empty()).then_some(Self::Guessed { fields })
+    }
+
+    /// What weights were read where no variant was chosen, unless they are the plain ones, in
+    /// whatever type.
+    fn other_weights(checkpoint: &Checkpoint) -> Option<Self> {
+        let variant = checkpoint.variant().filter(|_| !checkpoint.is_plain())?;
+        Some(Self::OtherWeights { variant: variant.into() })
     }
 
     /// Whether it is that tiling was switched on.
@@ -130,6 +143,11 @@ impl fmt::Display for Notice {
             Self::Ignored { names } => {
                 write!(f, "tensors outside the decoder that nothing reads were ignored: {names}")
             }
+            Self::OtherWeights { variant } => write!(
+                f,
+                "the weights are those of the variant {variant:?}, the only ones there; give \
+                 --variant {variant} to say that they are meant"
+            ),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::Tuned { seconds } => write!(

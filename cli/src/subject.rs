@@ -55,7 +55,8 @@ impl Subject {
             let tiling = options.tiling(None, args.scale.unwrap_or(0))?;
             return Ok(Self { options, tiling, known: None });
         };
-        let (config, program, notices) = open_config(vae, args.config.as_deref())?;
+        let (config, program, notices) =
+            open_config(vae, args.config.as_deref(), args.variant.as_deref())?;
         let tiling = options.tiling(Some(&config), program.scale())?;
         let layers = exchanged_layers(&program)?;
         let cpu = backend::cpu(1)?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use halovae_engine::decode::Place;
 use halovae_engine::group::Cancel;
 
-use crate::args::{DecodeArgs, Verbosity};
+use crate::args::{DecodeArgs, VaeArgs, Verbosity};
 use crate::backend::{self, Devices};
 use crate::console::{self, say_error};
 use crate::error::Error;
@@ -51,11 +51,12 @@ fn decode(
     let rank = processes.map_or(0, |processes| processes.group().rank());
     let output = (rank == 0).then(|| check_outputs(args)).transpose()?;
 
-    let (checkpoint, program) = super::open_vae(&args.vae.vae, args.vae.config.as_deref())?;
+    let VaeArgs { vae, config, variant } = &args.vae;
+    let (checkpoint, program) = super::open_vae(vae, config.as_deref(), variant.as_deref())?;
     let latents = read_latents(args, &checkpoint, &program)?;
     let group_size = processes.map(|processes| processes.group().size());
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
-    planned.notices.splice(0..0, Notice::of_checkpoint(&checkpoint));
+    planned.notices.splice(0..0, Notice::of_checkpoint(&checkpoint, variant.as_deref()));
     if processes.is_none() {
         let half = launcher::half_launch(args.launcher.into());
         planned.notices.splice(0..0, half.map(Notice::HalfLaunched));

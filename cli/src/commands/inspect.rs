@@ -9,7 +9,7 @@ use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Naming};
 use halovae_engine::format_bytes;
 use halovae_engine::program::{Analysis, Program, ReceptiveField, fuse};
 
-use crate::args::{InspectArgs, Verbosity};
+use crate::args::{InspectArgs, VaeArgs, Verbosity};
 use crate::backend;
 use crate::console::{emit, say_notices};
 use crate::error::Error;
@@ -22,8 +22,9 @@ use crate::plan_table::flops;
 /// # Errors
 /// [`Error`].
 pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error> {
-    let (checkpoint, program) = super::open_vae(&args.vae.vae, args.vae.config.as_deref())?;
-    let notices = Notice::of_checkpoint(&checkpoint);
+    let VaeArgs { vae, config, variant } = &args.vae;
+    let (checkpoint, program) = super::open_vae(vae, config.as_deref(), variant.as_deref())?;
+    let notices = Notice::of_checkpoint(&checkpoint, variant.as_deref());
     let own = checkpoint.config().tile_latent_min_size();
     let cells = |flag, pixels: Option<u32>, own| {
         pixels.map_or(Ok(own), |pixels| cells_of_pixels(flag, pixels, program.scale()))
@@ -53,6 +54,9 @@ fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
 fn describe_checkpoint(text: &mut String, checkpoint: &Checkpoint, program: &Program) {
     let config = checkpoint.config();
     line(text, "checkpoint", checkpoint.path().display());
+    let files = checkpoint.weight_files().iter().filter_map(|file| file.file_name());
+    let files: Vec<_> = files.map(|name| name.to_string_lossy()).collect();
+    line(text, "files", files.join(", "));
     line(text, "model", "AutoencoderKL, decoder");
     let naming = match checkpoint.naming() {
         Naming::Diffusers => "diffusers",

@@ -16,8 +16,12 @@ use crate::error::Error;
 use crate::notices::Notice;
 
 /// Opens a checkpoint and builds its decoder; weights and decoder fit each other.
-fn open_vae(vae: &Path, config: Option<&Path>) -> Result<(Checkpoint, Program), Error> {
-    let checkpoint = Checkpoint::open(vae, config)?;
+fn open_vae(
+    vae: &Path,
+    config: Option<&Path>,
+    variant: Option<&str>,
+) -> Result<(Checkpoint, Program), Error> {
+    let checkpoint = Checkpoint::open_variant(vae, config, variant)?;
     let program = decoder(vae, checkpoint.config())?;
     let wanted = program.weights().iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
     checkpoint.verify(wanted)?;
@@ -29,10 +33,12 @@ fn open_vae(vae: &Path, config: Option<&Path>) -> Result<(Checkpoint, Program), 
 pub(crate) fn open_config(
     vae: &Path,
     config: Option<&Path>,
+    variant: Option<&str>,
 ) -> Result<(AutoencoderKlConfig, Program, Vec<Notice>), Error> {
-    match open_vae(vae, config) {
+    match open_vae(vae, config, variant) {
         Ok((checkpoint, program)) => {
-            Ok((checkpoint.config().clone(), program, Notice::of_checkpoint(&checkpoint)))
+            let notices = Notice::of_checkpoint(&checkpoint, variant);
+            Ok((checkpoint.config().clone(), program, notices))
         }
         Err(Error::Checkpoint(CheckpointError::NoWeights { config: Some(own), .. })) => {
             let config = read_config(config.unwrap_or(&own))?;

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::families;
+use super::sniff::{FileKind, NotJson, parse_json};
 use super::text::{listed, quoted};
 
 /// Most levels of a decoder: beyond it a latent cell would be 65536 pixels wide.
@@ -16,8 +17,9 @@ pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
 /// Scaling and shift beyond this leave nothing of f32 latents.
 const MAX_MAGNITUDE: f64 = 1e6;
 
-/// What kind of JSON a `config.json` must hold.
+/// What kind of JSON a `config.json` must hold; Flax' has the same fields.
 const CLASS: &str = "AutoencoderKL";
+const FLAX_CLASS: &str = "FlaxAutoencoderKL";
 const UP_BLOCK: &str = "UpDecoderBlock2D";
 
 /// Why a config cannot be used.
@@ -31,6 +33,12 @@ pub enum ConfigError {
     TooLarge {
         /// The most that is read.
         limit: usize,
+    },
+    /// A file of another kind.
+    #[error("is {found}, expected a model's config.json{}", found.remedy())]
+    OtherFormat {
+        /// What it looks like.
+        found: FileKind,
     },
     /// JSON, but no object.
     #[error("holds {found}, expected a JSON object with the fields of an {CLASS}")]
@@ -128,13 +136,16 @@ impl AutoencoderKlConfig {
         if json.len() > MAX_JSON_BYTES {
             return Err(ConfigError::TooLarge { limit: MAX_JSON_BYTES });
         }
-        let value: Value = serde_json::from_slice(json).map_err(ConfigError::Json)?;
+        let value = parse_json(json, &FileKind::Json).map_err(|error| match error {
+            NotJson::Syntax(error) => ConfigError::Json(error),
+            NotJson::Other(found) => ConfigError::OtherFormat { found },
+        })?;
         let Value::Object(map) = value else {
             return Err(ConfigError::NotAnObject { found: shown(&value) });
         };
         let fields = Fields(&map);
         if let Some(class) = fields.get("_class_name")
-            && class.as_str() != Some(CLASS)
+            && !matches!(class.as_str(), Some(CLASS | FLAX_CLASS))
         {
             return Err(ConfigError::Class { found: shown(class) });
         }

@@ -8,11 +8,12 @@ use std::path::Path;
 use super::dtype::{self, Dtype};
 use super::error::CheckpointError;
 use super::folder::Located;
-use super::header::{self, TensorInfo};
+use super::header::{self, HeaderError, TensorInfo};
 use super::infer::Surroundings;
 use super::keys::{self, KeyMap, Role};
+use super::sniff::FileKind;
 use super::storage::Storage;
-use super::text;
+use super::{convert, hub, text};
 
 /// A weight's place in the files.
 #[derive(Debug)]
@@ -58,8 +59,10 @@ pub(crate) fn collect(
     let assigned = |name: &str| located.index.as_ref().and_then(|index| index.assigned.get(name));
     let mut tensors = Vec::new();
     for (file, (path, storage)) in located.weights.iter().zip(files).enumerate() {
-        let header = header::parse(storage)
-            .map_err(|source| CheckpointError::Header { path: path.clone(), source })?;
+        let header = header::parse(storage).map_err(|source| {
+            let help = help(path, &source);
+            CheckpointError::Header { path: path.clone(), help, source }
+        })?;
         if let Some(index) = &located.index {
             let lost = index
                 .assigned
@@ -83,6 +86,24 @@ pub(crate) fn collect(
         tensors.extend(here);
     }
     Ok(tensors)
+}
+
+/// What helps with a file that is no safetensors file, with leading punctuation.
+fn help(path: &Path, error: &HeaderError) -> String {
+    let anew = || match hub::download_anew(path) {
+        Some(command) => format!(": {command}"),
+        None => String::new(),
+    };
+    match error {
+        HeaderError::OtherFormat { found } if found.is_torch() => {
+            format!("; {}", convert::from_torch(path))
+        }
+        HeaderError::OtherFormat { found: FileKind::Json | FileKind::ShardIndex } => {
+            "; if it belongs to a VAE, give the folder".into()
+        }
+        HeaderError::HeaderTooLong { .. } => String::new(),
+        _ => anew(),
+    }
 }
 
 /// What the tensors beside the decoder tell about the model.

@@ -19,26 +19,39 @@ pub enum CheckpointError {
         #[source]
         source: io::Error,
     },
-    /// A folder without weights.
-    #[error(
-        "`{}` has no weights; expected a folder with diffusion_pytorch_model.safetensors, a \
-         pipeline with such a folder `vae`, or a .safetensors file{}",
-        path.display(),
-        pickled_hint(*pickled)
-    )]
+    /// A folder without weights that are read.
+    #[error("`{}` has no weights{found}", path.display())]
     NoWeights {
         /// The folder.
         path: PathBuf,
         /// The config that lies there all the same.
         config: Option<PathBuf>,
-        /// Whether there are weights in Python's own format.
-        pickled: bool,
+        /// What lies there instead and what to do, with leading punctuation.
+        found: String,
+    },
+    /// A variant that is not there, or several without a choice between them.
+    #[error("`{}` {problem}", path.display())]
+    Variant {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong, and which variants there are.
+        problem: String,
+    },
+    /// Shards of which some are missing.
+    #[error("`{}` {problem}", path.display())]
+    Shard {
+        /// One of the shards.
+        path: PathBuf,
+        /// What is missing.
+        problem: String,
     },
     /// A file of weights that is none.
-    #[error("`{}` {source}", path.display())]
+    #[error("`{}` {source}{help}", path.display())]
     Header {
         /// The file.
         path: PathBuf,
+        /// A command that helps, with leading punctuation; empty if there is none.
+        help: String,
         /// What is wrong.
         #[source]
         source: HeaderError,
@@ -157,10 +170,6 @@ pub enum CheckpointError {
         /// The other.
         second: String,
     },
-}
-
-fn pickled_hint(pickled: bool) -> &'static str {
-    if pickled { " (a .bin file is not read: save it with safe_serialization=True)" } else { "" }
 }
 
 fn dtypes(weights: &[(String, String)]) -> String {

@@ -1,23 +1,25 @@
-//! Which files a path means: a VAE's folder, a pipeline's folder, shards, or one file.
+//! Which files a path means: a VAE's folder, a pipeline's, a model's in the hub's cache, shards, or
+//! one file.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod index;
+mod inventory;
+mod listing;
+
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+pub(crate) use index::Index;
+pub(crate) use listing::is_type;
 
 use super::error::CheckpointError;
-use super::storage::read_small;
-use super::text::quoted;
+use super::file_names::{self as names, Form};
+use super::hub;
+use super::storage::explain_absence;
+use super::text::{escaped, shell};
+use listing::{Chosen, Listing, Source};
 
-/// Beginning of the names that diffusers gives to weights.
-const STEM: &str = "diffusion_pytorch_model";
-const CONFIG: &str = "config.json";
-/// Variants of a folder's weights; the plain one comes first.
-const VARIANTS: [&str; 3] = ["", ".fp16", ".bf16"];
-const MAX_INDEX_BYTES: usize = 16 << 20;
-/// More shards than a VAE of any size has.
-const MAX_SHARDS: usize = 1024;
+/// The folder of a pipeline's VAE.
+const VAE: &str = "vae";
 
 /// The files of a checkpoint.
 #[derive(Debug)]
@@ -27,135 +29,114 @@ pub(crate) struct Located {
     /// The config that lies with the weights.
     pub(crate) config: Option<PathBuf>,
     pub(crate) weights: Vec<PathBuf>,
-    /// The shard that the index assigns to each tensor, as a position in `weights`.
+    /// Which of `weights` has which tensor, if an index tells.
     pub(crate) index: Option<Index>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Index {
-    pub(crate) path: PathBuf,
-    pub(crate) assigned: BTreeMap<String, usize>,
+    /// The variant that the names of the files give.
+    pub(crate) variant: Option<String>,
 }
 
 /// Finds the files that `path` means.
-pub(crate) fn locate(path: &Path) -> Result<Located, CheckpointError> {
-    let metadata = std::fs::metadata(path).map_err(|source| CheckpointError::io(path, source))?;
+///
+/// # Errors
+/// [`CheckpointError`] says what lies there instead, and what to do.
+pub(crate) fn locate(path: &Path, variant: Option<&str>) -> Result<Located, CheckpointError> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|source| CheckpointError::io(path, explain_path(path, source)))?;
     if !metadata.is_dir() {
-        let config = sibling_config(path);
-        return Ok(Located { path: path.into(), config, weights: vec![path.into()], index: None });
+        return in_file(path, variant);
     }
-    if let Some(located) = in_folder(path)? {
-        return Ok(located);
+    let snapshot = hub::snapshot(path).map_err(|found| CheckpointError::NoWeights {
+        path: path.into(),
+        config: None,
+        found,
+    })?;
+    let folder = snapshot.as_deref().unwrap_or(path);
+    let outer = Listing::read(folder)?;
+    if let Some(chosen) = outer.choose(variant)? {
+        return in_folder(&outer, chosen);
     }
-    let inner = path.join("vae");
-    if inner.is_dir()
-        && let Some(located) = in_folder(&inner)?
+    let inner = Some(folder.join(VAE)).filter(|inner| inner.is_dir());
+    let inner = inner.map(|inner| Listing::read(&inner)).transpose()?;
+    if let Some(inner) = &inner
+        && let Some(chosen) = inner.choose(variant)?
     {
+        return in_folder(inner, chosen);
+    }
+    let places: Vec<Listing> = inner.into_iter().chain([outer]).collect();
+    let own = &places[0];
+    if let Some(file) = own.only_file().filter(|_| variant.is_none()) {
+        let config = own.config();
+        return Ok(Located { config, ..alone(file) });
+    }
+    let around = snapshot.as_ref().and_then(|snapshot| Listing::read(snapshot.parent()?).ok());
+    let found = inventory::explain(&places, around.as_ref());
+    Err(CheckpointError::NoWeights { path: own.folder.clone(), config: own.config(), found })
+}
+
+fn alone(file: PathBuf) -> Located {
+    Located { path: file.clone(), config: None, weights: vec![file], index: None, variant: None }
+}
+
+fn in_folder(listing: &Listing, chosen: Chosen) -> Result<Located, CheckpointError> {
+    let (weights, index) = match chosen.source {
+        Source::Whole(file) => (vec![file], None),
+        Source::Shards(files) => (files, None),
+        Source::Index(index) => index::read(&index).map(|(files, index)| (files, Some(index)))?,
+    };
+    let variant = Some(chosen.variant).filter(|variant| !variant.is_empty());
+    let (path, config) = (listing.folder.clone(), listing.config());
+    Ok(Located { path, config, weights, index, variant })
+}
+
+/// One file, or all shards for one of them or for their index.
+fn in_file(path: &Path, wanted: Option<&str>) -> Result<Located, CheckpointError> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let known = names::weights(name);
+    let variant = known.as_ref().map(|(variant, _)| *variant).unwrap_or_default();
+    if let Some(wanted) = wanted.filter(|&wanted| wanted != variant) {
+        let problem = format!(
+            "is one file, which has no variant {}; leave the variant out, or give a folder",
+            escaped(wanted)
+        );
+        return Err(CheckpointError::Variant { path: path.into(), problem });
+    }
+    let is_ours = name.starts_with(names::STEM);
+    let config = Some(path.with_file_name("config.json"));
+    let config = config.filter(|config| is_ours && config.symlink_metadata().is_ok());
+    let variant = Some(variant.to_owned()).filter(|variant| !variant.is_empty());
+    let located = Located { config, variant, ..alone(path.into()) };
+    let is_index = matches!(known, Some((_, Form::Index)))
+        || (name.contains(".safetensors") && name.ends_with(".index.json"));
+    if is_index {
+        let (weights, index) = index::read(path)?;
+        return Ok(Located { weights, index: Some(index), ..located });
+    }
+    let Some(shard) = names::shard(name).filter(|_| name.ends_with(".safetensors")) else {
         return Ok(located);
-    }
-    let folder = if inner.is_dir() { inner } else { path.into() };
-    // A config of another class explains more than its missing weights.
-    let config = Some(folder.join(CONFIG)).filter(|config| config.is_file());
-    let pickled = folder.join(format!("{STEM}.bin")).is_file();
-    Err(CheckpointError::NoWeights { path: folder, config, pickled })
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let weights = listing::shards(folder, shard).map_err(|problem| {
+        let problem = format!("is one of several shards; {problem}");
+        CheckpointError::Shard { path: path.into(), problem }
+    })?;
+    Ok(Located { weights, ..located })
 }
 
-/// The config beside a file that is part of a diffusers folder.
-fn sibling_config(file: &Path) -> Option<PathBuf> {
-    let name = file.file_name()?.to_str()?;
-    name.strip_prefix(STEM)?;
-    Some(file.with_file_name(CONFIG)).filter(|config| config.is_file())
-}
-
-fn in_folder(folder: &Path) -> Result<Option<Located>, CheckpointError> {
-    let config = Some(folder.join(CONFIG)).filter(|config| config.is_file());
-    let located = |weights, index| Located { path: folder.into(), config, weights, index };
-    for variant in VARIANTS {
-        let whole = folder.join(format!("{STEM}{variant}.safetensors"));
-        if whole.is_file() {
-            return Ok(Some(located(vec![whole], None)));
-        }
-        let index = folder.join(format!("{STEM}.safetensors.index{variant}.json"));
-        if index.is_file() {
-            let (weights, index) = read_index(folder, index)?;
-            return Ok(Some(located(weights, Some(index))));
-        }
+/// Why there is nothing at `path`, where more can be said than the system does.
+fn explain_path(path: &Path, error: io::Error) -> io::Error {
+    let kind = error.kind();
+    let error = explain_absence(path, error);
+    // `organisation/name` is how the hub calls models.
+    let mut parts = path.components();
+    let is_name = parts.next().is_some_and(|part| !Path::new(&part).exists())
+        && parts.next().is_some()
+        && parts.next().is_none()
+        && path.is_relative()
+        && path.extension().is_none_or(|ending| ending.len() < 3);
+    if kind != io::ErrorKind::NotFound || !is_name {
+        return error;
     }
-    Ok(None)
-}
-
-fn read_index(folder: &Path, path: PathBuf) -> Result<(Vec<PathBuf>, Index), CheckpointError> {
-    let bytes =
-        read_small(&path, MAX_INDEX_BYTES).map_err(|source| CheckpointError::io(&path, source))?;
-    let problem = |problem: String| CheckpointError::Index { path: path.clone(), problem };
-    let bytes =
-        bytes.ok_or_else(|| problem(format!("it has more than {MAX_INDEX_BYTES} bytes")))?;
-    let names = weight_map(&bytes).map_err(problem)?;
-
-    let shards: BTreeSet<&str> = names.values().map(String::as_str).collect();
-    if shards.len() > MAX_SHARDS {
-        return Err(problem(format!("it names {} shards, at most {MAX_SHARDS}", shards.len())));
-    }
-    let mut weights = Vec::with_capacity(shards.len());
-    let mut positions = BTreeMap::new();
-    for shard in shards {
-        if !stays_inside(shard) {
-            let shard = quoted(shard);
-            return Err(problem(format!(
-                "shard {shard} lies outside the folder; expected a plain file name"
-            )));
-        }
-        let file = folder.join(shard);
-        if let Err(source) = std::fs::metadata(&file)
-            && source.kind() == io::ErrorKind::NotFound
-        {
-            return Err(problem(format!(
-                "shard {} is missing; download the folder again",
-                quoted(shard)
-            )));
-        }
-        positions.insert(shard, weights.len());
-        weights.push(file);
-    }
-    let assigned =
-        names.iter().map(|(name, shard)| (name.clone(), positions[shard.as_str()])).collect();
-    Ok((weights, Index { path, assigned }))
-}
-
-fn weight_map(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
-    const EXPECTED: &str = "expected an object `weight_map` from tensor names to file names";
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|error| format!("it is not JSON ({error})"))?;
-    let Some(Value::Object(map)) = value.get("weight_map") else { return Err(EXPECTED.into()) };
-    if map.is_empty() {
-        return Err(format!("its `weight_map` is empty, {EXPECTED}"));
-    }
-    map.iter()
-        .map(|(name, shard)| match shard {
-            Value::String(shard) => Ok((name.clone(), shard.clone())),
-            _ => Err(format!("the shard of {} is not a string, {EXPECTED}", quoted(name))),
-        })
-        .collect()
-}
-
-/// Whether a relative path names something below the folder. Links are followed: the caches that
-/// people download into are made of them.
-fn stays_inside(shard: &str) -> bool {
-    let normal = |component| matches!(component, Component::Normal(_));
-    !shard.is_empty() && !shard.contains('\0') && Path::new(shard).components().all(normal)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::stays_inside;
-
-    #[test]
-    fn only_paths_below_the_folder_are_shards() {
-        for inside in ["a.safetensors", "parts/a.safetensors", "..a", "a..b"] {
-            assert!(stays_inside(inside), "{inside}");
-        }
-        for outside in ["", "/a", "..", "../a", "a/../../b", "a/..", "./../a", "a\0b"] {
-            assert!(!stays_inside(outside), "{outside}");
-        }
-    }
+    let hint = "if it is the name of a model on the Hugging Face hub, download it and give the folder \
+                that this prints";
+    io::Error::new(kind, format!("{error}; {hint}: `hf download {}`", shell(path)))
 }

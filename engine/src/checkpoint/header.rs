@@ -6,6 +6,7 @@ use std::ops::Range;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
+use super::sniff::{FileKind, sniff};
 use super::text::escaped;
 
 /// Bytes before the header: its length.
@@ -19,15 +20,13 @@ const MAX_HEADER_BYTES: u64 = 16 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// Another kind of file.
-    #[error("is {found}, expected a safetensors file{hint}")]
+    #[error("is {found}, expected a safetensors file{}", found.remedy())]
     OtherFormat {
         /// What it looks like.
-        found: &'static str,
-        /// What to do, with leading punctuation.
-        hint: &'static str,
+        found: FileKind,
     },
     /// No room for the header's length.
-    #[error("has {bytes} bytes, expected a safetensors file; download it again")]
+    #[error("{}, expected a safetensors file; download it again", few(*bytes))]
     TooShort {
         /// Its size.
         bytes: usize,
@@ -68,6 +67,10 @@ pub enum HeaderError {
     },
 }
 
+fn few(bytes: usize) -> String {
+    if bytes == 0 { "is empty".into() } else { format!("has {bytes} bytes") }
+}
+
 /// One tensor as the header describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct TensorInfo {
@@ -83,8 +86,8 @@ pub(crate) struct TensorInfo {
 /// without gap or overlap, and fit type and shape without overflow. It adds the header's length to
 /// the last offset unchecked, so the comparison with the file's size is done here.
 pub(crate) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, TensorInfo>, HeaderError> {
-    if let Some(error) = other_format(bytes) {
-        return Err(error);
+    if let Some(found) = sniff(bytes).filter(|kind| *kind != FileKind::Safetensors) {
+        return Err(HeaderError::OtherFormat { found });
     }
     let (length, rest) = bytes
         .split_first_chunk::<LENGTH_BYTES>()
@@ -123,23 +126,4 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, TensorInfo>, Header
 fn byte_length(dtype: Dtype, shape: &[usize]) -> Option<usize> {
     let elements = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))?;
     Some(elements.checked_mul(dtype.bitsize())? / 8)
-}
-
-/// Recognises what people hand in instead of a safetensors file. None of these beginnings can be
-/// the length of a header that fits.
-fn other_format(bytes: &[u8]) -> Option<HeaderError> {
-    const CONVERT: &str = "; save it with safetensors' save_file";
-    let known: [(&[u8], &str, &str); 5] = [
-        (b"version https://git-lfs", "a Git LFS pointer", "; fetch the file with `git lfs pull`"),
-        (b"PK\x03\x04", "a zip archive (torch.save writes such)", CONVERT),
-        (b"\x80\x02", "a pickle", CONVERT),
-        (b"GGUF", "a GGUF file", ""),
-        (b"\x93NUMPY", "a NumPy array", ""),
-    ];
-    known
-        .into_iter()
-        .find(|(magic, ..)| bytes.starts_with(magic))
-        // `\x80\x02` and the like may also start a real length; then JSON follows it.
-        .filter(|_| bytes.get(LENGTH_BYTES) != Some(&b'{'))
-        .map(|(_, found, hint)| HeaderError::OtherFormat { found, hint })
 }

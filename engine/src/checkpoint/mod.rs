@@ -1,9 +1,10 @@
 //! Checkpoints: the config and the weights of a VAE decoder, as people have them on disk.
 //!
 //! Opened are a diffusers folder (`config.json` and `diffusion_pytorch_model.safetensors`, also its
-//! `.fp16` and `.bf16` variants, also in shards with an index), a pipeline's folder with such a
-//! folder `vae` in it, and a single `.safetensors` file in the naming of diffusers or of the
-//! original LDM and BFL code, bare or under `first_stage_model.`, `vae.`, or another prefix.
+//! variants such as `.fp16`, also in shards), a pipeline's folder with such a folder `vae` in it, a
+//! model's folder in the Hugging Face hub's cache (`models--ORG--NAME`; its snapshot of `main`, or
+//! its only one), and a single `.safetensors` file in the naming of diffusers or of the original
+//! LDM and BFL code, bare or under `first_stage_model.`, `vae.`, or another prefix.
 //!
 //! Weights are memory-mapped and known by their diffusers names whatever the file calls them. They
 //! are in 32, 16 or 8 bits, those in 8 bits perhaps with scales as ComfyUI has them. What is outside
@@ -12,15 +13,19 @@
 
 mod config;
 mod contents;
+mod convert;
 mod dtype;
 mod error;
 mod families;
+mod file_names;
 mod folder;
 pub(crate) mod header;
+mod hub;
 mod infer;
 mod keys;
 mod origin;
 mod prefix;
+mod sniff;
 mod space;
 pub(crate) mod storage;
 pub(crate) mod text;
@@ -33,6 +38,7 @@ pub use dtype::Dtype;
 pub use error::{CheckpointError, Misshapen, WeightsError};
 pub use header::HeaderError;
 pub use keys::Naming;
+pub use sniff::FileKind;
 pub use text::names as listed_names;
 
 use contents::{Sorted, Stored};
@@ -62,6 +68,8 @@ pub enum ConfigSource {
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
+    variant: Option<String>,
+    weight_files: Vec<PathBuf>,
     config: AutoencoderKlConfig,
     config_source: ConfigSource,
     model: Option<&'static str>,
@@ -127,7 +135,24 @@ impl Checkpoint {
     /// [`CheckpointError`] names the file and what is wrong with it. Whether the weights are those
     /// of a decoder of this config is for [`verify`](Self::verify) to say.
     pub fn open(path: &Path, config_override: Option<&Path>) -> Result<Self, CheckpointError> {
-        let located = folder::locate(path).map_err(explain_missing_weights)?;
+        Self::open_variant(path, config_override, None)
+    }
+
+    /// As [`open`](Self::open), with the weights of a folder that are called after `variant`: `fp16`
+    /// for `diffusion_pytorch_model.fp16.safetensors`.
+    ///
+    /// Without a variant these are the plain weights; else those in another type (`fp32`, `fp16`,
+    /// `bf16`, the first of them that is there); else the only ones.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`CheckpointError::Variant`] for a variant that is not there,
+    /// or for several of which none is the plain one's and none was chosen.
+    pub fn open_variant(
+        path: &Path,
+        config_override: Option<&Path>,
+        variant: Option<&str>,
+    ) -> Result<Self, CheckpointError> {
+        let located = folder::locate(path, variant).map_err(explain_missing_weights)?;
         let config_path = config_override.map(PathBuf::from).or(located.config.clone());
         let config = config_path
             .map(|path| read_config(&path).map(|config| (config, ConfigSource::File(path))))
@@ -150,8 +175,13 @@ impl Checkpoint {
         config: Option<AutoencoderKlConfig>,
     ) -> Result<Self, CheckpointError> {
         let path = PathBuf::from("<memory>");
-        let located =
-            Located { path: path.clone(), config: None, weights: vec![path.clone()], index: None };
+        let located = Located {
+            path: path.clone(),
+            config: None,
+            weights: vec![path.clone()],
+            index: None,
+            variant: None,
+        };
         if let Some(config) = &config {
             config.validate().map_err(|source| CheckpointError::Config { path, source })?;
         }
@@ -165,7 +195,7 @@ impl Checkpoint {
         config: Option<(AutoencoderKlConfig, ConfigSource)>,
     ) -> Result<Self, CheckpointError> {
         let tensors = contents::collect(&located, &files)?;
-        let path = located.path;
+        let Located { path, weights: weight_files, variant, .. } = located;
         let names = tensors.iter().map(|tensor| tensor.name.as_str());
         let key_map = KeyMap::detect(names).map_err(|found| CheckpointError::Several {
             path: path.clone(),
@@ -205,6 +235,8 @@ impl Checkpoint {
         };
         Ok(Self {
             path,
+            variant,
+            weight_files,
             config,
             config_source,
             model,
@@ -219,6 +251,21 @@ impl Checkpoint {
     /// The file, or the folder that holds the weights.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The variant that the names of the weights' files give, such as `fp16`.
+    pub fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
+    }
+
+    /// Whether the weights are the plain ones, in whatever type, by the names of their files.
+    pub fn is_plain(&self) -> bool {
+        self.variant.as_deref().is_none_or(folder::is_type)
+    }
+
+    /// The files of the weights: one, or all shards.
+    pub fn weight_files(&self) -> &[PathBuf] {
+        &self.weight_files
     }
 
     /// The config, validated.
@@ -351,10 +398,13 @@ fn explain_missing_weights(error: CheckpointError) -> CheckpointError {
 /// [`CheckpointError::Io`] and [`CheckpointError::Config`] name the file.
 pub fn read_config(path: &Path) -> Result<AutoencoderKlConfig, CheckpointError> {
     let limit = config::MAX_JSON_BYTES;
-    let bytes =
-        storage::read_small(path, limit).map_err(|source| CheckpointError::io(path, source))?;
-    bytes
-        .ok_or(ConfigError::TooLarge { limit })
-        .and_then(|bytes| AutoencoderKlConfig::from_json(&bytes))
-        .map_err(|source| CheckpointError::Config { path: path.into(), source })
+    let io = |source| CheckpointError::io(path, source);
+    let config = match storage::read_small(path, limit).map_err(io)? {
+        Some(bytes) => AutoencoderKlConfig::from_json(&bytes),
+        None => Err(match sniff::sniff(&storage::read_head(path).map_err(io)?) {
+            None | Some(FileKind::Text(_)) => ConfigError::TooLarge { limit },
+            Some(found) => ConfigError::OtherFormat { found },
+        }),
+    };
+    config.map_err(|source| CheckpointError::Config { path: path.into(), source })
 }

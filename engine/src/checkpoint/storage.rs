@@ -1,11 +1,16 @@
 //! The bytes of a file, without a copy.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Deref;
 use std::path::Path;
 
 use memmap2::Mmap;
+
+use super::hub;
+
+/// Bytes that tell what a file is, or that it is the config of a VAE.
+const HEAD_BYTES: u64 = 4096;
 
 /// Bytes of a safetensors file.
 #[derive(Debug)]
@@ -42,7 +47,7 @@ impl Deref for Storage {
 /// Opens `path` for reading. Folders, pipes and devices are refused before they are opened, because
 /// opening a pipe waits for a writer.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let metadata = std::fs::metadata(path)?;
+    let metadata = std::fs::metadata(path).map_err(|error| explain_absence(path, error))?;
     if metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, not a file"));
     }
@@ -50,6 +55,33 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     File::open(path)
+}
+
+/// `error`, unless `path` is not there: then, if it is a link, what of it is missing.
+pub(crate) fn explain_absence(path: &Path, error: io::Error) -> io::Error {
+    match broken_link(path) {
+        Some(problem) => io::Error::new(error.kind(), problem),
+        None => error,
+    }
+}
+
+/// Where `path` is a link to nothing: that it is, and what to do, as a sentence about it.
+pub(crate) fn broken_link(path: &Path) -> Option<String> {
+    let target = std::fs::read_link(path).ok()?;
+    let is_broken =
+        std::fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let again = match hub::download(path) {
+        Some(command) => format!("; download it again: {command}"),
+        None => "; put the file there, or give another path".into(),
+    };
+    is_broken.then(|| format!("it is a link to `{}`, which is not there{again}", target.display()))
+}
+
+/// The first bytes of a file, as many as tell what it is.
+pub(crate) fn read_head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(HEAD_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads a file of at most `limit` bytes whole; `None` if it is longer.

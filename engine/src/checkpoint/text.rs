@@ -1,6 +1,7 @@
 //! Text from files, made fit for one line of an error message.
 
 use std::fmt::{Display, Write};
+use std::path::Path;
 
 /// Longest name or value that a message repeats, in characters.
 const MAX_SHOWN: usize = 80;
@@ -58,6 +59,17 @@ pub(crate) fn shape(extents: &[usize]) -> String {
     format!("[{}]", listed(extents))
 }
 
+/// A path as one word of a shell's command.
+pub(crate) fn shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain =
+        |character: char| character.is_ascii_alphanumeric() || "_-./+=@:,%".contains(character);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +79,14 @@ mod tests {
         assert_eq!(escaped("a\nb\u{1b}[31m`\"'"), "a\\nb\\u{1b}[31m`\"'");
         assert_eq!(escaped(&"x".repeat(81)), format!("{}...", "x".repeat(80)));
         assert_eq!(escaped(&"x".repeat(80)), "x".repeat(80));
+    }
+
+    #[test]
+    fn paths_are_one_word_of_a_shell() {
+        assert_eq!(shell(Path::new("/a/b-c_1.bin")), "/a/b-c_1.bin");
+        assert_eq!(shell(Path::new("my vae")), "'my vae'");
+        assert_eq!(shell(Path::new("it's $HOME")), r"'it'\''s $HOME'");
+        assert_eq!(shell(Path::new("")), "''");
     }
 
     #[test]

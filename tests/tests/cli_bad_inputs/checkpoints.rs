@@ -7,15 +7,20 @@ use serde_json::{Value, json};
 
 use crate::Setup;
 
+/// The beginning of what `torch.save` writes.
+const TORCH_ZIP: &[u8] = b"PK\x03\x04\0\0\x08\x08\0\0archive/data.pkl";
+
 pub(crate) fn places_of_checkpoints(setup: &mut Setup) {
     setup.vae("no such checkpoint", &["nowhere"], &setup.input("nowhere"));
     let empty = setup.input("empty-folder");
     std::fs::create_dir(&empty).expect("a folder");
     setup.vae("an empty folder", &["empty-folder", "no weights"], &empty);
     let pickled = setup.checkpoint("pickled");
-    std::fs::rename(pickled.join(WEIGHTS), pickled.join("diffusion_pytorch_model.bin"))
-        .expect("a file");
-    setup.vae("weights in a pickle", &[".bin", "safe_serialization"], &pickled);
+    std::fs::remove_file(pickled.join(WEIGHTS)).expect("a file");
+    std::fs::write(pickled.join("diffusion_pytorch_model.bin"), TORCH_ZIP).expect("a file");
+    setup.vae("weights in a pickle", &[".bin", "convert it: `python3 -c"], &pickled);
+    let pickled = pickled.join("diffusion_pytorch_model.bin");
+    setup.vae("a pickle", &["zip archive", "convert it: `python3 -c"], &pickled);
     let latents = setup.golden.latents_file();
     setup.vae("latents for a checkpoint", &["latents.safetensors", "no decoder"], &latents);
     let text = setup.file("readme.md", "# Not a checkpoint\n");
