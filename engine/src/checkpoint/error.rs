@@ -206,7 +206,7 @@ impl std::fmt::Display for Misshapen {
 #[error("{}", self.message())]
 pub struct WeightsError {
     /// The file or folder of the weights.
-    pub path: PathBuf,
+    pub path: Box<Path>,
     /// Where the config is from, for people.
     pub config: Box<str>,
     /// How many weights the decoder reads.

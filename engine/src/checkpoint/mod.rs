@@ -373,7 +373,7 @@ impl Checkpoint {
             ConfigSource::Given => "the given config".into(),
             ConfigSource::Shapes => "the config inferred from some of its shapes".into(),
         };
-        let path = self.path.clone();
+        let path = self.path.as_path().into();
         let expected = expected.len();
         let config = config.into();
         let inferred = self.config_source == ConfigSource::Shapes;
