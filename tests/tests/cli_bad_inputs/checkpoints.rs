@@ -45,6 +45,11 @@ pub(crate) fn configs(setup: &mut Setup) {
     let bytes = setup.with_config("config-bytes", [0xff, 0xfe, 0x00, 0x80]);
     setup.vae("a config of random bytes", &["config.json"], &bytes);
 
+    let pointer = setup.with_config("config-lfs", "version https://git-lfs.github.com/spec/v1\n");
+    setup.vae("a pointer for a config", &["config.json", "Git LFS pointer"], &pointer);
+    let refusal = setup.with_config("config-refusal", "{\"error\": \"Entry not found\"}");
+    setup.vae("a refusal for a config", &["config.json", "Entry not found"], &refusal);
+
     let mut field = |what, words, field: &str, value: Value| {
         let vae = setup.with_field(&format!("config {what}"), field, value);
         setup.vae(what, words, &vae);

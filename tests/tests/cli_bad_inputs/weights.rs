@@ -17,7 +17,7 @@ pub(crate) fn weight_files(setup: &mut Setup) {
         setup.vae(what, words, &vae);
     };
     const FILE: &[&str] = &["diffusion_pytorch_model.safetensors"];
-    bytes("an empty file", FILE, &[]);
+    bytes("an empty file", &["safetensors` is empty", "download it again"], &[]);
     bytes("four bytes", FILE, &good[..4]);
     bytes("a length and no header", FILE, &good[..8]);
     bytes("half a header", FILE, &good[..header_end / 2]);
@@ -29,11 +29,15 @@ pub(crate) fn weight_files(setup: &mut Setup) {
     bytes("a header of 2^63 bytes", FILE, &header(1 << 63));
     bytes("a header beyond the file", FILE, &header(good.len() as u64));
     bytes("a header of no bytes", FILE, &header(0));
-    bytes("a pickle", FILE, b"PK\x03\x04archive/data.pkl");
-    bytes("an HTML page", FILE, b"<!DOCTYPE html><html><head><title>404</title></head></html>");
+    bytes("a pickle", &["a zip archive", "convert it"], b"PK\x03\x04archive/data.pkl");
+    bytes(
+        "an HTML page",
+        &["is an HTML page"],
+        b"<!DOCTYPE html><html><head><title>404</title></head></html>",
+    );
     bytes(
         "a pointer of Git LFS",
-        FILE,
+        &["is a Git LFS pointer", "git lfs pull"],
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 335304388\n",
     );
 
