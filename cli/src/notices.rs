@@ -22,6 +22,13 @@ pub(crate) enum Notice {
         /// Fields and the values that were taken.
         fields: Vec<(&'static str, String)>,
     },
+    /// Packed latents do not tell the sides of their pictures, and nobody gave them.
+    TakenForSquare {
+        /// Pictures.
+        images: usize,
+        /// Height and width of each in pixels.
+        side: u64,
+    },
     /// There is a GPU, but it cannot be used.
     PassedOver {
         /// Why.
@@ -91,6 +98,11 @@ impl fmt::Display for Notice {
                 }
                 f.write_str("; give --config if that is wrong")
             }
+            Self::TakenForSquare { images, side } => write!(
+                f,
+                "packed latents do not tell their sides; these were taken for {images} image(s) of \
+                 {side} x {side} pixels; give --height and --width if that is wrong"
+            ),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::Tuned { seconds } => write!(

@@ -2,6 +2,7 @@
 
 mod inputs;
 mod job;
+mod latents;
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,9 @@ use crate::notices::Notice;
 use crate::output::Temporary;
 use crate::processes::Processes;
 use crate::report::Share;
-use inputs::{busy_ranks, check_outputs, check_sharded_flags, make_plan, read_latents};
+use inputs::{busy_ranks, check_outputs, check_sharded_flags, make_plan};
 use job::Job;
+use latents::read_latents;
 
 /// Decodes, alone or as one of several processes.
 ///
@@ -49,10 +51,10 @@ fn decode(
     let output = (rank == 0).then(|| check_outputs(args)).transpose()?;
 
     let (checkpoint, program) = super::open_vae(&args.vae.vae, args.vae.config.as_deref())?;
-    let latents = read_latents(args, &checkpoint, &program)?;
+    let (latents, assumed) = read_latents(args, &checkpoint, &program)?;
     let group_size = processes.map(|processes| processes.group().size());
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
-    planned.notices.splice(0..0, Notice::guessed(&checkpoint));
+    planned.notices.splice(0..0, Notice::guessed(&checkpoint).into_iter().chain(assumed));
     check_sharded_flags(args, &planned)?;
     let ranks = busy_ranks(&planned, latents.shape().batch);
     if let Some(processes) = processes {
