@@ -93,8 +93,9 @@ for name, dtype, order, version in (
     seed("npy", name, buffer.getvalue())
 
 for name, (packed, with_key, mean_and_std), dtype, content in (
-    ("comfy", (1, 0, 0), "f32", {"latent_tensor": values, "latent_format_version_0": np.zeros(0)}),
-    ("comfy_old", (1, 0, 0), "f32", {"latent_tensor": values[:1]}),
+    ("packed", (1, 0, 0), "f32", {"latents": values.reshape(1, 4, 12)}),
+    ("comfy", (0, 0, 0), "f32", {"latent_tensor": values, "latent_format_version_0": np.zeros(0)}),
+    ("comfy_old", (0, 0, 0), "f32", {"latent_tensor": values[:1]}),
     ("plain_bf16", (0, 0, 1), "bf16", {"latents": values}),
     ("keyed_f16", (0, 1, 0), "f16", {"z": values[0], "other": values[0, 0]}),
 ):

@@ -1,5 +1,6 @@
 //! Every flag, once: help, completions and the man page are generated from here.
 
+mod space;
 mod values;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 
+pub(crate) use space::{LatentSpaceArg, SpaceArgs};
 pub(crate) use values::{ByteSize, Pair, ShardGridArg};
 
 /// Decodes latents of diffusion models into images over several ranks.
@@ -61,16 +63,14 @@ pub(crate) struct DecodeArgs {
     #[command(flatten)]
     pub(crate) vae: VaeArgs,
     /// Latents: .safetensors, .npy or ComfyUI's .latent, [channels, height, width] or with a batch
-    /// in front
+    /// in front, or packed by a pipeline
     #[arg(long, value_name = "FILE")]
     pub(crate) latents: PathBuf,
     /// Which tensor of a .safetensors file holds the latents; needed if there are several
     #[arg(long, value_name = "NAME")]
     pub(crate) latents_key: Option<String>,
-    /// What the latents are: as `vae.decode` takes them, or as a diffusers pipeline gives them with
-    /// output_type="latent"
-    #[arg(long, value_enum, default_value_t = LatentSpaceArg::Vae)]
-    pub(crate) latent_space: LatentSpaceArg,
+    #[command(flatten)]
+    pub(crate) space: SpaceArgs,
     /// Where the images go: .png, .jpg, .webp, .tiff, or as raw f32 .npy, .safetensors
     ///
     /// .png, .jpg, .webp and .tiff hold one image each: a batch becomes NAME-0.png, NAME-1.png, ...
@@ -319,14 +319,6 @@ pub(crate) struct InspectArgs {
     /// Width in pixels for the figures of work and memory [default: the VAE's sample_size]
     #[arg(long, value_name = "PX")]
     pub(crate) width: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LatentSpaceArg {
-    /// As `vae.decode` takes them
-    Vae,
-    /// Divided by scaling_factor, shift_factor added
-    Pipeline,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

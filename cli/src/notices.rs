@@ -41,6 +41,13 @@ pub(crate) enum Notice {
         /// Their variant.
         variant: String,
     },
+    /// Packed latents do not tell the sides of their pictures, and the user did not give them.
+    TakenForSquare {
+        /// Pictures.
+        images: usize,
+        /// Height and width of each in pixels.
+        side: u64,
+    },
     /// There is a GPU, but it cannot be used.
     PassedOver {
         /// Why.
@@ -147,6 +154,11 @@ impl fmt::Display for Notice {
                 f,
                 "the weights are those of the variant {variant:?}, the only ones there; give \
                  --variant {variant} to say that they are meant"
+            ),
+            Self::TakenForSquare { images, side } => write!(
+                f,
+                "packed latents do not tell their sides; these were taken for {images} image(s) of \
+                 {side} x {side} pixels; give --height and --width if that is wrong"
             ),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),

@@ -2,6 +2,7 @@
 
 mod inputs;
 mod job;
+mod latents;
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,9 @@ use crate::notices::Notice;
 use crate::output::Temporary;
 use crate::processes::Processes;
 use crate::report::Share;
-use inputs::{check_outputs, check_sharded_flags, make_plan, read_latents};
+use inputs::{check_outputs, check_sharded_flags, make_plan};
 use job::Job;
+use latents::read_latents;
 
 /// Decodes, alone or as one of several processes.
 ///
@@ -53,10 +55,11 @@ fn decode(
 
     let VaeArgs { vae, config, variant } = &args.vae;
     let (checkpoint, program) = super::open_vae(vae, config.as_deref(), variant.as_deref())?;
-    let latents = read_latents(args, &checkpoint, &program)?;
+    let (latents, assumed) = read_latents(args, &checkpoint, &program)?;
     let group_size = processes.map(|processes| processes.group().size());
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
-    planned.notices.splice(0..0, Notice::of_checkpoint(&checkpoint, variant.as_deref()));
+    let of_checkpoint = Notice::of_checkpoint(&checkpoint, variant.as_deref());
+    planned.notices.splice(0..0, of_checkpoint.into_iter().chain(assumed));
     if processes.is_none() {
         let half = launcher::half_launch(args.launcher.into());
         planned.notices.splice(0..0, half.map(Notice::HalfLaunched));

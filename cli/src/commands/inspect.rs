@@ -70,7 +70,12 @@ fn describe_checkpoint(text: &mut String, checkpoint: &Checkpoint, program: &Pro
         ConfigSource::File(path) => format!("`{}`", path.display()),
         ConfigSource::Given => "given".into(),
         ConfigSource::Shapes => {
-            format!("inferred from shapes; guessed: {}", checkpoint.guessed().join(", "))
+            let of = checkpoint.model().map(|model| format!(" as part of {model}"));
+            let guessed = match checkpoint.guessed() {
+                [] => "nothing".into(),
+                fields => fields.join(", "),
+            };
+            format!("inferred from shapes{}; guessed: {guessed}", of.unwrap_or_default())
         }
     };
     line(text, "config", source);

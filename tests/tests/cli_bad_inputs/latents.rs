@@ -99,11 +99,18 @@ pub(crate) fn latents_files(setup: &mut Setup) {
     );
     bytes(
         "comfy: no latents",
-        &["latent_tensor"],
+        &["2 tensors", "other", "key"],
         "d5.latent",
-        &tensors(&[("other", one.clone())]),
+        &tensors(&[("other", one.clone()), ("latent_format_version_0", one.clone())]),
     );
 
+    let file = setup.file("d8.latent", tensors(&[("latent_tensor", one.clone())]));
+    setup.latents(
+        "comfy's for a pipeline's",
+        &["latent_tensor", "leave --latent-space pipeline out"],
+        &file,
+        "--latent-space pipeline",
+    );
     let file = setup.file("d6.safetensors", tensors(&[("latents", one)]));
     setup.latents("an unknown key", &["samples", "latents"], &file, "--latents-key samples");
     let file = setup.file("d7.npy", &good);
@@ -119,6 +126,7 @@ pub(crate) fn latents_values(setup: &mut Setup) {
     shaped("wrong channels", &["16 channels", "4"], "e1.npy", &[1, 16, 2, 2]);
     shaped("channels last", &["channels", "last"], "e2.npy", &[1, 7, 9, 4]);
     shaped("packed for a transformer", &["packed"], "e3.npy", &[1, 30, 16]);
+    shaped("packed for another VAE", &["1 channels", "4"], "e0.npy", &[1, 30, 64]);
     shaped("two axes", &["2 axes", "expected"], "e4.npy", &[4, 4]);
     shaped("five axes", &["5 axes", "expected"], "e5.npy", &[1, 4, 1, 2, 2]);
     shaped("no rows", &["shape", "1 to"], "e6.npy", &[1, 4, 0, 2]);

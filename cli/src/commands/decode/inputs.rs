@@ -4,12 +4,11 @@ use std::path::Path;
 
 use halovae_core::{Plan, Size};
 use halovae_engine::checkpoint::Checkpoint;
-use halovae_engine::latents::{Latents, LatentsError};
 use halovae_engine::program::Program;
 use halovae_engine::shard::exchanged_layers;
-use halovae_engine::tensor::{HostTensor, Shape};
+use halovae_engine::tensor::Shape;
 
-use crate::args::{DecodeArgs, ExchangeArg, LatentSpaceArg};
+use crate::args::{DecodeArgs, ExchangeArg};
 use crate::error::Error;
 use crate::output::{OutputFile, check_place};
 use crate::plan_options::{self, Planned, TileOptions};
@@ -46,26 +45,6 @@ fn same_file(a: &Path, b: &Path) -> bool {
         (Ok(a), Ok(b)) => a == b,
         _ => false,
     }
-}
-
-/// The latents in the decoder's space.
-pub(super) fn read_latents(
-    args: &DecodeArgs,
-    checkpoint: &Checkpoint,
-    program: &Program,
-) -> Result<HostTensor, Error> {
-    let mut latents = Latents::read(&args.latents, args.latents_key.as_deref())?;
-    let about_file = |source: LatentsError| LatentsError::InFile {
-        path: args.latents.clone(),
-        source: Box::new(source),
-    };
-    latents.expect_channels(program.latent_channels() as usize).map_err(about_file)?;
-    if args.latent_space == LatentSpaceArg::Pipeline {
-        latents.to_vae_space(&checkpoint.config().latent_space()).map_err(about_file)?;
-    }
-    let Latents { batch, channels, height, width, data } = latents;
-    let shape = Shape::new(batch, height, width, channels);
-    Ok(HostTensor::new(shape, data).expect("latents hold as many values as their extents say"))
 }
 
 /// The plan; `group_size` is how many processes were started together.
