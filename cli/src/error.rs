@@ -14,6 +14,7 @@ use halovae_engine::program::ProgramError;
 use halovae_engine::shard::{FitError, UncutError};
 
 use crate::output::OutputError;
+use crate::room;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +80,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     Decode(DecodeError),
     /// A device has no room for the decoder's weights.
-    #[error("{0}; the weights alone need more than there is, use --dtype f16 or another device")]
+    #[error(
+        "{0}; the weights alone need more than there is, allow more memory or use another device, on \
+         a GPU --dtype f16"
+    )]
     NoRoomForWeights(BackendError),
     /// A rank's device has no room.
     #[error("{}", in_flags(.0))]
@@ -112,16 +116,9 @@ fn variant_flag(error: &CheckpointError) -> &'static str {
 /// The failure, and the flags that would do.
 fn in_flags(failure: &Failure) -> String {
     let Cause::NoRoom { error, room } = &failure.cause else { return failure.to_string() };
-    let tiled = room.tile.map(|side| format!("`--strategy tiled --tile-sample-min-size {side}`"));
-    let sharded = room.sharded.map(|bytes| {
-        format!("`--strategy sharded --max-memory {}MiB`, which is exact", bytes >> 20)
-    });
-    let flags: Vec<String> = tiled.into_iter().chain(sharded).collect();
-    if flags.is_empty() {
-        return failure.to_string();
-    }
+    let Some(flags) = room::flags(room) else { return failure.to_string() };
     let failure = Failure { cause: Cause::Backend(error.clone()), ..failure.clone() };
-    format!("{failure}; it has room for {}", flags.join(", or "))
+    format!("{failure}; it has room for {flags}")
 }
 
 impl From<GroupError> for Error {

@@ -4,6 +4,7 @@
 //! checkpoint and the latents, asks [`plan_options`] for a plan, opens a [`backend`] for each rank,
 //! and lets the engine decode the pieces and stitch them into a sink of [`output`].
 
+mod allocator;
 mod args;
 mod backend;
 mod commands;
@@ -28,6 +29,7 @@ mod plan_table;
 mod processes;
 mod progress;
 mod report;
+mod room;
 mod subject;
 mod svg;
 
@@ -45,6 +47,9 @@ use error::Error;
 const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
+    if memory::is_address_space_limited() {
+        allocator::spare_address_space();
+    }
     backend::gpus::quiet_drivers();
     // Processes that were started together do the same, and one of them tells of it.
     console::set_speaker(launcher::speaks(launcher::Allowed::Any));

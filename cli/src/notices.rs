@@ -74,8 +74,10 @@ pub(crate) enum Notice {
     Memory {
         /// Bytes, by estimate.
         needed: u64,
-        /// Bytes that are free.
+        /// Bytes that can be had.
         available: u64,
+        /// Flags that do with that.
+        instead: Option<String>,
     },
 }
 
@@ -170,13 +172,17 @@ impl fmt::Display for Notice {
             Self::OverTheHost { why } => {
                 write!(f, "what ranks told each other went over the host, not by NCCL: {why}")
             }
-            Self::Memory { needed, available } => write!(
-                f,
-                "this decode takes about {}, and {} of memory are free; use smaller tiles or fewer \
-                 ranks if it fails",
-                format_bytes(*needed),
-                format_bytes(*available)
-            ),
+            Self::Memory { needed, available, instead } => {
+                let [needed, available] = [*needed, *available].map(format_bytes);
+                write!(
+                    f,
+                    "this decode takes about {needed}, and {available} of memory are free; "
+                )?;
+                match instead {
+                    Some(flags) => write!(f, "there is room for {flags}"),
+                    None => f.write_str("use smaller tiles or fewer ranks if it fails"),
+                }
+            }
         }
     }
 }

@@ -80,6 +80,11 @@ impl Processes {
         backend::share(backend::threads(asked), count, index)
     }
 
+    /// How many of the processes are on these cores.
+    pub(crate) fn neighbours(&self) -> u32 {
+        self.neighbours.count
+    }
+
     /// Which of the processes on these cores this is: they take the machine's devices in turns.
     pub(crate) fn seat(&self) -> Range<u32> {
         let Neighbours { index, .. } = self.neighbours;

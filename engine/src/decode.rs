@@ -1,5 +1,6 @@
 //! Decodes latents over ranks.
 
+mod estimate;
 mod report;
 
 use std::sync::Arc;
@@ -7,15 +8,15 @@ use std::time::Instant;
 
 pub use report::{DecodeReport, PieceReport};
 
-use halovae_core::{Plan, PlanError, ShardGrid, Size};
+use halovae_core::{Plan, PlanError};
 
 use crate::backend::{Backend, BackendError, DeviceId, WeightSource};
 use crate::event::{Event, Observer, Silent};
 use crate::group::{Cancel, Cause, Failure, Group, GroupError, Links, ThreadGroup};
 use crate::program::{Program, fuse};
-use crate::rank::{RankDevice, RankJob};
+use crate::rank::{Beside, RankDevice, RankJob};
 use crate::schedule::{Schedule, piece_tag};
-use crate::shard::{self, Cut, Fit, FitError, ParkLimit, UncutError};
+use crate::shard::{Cut, ParkLimit, UncutError};
 use crate::sink::Sink;
 use crate::stitch::{StitchError, StitchTimes, stitch_image};
 use crate::tensor::{HostTensor, Shape};
@@ -63,11 +64,14 @@ pub struct Control<'a> {
     /// For a decode with more shards than ranks: how much may wait on each rank's device. Without
     /// a limit all values do.
     pub park: Option<ParkLimit>,
+    /// For devices whose memory is the host's: how many bytes can still be had, if the system
+    /// tells. When a rank has no room, it is told what fits in that.
+    pub free: Option<fn() -> Option<u64>>,
 }
 
 impl Default for Control<'_> {
     fn default() -> Self {
-        Self { observer: &Silent, cancel: Cancel::new(), park: None }
+        Self { observer: &Silent, cancel: Cancel::new(), park: None, free: None }
     }
 }
 
@@ -150,64 +154,12 @@ impl<B: Backend> Decoder<B> {
         self.ranks.iter().map(|rank| &rank.backend)
     }
 
-    /// Device bytes that this decoder's ranks take to decode by `plan`: see
-    /// [`DecodeReport::estimated_peak_bytes`].
-    ///
-    /// # Errors
-    /// [`DecodeError::Uncut`] and [`DecodeError::Plan`].
-    pub fn estimate_peak_bytes(
-        &self,
-        plan: &Plan,
-        images: u32,
-        place: Place,
-        park: Option<&ParkLimit>,
-    ) -> Result<u64, DecodeError> {
-        let schedule = Schedule::new(plan, images, place.size)?;
-        Ok(self.peak_bytes(&schedule, place, self.cut(plan, place.size)?.as_ref(), park))
-    }
-
-    fn peak_bytes(
-        &self,
-        schedule: &Schedule,
-        place: Place,
-        cut: Option<&Cut>,
-        park: Option<&ParkLimit>,
-    ) -> u64 {
-        let mut counted: Vec<DeviceId> = Vec::new();
-        let mut total = 0u64;
-        for (rank, device) in (place.first..).zip(&self.ranks) {
-            total = total.saturating_add(device.peak_bytes(schedule, cut, rank, park));
-            let id = device.backend.device();
-            if !counted.contains(&id) {
-                total = total.saturating_add(device.backend.prepared_weight_bytes(&device.program));
-                counted.push(id);
-            }
-        }
-        total
-    }
-
     /// How the program is cut, for a sharded plan.
     fn cut(&self, plan: &Plan, ranks: u32) -> Result<Option<Cut>, UncutError> {
         match plan {
             Plan::Sharded(grid) => Cut::new(&self.ranks[0].program, *grid, ranks).map(Some),
             Plan::Whole(_) | Plan::Tiled(_) | Plan::Patch(_) => Ok(None),
         }
-    }
-
-    /// The shards that fit a memory of `budget` bytes, which this decoder's ranks of the group
-    /// share; see [`fit`](shard::fit()).
-    ///
-    /// # Errors
-    /// [`FitError`].
-    pub fn fit_shards(
-        &self,
-        latents: Size,
-        place: Place,
-        budget: u64,
-        grid: Option<ShardGrid>,
-    ) -> Result<Fit, FitError> {
-        let RankDevice { backend, program, .. } = &self.ranks[0];
-        shard::fit(program, backend, latents, place.size, self.rank_count(), budget, grid)
     }
 
     /// Decodes `latents` (`[batch, height, width, latent_channels]`, in VAE space) by `plan` and
@@ -280,13 +232,15 @@ impl<B: Backend> Decoder<B> {
             let _ = rank.links.as_ref().map(|links| links.take_sent());
         }
 
+        let beside: Vec<Beside<'_, B>> = ranks.iter().map(|(rank, _)| Beside::new(rank)).collect();
         let reports = Reports::new(control.observer);
         let stitched = std::thread::scope(|scope| {
             for &(device, group) in ranks {
                 let (schedule, reports) = (&schedule, &reports);
                 let (cut, park) = (cut.as_ref(), control.park.as_ref());
-                let together = ranks.len() as u32;
-                let job = RankJob { device, group, latents, plan, schedule, cut, park, together };
+                let (beside, free) = (&beside[..], control.free);
+                let job =
+                    RankJob { device, group, latents, plan, schedule, cut, park, beside, free };
                 scope.spawn(move || job.run(reports));
             }
             let Some(sink) = sink else { return Ok(StitchTimes::default()) };

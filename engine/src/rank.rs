@@ -57,8 +57,29 @@ pub(crate) struct RankJob<'a, B: Backend, G: ?Sized> {
     /// For the sharded strategy.
     pub(crate) cut: Option<&'a Cut>,
     pub(crate) park: Option<&'a ParkLimit>,
-    /// How many ranks this process has.
-    pub(crate) together: u32,
+    /// All ranks of this process.
+    pub(crate) beside: &'a [Beside<'a, B>],
+    /// See [`Control`](crate::decode::Control).
+    pub(crate) free: Option<fn() -> Option<u64>>,
+}
+
+/// A rank of this process, as the others see it.
+pub(crate) struct Beside<'a, B> {
+    backend: &'a B,
+    /// Device bytes that it held before the decode.
+    idle: u64,
+}
+
+impl<'a, B: Backend> Beside<'a, B> {
+    /// The rank of that device, which is not decoding.
+    pub(crate) fn new(device: &'a RankDevice<B>) -> Self {
+        Self { backend: &device.backend, idle: device.backend.memory().current }
+    }
+
+    /// Bytes of values and workspace that it holds now.
+    fn held(&self) -> u64 {
+        self.backend.memory().current.saturating_sub(self.idle)
+    }
 }
 
 /// What a rank tells while it works.
@@ -95,8 +116,8 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
         };
         if let RankStop::Failed { piece, op, cause } = stop {
             let cause = match cause {
-                Cause::Backend(error @ BackendError::OutOfMemory { .. }) => {
-                    Cause::NoRoom { error, room: Box::new(self.room()) }
+                Cause::Backend(error @ BackendError::OutOfMemory { requested, .. }) => {
+                    Cause::NoRoom { error, room: Box::new(self.room(requested)) }
                 }
                 cause => cause,
             };
@@ -223,21 +244,43 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
         Ok(reached.then_some(links))
     }
 
-    /// What would decode in the memory that this rank had; its values are gone by now.
-    fn room(&self) -> Room {
+    /// What would decode in the memory that there was when it did not suffice for another
+    /// `requested` bytes; this rank's values are gone by now.
+    fn room(&self, requested: u64) -> Room {
         let RankDevice { backend, program, .. } = self.device;
-        let Memory { current, peak } = backend.memory();
         let latents = self.plan.input();
-        let rank = self.group.rank();
-        let windows = self.schedule.windows_of(rank).into_iter();
+        let windows = self.schedule.windows_of(self.group.rank()).into_iter();
         let largest = windows.max_by_key(|window| window.height.max(window.width));
         let window = if self.cut.is_some() { Some(latents) } else { largest };
+        let device = backend.device();
+        let sharing: Vec<_> =
+            self.beside.iter().filter(|rank| rank.backend.device() == device).collect();
+        let together = self.beside.len() as u32;
         let tried = Tried {
             latents,
             window: window.unwrap_or(latents),
-            ranks: [self.group.size(), self.together],
+            ranks: self.group.size(),
+            together,
+            sharing: sharing.len() as u32,
+            on_host: self.free.is_some(),
         };
-        Room::new(program, backend, peak.saturating_sub(current), &tried)
+        let Memory { current, peak } = backend.memory();
+        let (held, ranks) = (peak.saturating_sub(current), sharing.len() as u64);
+        // What the others hold now is theirs also when all of them do something else. They do not
+        // wait for this rank, so what they hold before and behind the question counts.
+        let others = || {
+            let others = sharing.iter().filter(|rank| !std::ptr::eq(rank.backend, backend));
+            others.map(|rank| rank.held()).sum::<u64>()
+        };
+        let before = others();
+        let bytes = match self.free.and_then(|free| free()) {
+            // Each of them no more than was too much for this one.
+            Some(free) => free
+                .saturating_add(before.min(others()))
+                .min(held.saturating_add(requested).saturating_mul(ranks)),
+            None => held.saturating_mul(ranks),
+        };
+        Room::new(program, backend, bytes, &tried)
     }
 
     fn report(&self, item: Item, seconds: f64) -> PieceReport {

@@ -2,59 +2,76 @@
 
 use std::fmt;
 
-use halovae_core::Size;
+use halovae_core::{AxisTiling, Direction, Plan, Size, TileGrid, Tiling};
 use serde::{Deserialize, Serialize};
 
 use crate::format_bytes;
 use crate::program::{Analysis, MemoryModel, Program};
 use crate::shard;
+use crate::stitch::stitching_bytes;
 
 /// The smallest tile that is worth a try, in latent cells along each side.
 const LEAST_TILE: u32 = 8;
 
+/// What the host holds besides values, workspace and finished pieces while it decodes: rounding of
+/// allocations, an encoder's buffers.
+const HOST_BYTES: u64 = 4 << 20;
+
 /// The memory that a rank had, and what would do with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
-    /// Bytes of values and workspace that it held at most.
+    /// Bytes of values and workspace that it can have.
     pub held: u64,
-    /// The side in pixels of the largest square tile that decodes in that.
+    /// The side in pixels of the largest square tile that decodes in that, a quarter of it shared
+    /// with the next.
     pub tile: Option<u32>,
     /// Bytes over all ranks of a process, weights included and in whole MiB, in which a sharded decode
     /// does.
     pub sharded: Option<u64>,
 }
 
-/// What a rank tried.
+/// What was tried, or will be.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Tried {
     /// The latents of an image.
     pub(crate) latents: Size,
-    /// The largest window of them that was decoded at once.
+    /// The largest window of them that is decoded at once.
     pub(crate) window: Size,
-    /// Ranks of the group, and those of this process.
-    pub(crate) ranks: [u32; 2],
+    /// Ranks of the group.
+    pub(crate) ranks: u32,
+    /// Ranks of this process.
+    pub(crate) together: u32,
+    /// Ranks of this process on one device.
+    pub(crate) sharing: u32,
+    /// Whether the device's memory is the host's.
+    pub(crate) on_host: bool,
 }
 
 impl Room {
-    /// What does with `held` bytes of values and workspace a rank.
+    /// What does with `bytes` for all ranks of this process on a device: their values and workspace,
+    /// and where the memory is the host's, what stitching takes.
     pub(crate) fn new(
         program: &Program,
         model: &dyn MemoryModel,
-        held: u64,
+        bytes: u64,
         tried: &Tried,
     ) -> Self {
-        let Tried { latents, window, ranks: [ranks, together] } = *tried;
+        let Tried { latents, window, ranks, together, sharing, .. } = *tried;
         let largest = window.height.max(window.width);
         let fits = |side: u32| {
             let tile = Size::new(side.min(latents.height), side.min(latents.width));
-            let bytes = Analysis::new(program, tile, model).peak_live_bytes;
+            let values = Analysis::new(program, tile, model).peak_live_bytes;
             // An estimate may be a little below what is taken.
-            bytes.saturating_add(bytes / 16) <= held
+            let values = values.saturating_add(values / 16).saturating_mul(sharing.into());
+            let beside = tried.beside(program, side);
+            beside.is_some_and(|beside| values.saturating_add(beside) <= bytes)
         };
         let tile = largest_below(largest, fits).map(|side| match side {
             0..LEAST_TILE => side,
             _ => side / LEAST_TILE * LEAST_TILE,
         });
         let tile = tile.filter(|&side| side >= LEAST_TILE);
+        let held = bytes / u64::from(sharing.max(1));
         let weights = model.prepared_weight_bytes(program);
         // In whole MiB, as people say it.
         let budget = held.saturating_mul(together.into()).saturating_add(weights) >> 20 << 20;
@@ -64,6 +81,25 @@ impl Room {
             tile: tile.and_then(|side| side.checked_mul(program.scale())),
             sharded: fit.is_ok().then_some(budget),
         }
+    }
+}
+
+impl Tried {
+    /// What a decode in tiles of `side` cells takes of the device's memory beside values and
+    /// workspace, in the process that stitches, whichever failed; `None` if there are no such tiles.
+    fn beside(&self, program: &Program, side: u32) -> Option<u64> {
+        if !self.on_host {
+            return Some(0);
+        }
+        let scale = program.scale();
+        let axis = AxisTiling::Stride {
+            tile_sample_min_size: side.checked_mul(scale)?,
+            tile_sample_stride: (side - side / 4).checked_mul(scale)?,
+        };
+        let tiling = Tiling { height: axis, width: axis, scale };
+        let grid = TileGrid::new(Direction::Decode, self.latents, &tiling).ok()?;
+        let stitching = stitching_bytes(&Plan::tiled(grid), program.out_channels(), self.ranks);
+        Some(stitching.saturating_add(HOST_BYTES))
     }
 }
 

@@ -6,10 +6,27 @@ use std::time::{Duration, Instant};
 
 use halovae_core::{Band, Block, Plan, Term};
 
+use crate::group::MESSAGES_UNDER_WAY;
 use crate::sink::Sink;
 
 /// Rows that are blended before they go to the sink; bounds the memory of unfinished rows.
 const ROWS_AT_ONCE: u32 = 32;
+
+/// Finished pieces of a rank that are on their way: those that it may have sent, the one that it
+/// holds, and the one that is copied.
+const UNDER_WAY: u64 = MESSAGES_UNDER_WAY as u64 + 2;
+
+/// Bytes of finished pieces and rows that the host holds at most while pieces of `channels` channels
+/// are stitched that `ranks` ranks decode.
+pub(crate) fn stitching_bytes(plan: &Plan, channels: u32, ranks: u32) -> u64 {
+    let bytes = |pixels: u64| pixels.saturating_mul(4 * u64::from(channels));
+    let largest = plan.pieces().map(|piece| piece.keep.area()).max().unwrap_or(0);
+    let held = plan.bands().map(|band| band.pieces()).map(|pieces| pieces.end - pieces.start).max();
+    let under_way = UNDER_WAY.saturating_mul(ranks.into());
+    let pieces = held.unwrap_or(0).saturating_add(under_way).min(plan.piece_count());
+    let rows = u64::from(plan.output().width).saturating_mul(ROWS_AT_ONCE.into());
+    bytes(largest).saturating_mul(pieces).saturating_add(bytes(rows))
+}
 
 /// Why stitching ended early.
 #[derive(Debug)]

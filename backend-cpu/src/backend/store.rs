@@ -106,8 +106,9 @@ impl Store {
         bytes: usize,
         work: impl FnOnce(&mut Workspace) -> T,
     ) -> T {
-        let mut workspace = {
+        let (mut workspace, peak) = {
             let mut state = self.state();
+            let peak = state.memory.peak;
             let workspace = state.workspace.take().unwrap_or_default();
             state.shrink(workspace.bytes());
             if workspace.bytes() < bytes {
@@ -115,12 +116,16 @@ impl Store {
             }
             // Counted before it is there, so that the peak does not miss it.
             state.grow(workspace.bytes().max(bytes));
-            workspace
+            (workspace, peak)
         };
         let counted = workspace.bytes().max(bytes);
         let result = work(&mut workspace);
         let mut state = self.state();
         state.shrink(counted);
+        if workspace.bytes() < bytes {
+            // There was no room for it.
+            state.memory.peak = peak.max(state.memory.current);
+        }
         if state.values > 0 && state.workspace.is_none() {
             state.grow(workspace.bytes());
             state.workspace = Some(workspace);

@@ -23,6 +23,11 @@ use serde::{Deserialize, Serialize};
 use crate::backend::BackendError;
 use crate::room::Room;
 
+/// How many messages a rank may have under way to another before it waits for it to receive;
+/// bounds the memory of pieces that nobody has stitched yet. Between processes small messages are
+/// soon on their way and do not count for long.
+pub(crate) const MESSAGES_UNDER_WAY: u32 = 4;
+
 /// What a message is about. Two messages between the same ranks with the same tag keep their
 /// order; with different tags they may be received in any order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

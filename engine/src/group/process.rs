@@ -9,14 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Cancel, Cause, Failure, Group, GroupError, ProcessGroup, Tag, ThreadGroup, ThreadRank, Waiting,
-    Watch,
+    Cancel, Cause, Failure, Group, GroupError, MESSAGES_UNDER_WAY, ProcessGroup, Tag, ThreadGroup,
+    ThreadRank, Waiting, Watch,
 };
-
-/// How many messages a rank may have under way to another before it waits for it to receive;
-/// bounds the memory of pieces that nobody has stitched yet. Small messages are soon on their way
-/// and do not count for long.
-const MESSAGES_UNDER_WAY: u32 = 4;
 
 /// How long a waiting rank takes to see the end of the group.
 const POLL: Duration = Duration::from_millis(20);

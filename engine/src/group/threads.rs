@@ -5,11 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Cause, Failure, Group, GroupError, Tag};
-
-/// How many messages a rank may have under way to another before it waits for it to receive;
-/// bounds the memory of pieces that nobody has stitched yet.
-const MESSAGES_UNDER_WAY: usize = 4;
+use super::{Cause, Failure, Group, GroupError, MESSAGES_UNDER_WAY, Tag};
 
 /// How long a waiting rank takes to see a cancellation.
 const CANCEL_POLL: Duration = Duration::from_millis(20);
@@ -38,7 +34,7 @@ impl Cancel {
 #[derive(Default)]
 struct State {
     mail: HashMap<(u32, u32, Tag), VecDeque<Vec<f32>>>,
-    under_way: HashMap<(u32, u32), usize>,
+    under_way: HashMap<(u32, u32), u32>,
     failure: Option<Failure>,
 }
 

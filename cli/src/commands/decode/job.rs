@@ -29,7 +29,7 @@ use crate::progress::Progress;
 use crate::report::{
     ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds, Share, Shares,
 };
-use crate::{backend, memory};
+use crate::{backend, memory, room};
 
 /// Less than this nobody has wondered about.
 const WORTH_TELLING: Duration = Duration::from_millis(500);
@@ -81,9 +81,13 @@ impl Job<'_> {
         let images = latents.shape().batch as u32;
         let ranks = place.size;
         let park = fit_memory(args, &decoder, place, processes, &mut planned)?;
-        let estimate = decoder.estimate_peak_bytes(&planned.plan, images, place, park.as_ref())?;
-        if decoder.backends().all(|backend| backend.name() == backend::CPU) {
-            planned.notices.extend(memory_notice(estimate));
+        let on_host = decoder.backends().all(|backend| backend.name() == backend::CPU);
+        if on_host {
+            let available = memory::available_to_each(processes.map_or(1, Processes::neighbours));
+            let available = available.unwrap_or(u64::MAX);
+            let notice =
+                memory_notice(&decoder, &planned.plan, images, place, park.as_ref(), available)?;
+            planned.notices.extend(notice);
         }
         say_notices(&planned.notices, verbosity);
         let load = start.elapsed();
@@ -94,7 +98,8 @@ impl Job<'_> {
 
         let mut sink = output.as_ref().map(OutputFile::sink);
         let progress = Progress::new(verbosity.quiet);
-        let control = Control { observer: &progress, cancel: cancel.clone(), park };
+        let free: Option<fn() -> Option<u64>> = on_host.then_some(memory::available);
+        let control = Control { observer: &progress, cancel: cancel.clone(), park, free };
         let into = sink.as_mut().map(|sink| -> &mut dyn Sink { sink.as_mut() });
         let (done, sent) = match (processes, into) {
             (None, Some(sink)) => {
@@ -224,9 +229,24 @@ fn fit_memory<B: Backend>(
     Ok(Some(ParkLimit { bytes: fit.limit, scratch }))
 }
 
-fn memory_notice(needed: u64) -> Option<Notice> {
-    let available = memory::available()?;
-    (needed > available).then_some(Notice::Memory { needed, available })
+/// That the host has less memory, `available`, than this process will take beside what it has taken
+/// already.
+fn memory_notice<B: Backend>(
+    decoder: &Decoder<B>,
+    plan: &Plan,
+    images: u32,
+    place: Place,
+    park: Option<&ParkLimit>,
+    available: u64,
+) -> Result<Option<Notice>, Error> {
+    let taken: u64 = decoder.backends().map(|backend| backend.memory().current).sum();
+    let estimate = decoder.estimate_peak_bytes(plan, images, place, park)?;
+    let needed = estimate.saturating_sub(taken).saturating_add(decoder.host_bytes(plan, place));
+    if needed <= available {
+        return Ok(None);
+    }
+    let instead = room::flags(&decoder.room(plan, images, place, available)?);
+    Ok(Some(Notice::Memory { needed, available, instead }))
 }
 
 fn say_plan(planned: &Planned, schedule: &Schedule, ranks: u32, backend: &str) {

@@ -1,0 +1,19 @@
+//! How glibc's allocator takes address space.
+
+/// Makes the allocator take no more address space than the program asks it for. By itself it
+/// reserves 64 MiB for each thread, and after some large values were freed it takes others from
+/// there, between small ones. That is cheap, unless the address space is limited.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn spare_address_space() {
+    /// Values from here on are mapped one by one, and unmapped when they are freed.
+    const MAPPED_FROM: libc::c_int = 1 << 20;
+    for (parameter, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, MAPPED_FROM)] {
+        // SAFETY: sets a parameter of the allocator, which takes a lock for it. One that it does not
+        // know it refuses, and all goes on as before.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
+/// Other allocators do so by themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn spare_address_space() {}

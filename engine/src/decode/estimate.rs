@@ -1,0 +1,106 @@
+//! What a decoder takes, and what it has room for.
+
+use halovae_core::{Plan, ShardGrid, Size};
+
+use super::{DecodeError, Decoder, Place};
+use crate::backend::{Backend, DeviceId};
+use crate::rank::RankDevice;
+use crate::room::{Room, Tried};
+use crate::schedule::Schedule;
+use crate::shard::{self, Cut, Fit, FitError, ParkLimit};
+use crate::stitch::stitching_bytes;
+
+/// What a thread that has no other size asks the system for.
+const STACK_BYTES: u64 = 2 << 20;
+
+impl<B: Backend> Decoder<B> {
+    /// Device bytes that this decoder's ranks take to decode by `plan`: see
+    /// [`DecodeReport::estimated_peak_bytes`](super::DecodeReport::estimated_peak_bytes).
+    ///
+    /// # Errors
+    /// [`DecodeError::Uncut`] and [`DecodeError::Plan`].
+    pub fn estimate_peak_bytes(
+        &self,
+        plan: &Plan,
+        images: u32,
+        place: Place,
+        park: Option<&ParkLimit>,
+    ) -> Result<u64, DecodeError> {
+        let schedule = Schedule::new(plan, images, place.size)?;
+        Ok(self.peak_bytes(&schedule, place, self.cut(plan, place.size)?.as_ref(), park))
+    }
+
+    pub(super) fn peak_bytes(
+        &self,
+        schedule: &Schedule,
+        place: Place,
+        cut: Option<&Cut>,
+        park: Option<&ParkLimit>,
+    ) -> u64 {
+        let mut counted: Vec<DeviceId> = Vec::new();
+        let mut total = 0u64;
+        for (rank, device) in (place.first..).zip(&self.ranks) {
+            total = total.saturating_add(device.peak_bytes(schedule, cut, rank, park));
+            let id = device.backend.device();
+            if !counted.contains(&id) {
+                total = total.saturating_add(device.backend.prepared_weight_bytes(&device.program));
+                counted.push(id);
+            }
+        }
+        total
+    }
+
+    /// Bytes that a process's host holds beside values, workspace and weights to decode by `plan`:
+    /// finished pieces and rows where it stitches, and its ranks' stacks.
+    pub fn host_bytes(&self, plan: &Plan, place: Place) -> u64 {
+        let channels = self.ranks[0].program.out_channels();
+        let stitching = match place.first {
+            0 => stitching_bytes(plan, channels, place.size),
+            _ => 0,
+        };
+        stitching.saturating_add(STACK_BYTES.saturating_mul(self.rank_count().into()))
+    }
+
+    /// What decodes in `bytes` of the host's memory, over and above what is there already: weights,
+    /// threads.
+    ///
+    /// # Errors
+    /// [`DecodeError::Plan`].
+    pub fn room(
+        &self,
+        plan: &Plan,
+        images: u32,
+        place: Place,
+        bytes: u64,
+    ) -> Result<Room, DecodeError> {
+        let schedule = Schedule::new(plan, images, place.size)?;
+        let windows = schedule.items().iter().map(|item| item.window);
+        let latents = plan.input();
+        let tried = Tried {
+            latents,
+            window: windows.max_by_key(|window| window.height.max(window.width)).unwrap_or(latents),
+            ranks: place.size,
+            together: self.rank_count(),
+            sharing: self.rank_count(),
+            on_host: true,
+        };
+        let bytes = bytes.saturating_sub(STACK_BYTES.saturating_mul(self.rank_count().into()));
+        Ok(Room::new(&self.ranks[0].program, &self.ranks[0].backend, bytes, &tried))
+    }
+
+    /// The shards that fit a memory of `budget` bytes, which this decoder's ranks of the group
+    /// share; see [`fit`](shard::fit()).
+    ///
+    /// # Errors
+    /// [`FitError`].
+    pub fn fit_shards(
+        &self,
+        latents: Size,
+        place: Place,
+        budget: u64,
+        grid: Option<ShardGrid>,
+    ) -> Result<Fit, FitError> {
+        let RankDevice { backend, program, .. } = &self.ranks[0];
+        shard::fit(program, backend, latents, place.size, self.rank_count(), budget, grid)
+    }
+}
