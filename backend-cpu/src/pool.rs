@@ -119,13 +119,14 @@ impl<T> Shared<T> {
     }
 }
 
-/// Runs `task(i, thread)` for every `i < tasks`, each once, on whichever thread is free.
+/// Runs `task(i, thread)` for every `i < tasks`, each once, on whichever thread is free: the
+/// caller's if there is work for one thread only, since waking another takes longer than a small task.
 ///
 /// Which thread runs a task has no influence on what it computes; `thread` only says whose scratch
 /// to use.
 pub(crate) fn for_each(pool: &ThreadPool, tasks: usize, task: impl Fn(usize, usize) + Sync) {
-    if tasks == 0 {
-        return;
+    if tasks <= 1 || pool.current_num_threads() == 1 {
+        return (0..tasks).for_each(|i| task(i, 0));
     }
     let next = AtomicUsize::new(0);
     pool.broadcast(|thread| {

@@ -86,6 +86,18 @@ proptest! {
     }
 }
 
+/// A rank for every cell of the latents.
+#[test]
+fn as_many_ranks_as_cells() {
+    let model = SmallModel::new();
+    let latents = model.latents(1, 12, 10, 3);
+    let [whole, sharded] =
+        [Cut::Whole, Cut::Sharded(12, 10)].map(|cut| plan(&model.config, size_of(&latents), cut));
+    let expected = decode(&model.decoder(cpu_ranks(1, 1)), &latents, &whole);
+    let got = decode_parked(&model, &latents, &sharded, 120, None);
+    assert_f32_close("120 ranks", &got, &expected);
+}
+
 /// A scratch folder that is none fails the decode with one clear error.
 #[test]
 fn a_scratch_folder_that_is_not_there() {

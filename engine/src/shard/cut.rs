@@ -1,5 +1,6 @@
 //! A program cut over a grid of shards, and the shards shared out over ranks.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use halovae_core::{Margins, Plan, Rect, ShardGrid, Transfer};
@@ -72,17 +73,68 @@ impl Cut {
         }
     }
 
-    /// What travels from one rank's shards to another's for one halo, in the order in which it lies
-    /// in their message.
-    pub fn transfers(
+    /// What a rank's shards receive for one halo, those of its own shards included: the ranks that
+    /// own it, in their order, and of each what its message has, in that order.
+    pub fn received(&self, rank: u32, scale: u32, reach: Margins) -> Vec<(u32, Vec<Transfer>)> {
+        let shards = self.shards_of(rank);
+        let transfers = shards.flat_map(|shard| self.grid.received(shard, scale, reach));
+        self.by_rank(transfers, |transfer| transfer.from)
+    }
+
+    /// What a rank's shards send for one halo: the same from the other side.
+    pub fn sent(&self, rank: u32, scale: u32, reach: Margins) -> Vec<(u32, Vec<Transfer>)> {
+        let shards = self.shards_of(rank);
+        let transfers = shards.flat_map(|shard| self.grid.sent(shard, scale, reach));
+        self.by_rank(transfers, |transfer| transfer.to)
+    }
+
+    fn by_rank(
         &self,
-        from: u32,
-        to: u32,
-        scale: u32,
-        reach: Margins,
-    ) -> impl Iterator<Item = Transfer> + '_ {
-        self.shards_of(to)
-            .flat_map(move |shard| self.grid.received(shard, scale, reach))
-            .filter(move |transfer| self.owner(transfer.from) == from)
+        transfers: impl Iterator<Item = Transfer>,
+        other: impl Fn(&Transfer) -> u32,
+    ) -> Vec<(u32, Vec<Transfer>)> {
+        let mut by_rank: BTreeMap<u32, Vec<Transfer>> = BTreeMap::new();
+        for transfer in transfers {
+            by_rank.entry(self.owner(other(&transfer))).or_default().push(transfer);
+        }
+        for message in by_rank.values_mut() {
+            message.sort_unstable_by_key(|transfer| (transfer.to, transfer.from));
+        }
+        by_rank.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use halovae_core::Size;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Each message is the same from both sides, and all of them together are what shards fetch.
+        #[test]
+        fn what_one_rank_sends_another_receives(
+            rows in 1u32..7, cols in 1u32..7, ranks in 1u32..40, reach in 0u32..3,
+        ) {
+            let grid = ShardGrid::new(Size::new(23, 17), rows, cols, 8).unwrap();
+            let cut = Cut { grid, ranks: ranks.min(grid.len()), segments: Vec::new() };
+            let reach = Margins { top: reach, bottom: 1, left: 2, right: reach };
+            let mut received = 0;
+            for to in 0..cut.ranks() {
+                for (from, message) in cut.received(to, 2, reach) {
+                    let sent = cut.sent(from, 2, reach);
+                    let same = sent.into_iter().find(|&(rank, _)| rank == to);
+                    prop_assert_eq!(same.map(|(_, message)| message), Some(message.clone()));
+                    for transfer in &message {
+                        prop_assert_eq!(cut.owner(transfer.from), from);
+                        prop_assert_eq!(cut.owner(transfer.to), to);
+                    }
+                    received += message.len();
+                }
+            }
+            let of_shards = (0..grid.len()).flat_map(|shard| grid.received(shard, 2, reach));
+            prop_assert_eq!(received, of_shards.count());
+        }
     }
 }

@@ -259,10 +259,8 @@ impl Traffic {
             let groups: u64 =
                 segment.statistics.iter().map(|&id| u64::from(program.groups(id))).sum();
             if groups > 0 {
-                // Everybody's to rank 0, and all of them back.
-                let gathered = 8 * groups * (ranks - 1);
-                let back = gathered.saturating_mul(ranks);
-                let bytes = gathered.saturating_add(back);
+                // Everybody's to rank 0, and the merged ones back.
+                let bytes = 2 * 8 * groups * (ranks - 1);
                 traffic.statistics_bytes = traffic.statistics_bytes.saturating_add(bytes);
                 traffic.reductions += 1;
             }

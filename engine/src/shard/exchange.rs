@@ -8,7 +8,7 @@ use halovae_core::Rect;
 use super::merge::{Partial, merge};
 use super::run::ShardStop;
 use crate::backend::{Backend, BackendError};
-use crate::group::{Cause, Content, Group, InFlight, Incoming, LinkError, Links, Tag};
+use crate::group::{Cause, Content, Group, GroupError, InFlight, Incoming, LinkError, Links, Tag};
 use crate::tensor::{HostTensor, Shape};
 
 /// A part of a value that goes to another rank or has come from one.
@@ -21,6 +21,23 @@ pub(super) enum Parcel<T> {
 
 /// Parcels for one rank.
 pub(super) type For<P> = (u32, Vec<P>);
+
+/// Statistics of whole feature maps, which are merged of those of their parts.
+pub(super) struct Wholes<'a> {
+    /// The extents of each.
+    pub(super) shapes: Vec<Shape>,
+    /// How many parts each rank has.
+    pub(super) parts: Vec<usize>,
+    /// How many values of a channel group a part of one of them has.
+    pub(super) count: &'a dyn Fn(usize, usize) -> f64,
+}
+
+impl Wholes<'_> {
+    /// The counts of one of them, part by part.
+    fn counts(&self, whole: usize) -> impl Iterator<Item = f64> {
+        (0..self.parts.iter().sum()).map(move |part| (self.count)(whole, part))
+    }
+}
 
 /// Parcels of other ranks on their way.
 pub(super) enum Transit<'a, T> {
@@ -141,66 +158,27 @@ impl<'a, B: Backend> Exchange<'a, B> {
         }
     }
 
-    /// Gives every rank everybody's statistics, in the order of ranks; `shapes[r]` are those of rank
-    /// `r`.
-    pub(super) fn all_gather(
+    /// Merges statistics: every rank gives those of its parts, part by part, and gets the same bytes.
+    pub(super) fn merge(
         self,
         group: &dyn Group,
         tag: Tag,
         own: Vec<Parcel<B::Tensor>>,
-        shapes: &[Vec<Shape>],
-    ) -> Result<Vec<Parcel<B::Tensor>>, ShardStop> {
+        wholes: &Wholes<'_>,
+    ) -> Result<Vec<B::Tensor>, ShardStop> {
         let Some(links) = self.links else {
-            let lens: Vec<usize> =
-                shapes.iter().map(|shapes| shapes.iter().map(elements).sum()).collect();
-            let all = group.all_gather(tag, message(own), &lens)?;
-            let parts = all.into_iter().zip(shapes);
-            return Ok(parts.flat_map(|(part, shapes)| apart(part, shapes)).collect());
+            let merged = merge_on_host(group, tag, message(own), wholes)?;
+            let upload = |part| self.backend.upload(on_host::<B::Tensor>(&part));
+            let merged = apart(merged, &wholes.shapes).into_iter().map(upload);
+            return Ok(merged.collect::<Result<_, _>>().map_err(Cause::Backend)?);
         };
-        let me = group.rank();
-        let own: Vec<Rc<B::Tensor>> = own.into_iter().map(on_device).collect();
-        let others = || (0..group.size()).filter(|&rank| rank != me);
-        let outgoing = others().flat_map(|rank| own.iter().map(move |part| (rank, part.clone())));
-        let incoming = others().flat_map(|from| {
-            let content = Content::Statistics;
-            shapes[from as usize].iter().map(move |&shape| Incoming { from, shape, content })
-        });
-        let incoming: Vec<Incoming> = incoming.collect();
-        let in_flight = links.exchange(group, outgoing.collect(), &incoming)?;
-        let mut all: Vec<Rc<B::Tensor>> =
-            in_flight.arrive(group)?.into_iter().map(Rc::new).collect();
-        let before = incoming.iter().filter(|part| part.from < me).count();
-        all.splice(before..before, own);
-        Ok(all.into_iter().map(Parcel::Device).collect())
-    }
-
-    /// The statistics of a whole, of those of its parts and how many values each of these has.
-    pub(super) fn merge<'p>(
-        self,
-        parts: impl Iterator<Item = (f64, &'p Parcel<B::Tensor>)>,
-    ) -> Result<B::Tensor, BackendError>
-    where
-        B::Tensor: 'p,
-    {
-        let (counts, parcels): (Vec<f64>, Vec<_>) = parts.unzip();
-        if let Some(links) = self.links {
-            let tensors = parcels.into_iter().map(|parcel| match parcel {
-                Parcel::Device(tensor) => tensor.clone(),
-                Parcel::Host(_) => unreachable!("with links nothing is on the host"),
-            });
-            return links.merge(&counts.into_iter().zip(tensors).collect::<Vec<_>>());
-        }
-        let parts: Vec<&HostTensor> = parcels.into_iter().map(on_host).collect();
-        let shape = parts[0].shape();
-        let mut merged = HostTensor::zeros(shape)?;
-        for (group, merged) in merged.data_mut().chunks_exact_mut(2).enumerate() {
-            let of_part = |(&count, part): (&f64, &&HostTensor)| {
-                let [mean, variance] = [0, 1].map(|at| f64::from(part.data()[2 * group + at]));
-                Partial { count, mean, variance }
-            };
-            merged.copy_from_slice(&merge(counts.iter().zip(&parts).map(of_part)));
-        }
-        self.backend.upload(&merged)
+        let all = all_gather(links, group, own.into_iter().map(on_device).collect(), wholes)?;
+        let merge = |at| {
+            let tensors = all.iter().skip(at).step_by(wholes.shapes.len()).cloned();
+            links.merge(&wholes.counts(at).zip(tensors).collect::<Vec<_>>())
+        };
+        let merged = (0..wholes.shapes.len()).map(merge).collect::<Result<_, _>>();
+        Ok(merged.map_err(Cause::Backend)?)
     }
 
     /// A feature map of parts that cover it.
@@ -239,6 +217,60 @@ impl<'a, B: Backend> Exchange<'a, B> {
             Some(links) => Ok(links.settle(group)?),
         }
     }
+}
+
+/// Rank 0 merges and tells the others: nobody else has to see everybody's.
+fn merge_on_host(
+    group: &dyn Group,
+    tag: Tag,
+    own: Vec<f32>,
+    wholes: &Wholes<'_>,
+) -> Result<Vec<f32>, GroupError> {
+    let of_part: usize = wholes.shapes.iter().map(elements).sum();
+    let mut merged = vec![0.0; of_part];
+    let lens: Vec<usize> = wholes.parts.iter().map(|parts| parts * of_part).collect();
+    if let Some(all) = group.gather(0, tag, own, &lens)? {
+        let all = all.concat();
+        let mut start = 0;
+        for (whole, shape) in wholes.shapes.iter().enumerate() {
+            let counts: Vec<f64> = wholes.counts(whole).collect();
+            let end = start + elements(shape);
+            for at in (start..end).step_by(2) {
+                let partial = |(&count, part): (&f64, &[f32])| {
+                    let [mean, variance] = [part[at], part[at + 1]].map(f64::from);
+                    Partial { count, mean, variance }
+                };
+                let partials = counts.iter().zip(all.chunks_exact(of_part)).map(partial);
+                merged[at..at + 2].copy_from_slice(&merge(partials));
+            }
+            start = end;
+        }
+    }
+    group.broadcast(0, tag, &mut merged)?;
+    Ok(merged)
+}
+
+/// Everybody's statistics from device to device, in the order of ranks.
+fn all_gather<T>(
+    links: &dyn Links<T>,
+    group: &dyn Group,
+    own: Vec<Rc<T>>,
+    wholes: &Wholes<'_>,
+) -> Result<Vec<Rc<T>>, ShardStop> {
+    let me = group.rank();
+    let others = || (0..group.size()).filter(|&rank| rank != me);
+    let outgoing = others().flat_map(|rank| own.iter().map(move |part| (rank, part.clone())));
+    let incoming = others().flat_map(|from| {
+        let content = Content::Statistics;
+        let shapes = (0..wholes.parts[from as usize]).flat_map(|_| &wholes.shapes);
+        shapes.map(move |&shape| Incoming { from, shape, content })
+    });
+    let incoming: Vec<Incoming> = incoming.collect();
+    let in_flight = links.exchange(group, outgoing.collect(), &incoming)?;
+    let mut all: Vec<Rc<T>> = in_flight.arrive(group)?.into_iter().map(Rc::new).collect();
+    let before = incoming.iter().filter(|part| part.from < me).count();
+    all.splice(before..before, own);
+    Ok(all)
 }
 
 fn on_host<T>(parcel: &Parcel<T>) -> &HostTensor {

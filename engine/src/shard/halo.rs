@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use halovae_core::{Margins, Rect};
+use halovae_core::{Margins, Rect, Transfer};
 
 use super::cut::Cut;
 use super::exchange::{Exchange, For, Parcel, Transit};
@@ -42,8 +42,8 @@ pub(super) struct Borders<'a, B: Backend> {
     exchange: Exchange<'a, B>,
     /// By the conv's place, the shard that owns the border, and the one that wants it.
     waiting: HashMap<(usize, u32, u32), Parcel<B::Tensor>>,
-    /// Borders of other ranks for a conv.
-    under_way: HashMap<usize, Transit<'a, B::Tensor>>,
+    /// Borders of other ranks for a conv, and what they are, in the order in which they arrive.
+    under_way: HashMap<usize, (Transit<'a, B::Tensor>, Vec<For<Transfer>>)>,
 }
 
 impl<'a, B: Backend> Borders<'a, B> {
@@ -66,10 +66,9 @@ impl<'a, B: Backend> Borders<'a, B> {
         let (channels, scale) = program.features(value);
         let me = group.rank();
         let mut outgoing = Vec::new();
-        let mut incoming: Vec<For<Shape>> = Vec::new();
-        for rank in 0..cut.ranks() {
+        for (rank, transfers) in cut.sent(me, scale, reach) {
             let mut parcels = Vec::new();
-            for transfer in cut.transfers(me, rank, scale, reach) {
+            for transfer in transfers {
                 let border = cut_out(transfer.from, transfer.rect)?;
                 if rank == me {
                     self.waiting.insert((op, transfer.from, transfer.to), border);
@@ -77,22 +76,21 @@ impl<'a, B: Backend> Borders<'a, B> {
                     parcels.push(border);
                 }
             }
-            if !parcels.is_empty() {
+            if rank != me {
                 outgoing.push((rank, parcels));
             }
-            if rank != me {
-                let transfers = cut.transfers(rank, me, scale, reach);
-                let shapes: Vec<Shape> =
-                    transfers.map(|transfer| shape_of(transfer.rect, channels)).collect();
-                if !shapes.is_empty() {
-                    incoming.push((rank, shapes));
-                }
-            }
         }
-        if !outgoing.is_empty() || !incoming.is_empty() {
+        let mut received = cut.received(me, scale, reach);
+        received.retain(|&(rank, _)| rank != me);
+        if !outgoing.is_empty() || !received.is_empty() {
             let tag = Tags::Borders.tag(op);
+            let shape = |transfer: &Transfer| shape_of(transfer.rect, channels);
+            let shapes = |(rank, transfers): &For<Transfer>| -> For<Shape> {
+                (*rank, transfers.iter().map(shape).collect())
+            };
+            let incoming = received.iter().map(shapes).collect();
             let transit = self.exchange.begin(group, tag, outgoing, incoming)?;
-            self.under_way.insert(op, transit);
+            self.under_way.insert(op, (transit, received));
         }
         Ok(())
     }
@@ -106,8 +104,8 @@ impl<'a, B: Backend> Borders<'a, B> {
         halo: &HaloExchange,
         shard: u32,
     ) -> Result<Halo<B::Tensor>, ShardStop> {
-        self.receive(group, cut, program, halo)?;
         let HaloExchange { op, value, reach } = *halo;
+        self.receive(group, op)?;
         let (channels, scale) = program.features(value);
         let around = Around {
             part: cut.part(program, value, shard),
@@ -135,19 +133,11 @@ impl<'a, B: Backend> Borders<'a, B> {
     }
 
     /// Receives the borders of all ranks for a conv, unless they are there.
-    fn receive<G: Group>(
-        &mut self,
-        group: &G,
-        cut: &Cut,
-        program: &Program,
-        halo: &HaloExchange,
-    ) -> Result<(), ShardStop> {
-        let HaloExchange { op, value, reach } = *halo;
-        let (_, scale) = program.features(value);
-        let Some(transit) = self.under_way.remove(&op) else { return Ok(()) };
-        for (rank, parcels) in self.exchange.arrive(group, transit)? {
-            let transfers = cut.transfers(rank, group.rank(), scale, reach);
-            for (transfer, border) in transfers.zip(parcels) {
+    fn receive<G: Group>(&mut self, group: &G, op: usize) -> Result<(), ShardStop> {
+        let Some((transit, received)) = self.under_way.remove(&op) else { return Ok(()) };
+        let arrived = self.exchange.arrive(group, transit)?;
+        for ((_, transfers), (_, parcels)) in received.into_iter().zip(arrived) {
+            for (transfer, border) in transfers.into_iter().zip(parcels) {
                 self.waiting.insert((op, transfer.from, transfer.to), border);
             }
         }

@@ -1,51 +1,43 @@
 //! Statistics of parts on their way to those of the whole.
 
-use super::exchange::Parcel;
+use super::exchange::Wholes;
 use super::halo::Tags;
 use super::pass::Segment;
 use super::run::{Run, ShardJob, ShardStop};
 use crate::backend::Backend;
-use crate::group::{Cause, Group};
-use crate::program::ValueId;
-use crate::tensor::Shape;
+use crate::group::Group;
+use crate::program::{Program, ValueId};
 
 impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F> {
-    /// Tells all ranks this rank's statistics of a segment and merges everybody's, shard by shard,
-    /// so that every rank gets the same bytes.
+    /// Merges everybody's statistics of a segment, shard by shard, so that every rank gets the same
+    /// bytes.
     pub(super) fn merge_statistics(&mut self, segment: &Segment) -> Result<(), ShardStop> {
         let ShardJob { program, cut, .. } = *self.job;
         if segment.statistics.is_empty() {
             return Ok(());
         }
-        let shape_of = |&id: &ValueId| cut.shape(program, id, 0);
-        let of_shard: Vec<Shape> = segment.statistics.iter().map(shape_of).collect();
-        let of_rank = |rank| of_shard.repeat(cut.shards_of(rank).len());
-        let shapes: Vec<Vec<Shape>> = (0..cut.ranks()).map(of_rank).collect();
         let mut own = Vec::new();
         for shard in cut.shards_of(self.group.rank()) {
             for &id in &segment.statistics {
                 own.push(self.partials.remove(&(id, shard)).expect("made in this segment"));
             }
         }
+        let of_whole: Vec<(ValueId, f64)> =
+            segment.statistics.iter().map(|&id| values_of(program, id)).collect();
+        let count = |whole: usize, shard: usize| {
+            let (input, in_group) = of_whole[whole];
+            cut.part(program, input, shard as u32).area() as f64 * in_group
+        };
+        let shape = |&id: &ValueId| cut.shape(program, id, 0);
+        let parts = (0..cut.ranks()).map(|rank| cut.shards_of(rank).len());
+        let wholes = Wholes {
+            shapes: segment.statistics.iter().map(shape).collect(),
+            parts: parts.collect(),
+            count: &count,
+        };
         let tag = Tags::Statistics.tag(segment.ops.start);
-        let all: Vec<Parcel<B::Tensor>> =
-            self.exchange.all_gather(&self.group, tag, own, &shapes)?;
-        for (at, &id) in segment.statistics.iter().enumerate() {
-            let input = program
-                .ops()
-                .iter()
-                .find(|op| op.output() == id)
-                .and_then(|op| op.inputs().next())
-                .expect("statistics are written by an op that reads a feature map");
-            let (channels, _) = program.features(input);
-            let in_group = f64::from(channels) / f64::from(program.groups(id));
-            let parts = (0..cut.grid().len()).map(|shard| {
-                let count = cut.part(program, input, shard).area() as f64 * in_group;
-                (count, &all[shard as usize * segment.statistics.len() + at])
-            });
-            let merged = self.exchange.merge(parts).map_err(Cause::Backend)?;
-            self.stats.insert(id, merged);
-        }
+        let merged = self.exchange.merge(&self.group, tag, own, &wholes)?;
+        self.stats.extend(segment.statistics.iter().copied().zip(merged));
         Ok(())
     }
 
@@ -54,4 +46,13 @@ impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F> {
         let liveness = &self.liveness;
         self.stats.retain(|&id, _| !segment.ops.clone().any(|at| liveness.dies_at(id, at)));
     }
+}
+
+/// What statistics are of, and how many values a channel group has in each of its cells.
+fn values_of(program: &Program, id: ValueId) -> (ValueId, f64) {
+    let writes = program.ops().iter().find(|op| op.output() == id);
+    let input = writes.and_then(|op| op.inputs().next());
+    let input = input.expect("statistics are written by an op that reads a feature map");
+    let (channels, _) = program.features(input);
+    (input, f64::from(channels) / f64::from(program.groups(id)))
 }
