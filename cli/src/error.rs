@@ -156,12 +156,13 @@ impl Error {
         }
     }
 
-    /// What the process returns: 2 for wrong flags (as for those that the parser refuses), 130 for
+    /// What the process returns: 2 for wrong flags (as for those that the parser refuses) and outputs
+    /// that cannot be, 130 for
     /// Ctrl-C (128 + SIGINT, as shells have it), 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::BrokenPipe => 0,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Output(_) => 2,
             Self::Cancelled => 130,
             _ => 1,
         }

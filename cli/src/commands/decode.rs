@@ -5,8 +5,10 @@ mod job;
 
 use std::time::{Duration, Instant};
 
+use halovae_core::Size;
 use halovae_engine::decode::Place;
 use halovae_engine::group::Cancel;
+use halovae_engine::tensor::Shape;
 
 use crate::args::{DecodeArgs, Verbosity};
 use crate::backend::{self, Devices};
@@ -17,7 +19,10 @@ use crate::notices::Notice;
 use crate::output::Temporary;
 use crate::processes::Processes;
 use crate::report::Share;
-use inputs::{busy_ranks, check_outputs, check_sharded_flags, make_plan, read_latents};
+use inputs::{
+    busy_ranks, check_outputs, check_scratch_dir, check_sharded_flags, check_written, make_plan,
+    read_latents,
+};
 use job::Job;
 
 /// Decodes, alone or as one of several processes.
@@ -47,6 +52,7 @@ fn decode(
 ) -> Result<(), Error> {
     let rank = processes.map_or(0, |processes| processes.group().rank());
     let output = (rank == 0).then(|| check_outputs(args)).transpose()?;
+    check_scratch_dir(args)?;
 
     let (checkpoint, program) = super::open_vae(&args.vae.vae, args.vae.config.as_deref())?;
     let latents = read_latents(args, &checkpoint, &program)?;
@@ -54,6 +60,13 @@ fn decode(
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
     planned.notices.splice(0..0, Notice::guessed(&checkpoint));
     check_sharded_flags(args, &planned)?;
+    if let Some(output) = &output {
+        let Size { height, width } = planned.plan.output();
+        let [height, width, channels] =
+            [height, width, program.out_channels()].map(|extent| extent as usize);
+        let picture = Shape::new(latents.shape().batch, height, width, channels);
+        check_written(args, output, &checkpoint, picture)?;
+    }
     let ranks = busy_ranks(&planned, latents.shape().batch);
     if let Some(processes) = processes {
         let facts = facts(args, &checkpoint, &program, &latents, &planned);

@@ -6,7 +6,7 @@ pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod plan;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, CheckpointError, read_config};
 use halovae_engine::model::autoencoder_kl;
@@ -24,20 +24,32 @@ fn open_vae(vae: &Path, config: Option<&Path>) -> Result<(Checkpoint, Program), 
     Ok((checkpoint, program))
 }
 
-/// What can be planned for: a config, its decoder, and what of it was guessed. Weights must fit the
-/// decoder if there are any; a folder with nothing but a config will do.
-pub(crate) fn open_config(
-    vae: &Path,
-    config: Option<&Path>,
-) -> Result<(AutoencoderKlConfig, Program, Option<Notice>), Error> {
+/// What can be planned for.
+pub(crate) struct Plannable {
+    pub(crate) config: AutoencoderKlConfig,
+    pub(crate) program: Program,
+    /// What of the config was guessed.
+    pub(crate) guessed: Option<Notice>,
+    /// The files that were read.
+    pub(crate) sources: Vec<PathBuf>,
+}
+
+/// Opens what can be planned for. Weights must fit the decoder if there are any; a folder with nothing
+/// but a config will do.
+pub(crate) fn open_config(vae: &Path, config: Option<&Path>) -> Result<Plannable, Error> {
     match open_vae(vae, config) {
-        Ok((checkpoint, program)) => {
-            Ok((checkpoint.config().clone(), program, Notice::guessed(&checkpoint)))
-        }
+        Ok((checkpoint, program)) => Ok(Plannable {
+            config: checkpoint.config().clone(),
+            program,
+            guessed: Notice::guessed(&checkpoint),
+            sources: checkpoint.sources().to_vec(),
+        }),
         Err(Error::Checkpoint(CheckpointError::NoWeights { config: Some(own), .. })) => {
-            let config = read_config(config.unwrap_or(&own))?;
+            let source = config.unwrap_or(&own);
+            let config = read_config(source)?;
             let program = decoder(vae, &config)?;
-            Ok((config, program, None))
+            let sources = vec![source.into()];
+            Ok(Plannable { config, program, guessed: None, sources })
         }
         Err(error) => Err(error),
     }

@@ -55,6 +55,7 @@ pub struct Checkpoint {
     path: PathBuf,
     config: AutoencoderKlConfig,
     config_source: ConfigSource,
+    sources: Vec<PathBuf>,
     key_map: KeyMap,
     files: Vec<Storage>,
     weights: BTreeMap<String, Stored>,
@@ -110,14 +111,18 @@ impl Checkpoint {
         let located = folder::locate(path).map_err(explain_missing_weights)?;
         let config_path = config_override.map(PathBuf::from).or(located.config.clone());
         let config = config_path
-            .map(|path| read_config(&path).map(|config| (config, ConfigSource::File(path))))
+            .as_ref()
+            .map(|path| read_config(path).map(|config| (config, ConfigSource::File(path.clone()))))
             .transpose()?;
         let files = located
             .weights
             .iter()
             .map(|path| Storage::map(path).map_err(|source| CheckpointError::io(path, source)));
         let files = files.collect::<Result<Vec<_>, _>>()?;
-        Self::assemble(located, files, config)
+        let index = located.index.as_ref().map(|index| index.path.clone());
+        let mut sources = located.weights.clone();
+        sources.extend(index.into_iter().chain(config_path));
+        Ok(Self { sources, ..Self::assemble(located, files, config)? })
     }
 
     /// Reads a checkpoint of one file from memory. `config` is as the override of
@@ -174,7 +179,8 @@ impl Checkpoint {
                 (config, ConfigSource::Shapes)
             }
         };
-        Ok(Self { path, config, config_source, key_map, files, weights, unknown })
+        let sources = Vec::new();
+        Ok(Self { path, config, config_source, sources, key_map, files, weights, unknown })
     }
 
     /// The file, or the folder that holds the weights.
@@ -190,6 +196,12 @@ impl Checkpoint {
     /// Where the config is from.
     pub fn config_source(&self) -> &ConfigSource {
         &self.config_source
+    }
+
+    /// Every file that this was read from: weights, the index of shards, the config. Empty if it was
+    /// read from memory.
+    pub fn sources(&self) -> &[PathBuf] {
+        &self.sources
     }
 
     /// Fields of the config that shapes do not tell and that were set to those of the best known
