@@ -74,9 +74,13 @@ pub(crate) struct DecodeArgs {
     /// Where the images go: .png, .jpg, .webp, .tiff, or as raw f32 .npy, .safetensors
     ///
     /// .png, .jpg, .webp and .tiff hold one image each: a batch becomes NAME-0.png, NAME-1.png, ...
+    /// The fourth channel of a VAE that has four is the image's alpha (not in .jpg).
     /// .npy and .safetensors (key `sample`) hold the decoder's values, NCHW, not clamped.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Bits a channel of .png and .tiff; the other formats have no choice
+    #[arg(long, value_enum, default_value_t = BitDepthArg::Eight)]
+    pub(crate) bit_depth: BitDepthArg,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// CPU threads over all ranks of this machine [default: all that there are]
@@ -319,6 +323,16 @@ pub(crate) struct InspectArgs {
     /// Width in pixels for the figures of work and memory [default: the VAE's sample_size]
     #[arg(long, value_name = "PX")]
     pub(crate) width: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BitDepthArg {
+    /// 256 levels, as diffusers saves images
+    #[value(name = "8")]
+    Eight,
+    /// 65536 levels
+    #[value(name = "16")]
+    Sixteen,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

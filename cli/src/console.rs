@@ -22,7 +22,7 @@ pub(crate) fn emit(text: &[u8], to: Option<&Path>) -> Result<(), Error> {
     check_place(path)?;
     let written = || {
         let mut file = Temporary::create(path)?;
-        file.file().write_all(text)?;
+        file.file()?.write_all(text)?;
         Temporary::commit(vec![file])
     };
     written().map(drop).map_err(|source| Error::write(path, source))

@@ -161,13 +161,15 @@ impl Error {
         }
     }
 
-    /// What the process returns: 2 for wrong flags (as for those that the parser refuses), also for
-    /// a variant that is not there or has to be chosen, 130 for
+    /// What the process returns: 2 for wrong flags (as for those that the parser refuses), outputs
+    /// that cannot be, and a variant that is not there or has to be chosen; 130 for
     /// Ctrl-C (128 + SIGINT, as shells have it), 1 for everything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::BrokenPipe => 0,
-            Self::Usage(_) | Self::Checkpoint(CheckpointError::Variant { .. }) => 2,
+            Self::Usage(_)
+            | Self::Output(_)
+            | Self::Checkpoint(CheckpointError::Variant { .. }) => 2,
             Self::Cancelled => 130,
             _ => 1,
         }

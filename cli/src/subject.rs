@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::PathBuf;
 
 use halovae_core::{LayerHalo, Size, Tiling};
 use halovae_cpu::CpuBackend;
@@ -11,7 +12,7 @@ use halovae_engine::shard::exchanged_layers;
 
 use crate::args::{PlanArgs, RankArgs};
 use crate::backend;
-use crate::commands::open_config;
+use crate::commands::{Plannable, open_config};
 use crate::error::Error;
 use crate::estimates::{Estimates, Model};
 use crate::notices::Notice;
@@ -31,6 +32,7 @@ pub(crate) struct Subject {
     options: TileOptions,
     tiling: Tiling,
     known: Option<Known>,
+    sources: Vec<PathBuf>,
 }
 
 struct Known {
@@ -53,9 +55,9 @@ impl Subject {
         let options = TileOptions::from(args);
         let Some(vae) = &args.vae else {
             let tiling = options.tiling(None, args.scale.unwrap_or(0))?;
-            return Ok(Self { options, tiling, known: None });
+            return Ok(Self { options, tiling, known: None, sources: Vec::new() });
         };
-        let (config, program, notices) =
+        let Plannable { config, program, notices, sources } =
             open_config(vae, args.config.as_deref(), args.variant.as_deref())?;
         let tiling = options.tiling(Some(&config), program.scale())?;
         let layers = exchanged_layers(&program)?;
@@ -67,7 +69,12 @@ impl Subject {
         };
         let backends = HashMap::from([(1, cpu)]);
         let known = Some(Known { decoder, program, layers, notices, backends });
-        Ok(Self { options, tiling, known })
+        Ok(Self { options, tiling, known, sources })
+    }
+
+    /// The files that were read for it.
+    pub(crate) fn sources(&self) -> &[PathBuf] {
+        &self.sources
     }
 
     /// Its tiles.
@@ -95,7 +102,7 @@ impl Subject {
         ranks: &RankArgs,
         group: u32,
     ) -> Result<(Planned, Estimates), Error> {
-        let Self { options, tiling, known } = self;
+        let Self { options, tiling, known, .. } = self;
         let layers = known.as_ref().map_or(&[][..], |known| &known.layers);
         let planned = plan_options::plan(latents, 1, ranks, group, options, tiling, layers)?;
         let Some(Known { program, backends, .. }) = known else {

@@ -193,3 +193,34 @@ pub fn listing(folder: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+/// Waits until a child has a file open in a folder and keeps it: one that comes and goes only tried
+/// whether there can be one. Files without a name count.
+///
+/// # Panics
+/// If the child ends before, or is not writing after a minute.
+#[track_caller]
+pub fn wait_until_writing(child: &mut Child, folder: &Path) {
+    let start = Instant::now();
+    let mut seen = 0;
+    while seen < 10 {
+        let ended = child.try_wait().expect("a child of this process");
+        assert!(ended.is_none(), "it ended ({ended:?}) before it was writing");
+        assert!(start.elapsed() < Duration::from_secs(60), "it does not write");
+        std::thread::sleep(Duration::from_millis(10));
+        seen = if is_writing(child, folder) { seen + 1 } else { 0 };
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn is_writing(child: &Child, folder: &Path) -> bool {
+    let folder = folder.canonicalize().expect("a folder of the test's own");
+    let files = std::fs::read_dir(format!("/proc/{}/fd", child.id()));
+    let mut files = files.into_iter().flatten().flatten();
+    files.any(|file| file.path().read_link().is_ok_and(|file| file.starts_with(&folder)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_writing(_: &Child, folder: &Path) -> bool {
+    !listing(folder).is_empty()
+}

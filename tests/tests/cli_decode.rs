@@ -379,16 +379,9 @@ fn interrupt_leaves_no_file() {
         command.arg("--vae").arg(&setup.golden.folder).arg("--latents").arg(&latents);
         command.arg("--output").arg(outputs.path().join(name));
         command.arg("--report").arg(outputs.path().join("report.json"));
-        let child = command.spawn().expect("the binary");
+        let mut child = command.spawn().expect("the binary");
+        binary::wait_until_writing(&mut child, outputs.path());
         let id = child.id().to_string();
-        let start = std::time::Instant::now();
-        // A temporary file that stays shows that the decode has begun; one that comes and goes only
-        // tried whether there can be one.
-        let mut seen = 0;
-        while seen < 10 && start.elapsed().as_secs() < 60 {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            seen = if listing(outputs.path()).is_empty() { 0 } else { seen + 1 };
-        }
         let kill = Command::new("kill").args(["-INT", &id]).status().expect("kill");
         assert!(kill.success(), "{name}: it ended before it was interrupted");
         let run = binary::finish(child);

@@ -6,8 +6,10 @@ mod latents;
 
 use std::time::{Duration, Instant};
 
+use halovae_core::Size;
 use halovae_engine::decode::Place;
 use halovae_engine::group::Cancel;
+use halovae_engine::tensor::Shape;
 
 use crate::args::{DecodeArgs, VaeArgs, Verbosity};
 use crate::backend::{self, Devices};
@@ -19,7 +21,7 @@ use crate::notices::Notice;
 use crate::output::Temporary;
 use crate::processes::Processes;
 use crate::report::Share;
-use inputs::{check_outputs, check_sharded_flags, make_plan};
+use inputs::{check_outputs, check_scratch_dir, check_sharded_flags, check_written, make_plan};
 use job::Job;
 use latents::read_latents;
 
@@ -52,6 +54,7 @@ fn decode(
 ) -> Result<(), Error> {
     let rank = processes.map_or(0, |processes| processes.group().rank());
     let output = (rank == 0).then(|| check_outputs(args)).transpose()?;
+    check_scratch_dir(args)?;
 
     let VaeArgs { vae, config, variant } = &args.vae;
     let (checkpoint, program) = super::open_vae(vae, config.as_deref(), variant.as_deref())?;
@@ -65,6 +68,13 @@ fn decode(
         planned.notices.splice(0..0, half.map(Notice::HalfLaunched));
     }
     check_sharded_flags(args, &planned)?;
+    if let Some(output) = &output {
+        let Size { height, width } = planned.plan.output();
+        let [height, width, channels] =
+            [height, width, program.out_channels()].map(|extent| extent as usize);
+        let picture = Shape::new(latents.shape().batch, height, width, channels);
+        check_written(args, output, &checkpoint, picture)?;
+    }
     let ranks = planned.ranks;
     if let Some(processes) = processes {
         let facts = facts(args, &checkpoint, &program, &latents, &planned);

@@ -6,7 +6,7 @@ pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod plan;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, CheckpointError, read_config};
 use halovae_engine::model::autoencoder_kl;
@@ -28,22 +28,36 @@ fn open_vae(
     Ok((checkpoint, program))
 }
 
-/// What can be planned for: a config, its decoder, and what is to be told of it. Weights must fit the
-/// decoder if there are any; a folder with nothing but a config will do.
+/// What can be planned for.
+pub(crate) struct Plannable {
+    pub(crate) config: AutoencoderKlConfig,
+    pub(crate) program: Program,
+    /// What is to be told of it.
+    pub(crate) notices: Vec<Notice>,
+    /// The files that were read.
+    pub(crate) sources: Vec<PathBuf>,
+}
+
+/// Opens what can be planned for. Weights must fit the decoder if there are any; a folder with nothing
+/// but a config will do.
 pub(crate) fn open_config(
     vae: &Path,
     config: Option<&Path>,
     variant: Option<&str>,
-) -> Result<(AutoencoderKlConfig, Program, Vec<Notice>), Error> {
+) -> Result<Plannable, Error> {
     match open_vae(vae, config, variant) {
-        Ok((checkpoint, program)) => {
-            let notices = Notice::of_checkpoint(&checkpoint, variant);
-            Ok((checkpoint.config().clone(), program, notices))
-        }
+        Ok((checkpoint, program)) => Ok(Plannable {
+            config: checkpoint.config().clone(),
+            program,
+            notices: Notice::of_checkpoint(&checkpoint, variant),
+            sources: checkpoint.sources().to_vec(),
+        }),
         Err(Error::Checkpoint(CheckpointError::NoWeights { config: Some(own), .. })) => {
-            let config = read_config(config.unwrap_or(&own))?;
+            let source = config.unwrap_or(&own);
+            let config = read_config(source)?;
             let program = decoder(vae, &config)?;
-            Ok((config, program, Vec::new()))
+            let sources = vec![source.into()];
+            Ok(Plannable { config, program, notices: Vec::new(), sources })
         }
         Err(error) => Err(error),
     }

@@ -6,7 +6,7 @@ use crate::args::{Pair, PlanArgs, PlanFormat, Verbosity};
 use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
-use crate::output::check_place;
+use crate::output::{Written, check_all, check_place};
 use crate::plan_options::{cells_of_pixels, group_size};
 use crate::subject::Subject;
 use crate::{compare_json, compare_svg, compare_table, plan_json, plan_svg, plan_table};
@@ -23,6 +23,10 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     let requested = args.ranks.vae_patch_parallel_size.unwrap_or(1);
     let group = group_size(&args.group, requested)?;
     let mut subject = Subject::open(args)?;
+    if let Some(path) = output {
+        let written = Written { flag: "--output", path: path.into() };
+        check_all(&[written], subject.sources())?;
+    }
     if args.compare {
         let sizes = compared_sizes(args, subject.tiling().scale)?;
         let comparison = Comparison::new(&mut subject, &sizes, &args.compare_ranks)?;

@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io;
 
 use image::codecs::jpeg::JpegEncoder;
-use image::codecs::tiff::TiffEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 
-use super::Temporary;
+use super::latch::Latch;
 use super::pictures::{Colour, Extents, Picture};
-use super::temporary::Latch;
+use super::{Temporary, tiff};
 
 /// Visually lossless for photographs, at a third of the size of 100.
 const JPEG_QUALITY: u8 = 95;
@@ -110,10 +109,7 @@ impl Picture for EncodedPicture {
                     .map_err(into_io)
                     .and_then(|()| out.close())
             }
-            // It seeks, and writes pixels in large strips: a buffer would gain nothing.
-            EncodedFormat::Tiff => TiffEncoder::new(self.file)
-                .write_image(pixels, width, height, colour)
-                .map_err(into_io),
+            EncodedFormat::Tiff => tiff::write(self.file, self.extents, pixels),
         }
     }
 }

@@ -1,28 +1,42 @@
 //! Where images go: a format by file extension, and a sink that writes it.
 //!
 //! Whatever can be known to fail is refused before anything is decoded: the extension and the
-//! folder in [`OutputFile::check`], sizes and channels in the sink's `begin`. Files grow under
-//! temporary names and get theirs only when all images are complete.
+//! folder in [`OutputFile::check`], sizes, channels and all names in [`OutputFile::files`] and
+//! [`check_all`]. Files get their names only when all images are complete.
 
 mod encoded;
+mod error;
+mod identity;
+mod latch;
 mod npy;
 mod pictures;
 mod pixel;
+mod place;
 mod planar;
 mod png;
 mod safetensors;
+mod stage;
 mod temporary;
+mod tiff;
+#[cfg(target_os = "linux")]
+mod unnamed;
+mod written;
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use halovae_engine::sink::Sink;
+use halovae_engine::tensor::Shape;
 
 use encoded::EncodedFormat;
+pub(crate) use error::OutputError;
 use pictures::{PictureFormat, Pictures};
+pub(crate) use pixel::Depth;
+pub(crate) use place::{check_place, check_scratch};
 use planar::Planar;
 pub(crate) use temporary::Temporary;
+pub(crate) use written::{Written, check_all};
 
 /// A sink into files.
 pub(crate) trait FileSink: Sink {
@@ -36,7 +50,7 @@ pub(crate) trait FileSink: Sink {
 /// What a file is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Images of 8 bits a channel.
+    /// Images of 8 or 16 bits a channel.
     Picture(PictureFormat),
     /// Raw f32 in numpy's format.
     Npy,
@@ -55,116 +69,70 @@ const EXTENSIONS: [(&str, Format); 8] = [
     ("safetensors", Format::Safetensors),
 ];
 
-/// Why an output cannot be.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OutputError {
-    /// No format has that extension.
-    #[error(
-        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .npy or .safetensors",
-        path.display(),
-        match extension {
-            Some(extension) => format!("has the unknown extension .{extension}"),
-            None => "has no extension, which names the format".into(),
-        }
-    )]
-    Extension {
-        /// The output.
-        path: PathBuf,
-        /// Its extension, if it has one.
-        extension: Option<String>,
-    },
-    /// A folder, a device.
-    #[error("output `{}` is {what}; give the name of a file", path.display())]
-    NotAFile {
-        /// The output.
-        path: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
-    /// The folder is not there.
-    #[error("output `{}`: the folder `{}` does not exist; create it first", path.display(), folder.display())]
-    NoFolder {
-        /// The output.
-        path: PathBuf,
-        /// Its folder.
-        folder: PathBuf,
-    },
-    /// Nothing can be created in the folder.
-    #[error("output `{}`: cannot write into the folder `{}`", path.display(), folder.display())]
-    Folder {
-        /// The output.
-        path: PathBuf,
-        /// Its folder.
-        folder: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-}
-
 /// An output that can be written, as far as can be told before it is.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputFile {
     path: PathBuf,
     format: Format,
+    depth: Depth,
 }
 
 impl OutputFile {
-    /// Checks the extension and the place.
+    /// Checks what is so for any image: the extension, the bits a channel, and the folder.
     ///
     /// # Errors
     /// [`OutputError`].
-    pub(crate) fn check(path: &Path) -> Result<Self, OutputError> {
+    pub(crate) fn check(path: &Path, depth: Depth) -> Result<Self, OutputError> {
+        // A folder or a device is the likelier mistake than a missing extension.
+        place::check_file_name(path)?;
         let extension = path.extension().map(|extension| extension.to_string_lossy());
         let format = extension.as_ref().and_then(|extension| {
             let known = EXTENSIONS.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known));
             known.map(|&(_, format)| format)
         });
         let Some(format) = format else {
-            // An existing folder is the likelier mistake than a missing extension.
-            check_place(path)?;
             let extension = extension.map(|extension| extension.escape_debug().to_string());
             return Err(OutputError::Extension { path: path.into(), extension });
         };
-        check_place(path)?;
-        Ok(Self { path: path.into(), format })
+        match format {
+            Format::Picture(format) if !format.holds(depth) => {
+                return Err(OutputError::BitDepth { path: path.into(), format: format.name() });
+            }
+            Format::Npy | Format::Safetensors if depth != Depth::Eight => {
+                return Err(OutputError::RawDepth { path: path.into() });
+            }
+            _ => {}
+        }
+        place::check_folder(path)?;
+        Ok(Self { path: path.into(), format, depth })
+    }
+
+    /// The names of all files for a result of that shape.
+    ///
+    /// # Errors
+    /// That the format cannot hold it.
+    pub(crate) fn files(&self, shape: Shape) -> Result<Vec<PathBuf>, OutputError> {
+        let fits = match self.format {
+            Format::Picture(format) => format.check(shape, self.depth).map(drop),
+            Format::Npy | Format::Safetensors => planar::check(shape).map(drop),
+        };
+        fits.map_err(|problem| OutputError::Unfit { path: self.path.clone(), problem })?;
+        Ok(match self.format {
+            Format::Picture(_) => {
+                (0..shape.batch).map(|image| numbered(&self.path, image, shape.batch)).collect()
+            }
+            Format::Npy | Format::Safetensors => vec![self.path.clone()],
+        })
     }
 
     /// The sink that writes it.
     pub(crate) fn sink(&self) -> Box<dyn FileSink> {
+        let path = self.path.clone();
         match self.format {
-            Format::Picture(format) => Box::new(Pictures::new(self.path.clone(), format)),
-            Format::Npy => Box::new(Planar::new(self.path.clone(), npy::header)),
-            Format::Safetensors => Box::new(Planar::new(self.path.clone(), safetensors::header)),
+            Format::Picture(format) => Box::new(Pictures::new(path, format, self.depth)),
+            Format::Npy => Box::new(Planar::new(path, npy::header)),
+            Format::Safetensors => Box::new(Planar::new(path, safetensors::header)),
         }
-    }
-}
-
-/// Checks that a file of that name can be created, by creating one of another name beside it.
-///
-/// # Errors
-/// [`OutputError`].
-pub(crate) fn check_place(path: &Path) -> Result<(), OutputError> {
-    let path = path.to_path_buf();
-    if let Ok(metadata) = path.metadata() {
-        if metadata.is_dir() {
-            return Err(OutputError::NotAFile { path, what: "a folder" });
-        }
-        if !metadata.is_file() {
-            return Err(OutputError::NotAFile { path, what: "a device or a pipe" });
-        }
-    }
-    let ends_in_separator = path.as_os_str().as_encoded_bytes().last() == Some(&b'/');
-    if path.file_name().is_none() || ends_in_separator {
-        return Err(OutputError::NotAFile { path, what: "the name of a folder" });
-    }
-    let folder = temporary::folder_of(&path);
-    if !folder.is_dir() {
-        return Err(OutputError::NoFolder { path, folder });
-    }
-    match Temporary::create(&path) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(OutputError::Folder { path, folder, source }),
     }
 }
 
@@ -197,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (extension, format) in EXTENSIONS {
             for name in [format!("a.{extension}"), format!("a.{}", extension.to_uppercase())] {
-                let output = OutputFile::check(&folder.path().join(name)).unwrap();
+                let output = OutputFile::check(&folder.path().join(name), Depth::Eight).unwrap();
                 assert_eq!(output.format, format);
             }
         }
@@ -207,7 +175,9 @@ mod tests {
     #[test]
     fn impossible_outputs_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let check = |name: &str| OutputFile::check(&folder.path().join(name)).unwrap_err();
+        let refused =
+            |name: &str, depth| OutputFile::check(&folder.path().join(name), depth).unwrap_err();
+        let check = |name: &str| refused(name, Depth::Eight);
         assert!(matches!(check("a.bmp"), OutputError::Extension { extension: Some(_), .. }));
         assert!(matches!(check("a"), OutputError::Extension { extension: None, .. }));
         assert!(matches!(check("none/a.png"), OutputError::NoFolder { .. }));
@@ -215,6 +185,10 @@ mod tests {
         std::fs::create_dir(folder.path().join("b.png")).unwrap();
         assert!(matches!(check("b.png"), OutputError::NotAFile { .. }));
         assert!(matches!(check(""), OutputError::NotAFile { .. }));
+        let deep = |name: &str| refused(name, Depth::Sixteen);
+        assert!(matches!(deep("a.jpg"), OutputError::BitDepth { format: "JPEG", .. }));
+        assert!(matches!(deep("a.webp"), OutputError::BitDepth { format: "WebP", .. }));
+        assert!(matches!(deep("a.npy"), OutputError::RawDepth { .. }));
     }
 
     #[test]

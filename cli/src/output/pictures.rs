@@ -1,14 +1,16 @@
 //! A batch as one image file each.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use halovae_engine::sink::Sink;
 use halovae_engine::tensor::Shape;
 
 use super::encoded::{EncodedFormat, EncodedPicture};
+use super::pixel::{self, Depth};
 use super::png::PngPicture;
-use super::{FileSink, Temporary, about, numbered, pixel};
+use super::temporary::Stages;
+use super::{FileSink, Temporary, about, numbered};
 
 /// What images are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +35,14 @@ pub(super) struct Extents {
     pub(super) height: u32,
     pub(super) width: u32,
     pub(super) colour: Colour,
-    /// All pixels, a byte a channel.
+    pub(super) depth: Depth,
+    /// All pixels.
     pub(super) bytes: u64,
 }
 
 /// Writes the rows of one image.
 pub(super) trait Picture {
-    /// Takes the next rows, a byte a channel.
+    /// Takes the next rows: a byte a channel, or two in big endian.
     fn write_rows(&mut self, rows: &[u8]) -> io::Result<()>;
 
     /// Ends the file.
@@ -47,7 +50,7 @@ pub(super) trait Picture {
 }
 
 impl PictureFormat {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Png => "PNG",
             Self::Encoded(format) => format.name(),
@@ -70,25 +73,28 @@ impl PictureFormat {
         }
     }
 
-    /// Whether the format can hold an image of that shape.
-    fn check(self, shape: Shape) -> io::Result<Extents> {
-        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+    /// Whether the format can hold that many bits a channel.
+    pub(super) fn holds(self, depth: Depth) -> bool {
+        let holds_words = matches!(self, Self::Png | Self::Encoded(EncodedFormat::Tiff));
+        depth == Depth::Eight || holds_words
+    }
+
+    /// Whether the format can hold an image of that shape; else why not.
+    pub(super) fn check(self, shape: Shape, depth: Depth) -> Result<Extents, String> {
         let colour = match shape.channels {
             1 => Colour::Gray,
             3 => Colour::Rgb,
             4 if self == Self::Encoded(EncodedFormat::Jpeg) => {
-                return Err(refused(
-                    "a JPEG has no transparency, and the decoder gives 4 channels; write .png or \
-                     .webp"
-                        .into(),
-                ));
+                return Err("a JPEG has no transparency, and the decoder gives 4 channels; write \
+                            .png, .tiff or .webp"
+                    .into());
             }
             4 => Colour::Rgba,
             channels => {
-                return Err(refused(format!(
+                return Err(format!(
                     "the decoder gives {channels} channels, an image has 1, 3 or 4; write .npy or \
                      .safetensors"
-                )));
+                ));
             }
         };
         let max = self.max_extent();
@@ -97,7 +103,7 @@ impl PictureFormat {
         });
         let bytes = (shape.height as u64)
             .checked_mul(shape.width as u64)
-            .and_then(|pixels| pixels.checked_mul(shape.channels as u64))
+            .and_then(|pixels| pixels.checked_mul((shape.channels * depth.bytes()) as u64))
             .filter(|&bytes| bytes <= self.max_bytes());
         let (Some(height), Some(width), Some(bytes)) = (height, width, bytes) else {
             let bytes = self.max_bytes();
@@ -105,16 +111,16 @@ impl PictureFormat {
                 u64::MAX => String::new(),
                 bytes => format!(" and {}", halovae_engine::format_bytes(bytes)),
             };
-            return Err(refused(format!(
+            return Err(format!(
                 "an image of {} x {} pixels (height x width) does not fit a {} file, which holds up \
                  to {max} along an axis{and_bytes}; write {}",
                 shape.height,
                 shape.width,
                 self.name(),
                 if self == Self::Png { ".npy or .safetensors" } else { ".png or .npy" }
-            )));
+            ));
         };
-        Ok(Extents { height, width, colour, bytes })
+        Ok(Extents { height, width, colour, depth, bytes })
     }
 
     fn begin(self, file: &Temporary, extents: Extents) -> io::Result<Box<dyn Picture>> {
@@ -125,10 +131,11 @@ impl PictureFormat {
     }
 }
 
-/// Writes a batch as images of 8 bits a channel.
+/// Writes a batch as images.
 pub(crate) struct Pictures {
     path: PathBuf,
     format: PictureFormat,
+    depth: Depth,
     begun: Option<Begun>,
 }
 
@@ -138,6 +145,7 @@ struct Begun {
     extents: Extents,
     current: Option<Current>,
     complete: Vec<Temporary>,
+    stages: Stages,
     bytes: Vec<u8>,
 }
 
@@ -148,28 +156,31 @@ struct Current {
 }
 
 impl Pictures {
-    pub(super) fn new(path: PathBuf, format: PictureFormat) -> Self {
-        Self { path, format, begun: None }
+    pub(super) fn new(path: PathBuf, format: PictureFormat, depth: Depth) -> Self {
+        Self { path, format, depth, begun: None }
     }
 }
 
 impl Sink for Pictures {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
-        let extents = self.format.check(shape)?;
-        for image in 0..shape.batch {
-            let path = numbered(&self.path, image, shape.batch);
-            if path.is_dir() {
-                return Err(about(&path, io::ErrorKind::IsADirectory.into()));
-            }
-        }
-        self.begun = Some(Begun {
+        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+        let extents = self.format.check(shape, self.depth).map_err(refused)?;
+        let mut begun = Begun {
             images: shape.batch,
             row_values: shape.width * shape.channels,
             extents,
             current: None,
             complete: Vec::new(),
+            stages: Stages::default(),
             bytes: Vec::new(),
-        });
+        };
+        if shape.batch > 0 {
+            // Whether there is room for pixels shows now, and not when some have been decoded.
+            let path = numbered(&self.path, 0, shape.batch);
+            let first = begun.next(self.format, &path);
+            begun.current = Some(first.map_err(|error| about(&path, error))?);
+        }
+        self.begun = Some(begun);
         Ok(())
     }
 
@@ -181,22 +192,23 @@ impl Sink for Pictures {
 }
 
 impl Begun {
-    fn write_rows(
-        &mut self,
-        format: PictureFormat,
-        path: &std::path::Path,
-        rows: &[f32],
-    ) -> io::Result<()> {
+    /// Begins the next image.
+    fn next(&mut self, format: PictureFormat, path: &Path) -> io::Result<Current> {
+        let file = match self.images {
+            1 => Temporary::create(path)?,
+            _ => Temporary::create_in(&mut self.stages, path)?,
+        };
+        let picture = format.begin(&file, self.extents)?;
+        Ok(Current { file, picture, rows_left: self.extents.height as usize })
+    }
+
+    fn write_rows(&mut self, format: PictureFormat, path: &Path, rows: &[f32]) -> io::Result<()> {
         let mut current = match self.current.take() {
             Some(current) => current,
-            None => {
-                let file = Temporary::create(path)?;
-                let picture = format.begin(&file, self.extents)?;
-                Current { file, picture, rows_left: self.extents.height as usize }
-            }
+            None => self.next(format, path)?,
         };
         self.bytes.clear();
-        pixel::extend(&mut self.bytes, rows);
+        pixel::extend(&mut self.bytes, rows, self.extents.depth);
         current.picture.write_rows(&self.bytes)?;
         let count = rows.len() / self.row_values;
         current.rows_left = current
@@ -207,6 +219,7 @@ impl Begun {
             self.current = Some(current);
         } else {
             current.picture.finish()?;
+            current.file.close();
             self.complete.push(current.file);
         }
         Ok(())
@@ -226,6 +239,8 @@ impl FileSink for Pictures {
 
 #[cfg(test)]
 mod tests {
+    use image::ColorType;
+
     use super::*;
 
     const FORMATS: [(PictureFormat, &str); 4] = [
@@ -235,25 +250,33 @@ mod tests {
         (PictureFormat::Encoded(EncodedFormat::Tiff), "tiff"),
     ];
 
-    /// A ramp that every byte value occurs in.
-    fn ramp(shape: Shape) -> (Vec<f32>, Vec<u8>) {
+    /// A ramp that every level of many occurs in, and its levels.
+    fn ramp(shape: Shape, depth: Depth) -> (Vec<f32>, Vec<u16>) {
+        let (step, max) = match depth {
+            Depth::Eight => (5, 255u16),
+            Depth::Sixteen => (1237, 65535),
+        };
         let count = shape.height * shape.width * shape.channels;
-        let bytes: Vec<u8> = (0..count).map(|index| (index * 5 % 256) as u8).collect();
-        (bytes.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect(), bytes)
+        let levels = (0..count).map(|index| (index * step % (usize::from(max) + 1)) as u16);
+        let levels: Vec<u16> = levels.collect();
+        let value = |&level| (f64::from(level) / f64::from(max) * 2.0 - 1.0) as f32;
+        (levels.iter().map(value).collect(), levels)
     }
 
     #[test]
     fn lossless_formats_give_back_what_was_written() {
         for (format, extension) in FORMATS {
-            for channels in [1, 3, 4] {
-                if format == PictureFormat::Encoded(EncodedFormat::Jpeg) {
+            for (channels, depth) in
+                [1, 3, 4].into_iter().flat_map(|c| [(c, Depth::Eight), (c, Depth::Sixteen)])
+            {
+                if format == PictureFormat::Encoded(EncodedFormat::Jpeg) || !format.holds(depth) {
                     continue;
                 }
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join("a").with_extension(extension);
                 let shape = Shape::new(2, 9, 7, channels);
-                let (values, bytes) = ramp(shape);
-                let mut sink = Box::new(Pictures::new(path, format));
+                let (values, levels) = ramp(shape, depth);
+                let mut sink = Box::new(Pictures::new(path, format, depth));
                 sink.begin(shape).unwrap();
                 let cut = 4 * 7 * channels;
                 for image in 0..2 {
@@ -265,15 +288,44 @@ mod tests {
                 for file in files {
                     let read = image::open(&file).unwrap();
                     assert_eq!((read.width(), read.height()), (7, 9));
+                    let is_deep = matches!(
+                        read.color(),
+                        ColorType::L16 | ColorType::Rgb16 | ColorType::Rgba16
+                    );
+                    assert_eq!(is_deep, depth == Depth::Sixteen, "{extension} {channels}");
+                    assert_eq!(read.color().has_alpha(), channels == 4, "{extension} {channels}");
+                    let wide = |bytes: Vec<u8>| bytes.into_iter().map(u16::from).collect();
                     // A WebP keeps gray as three equal channels.
-                    let read = match channels {
-                        1 => read.to_luma8().into_raw(),
-                        3 => read.to_rgb8().into_raw(),
-                        _ => read.to_rgba8().into_raw(),
+                    let read: Vec<u16> = match (channels, depth) {
+                        (1, Depth::Eight) => wide(read.to_luma8().into_raw()),
+                        (3, Depth::Eight) => wide(read.to_rgb8().into_raw()),
+                        (_, Depth::Eight) => wide(read.to_rgba8().into_raw()),
+                        (1, Depth::Sixteen) => read.to_luma16().into_raw(),
+                        (3, Depth::Sixteen) => read.to_rgb16().into_raw(),
+                        (_, Depth::Sixteen) => read.to_rgba16().into_raw(),
                     };
-                    assert_eq!(read, bytes, "{extension} {channels}");
+                    assert_eq!(read, levels, "{extension} {channels} {depth:?}");
                 }
             }
+        }
+    }
+
+    /// Readers other than ours go by the tag.
+    #[test]
+    fn alpha_of_a_tiff_is_called_alpha() {
+        use ::tiff::decoder::Decoder;
+        use ::tiff::tags::Tag;
+        for (channels, expected) in [(3, None), (4, Some(vec![2]))] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.tiff");
+            let shape = Shape::new(1, 9, 7, channels);
+            let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[3].0, Depth::Eight));
+            sink.begin(shape).unwrap();
+            sink.write_rows(0, 0, &ramp(shape, Depth::Eight).0).unwrap();
+            sink.commit().unwrap();
+            let mut file = Decoder::new(std::fs::File::open(path).unwrap()).unwrap();
+            let extra = file.find_tag(Tag::ExtraSamples).unwrap();
+            assert_eq!(extra.map(|value| value.into_u16_vec().unwrap()), expected);
         }
     }
 
@@ -283,7 +335,7 @@ mod tests {
         let path = folder.path().join("a.jpg");
         let shape = Shape::new(1, 32, 32, 3);
         let values: Vec<f32> = (0..32 * 32 * 3).map(|i| (i / 3 % 32) as f32 / 32.0 - 0.5).collect();
-        let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[1].0));
+        let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[1].0, Depth::Eight));
         sink.begin(shape).unwrap();
         sink.write_rows(0, 0, &values).unwrap();
         sink.commit().unwrap();
@@ -297,7 +349,7 @@ mod tests {
     fn what_a_format_cannot_hold_is_refused_at_the_beginning() {
         let refused = |format: PictureFormat, height, width, channels| {
             let shape = Shape::new(1, height, width, channels);
-            format.check(shape).unwrap_err().to_string()
+            format.check(shape, Depth::Eight).unwrap_err()
         };
         let [png, jpeg, webp, tiff] = FORMATS.map(|(format, _)| format);
         assert!(refused(jpeg, 65536, 8, 3).contains("65535"));
@@ -307,8 +359,13 @@ mod tests {
         assert!(refused(jpeg, 8, 8, 4).contains("transparency"));
         assert!(refused(png, 8, 8, 2).contains(".npy"));
         assert!(refused(png, 0, 8, 3).contains("0 x 8"));
-        assert!(jpeg.check(Shape::new(1, 65535, 1, 3)).is_ok());
-        assert!(webp.check(Shape::new(1, 1, 16383, 3)).is_ok());
+        assert!(jpeg.check(Shape::new(1, 65535, 1, 3), Depth::Eight).is_ok());
+        assert!(webp.check(Shape::new(1, 1, 16383, 3), Depth::Eight).is_ok());
+        // 3.2 GB of bytes fit into a TIFF, twice as many do not.
+        let large = Shape::new(1, 32768, 32768, 3);
+        assert!(tiff.check(large, Depth::Eight).is_ok());
+        assert!(tiff.check(large, Depth::Sixteen).unwrap_err().contains("TIFF"));
+        assert!(png.check(large, Depth::Sixteen).is_ok());
     }
 
     #[test]
@@ -317,8 +374,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a").with_extension(extension);
             let shape = Shape::new(2, 9, 7, 3);
-            let (values, _) = ramp(shape);
-            let mut sink = Box::new(Pictures::new(path, format));
+            let (values, _) = ramp(shape, Depth::Eight);
+            let mut sink = Box::new(Pictures::new(path, format, Depth::Eight));
             sink.begin(shape).unwrap();
             sink.write_rows(0, 0, &values).unwrap();
             sink.write_rows(1, 0, &values[..7 * 3]).unwrap();

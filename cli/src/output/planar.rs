@@ -34,22 +34,49 @@ impl Planar {
     }
 }
 
+/// Whether a file can hold the values of that shape, and in how many bytes; else why not.
+pub(super) fn check(shape: Shape) -> Result<u64, String> {
+    let Shape { batch, height, width, channels } = shape;
+    // `Shape::bytes` saturates, so what overflows is refused here as well.
+    let bytes = shape.bytes();
+    if bytes > i64::MAX as u64 / 2 {
+        return Err(format!(
+            "{batch} x {channels} x {height} x {width} values exceed what a file can hold"
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Takes the room on the disk that the file will need: a disk that is too small is found before the
+/// decode.
+#[cfg(target_os = "linux")]
+fn set_aside(file: &std::fs::File, length: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    match fallocate(file, FallocateFlags::empty(), 0, length) {
+        // Not every file system can.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        taken => Ok(taken?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_aside(_: &std::fs::File, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
 impl Sink for Planar {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
         let Shape { batch, height, width, channels } = shape;
-        // `Shape::bytes` saturates, so what overflows is refused here as well.
-        let bytes = shape.bytes();
-        if bytes > i64::MAX as u64 / 2 {
-            let message = format!(
-                "{batch} x {channels} x {height} x {width} values exceed what a file can hold"
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
+        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+        let bytes = check(shape).map_err(refused)?;
         let header = (self.header)([batch, channels, height, width], bytes);
         let create = || {
             let mut file = Temporary::create(&self.path)?;
-            file.file().write_all(&header)?;
-            file.file().set_len(header.len() as u64 + bytes)?;
+            file.file()?.write_all(&header)?;
+            let length = header.len() as u64 + bytes;
+            file.file()?.set_len(length)?;
+            set_aside(file.file()?, length)?;
             Ok(file)
         };
         let file = create().map_err(|error| about(&self.path, error))?;
@@ -74,8 +101,8 @@ impl Begun {
             self.plane.extend(values.flat_map(|value| value.to_le_bytes()));
             let row = (image * channels + channel) as u64 * height as u64 + top as u64;
             let at = self.start + 4 * row * width as u64;
-            self.file.file().seek(SeekFrom::Start(at))?;
-            self.file.file().write_all(&self.plane)?;
+            self.file.file()?.seek(SeekFrom::Start(at))?;
+            self.file.file()?.write_all(&self.plane)?;
         }
         let count = (rows.len() / (width * channels)) as u64;
         self.rows_left = self
@@ -166,6 +193,23 @@ mod tests {
         assert_eq!(tensor.dtype(), ::safetensors::Dtype::F32);
         assert_eq!(floats(tensor.data()), expected());
         assert_eq!((bytes.len() - tensor.data().len()) % 8, 0);
+    }
+
+    /// A disk without that room would have said so.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn room_is_taken_at_the_beginning() {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use std::os::unix::fs::MetadataExt;
+        const BYTES: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let can = tempfile::tempfile_in(folder.path()).unwrap();
+        let can = fallocate(&can, FallocateFlags::empty(), 0, BYTES).is_ok();
+        let mut sink = Planar::new(folder.path().join("a.npy"), npy::header);
+        sink.begin(Shape::new(1, 512, 512, 1)).unwrap();
+        let mut begun = sink.begun.unwrap();
+        let taken = 512 * begun.file.file().unwrap().metadata().unwrap().blocks();
+        assert!(!can || taken >= BYTES, "{taken}");
     }
 
     #[test]

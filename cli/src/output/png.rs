@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, StreamWriter};
 
 use super::Temporary;
+use super::latch::Latch;
 use super::pictures::{Colour, Extents, Picture};
-use super::temporary::Latch;
+use super::pixel::Depth;
 
 pub(super) struct PngPicture {
     rows: StreamWriter<'static, Latch<File>>,
@@ -21,7 +22,10 @@ impl PngPicture {
         // Ranks wait for a stitcher that writes slowly, and this is several times as fast as the
         // default for files a little larger.
         encoder.set_compression(Compression::Fast);
-        encoder.set_depth(BitDepth::Eight);
+        encoder.set_depth(match extents.depth {
+            Depth::Eight => BitDepth::Eight,
+            Depth::Sixteen => BitDepth::Sixteen,
+        });
         encoder.set_color(match extents.colour {
             Colour::Gray => ColorType::Grayscale,
             Colour::Rgb => ColorType::Rgb,

@@ -1,82 +1,137 @@
 //! Files that get their name when they are complete, and leave nothing behind otherwise.
+//!
+//! One file has no name until then where the system has such files. Those of a batch, and any file
+//! where it has not, lie in a [`Stage`]: a file without a name has to stay open, and no process has
+//! as many open files as a batch may have images.
 
-use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tempfile::{Builder, NamedTempFile};
+use super::stage::{Pending, Stage};
+#[cfg(target_os = "linux")]
+use super::unnamed;
 
-/// The temporary files that there are, for [`Temporary::delete_all_and_exit`].
-static PENDING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-
-/// A panic cannot leave a list of names half-changed, so poison is ignored.
-fn pending() -> MutexGuard<'static, Vec<PathBuf>> {
-    PENDING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A file under a temporary name in the folder of its target. Dropping it deletes it.
+/// A file that will have the name of its target. Dropping it deletes it.
 #[derive(Debug)]
 pub(crate) struct Temporary {
-    file: NamedTempFile,
+    content: Content,
     target: PathBuf,
-    listed: Listed,
 }
 
-/// A name in [`PENDING`], as long as this lives.
 #[derive(Debug)]
-struct Listed(PathBuf);
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        pending().retain(|path| *path != self.0);
-    }
+enum Content {
+    #[cfg(target_os = "linux")]
+    Unnamed(File),
+    Staged(Staged),
 }
+
+#[derive(Debug)]
+struct Staged {
+    /// Until it is complete.
+    file: Option<File>,
+    path: PathBuf,
+    stage: Rc<Stage>,
+}
+
+/// The stages of the files of a batch, by folder: links may lead to several.
+#[derive(Debug, Default)]
+pub(super) struct Stages(BTreeMap<PathBuf, Rc<Stage>>);
 
 /// The folder that a file of that name lies in.
-pub(crate) fn folder_of(path: &Path) -> PathBuf {
+pub(super) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.into(),
         _ => PathBuf::from("."),
     }
 }
 
+/// What a name leads to: if it is a link, the file at its end.
+///
+/// # Errors
+/// That the link leads nowhere.
+pub(super) fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    match path.is_symlink() {
+        true => path.canonicalize(),
+        false => Ok(path.to_path_buf()),
+    }
+}
+
 impl Temporary {
     /// An empty file that will be called `target`. If that is a link, the file that it leads to
-    /// will be replaced, not the link.
+    /// will be replaced, not the link. The new file takes over the mode of one that it replaces, and
+    /// its owner as far as this process may give files away.
     ///
     /// # Errors
     /// That the folder takes no file.
     pub(crate) fn create(target: &Path) -> io::Result<Self> {
-        let target = match target.is_symlink() {
-            true => target.canonicalize()?,
-            false => target.to_path_buf(),
-        };
-        let mut builder = Builder::new();
-        builder.prefix(".halovae-").suffix(".partial");
-        // The default of temporary files is that only their owner reads them.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut pending = pending();
-        let file = builder.tempfile_in(folder_of(&target)).map_err(without_path)?;
-        pending.push(file.path().to_path_buf());
-        let listed = Listed(file.path().to_path_buf());
-        Ok(Self { file, target, listed })
+        let target = end_of_links(target)?;
+        #[cfg(target_os = "linux")]
+        if let Some(file) = unnamed(&folder_of(&target)) {
+            take_over(&file, &target)?;
+            return Ok(Self { content: Content::Unnamed(file), target });
+        }
+        let stage = Stage::create(&mut Pending::lock(), &folder_of(&target))?;
+        Self::create_on(&Rc::new(stage), target)
     }
 
-    /// The file, for writing.
-    pub(crate) fn file(&mut self) -> &mut File {
-        self.file.as_file_mut()
+    /// The same for one of many, which takes no open file once it is [`closed`](Self::close).
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub(super) fn create_in(stages: &mut Stages, target: &Path) -> io::Result<Self> {
+        let target = end_of_links(target)?;
+        let folder = folder_of(&target);
+        let stage = match stages.0.get(&folder) {
+            Some(stage) => stage.clone(),
+            None => {
+                let stage = Rc::new(Stage::create(&mut Pending::lock(), &folder)?);
+                stages.0.insert(folder, stage.clone());
+                stage
+            }
+        };
+        Self::create_on(&stage, target)
+    }
+
+    fn create_on(stage: &Rc<Stage>, target: PathBuf) -> io::Result<Self> {
+        let path = stage.next();
+        let file = File::create_new(&path)?;
+        take_over(&file, &target)?;
+        let staged = Staged { file: Some(file), path, stage: stage.clone() };
+        Ok(Self { content: Content::Staged(staged), target })
+    }
+
+    /// The file, for writing; until it is closed.
+    ///
+    /// # Errors
+    /// That it is closed.
+    pub(crate) fn file(&mut self) -> io::Result<&mut File> {
+        match &mut self.content {
+            #[cfg(target_os = "linux")]
+            Content::Unnamed(file) => Ok(file),
+            Content::Staged(Staged { file, .. }) => file.as_mut().ok_or_else(closed),
+        }
     }
 
     /// A second handle to the file, for encoders that take one for good.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn handle(&self) -> io::Result<File> {
-        self.file.as_file().try_clone()
+    pub(super) fn handle(&self) -> io::Result<File> {
+        match &self.content {
+            #[cfg(target_os = "linux")]
+            Content::Unnamed(file) => file.try_clone(),
+            Content::Staged(Staged { file, .. }) => file.as_ref().ok_or_else(closed)?.try_clone(),
+        }
+    }
+
+    /// Everything has been written. What needs no open file gives it back.
+    pub(super) fn close(&mut self) {
+        if let Content::Staged(staged) = &mut self.content {
+            staged.file = None;
+        }
     }
 
     /// Gives every file its name, and returns the names in order.
@@ -86,18 +141,17 @@ impl Temporary {
     /// nobody takes half a batch for the whole.
     pub(crate) fn commit(files: Vec<Self>) -> io::Result<Vec<PathBuf>> {
         let mut done: Vec<PathBuf> = Vec::with_capacity(files.len());
-        let parts = files.into_iter().map(|Self { file, target, listed }| ((file, target), listed));
-        // Names leave the list when it is no longer locked: `_listed` is dropped after the lock.
-        let (files, _listed): (Vec<_>, Vec<_>) = parts.unzip();
-        // Whoever deletes what is pending finds all files of a batch or none.
-        let _all_or_none = pending();
-        for (file, target) in files {
-            if let Err(error) = file.persist(&target) {
+        // Dropped after the lock, which they need for that.
+        let mut stages: Vec<_> = files.iter().filter_map(|file| file.content.stage()).collect();
+        // Whoever removes what is pending finds all files of a batch or none.
+        let mut pending = Pending::lock();
+        for Self { content, target } in files {
+            if let Err(error) = content.name(&target, &mut pending, &mut stages) {
                 for path in &done {
                     // The error at hand tells more than one about the cleaning up.
                     let _ = std::fs::remove_file(path);
                 }
-                return Err(super::about(&target, error.error));
+                return Err(super::about(&target, error));
             }
             done.push(target);
         }
@@ -106,90 +160,83 @@ impl Temporary {
 
     /// Deletes every temporary file of the process and ends it, without waiting for anybody.
     pub(crate) fn delete_all_and_exit(code: u8) -> ! {
-        // Locked to the end: no file can be created or get its name any more.
-        let pending = pending();
-        for path in pending.iter() {
-            // Nobody is left to hear of it.
-            let _ = std::fs::remove_file(path);
-        }
+        // Locked to the end: no file can get its name any more.
+        let mut pending = Pending::lock();
+        pending.remove_all();
         std::process::exit(code.into())
     }
 }
 
-/// What the system said, without the temporary name, which tells nobody anything.
-fn without_path(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.source()).map(ToString::to_string);
-    match inner {
-        Some(message) => io::Error::new(error.kind(), message),
-        None => error,
-    }
-}
-
-/// A buffered writer whose first error is kept: encoders that finish while they are dropped have
-/// no way to report it.
-#[derive(Debug)]
-pub(crate) struct Latch<W: Write>(Rc<RefCell<Latched<W>>>);
-
-#[derive(Debug)]
-struct Latched<W: Write> {
-    out: BufWriter<W>,
-    failed: Option<io::Error>,
-}
-
-impl<W: Write> Latch<W> {
-    /// Wraps `out`.
-    pub(crate) fn new(out: W) -> Self {
-        Self(Rc::new(RefCell::new(Latched { out: BufWriter::new(out), failed: None })))
-    }
-
-    /// Another end of the same writer.
-    pub(crate) fn share(&self) -> Self {
-        Self(self.0.clone())
+impl Content {
+    fn name(
+        self,
+        target: &Path,
+        pending: &mut Pending,
+        stages: &mut Vec<Rc<Stage>>,
+    ) -> io::Result<()> {
+        let path = match self {
+            #[cfg(target_os = "linux")]
+            Self::Unnamed(file) => match unnamed::link(&file, target) {
+                // A link replaces nothing, a renaming does: so the file has a name in between.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let stage = Rc::new(Stage::create(pending, &folder_of(target))?);
+                    stages.push(stage.clone());
+                    let path = stage.next();
+                    unnamed::link(&file, &path)?;
+                    path
+                }
+                linked => return linked,
+            },
+            Self::Staged(Staged { path, .. }) => path,
+        };
+        std::fs::rename(path, target)
     }
 
-    /// Writes out what is buffered and tells the first error there was.
-    ///
-    /// # Errors
-    /// That error.
-    pub(crate) fn close(self) -> io::Result<()> {
-        let mut latched = self.0.borrow_mut();
-        match latched.failed.take() {
-            Some(error) => Err(error),
-            None => latched.out.flush(),
+    fn stage(&self) -> Option<Rc<Stage>> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Unnamed(_) => None,
+            Self::Staged(Staged { stage, .. }) => Some(stage.clone()),
         }
     }
 }
 
-impl<W: Write> Latched<W> {
-    fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
-        result.inspect_err(|error| {
-            if self.failed.is_none() && error.kind() != io::ErrorKind::Interrupted {
-                let copy = match error.raw_os_error() {
-                    Some(code) => io::Error::from_raw_os_error(code),
-                    None => io::Error::new(error.kind(), error.to_string()),
-                };
-                self.failed = Some(copy);
-            }
-        })
-    }
+fn closed() -> io::Error {
+    io::Error::other("the file is complete")
 }
 
-impl<W: Write> Write for Latch<W> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let mut latched = self.0.borrow_mut();
-        let written = latched.out.write(data);
-        latched.keep(written)
-    }
+/// A file without a name, if one in that folder can get a name later: that is tried with another one.
+#[cfg(target_os = "linux")]
+fn unnamed(folder: &Path) -> Option<File> {
+    let trial = unnamed::create(folder).ok()?;
+    let stage = Stage::create(&mut Pending::lock(), folder).ok()?;
+    unnamed::link(&trial, &stage.next()).ok()?;
+    unnamed::create(folder).ok()
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        let mut latched = self.0.borrow_mut();
-        let flushed = latched.out.flush();
-        latched.keep(flushed)
+/// Gives the mode and as far as possible the owner of the file that is replaced, if there is one.
+#[cfg(unix)]
+fn take_over(file: &File, target: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let Ok(old) = target.metadata() else { return Ok(()) };
+    let new = file.metadata()?;
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        // Most may only give a file to another group of their own, or not even that.
+        let given = fchown(file, Some(old.uid()), Some(old.gid()));
+        let _ = given.or_else(|_| fchown(file, None, Some(old.gid())));
     }
+    file.set_permissions(PermissionsExt::from_mode(old.mode() & 0o777))
+}
+
+#[cfg(not(unix))]
+fn take_over(_: &File, _: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -200,20 +247,33 @@ mod tests {
         names
     }
 
+    /// A file alone, and one of a batch.
+    fn both(target: &Path) -> [Temporary; 2] {
+        let alone = Temporary::create(target).unwrap();
+        [alone, Temporary::create_in(&mut Stages::default(), target).unwrap()]
+    }
+
     #[test]
     fn a_file_appears_on_commit_and_vanishes_on_drop() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.png");
-        let mut file = Temporary::create(&target).unwrap();
-        file.file().write_all(b"x").unwrap();
-        assert!(!target.exists());
-        drop(file);
+        for mut file in both(&target) {
+            file.file().unwrap().write_all(b"x").unwrap();
+            assert!(!target.exists());
+        }
         assert_eq!(names(folder.path()), [""; 0]);
 
-        let mut file = Temporary::create(&target).unwrap();
-        file.file().write_all(b"y").unwrap();
-        assert_eq!(Temporary::commit(vec![file]).unwrap(), std::slice::from_ref(&target));
-        assert_eq!(std::fs::read(&target).unwrap(), b"y");
+        // The second one replaces the first.
+        for (content, mut file) in [b"first", b"other"].into_iter().zip(both(&target)) {
+            file.file().unwrap().write_all(content).unwrap();
+            file.close();
+            assert_eq!(Temporary::commit(vec![file]).unwrap(), std::slice::from_ref(&target));
+            assert_eq!(std::fs::read(&target).unwrap(), content);
+        }
+        let mut third = Temporary::create(&target).unwrap();
+        third.file().unwrap().write_all(b"third").unwrap();
+        Temporary::commit(vec![third]).unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"third");
         assert_eq!(names(folder.path()), ["a.png"]);
     }
 
@@ -221,11 +281,28 @@ mod tests {
     fn a_commit_that_fails_midway_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let blocked = folder.path().join("b");
-        let files = ["a", "b"].map(|name| Temporary::create(&folder.path().join(name)).unwrap());
+        let mut stages = Stages::default();
+        let mut create =
+            |name| Temporary::create_in(&mut stages, &folder.path().join(name)).unwrap();
+        let files = vec![create("a"), create("b")];
         std::fs::create_dir(&blocked).unwrap();
-        let error = Temporary::commit(files.into()).unwrap_err();
+        let error = Temporary::commit(files).unwrap_err();
         assert!(error.to_string().contains("cannot write"), "{error}");
+        drop(stages);
         assert_eq!(names(folder.path()), ["b"]);
+    }
+
+    /// What is alone on Linux has no name that a killed process could leave.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_alone_has_no_name() {
+        let folder = tempfile::tempdir().unwrap();
+        if unnamed::create(folder.path()).is_err() {
+            // A file system without such files.
+            return;
+        }
+        let _file = Temporary::create(&folder.path().join("a")).unwrap();
+        assert_eq!(names(folder.path()), [""; 0]);
     }
 
     #[cfg(unix)]
@@ -237,8 +314,28 @@ mod tests {
         let plain = folder.path().join("plain");
         File::create(&plain).unwrap();
         let target = folder.path().join("a");
-        Temporary::commit(vec![Temporary::create(&target).unwrap()]).unwrap();
-        assert_eq!(mode(&target), mode(&plain));
+        for file in both(&target) {
+            Temporary::commit(vec![file]).unwrap();
+            assert_eq!(mode(&target), mode(&plain));
+            std::fs::remove_file(&target).unwrap();
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_replaced_file_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a");
+        for mode in [0o600, 0o640, 0o444, 0o666] {
+            std::fs::write(&target, "old").unwrap();
+            std::fs::set_permissions(&target, PermissionsExt::from_mode(mode)).unwrap();
+            for file in both(&target) {
+                Temporary::commit(vec![file]).unwrap();
+                assert_eq!(target.metadata().unwrap().permissions().mode() & 0o777, mode);
+            }
+            std::fs::remove_file(&target).unwrap();
+        }
     }
 
     #[cfg(unix)]
@@ -247,29 +344,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         let real = elsewhere.path().join("real.png");
-        std::fs::write(&real, "old").unwrap();
         let link = folder.path().join("link.png");
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        Temporary::commit(vec![Temporary::create(&link).unwrap()]).unwrap();
-        assert!(link.is_symlink());
-        assert_eq!(std::fs::read(&real).unwrap(), b"");
+        for index in 0..2 {
+            std::fs::write(&real, "old").unwrap();
+            let [alone, of_batch] = both(&link);
+            Temporary::commit(vec![if index == 0 { alone } else { of_batch }]).unwrap();
+            assert!(link.is_symlink());
+            assert_eq!(std::fs::read(&real).unwrap(), b"");
+        }
+        assert_eq!(names(elsewhere.path()), ["real.png"]);
     }
 
+    /// As many files as a batch has images, of which only one is open at a time.
     #[test]
-    fn a_latch_keeps_the_error_that_a_drop_would_swallow() {
-        struct Full;
-        impl Write for Full {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let latch = Latch::new(Full);
-        let mut end = latch.share();
-        let _ = end.write_all(&[0; 1 << 20]);
-        drop(end);
-        assert_eq!(latch.close().unwrap_err().kind(), io::ErrorKind::StorageFull);
+    fn closed_files_of_a_batch_are_not_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stages = Stages::default();
+        let files: Vec<_> = (0..3)
+            .map(|index| {
+                let target = folder.path().join(index.to_string());
+                let mut file = Temporary::create_in(&mut stages, &target).unwrap();
+                file.close();
+                assert!(file.file().is_err() && file.handle().is_err());
+                file
+            })
+            .collect();
+        Temporary::commit(files).unwrap();
+        drop(stages);
+        assert_eq!(names(folder.path()), ["0", "1", "2"]);
     }
 }

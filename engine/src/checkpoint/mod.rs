@@ -72,6 +72,7 @@ pub struct Checkpoint {
     weight_files: Vec<PathBuf>,
     config: AutoencoderKlConfig,
     config_source: ConfigSource,
+    sources: Vec<PathBuf>,
     model: Option<&'static str>,
     guessed: Vec<&'static str>,
     key_map: KeyMap,
@@ -155,14 +156,18 @@ impl Checkpoint {
         let located = folder::locate(path, variant).map_err(explain_missing_weights)?;
         let config_path = config_override.map(PathBuf::from).or(located.config.clone());
         let config = config_path
-            .map(|path| read_config(&path).map(|config| (config, ConfigSource::File(path))))
+            .as_ref()
+            .map(|path| read_config(path).map(|config| (config, ConfigSource::File(path.clone()))))
             .transpose()?;
         let files = located
             .weights
             .iter()
             .map(|path| Storage::map(path).map_err(|source| CheckpointError::io(path, source)));
         let files = files.collect::<Result<Vec<_>, _>>()?;
-        Self::assemble(located, files, config)
+        let index = located.index.as_ref().map(|index| index.path.clone());
+        let mut sources = located.weights.clone();
+        sources.extend(index.into_iter().chain(config_path));
+        Ok(Self { sources, ..Self::assemble(located, files, config)? })
     }
 
     /// Reads a checkpoint of one file from memory. `config` is as the override of
@@ -233,12 +238,14 @@ impl Checkpoint {
                 (inferred, ConfigSource::Shapes)
             }
         };
+        let sources = Vec::new();
         Ok(Self {
             path,
             variant,
             weight_files,
             config,
             config_source,
+            sources,
             model,
             guessed,
             key_map,
@@ -276,6 +283,12 @@ impl Checkpoint {
     /// Where the config is from.
     pub fn config_source(&self) -> &ConfigSource {
         &self.config_source
+    }
+
+    /// Every file that this was read from: weights, the index of shards, the config. Empty if it was
+    /// read from memory.
+    pub fn sources(&self) -> &[PathBuf] {
+        &self.sources
     }
 
     /// The model that the VAE is part of, such as `SDXL`, where there is no config and the tensors

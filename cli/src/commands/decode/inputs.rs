@@ -1,50 +1,45 @@
 //! What a decode is made from, checked before anything is decoded.
 
-use std::path::Path;
-
 use halovae_core::{Plan, Size};
 use halovae_engine::checkpoint::Checkpoint;
 use halovae_engine::program::Program;
 use halovae_engine::shard::exchanged_layers;
 use halovae_engine::tensor::Shape;
 
-use crate::args::{DecodeArgs, ExchangeArg};
+use crate::args::{BitDepthArg, DecodeArgs, ExchangeArg};
 use crate::error::Error;
-use crate::output::{OutputFile, check_place};
+use crate::output::{Depth, OutputFile, Written, check_all, check_place, check_scratch};
 use crate::plan_options::{self, Planned, TileOptions};
 
 /// What can be known to fail about the files that will be written, before anything is read.
 pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
-    let output = OutputFile::check(&args.output)?;
-    if let Some(report) = &args.report {
-        check_place(report)?;
-    }
-    let inputs = [("--latents", Some(&args.latents)), ("--vae", Some(&args.vae.vae))];
-    let written = [("--output", Some(&args.output)), ("--report", args.report.as_ref())];
-    let config = ("--config", args.vae.config.as_ref());
-    for (flag, path) in written.into_iter().filter_map(|(flag, path)| Some((flag, path?))) {
-        for (input, other) in inputs.into_iter().chain([config]) {
-            if other.is_some_and(|other| same_file(path, other)) {
-                return Err(Error::Usage(format!(
-                    "{flag} `{}` would overwrite {input}; give another name",
-                    path.display()
-                )));
-            }
-        }
-    }
-    match &args.report {
-        Some(report) if report == &args.output || same_file(report, &args.output) => {
-            Err(Error::Usage("--report and --output name the same file".into()))
-        }
-        _ => Ok(output),
-    }
+    let depth = match args.bit_depth {
+        BitDepthArg::Eight => Depth::Eight,
+        BitDepthArg::Sixteen => Depth::Sixteen,
+    };
+    let output = OutputFile::check(&args.output, depth)?;
+    args.report.as_deref().map(check_place).transpose()?;
+    Ok(output)
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
+/// The same for the folder of a scratch file, which every process has.
+pub(super) fn check_scratch_dir(args: &DecodeArgs) -> Result<(), Error> {
+    Ok(args.scratch_dir.as_deref().map_or(Ok(()), check_scratch)?)
+}
+
+/// What else can be known to fail about them, once it is known what they will hold and what is read.
+pub(super) fn check_written(
+    args: &DecodeArgs,
+    output: &OutputFile,
+    checkpoint: &Checkpoint,
+    picture: Shape,
+) -> Result<(), Error> {
+    let files = output.files(picture)?.into_iter();
+    let mut written: Vec<_> = files.map(|path| Written { flag: "--output", path }).collect();
+    written.extend(args.report.clone().map(|path| Written { flag: "--report", path }));
+    let mut read = checkpoint.sources().to_vec();
+    read.push(args.latents.clone());
+    Ok(check_all(&written, &read)?)
 }
 
 /// The plan; `group_size` is how many processes were started together.

@@ -1,0 +1,172 @@
+//! Why an output cannot be.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why an output cannot be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    /// No format has that extension.
+    #[error(
+        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .npy or .safetensors",
+        path.display(),
+        match extension {
+            Some(extension) => format!("has the unknown extension .{extension}"),
+            None => "has no extension, which names the format".into(),
+        }
+    )]
+    Extension {
+        /// The output.
+        path: PathBuf,
+        /// Its extension, if it has one.
+        extension: Option<String>,
+    },
+    /// A folder, a device.
+    #[error("output `{}` is {what}; give the name of a file", path.display())]
+    NotAFile {
+        /// The output.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The folder is not there.
+    #[error("output `{}`: the folder `{}` does not exist; create it first", path.display(), folder.display())]
+    NoFolder {
+        /// The output.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// Nothing can be created in the folder.
+    #[error("output `{}`: cannot write into the folder `{}`", path.display(), folder.display())]
+    Folder {
+        /// The output.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The name is too long for its folder, or the path for the system.
+    #[error("output `{}`: {} is too long; give a shorter one", path.display(), length(path))]
+    Name {
+        /// The output.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A link that cannot be followed.
+    #[error(
+        "output `{}` is a link to `{}`, which cannot be followed; create what it leads to, or remove \
+         the link",
+        path.display(),
+        to.display()
+    )]
+    Link {
+        /// The output.
+        path: PathBuf,
+        /// What is written in the link.
+        to: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// No scratch file can be created in the folder.
+    #[error("no file can be created in the scratch folder `{}`; give another --scratch-dir", folder.display())]
+    Scratch {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// It exists and may not be written to.
+    #[error("output `{}` exists and is protected; make it writable, or give another name", path.display())]
+    Protected {
+        /// The output.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// It exists and no other file can take its place.
+    #[error("output `{}` {why}", path.display())]
+    Irreplaceable {
+        /// The output.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: &'static str,
+    },
+    /// The command reads that file.
+    #[error(
+        "{flag} `{}` would overwrite `{}`, which is read; give another name",
+        path.display(),
+        read.display()
+    )]
+    Read {
+        /// What it is written for.
+        flag: &'static str,
+        /// The output.
+        path: PathBuf,
+        /// The input.
+        read: PathBuf,
+    },
+    /// Two outputs are one file.
+    #[error(
+        "{flag} `{}` and {other_flag} `{}` are the same file; give another name",
+        path.display(),
+        other.display()
+    )]
+    Twice {
+        /// What the second one is written for.
+        flag: &'static str,
+        /// The second one.
+        path: PathBuf,
+        /// What the first one is written for.
+        other_flag: &'static str,
+        /// The first one.
+        other: PathBuf,
+    },
+    /// The format has fewer bits a channel.
+    #[error(
+        "output `{}`: a {format} has 8 bits a channel; write .png or .tiff for --bit-depth 16",
+        path.display()
+    )]
+    BitDepth {
+        /// The output.
+        path: PathBuf,
+        /// The format.
+        format: &'static str,
+    },
+    /// The format has no whole numbers.
+    #[error(
+        "output `{}` holds f32, which --bit-depth does not change; leave it out, or write .png or .tiff",
+        path.display()
+    )]
+    RawDepth {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The format cannot hold the result.
+    #[error("output `{}`: {problem}", path.display())]
+    Unfit {
+        /// The output.
+        path: PathBuf,
+        /// Why, and what to do.
+        problem: String,
+    },
+}
+
+/// What of it is too long, and how long it is.
+fn length(path: &Path) -> String {
+    /// No system that we know takes longer ones.
+    const PATH_MAX: usize = 4096;
+    let [path, name] = [path.as_os_str(), path.file_name().unwrap_or_default()]
+        .map(|name| name.as_encoded_bytes().len());
+    match path >= PATH_MAX {
+        true => format!("its path of {path} bytes"),
+        false => format!("its name of {name} bytes"),
+    }
+}

@@ -1,0 +1,50 @@
+//! All files that a command writes, held against each other and against those that it reads.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::OutputError;
+use super::identity::Identity;
+use super::place::Places;
+
+/// A file that will be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    /// The flag that names it.
+    pub(crate) flag: &'static str,
+    /// Its name.
+    pub(crate) path: PathBuf,
+}
+
+/// Checks that every file can be written, that no two of them are one, and that none of them is one
+/// of those that are `read`, whatever names and links lead to it.
+///
+/// # Errors
+/// [`OutputError`].
+pub(crate) fn check_all(written: &[Written], read: &[PathBuf]) -> Result<(), OutputError> {
+    let mut known = HashMap::new();
+    for path in read {
+        for identity in Identity::all_of(path) {
+            known.insert(identity, (None, path));
+        }
+    }
+    let mut places = Places::default();
+    for Written { flag, path } in written {
+        places.check(path)?;
+        for identity in Identity::all_of(path) {
+            match known.get(&identity) {
+                Some(&(None, read)) => {
+                    let (path, read) = (path.clone(), read.clone());
+                    return Err(OutputError::Read { flag, path, read });
+                }
+                Some(&(Some(other_flag), other)) => {
+                    let (path, other) = (path.clone(), other.clone());
+                    return Err(OutputError::Twice { flag, path, other_flag, other });
+                }
+                None => {}
+            }
+        }
+        known.extend(Identity::all_of(path).into_iter().map(|id| (id, (Some(*flag), path))));
+    }
+    Ok(())
+}
