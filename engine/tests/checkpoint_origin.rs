@@ -36,13 +36,18 @@ fn assert_untold(latent_channels: usize, names: &[&str]) {
     assert!(matches!(error, CheckpointError::UntoldSpace { .. }), "{names:?}: {error}");
 }
 
-const SD: (f32, f32) = (0.18215, 0.0);
-const SDXL: (f32, f32) = (0.13025, 0.0);
-const FLUX: (f32, f32) = (0.3611, 0.1159);
+/// Scaling and shift.
+type Factors = (f32, f32);
+/// The model, channels of its latents, names beside the VAE, and what is told.
+type Case<'a> = (&'a str, usize, &'a [&'a str], Factors);
+
+const SD: Factors = (0.18215, 0.0);
+const SDXL: Factors = (0.13025, 0.0);
+const FLUX: Factors = (0.3611, 0.1159);
 
 #[test]
 fn names_beside_the_vae_tell_the_model() {
-    let cases: [(&str, usize, &[&str], (f32, f32)); 19] = [
+    let cases: [Case; 19] = [
         (
             "SD 1.x or 2.x",
             4,
