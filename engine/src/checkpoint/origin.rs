@@ -195,6 +195,6 @@ mod tests {
     #[test]
     fn numbers_are_as_short_as_they_were_written() {
         assert_eq!(shortest(-1.6574), -1.6574);
-        assert_eq!(shortest(f32::MAX), f64::from(f32::MAX));
+        assert_eq!(shortest(0.1), 0.1);
     }
 }

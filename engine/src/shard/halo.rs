@@ -37,13 +37,16 @@ impl Tags {
     }
 }
 
+/// Borders of other ranks that are under way, and what they are, in the order in which they arrive.
+type Awaited<'a, T> = (Transit<'a, T>, Vec<For<Transfer>>);
+
 /// Borders that were cut out or are on their way, and are not part of a halo yet.
 pub(super) struct Borders<'a, B: Backend> {
     exchange: Exchange<'a, B>,
     /// By the conv's place, the shard that owns the border, and the one that wants it.
     waiting: HashMap<(usize, u32, u32), Parcel<B::Tensor>>,
-    /// Borders of other ranks for a conv, and what they are, in the order in which they arrive.
-    under_way: HashMap<usize, (Transit<'a, B::Tensor>, Vec<For<Transfer>>)>,
+    /// By the conv's place.
+    under_way: HashMap<usize, Awaited<'a, B::Tensor>>,
 }
 
 impl<'a, B: Backend> Borders<'a, B> {
