@@ -8,7 +8,7 @@ use halovae_tcp::Meeting;
 use crate::args::LauncherArg;
 use crate::error::Error;
 
-/// Where rank 0 listens if nobody says where: where PyTorch's ranks meet as well.
+/// Where rank 0 listens without a MASTER_PORT: where PyTorch's ranks meet as well.
 const PORT: u16 = 29500;
 
 /// What started a process.

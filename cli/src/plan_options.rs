@@ -188,7 +188,7 @@ pub(crate) fn plan(
     let scale = tiling.scale;
     let mut notices: Vec<Notice> = resolved.notices.iter().map(Notice::Planner).collect();
     if ranks.strategy != StrategyArg::Auto {
-        // Whoever names the strategy has not had tiling switched on for them.
+        // With a strategy that the user named, tiling was not switched on for them.
         notices.retain(|notice| !notice.is_tiling_switched_on());
     }
     let strategy = match ranks.strategy {
@@ -336,7 +336,7 @@ mod tests {
             notices.contains(&Notice::PatchPicked { ranks: size })
         };
         assert!(picked(4, StrategyArg::Auto, 32));
-        // Whoever names it knows it; tiles and whole decodes are others.
+        // A strategy that the user named is not told; tiles and whole decodes are others.
         assert!(!picked(4, StrategyArg::Patch, 32));
         assert!(!picked(4, StrategyArg::Auto, 64));
         assert!(!picked(1, StrategyArg::Auto, 32));

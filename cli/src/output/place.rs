@@ -115,8 +115,8 @@ fn check_what_is_there(path: &Path) -> Result<(), OutputError> {
         return Err(broken_link(path, source));
     }
     let path = path.to_path_buf();
-    // It will be replaced, which takes no more than a folder to write to. But whoever protects a file
-    // does not want that, and `cp` would not do it either.
+    // It will be replaced, which takes no more than a folder to write to. But a user protects a file
+    // against just that, and `cp` would not do it either.
     if let Err(source) = OpenOptions::new().write(true).open(&path) {
         return Err(OutputError::Protected { path, source });
     }

@@ -3,7 +3,7 @@
 //!
 //! A folder belongs to a process as long as that holds the lock on the file `lock` in it, which the
 //! system takes from a process that is gone, however it went. [`sweep`] removes the folders that
-//! nobody holds any more.
+//! no process holds any more.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -24,8 +24,8 @@ const ATTEMPTS: u32 = 16;
 /// The folders of this process.
 static PENDING: Mutex<Pending> = Mutex::new(Pending(Vec::new()));
 
-/// The folders that there are. As long as somebody has it, no folder is created or removed by others
-/// in this process.
+/// The folders that there are. As long as a thread has it, no other one of this process creates or
+/// removes a folder.
 #[derive(Debug)]
 pub(super) struct Pending(Vec<PathBuf>);
 
@@ -38,7 +38,7 @@ impl Pending {
     /// Removes every folder with what is in it.
     pub(super) fn remove_all(&mut self) {
         for path in self.0.drain(..) {
-            // Nobody is left to hear of it.
+            // The process is about to end, with an error that has been told.
             let _ = std::fs::remove_dir_all(path);
         }
     }
@@ -106,7 +106,7 @@ fn take(folder: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// What the system said, without the random name, which tells nobody anything.
+/// What the system said, without the random name, which tells the user nothing.
 pub(super) fn without_path(error: io::Error) -> io::Error {
     // `tempfile` keeps what the system said to itself, but for the text.
     match error.to_string().rsplit_once(" at path ") {
@@ -129,7 +129,7 @@ pub(super) fn sweep(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if let Some(host) = host_of(&entry.file_name()) {
-            // Whoever cannot remove what others left has not failed.
+            // That what others left cannot be removed is no failure of this decode.
             let _ = remove_if_left(&entry.path(), &host);
         }
     }
@@ -157,7 +157,7 @@ fn remove_if_left(stage: &Path, host: &str) -> io::Result<()> {
     let entries = std::fs::read_dir(stage)?.map(|entry| Ok(entry?.file_name()));
     let (locks, files): (Vec<_>, Vec<_>) =
         entries.collect::<io::Result<Vec<_>>>()?.into_iter().partition(|name| name == LOCK);
-    // Whoever put anything else there knows what for.
+    // A folder with anything else in it was not made here alone.
     let is_numbered = |name: &OsString| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
     if files.iter().all(is_numbered) {
         for name in files.iter().chain(&locks) {

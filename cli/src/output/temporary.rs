@@ -138,12 +138,12 @@ impl Temporary {
     ///
     /// # Errors
     /// What the system says. The files that already had got their names are deleted then, so that
-    /// nobody takes half a batch for the whole.
+    /// half a batch is not taken for the whole.
     pub(crate) fn commit(files: Vec<Self>) -> io::Result<Vec<PathBuf>> {
         let mut done: Vec<PathBuf> = Vec::with_capacity(files.len());
         // Dropped after the lock, which they need for that.
         let mut stages: Vec<_> = files.iter().filter_map(|file| file.content.stage()).collect();
-        // Whoever removes what is pending finds all files of a batch or none.
+        // Another thread that removes what is pending finds all files of a batch or none.
         let mut pending = Pending::lock();
         for Self { content, target } in files {
             if let Err(error) = content.name(&target, &mut pending, &mut stages) {

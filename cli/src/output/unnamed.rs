@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 
-/// An empty file on the file system of `folder`, readable for whom the umask allows.
+/// An empty file on the file system of `folder`, with the mode that the umask leaves.
 ///
 /// # Errors
 /// That the folder takes no file, or that the file system has none without a name.

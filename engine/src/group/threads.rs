@@ -73,7 +73,7 @@ struct Shared {
     mailboxes: Vec<Mutex<Mailbox>>,
     failure: OnceLock<Failure>,
     cancel: Cancel,
-    /// Whether somebody has woken the others since it was cancelled.
+    /// Whether a rank has woken the others since it was cancelled.
     cancel_seen: AtomicBool,
 }
 

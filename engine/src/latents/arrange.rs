@@ -13,7 +13,7 @@ pub struct Wanted {
     pub scale: u32,
     /// How pipelines of its model pack latents, if they do.
     pub packing: Option<Packing>,
-    /// Height and width of the picture in pixels, where somebody gives them: packed latents do not
+    /// Height and width of the picture in pixels, where the user gives them: packed latents do not
     /// tell them.
     pub sides: Option<[u32; 2]>,
 }
@@ -28,7 +28,7 @@ pub(super) enum Arrangement {
         packing: Packing,
         /// Rows and columns of tokens.
         grid: [usize; 2],
-        /// Whether nobody said that they are a square.
+        /// Whether they were only taken for a square.
         square: bool,
     },
 }

@@ -148,7 +148,7 @@ pub enum LatentsError {
         /// Height and width in pixels, if they are one.
         sides: [u64; 2],
     },
-    /// Packed latents that are no square, and nobody said what they are.
+    /// Packed latents that are no square, without the sides of their picture.
     #[error(
         "have the shape {shape}, which is {tokens} tokens an image, each of {} x {} pixels: they \
          make no square, so the height and width of the picture are needed",

@@ -84,7 +84,7 @@ impl<'a, B: Backend> Exchange<'a, B> {
         }
     }
 
-    /// The whole of a tensor that nobody else needs.
+    /// The whole of a tensor that has no other reader.
     pub(super) fn give(self, tensor: B::Tensor) -> Result<Parcel<B::Tensor>, BackendError> {
         self.pass_on(&Rc::new(tensor))
     }
@@ -219,7 +219,7 @@ impl<'a, B: Backend> Exchange<'a, B> {
     }
 }
 
-/// Rank 0 merges and tells the others: nobody else has to see everybody's.
+/// Rank 0 merges and tells the others: no other rank has to see all of them.
 fn merge_on_host(
     group: &dyn Group,
     tag: Tag,

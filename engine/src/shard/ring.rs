@@ -87,7 +87,7 @@ where
     }
 
     /// This rank's own keys and values, where they can leave as they are: from device to device, and
-    /// nobody needs them any more. Otherwise they stay, and copies leave.
+    /// they have no reader any more. Otherwise they stay, and copies leave.
     fn own_visitors(&mut self, index: usize) -> Result<Vec<Visitor<B>>, ShardStop> {
         let ShardJob { program, cut, .. } = *self.job;
         let op = &program.ops()[index];

@@ -41,7 +41,7 @@ impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F> {
         Ok(())
     }
 
-    /// Lets go of statistics that nobody reads any more.
+    /// Lets go of statistics that no op reads any more.
     pub(super) fn forget_statistics(&mut self, segment: &Segment) {
         let liveness = &self.liveness;
         self.stats.retain(|&id, _| !segment.ops.clone().any(|at| liveness.dies_at(id, at)));

@@ -31,7 +31,7 @@ use crate::report::{
 };
 use crate::{backend, memory, room};
 
-/// Less than this nobody has wondered about.
+/// Shorter waits go unnoticed.
 const WORTH_TELLING: Duration = Duration::from_millis(500);
 
 /// Everything that a decode needs but its backends.
