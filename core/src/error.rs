@@ -252,8 +252,12 @@ impl fmt::Display for PlanError {
                 )
             }
             Self::OverlapTooDeep {
-                axis, tile_latent_min_size, tile_overlap_factor, max, ..
-            } if tile_latent_min_size == 1 => {
+                axis,
+                tile_latent_min_size: 1,
+                tile_overlap_factor,
+                max,
+                ..
+            } => {
                 write!(
                     f,
                     "tile_overlap_factor {tile_overlap_factor} ({axis}) puts more than {max} tiles \
