@@ -43,21 +43,3 @@ fn many_ranks_as_well() {
         cancel.cancel();
     });
 }
-
-#[test]
-fn a_sender_waits_for_a_slow_receiver() {
-    let ends = ThreadGroup::split(2, &Cancel::new());
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            for index in 0..100 {
-                ends[1].send(0, Tag(index), vec![index as f32]).expect("send");
-            }
-        });
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        assert!(!sender.is_finished(), "100 messages were taken with nobody receiving");
-        for index in 0..100 {
-            assert_eq!(ends[0].receive(1, Tag(index), 1).expect("receive"), [index as f32]);
-        }
-        sender.join().expect("no panic");
-    });
-}

@@ -39,12 +39,6 @@ pub fn are_there(count: u32) -> bool {
     !is_real() || halovae_cuda::devices().is_ok_and(|found| found.len() >= count as usize)
 }
 
-/// The least share of a small decode's time that its ops must take: a CPU that computes has little else to
-/// do, and a real GPU waits for the host most of the time.
-pub fn least_share_of_ops() -> f64 {
-    if is_real() { 0.01 } else { 0.2 }
-}
-
 fn open_choice(choice: &DeviceChoice, options: Options) -> CudaDevice {
     static STAND_IN: Once = Once::new();
     if !is_real() {

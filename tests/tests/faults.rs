@@ -3,7 +3,8 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::thread::ScopedJoinHandle;
+use std::time::Duration;
 
 use halovae_core::Plan;
 use halovae_cpu::CpuBackend;
@@ -11,10 +12,10 @@ use halovae_engine::backend::BackendError;
 use halovae_engine::conformance::Random;
 use halovae_engine::decode::{Control, DecodeError, Decoder};
 use halovae_engine::event::{Event, Observer};
-use halovae_engine::group::{Cancel, Cause, Failure};
+use halovae_engine::group::{Cancel, Cause, Failure, ThreadGroup};
 use halovae_engine::sink::{MemorySink, Sink};
 use halovae_engine::tensor::{HostTensor, Shape};
-use halovae_engine::wrap::{Fault, FaultKind, Faulty};
+use halovae_engine::wrap::{Fault, FaultKind, Faulty, Gate};
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, SmallModel, cpu, cpu_ranks, decode, plan, size_of};
 use halovae_tests::watchdog::within;
@@ -152,31 +153,71 @@ fn panic() {
 /// its thread uses the caller's data, but no longer than its op takes.
 #[test]
 fn others_end_within_one_op() {
+    static SLOW: Gate = Gate::new();
+    static FAILING: Gate = Gate::new();
     within(LIMIT, "a decode with a stalled and a failing rank", || {
-        let setup = Setup::new();
-        let stall = Duration::from_millis(500);
-        let faults = [
-            Fault { after_ops: 3, kind: FaultKind::Stall(stall) },
-            Fault { after_ops: 0, kind: FaultKind::Error },
-        ];
-        let backends = faults.map(|fault| Faulty::new(cpu(1), Some(fault))).into();
-        let decoder = setup.model.decoder(backends);
-        let start = Instant::now();
-        let error = setup.decode(&decoder).expect_err("rank 1 fails");
-        let took = start.elapsed();
-        assert!(matches!(&error, DecodeError::Failed(Failure { rank: 1, .. })), "{error:?}");
-        assert!(took < stall + Duration::from_secs(5), "took {took:?}");
+        let Setup { model, latents, plan, .. } = Setup::new();
+        let faulty = |after_ops, kind| Some(Fault { after_ops, kind });
+        let slow = Faulty::new(cpu(1), faulty(3, FaultKind::Stall(&SLOW)));
+        let failing = Faulty::new(cpu(1), faulty(0, FaultKind::Stall(&FAILING)));
+        let failing = Faulty::new(failing, faulty(1, FaultKind::Error));
+        let (slow, failing) = (model.decoder(vec![slow]), model.decoder(vec![failing]));
+        let ends = ThreadGroup::split(2, &Cancel::new());
+        let control = Control::default();
+        std::thread::scope(|scope| {
+            let slow_rank = scope.spawn(|| {
+                let mut sink = MemorySink::default();
+                slow.decode_as(&ends[0], &latents, &plan, Some(&mut sink), &control)
+            });
+            let failing_rank =
+                scope.spawn(|| failing.decode_as(&ends[1], &latents, &plan, None, &control));
+            SLOW.wait_for_op();
+            FAILING.open();
+            let ended = |rank: ScopedJoinHandle<'_, Result<_, DecodeError>>| {
+                let error = rank.join().expect("no panic").map(drop).expect_err("rank 1 fails");
+                assert!(
+                    matches!(&error, DecodeError::Failed(Failure { rank: 1, .. })),
+                    "{error:?}"
+                );
+            };
+            // It does not wait for the one that stalls, which ends with its op.
+            ended(failing_rank);
+            SLOW.open();
+            ended(slow_rank);
+        });
+        assert_eq!(slow.backends().map(Faulty::ran).sum::<u64>(), 4);
     });
+}
+
+/// Lets the op of a slow rank go on when another rank has finished a piece.
+struct OpenAfterAnother {
+    slow: u32,
+    gate: &'static Gate,
+}
+
+impl Observer for OpenAfterAnother {
+    fn event(&self, event: Event) {
+        if let Event::PieceDone { rank, .. } = event
+            && rank != self.slow
+        {
+            self.gate.wait_for_op();
+            self.gate.open();
+        }
+    }
 }
 
 /// A rank that is slow but does not fail only makes the decode slow.
 #[test]
 fn stall_alone_changes_nothing() {
+    static GATE: Gate = Gate::new();
     within(LIMIT, "a decode with a stalled rank", || {
         let setup = Setup::new();
-        let kind = FaultKind::Stall(Duration::from_millis(300));
-        let decoder = setup.decoder(3, 1, Fault { after_ops: 5, kind });
-        let picture = setup.decode(&decoder).expect("nothing fails");
+        let decoder = setup.decoder(3, 1, Fault { after_ops: 5, kind: FaultKind::Stall(&GATE) });
+        let observer = OpenAfterAnother { slow: 1, gate: &GATE };
+        let control = Control { observer: &observer, ..Control::default() };
+        let mut sink = MemorySink::default();
+        decoder.decode(&setup.latents, &setup.plan, &mut sink, &control).expect("nothing fails");
+        let picture = sink.into_picture().expect("a picture");
         assert_same_bytes("with a stall", &picture, &setup.expected);
     });
 }
@@ -217,26 +258,25 @@ fn cancelled_at_every_point() {
     });
 }
 
-/// From another thread, while a rank is busy for long.
+/// From another thread, while a rank is busy: it ends with the op that it runs.
 #[test]
 fn cancelled_from_another_thread() {
+    static GATE: Gate = Gate::new();
     within(LIMIT, "a cancelled decode", || {
         let setup = Setup::new();
-        let stall = Duration::from_millis(400);
-        let fault = Fault { after_ops: 2, kind: FaultKind::Stall(stall) };
-        let decoder = setup.decoder(2, 0, fault);
+        let decoder = setup.decoder(2, 0, Fault { after_ops: 2, kind: FaultKind::Stall(&GATE) });
         let cancel = Cancel::new();
         let control = Control { cancel: cancel.clone(), ..Control::default() };
-        let start = Instant::now();
         let result = std::thread::scope(|scope| {
             scope.spawn(|| {
-                std::thread::sleep(stall / 4);
+                GATE.wait_for_op();
                 cancel.cancel();
+                GATE.open();
             });
             decoder.decode(&setup.latents, &setup.plan, &mut MemorySink::default(), &control)
         });
         assert!(matches!(result, Err(DecodeError::Cancelled)), "{result:?}");
-        assert!(start.elapsed() < stall + Duration::from_secs(5), "{:?}", start.elapsed());
+        assert_eq!(decoder.backends().next().map(Faulty::ran), Some(3));
         let picture = setup.decode(&decoder).expect("a new decode is not cancelled");
         assert_same_bytes("after a cancellation", &picture, &setup.expected);
     });

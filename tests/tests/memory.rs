@@ -145,31 +145,13 @@ fn resident_memory_of_the_process() {
     command.arg("--vae").arg(demo_folder().join("vae"));
     command.arg("--latents").arg(demo_folder().join("latents/astronaut.safetensors"));
     command.arg("--output").arg(folder.path().join("a.npy")).arg("--report").arg(&report);
-    let child = command.spawn().expect("the binary");
-    let status = format!("/proc/{}/status", child.id());
-    let watcher = std::thread::spawn(move || {
-        let mut peak = 0;
-        // Once the process has ended, its status no longer tells of memory.
-        while let Some(kilobytes) = high_water_mark(&status) {
-            peak = kilobytes * 1024;
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        peak
-    });
-    binary::finish(child).expect_success();
-    let resident: u64 = watcher.join().expect("the watcher does not panic");
+    binary::run_command(command).expect_success();
     let report = std::fs::read_to_string(report).expect("a report");
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
-    let measured = report["peak_bytes"]["measured"].as_u64().expect("bytes");
+    let [measured, resident] =
+        ["measured", "process"].map(|of| report["peak_bytes"][of].as_u64().expect("bytes"));
     eprintln!("resident {resident}, counted by the backend {measured}");
     assert!(measured > 32 << 20, "too small a decode to tell anything: {measured}");
     assert!(resident > measured * 9 / 10, "resident {resident}, counted {measured}");
     assert!(resident < measured * 5 / 4 + OTHER_BYTES, "resident {resident}, counted {measured}");
-}
-
-#[cfg(target_os = "linux")]
-fn high_water_mark(status: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(status).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
 }

@@ -10,10 +10,14 @@ use halovae_tests::adapter::wgpu_ranks;
 use halovae_tests::compare::assert_f32_close;
 use halovae_tests::decode::{Cut, decode, plan, program, size_of};
 use halovae_tests::golden::Golden;
-use halovae_tests::gpu::{cuda_ranks, least_share_of_ops};
+use halovae_tests::gpu::cuda_ranks;
 
-/// Decodes until some thousand ops have been measured, which take at least such a share of the time.
-fn check<B: Backend>(name: &str, backend: B, least: f64) {
+/// The least share of a small decode's time that its ops take. A real GPU waits for the host most of the
+/// time, and so does the work on a busy machine; a wrong unit of time gives less by far.
+const LEAST_SHARE: f64 = 0.01;
+
+/// Decodes until some thousand ops have been measured.
+fn check<B: Backend>(name: &str, backend: B) {
     const LEAST: usize = 2500;
     let golden = Golden::load("f8-flux");
     let plan = plan(golden.config(), size_of(&golden.latents), Cut::Tiled(0.25));
@@ -43,7 +47,7 @@ fn check<B: Backend>(name: &str, backend: B, least: f64) {
     eprintln!("{name}: {} ops took {seconds:.2} s of {wall:.2} s", ops.len());
     assert!(zeros * 100 < ops.len(), "{name}: {zeros} of {} ops took no time", ops.len());
     assert!(seconds <= 1.02 * wall, "{name}: {seconds} s of ops in {wall} s");
-    assert!(seconds >= least * wall, "{name}: {seconds} s of ops in {wall} s");
+    assert!(seconds >= LEAST_SHARE * wall, "{name}: {seconds} s of ops in {wall} s");
     // The work is in the convs.
     let convs = ops.iter().filter(|op| op.kind.contains("conv"));
     let share = convs.map(|op| op.seconds).sum::<f64>() / seconds;
@@ -52,10 +56,10 @@ fn check<B: Backend>(name: &str, backend: B, least: f64) {
 
 #[test]
 fn by_timestamps() {
-    check("wgpu", wgpu_ranks(1).remove(0), 0.2);
+    check("wgpu", wgpu_ranks(1).remove(0));
 }
 
 #[test]
 fn by_marks_in_the_stream() {
-    check("cuda", cuda_ranks(Precision::F32, 1).remove(0), least_share_of_ops());
+    check("cuda", cuda_ranks(Precision::F32, 1).remove(0));
 }

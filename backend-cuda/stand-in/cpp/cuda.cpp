@@ -8,6 +8,7 @@
 //   HALOVAE_STAND_IN_FAILS       the launch from which on the device fails (never)
 //   HALOVAE_STAND_IN_NO_GRAPHS   if set, nothing is captured
 //   HALOVAE_STAND_IN_STOPS       the launch that never ends (none)
+//   HALOVAE_STAND_IN_STOPPED     a file that is made when it has begun (none)
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -375,6 +376,10 @@ int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsigned
     }
     if (launch == stops) {
         enqueue_wait(stream, [] {
+            const char* told = getenv("HALOVAE_STAND_IN_STOPPED");
+            if (FILE* file = told ? fopen(told, "w") : nullptr) {
+                fclose(file);
+            }
             while (true) {
                 pause();
             }

@@ -267,4 +267,21 @@ mod tests {
         assert_eq!(still_wait, [true; 3]);
         assert!(ends[0].shared.mailbox(0).waiting.is_empty());
     }
+
+    #[test]
+    fn a_sender_waits_for_a_slow_receiver() {
+        let ends = ThreadGroup::split(2, &Cancel::new());
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                (0..100).for_each(|tag| ends[1].send(0, Tag(tag), vec![tag as f32]).expect("send"));
+            });
+            while !sender.is_finished() && ends[0].shared.mailbox(0).waiting.is_empty() {
+                thread::yield_now();
+            }
+            assert!(!sender.is_finished(), "100 messages were taken with nobody receiving");
+            for tag in 0..100 {
+                assert_eq!(ends[0].receive(1, Tag(tag), 1), Ok(vec![tag as f32]));
+            }
+        });
+    }
 }

@@ -1,17 +1,17 @@
 //! A backend that fails on purpose, so that what happens then is tested.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use halovae_core::Rect;
 
+use super::gate::Gate;
 use super::{delegate_backend, delegate_memory_model};
 use crate::backend::{Backend, BackendError, Operands};
 use crate::program::{Op, Program};
 use crate::tensor::Shape;
 
 /// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum FaultKind {
     /// The device reports an error.
     Error,
@@ -21,12 +21,12 @@ pub enum FaultKind {
     Panic,
     /// Every seventh number of the op's result is twice what it should be.
     Wrong,
-    /// The op takes that much longer.
-    Stall(Duration),
+    /// The op takes until the gate is opened.
+    Stall(&'static Gate),
 }
 
 /// What goes wrong, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Fault {
     /// How many ops run before it.
     pub after_ops: u64,
@@ -46,6 +46,11 @@ impl<B> Faulty<B> {
     /// Wraps `inner`; without a fault it only passes calls on.
     pub fn new(inner: B, fault: Option<Fault>) -> Self {
         Self { inner, fault, ran: AtomicU64::new(0) }
+    }
+
+    /// How many ops have begun.
+    pub fn ran(&self) -> u64 {
+        self.ran.load(Ordering::SeqCst)
     }
 }
 
@@ -67,8 +72,8 @@ impl<B: Backend> Faulty<B> {
                 Err(BackendError::OutOfMemory { device, what, requested: 1 << 40 })
             }
             Some(FaultKind::Panic) => panic!("injected panic"),
-            Some(FaultKind::Stall(time)) => {
-                std::thread::sleep(time);
+            Some(FaultKind::Stall(gate)) => {
+                gate.pass();
                 Ok(false)
             }
             None => Ok(false),

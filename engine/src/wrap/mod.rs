@@ -3,10 +3,12 @@
 
 mod count;
 mod fault;
+mod gate;
 mod trace;
 
 pub use count::{Counted, Sent};
 pub use fault::{Fault, FaultKind, Faulty};
+pub use gate::Gate;
 pub use trace::{OpRecord, Traced};
 
 /// Implements what both wrappers leave to the backend inside.

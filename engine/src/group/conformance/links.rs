@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use halovae_core::Rect;
 
-use super::PROMPTLY;
+use super::LIMIT;
 use crate::backend::Backend;
 use crate::group::{
     Cancel, Cause, Content, Failure, Group, GroupError, Incoming, LinkError, Links, Tag,
@@ -58,7 +58,7 @@ fn on_all<B: Backend>(ends: &[End<B>], part: impl Fn(&Rank<'_, B>) + Sync) {
                 connected.fetch_add(1, Ordering::SeqCst);
                 let start = Instant::now();
                 while connected.load(Ordering::SeqCst) < ends.len() {
-                    assert!(start.elapsed() < PROMPTLY, "the others do not connect");
+                    assert!(start.elapsed() < LIMIT, "the others do not connect");
                     std::thread::yield_now();
                 }
                 part(&rank);
@@ -286,7 +286,7 @@ fn a_rank_that_does_not_come<B: Backend>(ends: &[End<B>]) {
         rank.links.disconnect();
         rank.backend.synchronize().expect("nothing waits any more");
     });
-    assert!(start.elapsed() < PROMPTLY, "took {:?} to learn of a failure", start.elapsed());
+    assert!(start.elapsed() < LIMIT, "took {:?} to learn of a failure", start.elapsed());
 }
 
 /// The same where all have come together before, and something is under way that arrives.
