@@ -100,6 +100,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Error> {
+    // Only decodes are done together.
+    if !matches!(cli.command, Command::Decode(_)) {
+        console::set_speaker(true);
+    }
     match &cli.command {
         Command::Decode(args) => commands::decode::run(args, cli.verbosity),
         Command::Plan(args) => commands::plan::run(args, cli.verbosity),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use halovae_engine::checkpoint::{Checkpoint, listed_names};
 use halovae_engine::format_bytes;
+use halovae_engine::room::WHERE_NOTHING_FITS;
 
 use crate::launcher::HalfLaunch;
 
@@ -180,7 +181,7 @@ impl fmt::Display for Notice {
                 )?;
                 match instead {
                     Some(flags) => write!(f, "there is room for {flags}"),
-                    None => f.write_str("use smaller tiles or fewer ranks if it fails"),
+                    None => write!(f, "if it fails, {WHERE_NOTHING_FITS}"),
                 }
             }
         }

@@ -10,6 +10,11 @@ use crate::program::{Analysis, MemoryModel, Program};
 use crate::shard;
 use crate::stitch::stitching_bytes;
 
+/// What to do where no tile and no number of shards is known to fit. Ranks of one machine share its
+/// memory.
+pub const WHERE_NOTHING_FITS: &str =
+    "use smaller tiles and fewer ranks on this machine, or ranks on several machines";
+
 /// The smallest tile that is worth a try, in latent cells along each side.
 const LEAST_TILE: u32 = 8;
 
@@ -117,7 +122,7 @@ impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let held = format_bytes(self.held);
         match (self.tile, self.sharded) {
-            (None, None) => f.write_str("use smaller tiles or more ranks"),
+            (None, None) => f.write_str(WHERE_NOTHING_FITS),
             (Some(tile), None) => {
                 write!(f, "in the {held} that it had, tiles of {tile} x {tile} pixels decode")
             }

@@ -147,6 +147,9 @@ fn only_a_vae_whose_pipelines_pack_has_packed_latents() {
         |latent_channels| AutoencoderKlConfig { latent_channels, ..AutoencoderKlConfig::default() };
     assert_eq!(config(16).packing(), Some(P2));
     assert_eq!(config(4).packing(), None);
+    // SD 3's shapes are FLUX.1's, but its pipelines do not pack.
+    let sd3 = AutoencoderKlConfig { shift_factor: 0.0609, ..config(16) };
+    assert_eq!(sd3.packing(), None);
     let wanted = Wanted { channels: 4, scale: 8, packing: config(4).packing(), sides: None };
     for space in [None, Some(&UNSCALED)] {
         let read = shaped(&[4, 9, 16]).for_decoder(&wanted, space).unwrap();

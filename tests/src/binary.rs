@@ -198,7 +198,7 @@ pub fn listing(folder: &Path) -> Vec<String> {
 /// whether there can be one. Files without a name count.
 ///
 /// # Panics
-/// If the child ends before, or is not writing after a minute.
+/// If the child ends before, or is not writing after two minutes.
 #[track_caller]
 pub fn wait_until_writing(child: &mut Child, folder: &Path) {
     let start = Instant::now();
@@ -206,7 +206,7 @@ pub fn wait_until_writing(child: &mut Child, folder: &Path) {
     while seen < 10 {
         let ended = child.try_wait().expect("a child of this process");
         assert!(ended.is_none(), "it ended ({ended:?}) before it was writing");
-        assert!(start.elapsed() < Duration::from_secs(60), "it does not write");
+        assert!(start.elapsed() < Duration::from_secs(120), "it does not write");
         std::thread::sleep(Duration::from_millis(10));
         seen = if is_writing(child, folder) { seen + 1 } else { 0 };
     }

@@ -28,7 +28,7 @@ fn half_a_launcher() {
     let tasks = [("SLURM_NTASKS", "4"), ("SLURM_NPROCS", "4")];
     let of_batch_script = [&batch_script[..], &tasks].concat();
     let of_shell = [&of_batch_script[..], &[("SLURM_STEP_NUM_TASKS", "1")]].concat();
-    let cases: [(Set<'_>, &[&str]); 8] = [
+    let cases: [(Set<'_>, &[&str]); 9] = [
         (&of_batch_script, &["SLURM_NTASKS is 4", "SLURM_STEP_NUM_TASKS is not set", "srun"]),
         (&tasks, &["SLURM_NTASKS is 4", "SLURM_STEP_NUM_TASKS is not set", "srun"]),
         (&of_shell, &["SLURM_NTASKS is 4", "SLURM_STEP_NUM_TASKS is 1", "srun"]),
@@ -37,6 +37,7 @@ fn half_a_launcher() {
         (&[("WORLD_SIZE", "2"), ("MASTER_ADDR", "a")], &["WORLD_SIZE is 2", "RANK is not set"]),
         (&[("OMPI_COMM_WORLD_SIZE", "2")], &["OMPI_COMM_WORLD_RANK is not set", "mpirun"]),
         (&[("PMI_RANK", "1")], &[]),
+        (&[("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "0")], &[]),
     ];
     for (set, words) in cases {
         let said = decode_alone(set, &[]);
@@ -58,6 +59,26 @@ fn variables_of_a_parent() {
     }
     let said = decode_alone(&torch, &["--launcher", "slurm", "-v"]);
     assert!(said.contains("picture.png"), "the process of rank 1 speaks for itself: {said}");
+}
+
+/// A process of any rank says why it does not come together with others, and commands that are not
+/// done together speak whatever is set.
+#[test]
+fn every_rank_alone_is_heard() {
+    let golden = Golden::load("f2-complete");
+    let folder = TempDir::new().expect("a temporary folder");
+    let torch = |rank| [("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")];
+    let mut command = binary::command(["decode"]);
+    command.arg("--vae").arg(&golden.folder).arg("--latents").arg(golden.latents_file());
+    command.arg("--output").arg(folder.path().join("picture.png")).envs(torch("5"));
+    let run = binary::run_command(command);
+    assert_eq!((run.status.code(), run.stderr.lines().count()), (Some(1), 1), "{run:?}");
+    assert!(run.stderr.contains("rank 5 of 2"), "{run:?}");
+    let mut command = binary::command(["inspect", "--vae", "nowhere"]);
+    command.envs(torch("1"));
+    let run = binary::run_command(command);
+    assert_eq!((run.status.code(), run.stderr.lines().count()), (Some(1), 1), "{run:?}");
+    assert!(run.stderr.contains("nowhere"), "{run:?}");
 }
 
 /// Without the others there is one line, with a way out that works.

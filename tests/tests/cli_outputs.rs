@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_tests::binary::{self, Run, listing};
@@ -295,6 +296,41 @@ fn modes_of_outputs_are_kept() {
     }
 }
 
+/// Root may write to any file; the same command without that privilege is refused before it decodes.
+#[cfg(target_os = "linux")]
+#[test]
+fn protected_files_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let setup = Setup::new("f4-batch");
+    let cases = [
+        ("a.npy", "--output a.npy"),
+        ("b-1.png", "--output b.png"),
+        ("report.json", "--output c.npy --report report.json"),
+    ];
+    for (name, flags) in cases {
+        let path = setup.path(name);
+        std::fs::write(&path, "old").expect("a file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o444)).expect("its owner");
+        let is_privileged = std::fs::OpenOptions::new().write(true).open(&path).is_ok();
+        let mut command = match is_privileged {
+            true => {
+                let mut command = Command::new("setpriv");
+                command.args(["--bounding-set=-dac_override", "--inh-caps=-dac_override"]);
+                command.arg(binary::path());
+                command
+            }
+            false => Command::new(binary::path()),
+        };
+        let line = format!("decode --quiet --vae vae --latents latents.safetensors {flags}");
+        command.args(line.split_whitespace()).current_dir(setup.folder.path());
+        let before = setup.contents();
+        let run = binary::run_command(command);
+        assert_eq!(run.status.code(), Some(2), "{flags}: {}", run.stderr);
+        assert!(run.stderr.contains(name) && run.stderr.contains("protected"), "{}", run.stderr);
+        assert!(before == setup.contents(), "{flags} changed the folder");
+    }
+}
+
 /// The values of a raw output, channels last.
 fn raw(path: &Path) -> HostTensor {
     let (values, shape) = npy::read(&std::fs::read(path).expect("an output"));
@@ -448,6 +484,9 @@ fn a_killed_decode_leaves_nothing_for_long() {
         // On a file system without nameless files, one file is as several.
         let is_named = images > 1 || !listing(&outputs).is_empty();
         let pending = if is_named { &[".partial"][..] } else { &[] };
+        // It must not end meanwhile.
+        let stop = Command::new("kill").args(["-STOP", &child.id().to_string()]).status();
+        assert!(stop.expect("kill").success());
         plan(pending);
         child.kill().expect("a child of this process");
         child.wait().expect("a child of this process");

@@ -33,8 +33,10 @@ pub(crate) fn run(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Error> 
     let start = Instant::now();
     let cancel = Cancel::new();
     let allowed = launcher::Allowed::from(args.launcher);
-    console::set_speaker(launcher::speaks(allowed));
+    // Before they are together, no other process can tell why this one is not among them.
+    console::set_speaker(true);
     let processes = Processes::join(allowed, args.rank_timeout, &cancel)?;
+    console::set_speaker(processes.as_ref().is_none_or(|all| all.group().rank() == 0));
     cancel_on_signal(&cancel, processes.as_ref())?;
     match processes {
         None => decode(args, verbosity, start, &cancel, None),

@@ -5,6 +5,7 @@
 //! have names that no other model has.
 
 use super::contents::RawTensor;
+use super::space::SD3_SHIFT_FACTOR;
 use super::storage::Storage;
 
 /// Where a diffusion model's names begin: in checkpoints of LDM and ComfyUI, of AuraFlow, bare.
@@ -100,7 +101,7 @@ const MODELS: [Signs; 10] = [
         latent_channels: 16,
         sample_size: Some(1024),
         scaling_factor: 1.5305,
-        shift_factor: 0.0609,
+        shift_factor: SD3_SHIFT_FACTOR,
         any: &["joint_blocks."],
         never: &[],
     },

@@ -119,7 +119,7 @@ impl<'a, B: Backend> Exchange<'a, B> {
     ) -> Result<Transit<'a, B::Tensor>, ShardStop> {
         let Some(links) = self.links else {
             for (rank, parcels) in outgoing {
-                group.send(rank, tag, message(parcels))?;
+                group.send(rank, tag, message(parcels).map_err(Cause::Backend)?)?;
             }
             return Ok(Transit::Host(tag, incoming));
         };
@@ -143,7 +143,7 @@ impl<'a, B: Backend> Exchange<'a, B> {
                 let receive = |(from, shapes): For<Shape>| {
                     let len = shapes.iter().map(elements).sum();
                     let message = group.receive(from, tag, len)?;
-                    Ok((from, apart(message, &shapes)))
+                    Ok((from, apart(message, &shapes).map_err(Cause::Backend)?))
                 };
                 incoming.into_iter().map(receive).collect()
             }
@@ -167,9 +167,11 @@ impl<'a, B: Backend> Exchange<'a, B> {
         wholes: &Wholes<'_>,
     ) -> Result<Vec<B::Tensor>, ShardStop> {
         let Some(links) = self.links else {
-            let merged = merge_on_host(group, tag, message(own), wholes)?;
+            let own = message(own).map_err(Cause::Backend)?;
+            let merged = merge_on_host(group, tag, own, wholes)?;
             let upload = |part| self.backend.upload(on_host::<B::Tensor>(&part));
-            let merged = apart(merged, &wholes.shapes).into_iter().map(upload);
+            let parts = apart(merged, &wholes.shapes).map_err(Cause::Backend)?;
+            let merged = parts.into_iter().map(upload);
             return Ok(merged.collect::<Result<_, _>>().map_err(Cause::Backend)?);
         };
         let all = all_gather(links, group, own.into_iter().map(on_device).collect(), wholes)?;
@@ -295,31 +297,51 @@ fn tensors<T>(outgoing: Vec<For<Parcel<T>>>) -> Vec<(u32, Rc<T>)> {
 }
 
 /// All values of some parcels, one after the other.
-fn message<T>(parcels: Vec<Parcel<T>>) -> Vec<f32> {
+///
+/// # Errors
+/// [`BackendError::OutOfMemory`] when the host has no room for them.
+fn message<T>(parcels: Vec<Parcel<T>>) -> Result<Vec<f32>, BackendError> {
     let mut parts = parcels.into_iter().map(|parcel| match parcel {
         Parcel::Host(values) => values.into_data(),
         Parcel::Device(_) => unreachable!("without links nothing is on the device"),
     });
     let mut all = parts.next().unwrap_or_default();
-    parts.for_each(|part| all.extend_from_slice(&part));
-    all
+    let parts: Vec<Vec<f32>> = parts.collect();
+    reserve(&mut all, parts.iter().map(Vec::len).sum())?;
+    parts.iter().for_each(|part| all.extend_from_slice(part));
+    Ok(all)
 }
 
 /// The parcels of a message.
-fn apart<T>(message: Vec<f32>, shapes: &[Shape]) -> Vec<Parcel<T>> {
+///
+/// # Errors
+/// As [`message`].
+fn apart<T>(message: Vec<f32>, shapes: &[Shape]) -> Result<Vec<Parcel<T>>, BackendError> {
     let parcel = |shape: Shape, values: Vec<f32>| {
         Parcel::Host(HostTensor::new(shape, values).expect("as many as its shape has"))
     };
     if let [shape] = shapes {
-        return vec![parcel(*shape, message)];
+        return Ok(vec![parcel(*shape, message)]);
     }
     let mut rest = message.as_slice();
     let next = |&shape: &Shape| {
         let (values, behind) = rest.split_at(elements(&shape));
         rest = behind;
-        parcel(shape, values.to_vec())
+        let mut own = Vec::new();
+        reserve(&mut own, values.len())?;
+        own.extend_from_slice(values);
+        Ok(parcel(shape, own))
     };
     shapes.iter().map(next).collect()
+}
+
+/// Makes room for `more` values: feature maps, which may be more than there is.
+fn reserve(values: &mut Vec<f32>, more: usize) -> Result<(), BackendError> {
+    values.try_reserve_exact(more).map_err(|_| BackendError::OutOfMemory {
+        device: "host memory".into(),
+        what: "what ranks exchange".into(),
+        requested: 4 * (values.len() as u64 + more as u64),
+    })
 }
 
 fn elements(shape: &Shape) -> usize {
