@@ -113,8 +113,8 @@ pub(crate) struct DecodeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 3600,
           value_parser = value_parser!(u64).range(1..=MAX_TIMEOUT))]
     pub(crate) rank_timeout: u64,
-    /// Which launcher's variables make this process one of several; `none` where those of another
-    /// program were left in the environment
+    /// Which launcher's variables make this process one of several; one that is named has to be
+    /// there; `none` where those of another program were left in the environment
     #[arg(long, value_enum, default_value_t = LauncherArg::Auto)]
     pub(crate) launcher: LauncherArg,
 }

@@ -56,7 +56,8 @@ struct Variables {
 }
 
 const SLURM_STEP: &str = "SLURM_STEP_NUM_TASKS";
-const SLURM_JOB: &[&str] = &["SLURM_NTASKS", "SLURM_NPROCS"];
+/// The last is the one that is named where both say the same.
+const SLURM_JOB: &[&str] = &["SLURM_NPROCS", "SLURM_NTASKS"];
 
 /// The launchers. A `torchrun` on each machine may have been started by another one. Open MPI's
 /// `mpirun`; MPICH's, Intel's and Slurm's (PMI); `srun --mpi=pmix`, where the size is that of the
@@ -131,6 +132,12 @@ pub(crate) fn launch(allowed: Allowed) -> Option<Launch> {
     find(allowed, |name| env::var_os(name))
 }
 
+/// Why the variables of a launcher cannot be used, and are not just those of another program: one that
+/// was asked for lacks some, or all are there and some are no numbers.
+pub(crate) fn unusable(allowed: Allowed) -> Option<String> {
+    find_unusable(allowed, |name| env::var_os(name))
+}
+
 /// Whether this process is the one that speaks for all that were started together.
 pub(crate) fn speaks(allowed: Allowed) -> bool {
     launch(allowed).is_none_or(|launch| launch.rank == 0)
@@ -142,6 +149,10 @@ pub(crate) fn half_launch(allowed: Allowed) -> Option<HalfLaunch> {
 }
 
 impl Variables {
+    fn all(&self) -> impl Iterator<Item = &'static str> + Clone {
+        [Some(self.rank), Some(self.size), self.also].into_iter().flatten()
+    }
+
     fn launch(&self, variable: &impl Fn(&str) -> Option<OsString>) -> Option<Launch> {
         let Self { launcher, rank, size, also, .. } = *self;
         let (rank, size) =
@@ -190,6 +201,31 @@ fn find(allowed: Allowed, variable: impl Fn(&str) -> Option<OsString>) -> Option
     launchers(allowed).find_map(|known| known.launch(&variable))
 }
 
+fn find_unusable(allowed: Allowed, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
+    if find(allowed, &variable).is_some() {
+        return None;
+    }
+    let are_set = |known: &&Variables| known.all().all(|name| is_set(&variable, name));
+    if let Some(known) = launchers(allowed).find(are_set) {
+        let mut numbers = [known.rank, known.size].into_iter();
+        let wrong = numbers.find(|name| number(&variable, name).is_none())?;
+        let value = variable(wrong).unwrap_or_default();
+        return Some(format!(
+            "{wrong} is `{}`, expected a number as {} sets it; --launcher none decodes with this \
+             process alone",
+            value.display(),
+            known.starter
+        ));
+    }
+    let Allowed::Only(_) = allowed else { return None };
+    let known = launchers(allowed).next()?;
+    let missing = known.all().find(|name| !is_set(&variable, name))?;
+    Some(format!(
+        "{missing} is not set, so {} did not start this process; start it so, or leave --launcher out",
+        known.starter
+    ))
+}
+
 fn find_half(allowed: Allowed, variable: impl Fn(&str) -> Option<OsString>) -> Option<HalfLaunch> {
     // Within another launcher's processes, what a job was given says nothing of them.
     match launchers(allowed).find(|known| known.launch(&variable).is_some()) {
@@ -231,6 +267,28 @@ mod tests {
                 let found = find(Allowed::Only(other), &environment);
                 assert_eq!(found.is_some(), other == launcher, "{rank}");
             }
+        }
+    }
+
+    /// What a launcher tells has to be numbers, and one that was asked for has to be there.
+    #[test]
+    fn what_cannot_be_used_is_told() {
+        let told = |allowed, set: Set<'_>| find_unusable(allowed, in_environment(set));
+        let torch = |rank| [("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "a")];
+        for rank in ["x", "-1", "1.5"] {
+            let why = told(Allowed::Any, &torch(rank)).expect("it is no number");
+            assert!(why.contains(&format!("RANK is `{rank}`")), "{why}");
+            assert_eq!(told(Allowed::None, &torch(rank)), None);
+        }
+        assert_eq!(told(Allowed::Any, &torch("1")), None);
+        // Left over, or of another program.
+        assert_eq!(told(Allowed::Any, &torch("")), None);
+        assert_eq!(told(Allowed::Any, &[("RANK", "gold")]), None);
+        let asked = Allowed::Only(Launcher::Torch);
+        assert_eq!(told(asked, &torch("1")), None);
+        for (set, missing) in [(&torch("1")[..2], "MASTER_ADDR"), (&[], "RANK")] {
+            let why = told(asked, set).expect("it lacks something");
+            assert!(why.contains(&format!("{missing} is not set")), "{why}");
         }
     }
 

@@ -97,6 +97,8 @@ impl Notice {
         let fields: Vec<_> = checkpoint
             .guessed()
             .iter()
+            // Where these matter, a decode is refused.
+            .filter(|field| !["scaling_factor", "shift_factor"].contains(field))
             .map(|&field| (field, config.get(field).map(ToString::to_string).unwrap_or_default()))
             .collect();
         (!fields.is_empty()).then_some(Self::Guessed { fields })
@@ -147,8 +149,8 @@ impl fmt::Display for Notice {
             }
             Self::PatchPicked { ranks } => write!(
                 f,
-                "{ranks} ranks decode one patch each, which changes the picture ({PATCH_ERRORS}); \
-                 --strategy sharded is exact"
+                "{ranks} ranks decode one patch each; the picture differs from the whole decode \
+                 ({PATCH_ERRORS}); --strategy sharded is exact"
             ),
             Self::Ignored { names } => {
                 write!(f, "tensors outside the decoder that nothing reads were ignored: {names}")
@@ -189,12 +191,12 @@ impl fmt::Display for Notice {
 }
 
 /// How far patches were from the whole decode on the demo's photographs, see docs/benchmarks.md.
-const PATCH_ERRORS: &str = "photographs of 512 x 512 pixels by 0.2 % of the range on average with 4 \
-                            ranks and by 1 % with 256, single pixels by 2 to 23 %";
+const PATCH_ERRORS: &str = "on average by 0.2 % of its range (4 ranks) to 1 % (256), at single pixels \
+                            by 2 to 23 %, as measured on photographs of 512 x 512 pixels";
 
 /// The same of tiles, which are the same on any number of ranks.
-const TILED_ERRORS: &str = "photographs of 512 x 512 pixels by 0.5 % of the range on average, single \
-                            pixels by 6 %";
+const TILED_ERRORS: &str = "on average by 0.5 % of its range, at single pixels by 6 to 7 %, as measured \
+                            on photographs of 512 x 512 pixels";
 
 fn write_planner(f: &mut fmt::Formatter<'_>, notice: halovae_core::Notice) -> fmt::Result {
     use halovae_core::Notice as Planner;
@@ -207,8 +209,8 @@ fn write_planner(f: &mut fmt::Formatter<'_>, notice: halovae_core::Notice) -> fm
         Planner::TilingSwitchedOn { ranks } => {
             write!(
                 f,
-                "tiling was switched on, since there are {ranks} ranks, which changes the picture \
-                 ({TILED_ERRORS}); --strategy sharded is exact"
+                "tiling was switched on, since there are {ranks} ranks; the picture differs from the \
+                 whole decode ({TILED_ERRORS}); --strategy sharded is exact"
             )
         }
         Planner::ParallelUnsupported { requested } => write!(

@@ -48,6 +48,9 @@ impl Processes {
         timeout: u64,
         cancel: &Cancel,
     ) -> Result<Option<Self>, Error> {
+        if let Some(why) = launcher::unusable(allowed) {
+            return Err(Error::Usage(why));
+        }
         let Some(launch) = launcher::launch(allowed) else { return Ok(None) };
         let limits = Limits::new(Duration::from_secs(timeout));
         #[cfg(feature = "mpi")]

@@ -241,7 +241,18 @@ impl<B: Backend> Decoder<B> {
                 let (beside, free) = (&beside[..], control.free);
                 let job =
                     RankJob { device, group, latents, plan, schedule, cut, park, beside, free };
-                scope.spawn(move || job.run(reports));
+                let thread = std::thread::Builder::new();
+                if thread.spawn_scoped(scope, move || job.run(reports)).is_err() {
+                    // The ranks that have begun are told, and end.
+                    let error = BackendError::OutOfMemory {
+                        device: "the system".into(),
+                        what: format!("the threads of {} ranks; use fewer", ranks.len()),
+                        requested: estimate::STACK_BYTES * ranks.len() as u64,
+                    };
+                    let cause = Cause::Backend(error);
+                    group.fail(Failure { rank: group.rank(), piece: None, op: None, cause });
+                    break;
+                }
             }
             let Some(sink) = sink else { return Ok(StitchTimes::default()) };
             let stitched = stitch_all(group, plan, &schedule, ranks.len(), sink, channels, control);

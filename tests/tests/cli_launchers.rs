@@ -57,7 +57,7 @@ fn variables_of_a_parent() {
     for set in [&torch[..], &mpi] {
         assert_eq!(decode_alone(set, &["--launcher", "none"]), "");
     }
-    let said = decode_alone(&torch, &["--launcher", "slurm", "-v"]);
+    let said = decode_alone(&torch, &["--launcher", "none", "-v"]);
     assert!(said.contains("picture.png"), "the process of rank 1 speaks for itself: {said}");
 }
 
@@ -74,6 +74,18 @@ fn every_rank_alone_is_heard() {
     let run = binary::run_command(command);
     assert_eq!((run.status.code(), run.stderr.lines().count()), (Some(1), 1), "{run:?}");
     assert!(run.stderr.contains("rank 5 of 2"), "{run:?}");
+    // A launcher that is asked for has to be there, and tells numbers.
+    for (set, flags, words) in [
+        (torch("0"), "slurm", "SLURM_PROCID is not set"),
+        (torch("first"), "auto", "RANK is `first`"),
+    ] {
+        let mut command = binary::command(["decode", "--launcher", flags]);
+        command.arg("--vae").arg(&golden.folder).arg("--latents").arg(golden.latents_file());
+        command.arg("--output").arg(folder.path().join("picture.png")).envs(set);
+        let run = binary::run_command(command);
+        assert_eq!((run.status.code(), run.stderr.lines().count()), (Some(2), 1), "{run:?}");
+        assert!(run.stderr.contains(words), "{run:?}");
+    }
     let mut command = binary::command(["inspect", "--vae", "nowhere"]);
     command.envs(torch("1"));
     let run = binary::run_command(command);

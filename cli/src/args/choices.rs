@@ -48,7 +48,7 @@ pub(crate) enum ExchangeArg {
 pub(crate) enum LauncherArg {
     /// The first whose variables are all there
     Auto,
-    /// None: this process decodes alone
+    /// None: this process decodes alone, whatever is set
     None,
     /// torchrun, or RANK, WORLD_SIZE and MASTER_ADDR set by hand
     Torchrun,

@@ -11,7 +11,7 @@ use crate::shard::{self, Cut, Fit, FitError, ParkLimit};
 use crate::stitch::stitching_bytes;
 
 /// What a thread that has no other size asks the system for.
-const STACK_BYTES: u64 = 2 << 20;
+pub(super) const STACK_BYTES: u64 = 2 << 20;
 
 impl<B: Backend> Decoder<B> {
     /// Device bytes that this decoder's ranks take to decode by `plan`: see
