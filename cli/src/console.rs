@@ -52,8 +52,27 @@ pub(crate) fn is_speaker() -> bool {
     IS_SPEAKER.load(Ordering::Relaxed)
 }
 
+/// What a terminal shows of a text as one line: what else it would do with control characters, which
+/// may be in a file's name, it does not.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\r' => line.push(' '),
+            _ if character.is_control() => line.extend(character.escape_default()),
+            _ => line.push(character),
+        }
+    }
+    line
+}
+
 /// Writes a line to stderr.
 pub(crate) fn say(line: impl fmt::Display) {
+    say_text(&one_line(&line.to_string()));
+}
+
+/// Writes lines to stderr.
+pub(crate) fn say_text(line: &str) {
     if !is_speaker() {
         return;
     }
@@ -76,5 +95,19 @@ pub(crate) fn say_error(error: &Error) {
 pub(crate) fn say_notices(notices: &[Notice], verbosity: Verbosity) {
     if !verbosity.quiet {
         notices.iter().for_each(|notice| say(format_args!("halovae: note: {notice}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_does_nothing_to_a_terminal() {
+        assert_eq!(one_line("a picture: größer, 8 × 8"), "a picture: größer, 8 × 8");
+        assert_eq!(one_line("one\r\ntwo"), "one  two");
+        let hostile = one_line("\u{1b}[31m\u{7}\u{9b}2J\u{7f}\t");
+        assert!(!hostile.contains(char::is_control), "{hostile}");
+        assert!(hostile.starts_with("\\u{1b}[31m"), "{hostile}");
     }
 }

@@ -176,7 +176,7 @@ impl Error {
     }
 }
 
-/// An error and its sources on one line. A source that the line has already told is left out.
+/// An error and its sources, one after the other. A source that the line has already told is left out.
 pub(crate) struct Chain<'a>(pub(crate) &'a dyn StdError);
 
 impl fmt::Display for Chain<'_> {
@@ -191,8 +191,7 @@ impl fmt::Display for Chain<'_> {
             }
             source = error.source();
         }
-        // One line, whatever a file name or a message from elsewhere contains.
-        f.write_str(&line.replace(['\n', '\r'], " "))
+        f.write_str(&line)
     }
 }
 
@@ -218,7 +217,6 @@ mod tests {
         assert_eq!(told(&["a"]), "a");
         assert_eq!(told(&["cannot read", "disk gone"]), "cannot read: disk gone");
         assert_eq!(told(&["cannot read: disk gone", "disk gone"]), "cannot read: disk gone");
-        assert_eq!(told(&["one\ntwo", "three"]), "one two: three");
     }
 
     #[test]

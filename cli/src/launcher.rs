@@ -189,7 +189,7 @@ fn is_set(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> bool {
     variable(name).is_some_and(|value| !value.is_empty())
 }
 
-fn launchers(allowed: Allowed) -> impl Iterator<Item = &'static Variables> {
+fn launchers(allowed: Allowed) -> impl DoubleEndedIterator<Item = &'static Variables> {
     LAUNCHERS.iter().filter(move |known| match allowed {
         Allowed::Any => true,
         Allowed::None => false,
@@ -230,7 +230,8 @@ fn find_half(allowed: Allowed, variable: impl Fn(&str) -> Option<OsString>) -> O
     // Within another launcher's processes, what a job was given says nothing of them.
     match launchers(allowed).find(|known| known.launch(&variable).is_some()) {
         Some(whole) => whole.half(&variable),
-        None => launchers(allowed).find_map(|known| known.half(&variable)),
+        // The last is the plain `srun`, which is what Slurm's variables are of for most.
+        None => launchers(allowed).rev().find_map(|known| known.half(&variable)),
     }
 }
 

@@ -30,6 +30,7 @@ mod processes;
 mod progress;
 mod report;
 mod room;
+mod signals;
 mod subject;
 mod svg;
 
@@ -40,7 +41,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Cli, Command};
-use console::{say, say_error};
+use console::{say, say_error, say_text};
 use error::Error;
 
 /// What the process returns after a bug, as for any Rust program that panicked.
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         allocator::spare_address_space();
     }
     backend::gpus::quiet_drivers();
+    signals::ignore_file_size_limit();
     // Processes that were started together do the same, and one of them tells of it.
     console::set_speaker(launcher::speaks(launcher::Allowed::Any));
     let cli = match Cli::try_parse() {
@@ -91,7 +93,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let what: Vec<&str> = what.lines().map(str::trim).collect();
         let what = what.join(" ");
         say(format_args!("halovae: error: {}", what.strip_prefix("error: ").unwrap_or(&what)));
-        say(usage.trim_end());
+        say_text(usage.trim_end());
     } else if console::is_speaker() {
         // Without a reader there is nobody to tell.
         let _ = error.print();

@@ -31,10 +31,12 @@ pub enum FitError {
     Plan(#[from] PlanError),
     /// Even the finest grid needs more.
     #[error(
-        "no number of shards decodes {height} x {width} latent cells in {}: the least is {}; allow \
-         that much, or use fewer ranks",
+        "no number of shards decodes {height} x {width} latent cells in {}: the least is {} MiB, {} \
+         MiB of them for the program itself; allow that much, or use fewer ranks if there are several",
         crate::format_bytes(*.budget),
-        crate::format_bytes(*.least)
+        // As a flag takes it, and never less than it is.
+        least.div_ceil(1 << 20),
+        PROCESS_BYTES >> 20
     )]
     Memory {
         /// Rows of the latents.

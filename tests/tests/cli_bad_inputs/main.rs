@@ -215,7 +215,7 @@ fn run(setup: &Setup, case: &Case) -> Result<(), String> {
         Way::Plain => Command::new(binary::path()),
         Way::FullDisk => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\""]);
+            shell.args(["-c", "ulimit -f 4; exec \"$0\" \"$@\""]);
             shell.arg(binary::path());
             shell
         }
