@@ -31,6 +31,24 @@ fn with_parts(tensors: &Tensors, from: [&str; 5], to: [&str; 5]) -> Tensors {
 }
 
 #[test]
+fn a_stray_tensor_under_a_usual_prefix_hides_no_vae() {
+    let model = Model::default();
+    for stray in ["vae.decoder.x", "first_stage_model.decoder.x"] {
+        for prefix in PREFIXES {
+            let mut tensors = model.ldm(Dtype::F32, prefix, 0);
+            // What is under the VAE's own prefix is of the decoder, and nothing reads it.
+            if stray.strip_suffix("decoder.x") == Some(prefix) {
+                continue;
+            }
+            tensors.insert(stray.into(), Tensor::new(Dtype::F32, &[1], &[0.0]));
+            let checkpoint = open_bytes(&tensors);
+            assert_eq!(checkpoint.prefix(), prefix, "{stray}");
+            assert_holds(&checkpoint, &model);
+        }
+    }
+}
+
+#[test]
 fn attention_is_read_whatever_its_parts_are_called() {
     let model = Model::default();
     let plain = open_bytes(&model.diffusers(Dtype::F32));

@@ -29,11 +29,32 @@ fn open(tensors: &Tensors) -> Checkpoint {
 /// That nothing is told: no model, and no way for a pipeline's latents.
 #[track_caller]
 fn assert_untold(latent_channels: usize, names: &[&str]) {
+    let error = untold(latent_channels, names, &[]);
+    assert!(error.starts_with("nothing in "), "{names:?}: {error}");
+}
+
+/// The same, because parts of these models are there that do not go together.
+#[track_caller]
+fn assert_contradicting(latent_channels: usize, names: &[&str], expected: &[&str]) {
+    let error = untold(latent_channels, names, expected);
+    let is_told = expected.iter().all(|model| error.contains(model));
+    assert!(error.contains("contradict each other") && is_told, "{names:?}: {error}");
+}
+
+/// What the error says, which names these models.
+#[track_caller]
+fn untold(latent_channels: usize, names: &[&str], expected: &[&str]) -> String {
     let checkpoint = open(&tensors(latent_channels, names));
     assert_eq!(checkpoint.model(), None, "{names:?}");
     assert!(checkpoint.guessed().contains(&"scaling_factor"), "{names:?}");
     let error = checkpoint.latent_space().unwrap_err();
-    assert!(matches!(error, CheckpointError::UntoldSpace { .. }), "{names:?}: {error}");
+    let message = error.to_string();
+    assert!(message.contains("give the config.json"), "{message}");
+    match error {
+        CheckpointError::UntoldSpace { models, .. } => assert_eq!(models, expected, "{names:?}"),
+        other => panic!("{names:?}: {other}"),
+    }
+    message
 }
 
 /// Scaling and shift.
@@ -208,15 +229,21 @@ fn what_does_not_tell_is_not_taken_for_something() {
     );
     // SV3D, whose conditioner holds a VAE.
     assert_untold(4, &["conditioner.embedders.1.encoder.encoder.conv_in.weight"]);
+}
+
+#[test]
+fn parts_that_do_not_go_together_are_told_with_their_models() {
+    let double = "model.diffusion_model.double_blocks.0.img_attn.qkv.weight";
+    let joint = "model.diffusion_model.joint_blocks.0.x";
+    let sdxl = "conditioner.embedders.1.model.ln_final.bias";
     // The latents of another model than the names tell.
-    assert_untold(16, &["conditioner.embedders.1.model.ln_final.bias"]);
-    assert_untold(4, &[double]);
-    // Two models at once.
-    assert_untold(16, &[double, "model.diffusion_model.joint_blocks.0.x"]);
-    assert_untold(
-        4,
-        &["cond_stage_model.transformer.x", "conditioner.embedders.1.model.ln_final.bias"],
-    );
+    assert_contradicting(16, &[sdxl], &["SDXL"]);
+    assert_contradicting(4, &[double], &["FLUX.1"]);
+    // Several models at once.
+    assert_contradicting(16, &[double, joint], &["SD 3", "FLUX.1"]);
+    let sd = "cond_stage_model.transformer.x";
+    assert_contradicting(4, &[sd, sdxl], &["SD 1.x or 2.x", "SDXL"]);
+    assert_contradicting(4, &[sd, sdxl, joint], &["SD 1.x or 2.x", "SDXL", "SD 3"]);
 }
 
 #[test]

@@ -119,6 +119,15 @@ fn no_command_writes_onto_what_it_reads() {
     for copy in ["planned/config.json", "other.json"] {
         std::fs::copy(setup.path("vae/config.json"), setup.path(copy)).expect("a config");
     }
+    copy_checkpoint(&setup.path("vae"), &setup.path("hub/models--o--n/snapshots/0a/vae"));
+    let cached = "hub/models--o--config/snapshots/0a";
+    std::fs::create_dir_all(setup.path(cached)).expect("folders");
+    std::fs::copy(setup.path("vae/config.json"), setup.path(cached).join(CONFIG))
+        .expect("a config");
+    for model in ["hub/models--o--n", "hub/models--o--config"] {
+        std::fs::create_dir(setup.path(model).join("refs")).expect("a folder");
+        std::fs::write(setup.path(model).join("refs/main"), "0a").expect("a reference");
+    }
     let weights = format!("vae/{WEIGHTS}");
     std::fs::hard_link(setup.path(&weights), setup.path("hard.safetensors")).expect("a link");
     let latents = setup.path("latents.safetensors");
@@ -152,6 +161,7 @@ fn no_command_writes_onto_what_it_reads() {
         ("sharded", "--output sharded/part-1.safetensors".into()),
         ("sharded", format!("--output a.png --report sharded/{WEIGHTS}.index.json")),
         ("sharded", "--output a.png --report sharded/config.json".into()),
+        ("hub/models--o--n", "--output a.png --report hub/models--o--n/refs/main".into()),
     ];
     if cfg!(unix) {
         outputs.extend([
@@ -176,6 +186,10 @@ fn no_command_writes_onto_what_it_reads() {
         format!("plan --vae vae --compare --compare-ranks 1 {size} --output {weights}"),
         format!("plan --vae planned {size} --output planned/config.json"),
         format!("plan --vae vae --config other.json {size} --output other.json"),
+        format!("plan --vae planned --config other.json {size} --output other.json"),
+        format!("plan --vae planned --config other.json {size} --output planned/config.json"),
+        format!("plan --vae hub/models--o--n {size} --output hub/models--o--n/refs/main"),
+        format!("plan --vae hub/models--o--config {size} --output hub/models--o--config/refs/main"),
         format!("plan --vae sharded {size} --output sharded/{WEIGHTS}.index.json"),
     ] {
         setup.assert_refused(&line, &overwrite);

@@ -52,11 +52,14 @@ pub(crate) fn open_config(
             notices: Notice::of_checkpoint(&checkpoint, variant),
             sources: checkpoint.sources().to_vec(),
         }),
-        Err(Error::Checkpoint(CheckpointError::NoWeights { config: Some(own), .. })) => {
-            let source = config.unwrap_or(&own);
-            let config = read_config(source)?;
+        Err(Error::Checkpoint(CheckpointError::NoWeights {
+            config: Some(own),
+            mut sources,
+            ..
+        })) => {
+            sources.extend(config.map(PathBuf::from));
+            let config = read_config(config.unwrap_or(&own))?;
             let program = decoder(vae, &config)?;
-            let sources = vec![source.into()];
             Ok(Plannable { config, program, notices: Vec::new(), sources })
         }
         Err(error) => Err(error),

@@ -1,9 +1,9 @@
 //! Commands that turn weights which are not read into such that are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::file_names;
-use super::text::shell;
+use super::text::{listed, shell};
+use super::{file_names, hub};
 
 /// Python that puts the tensors of all files but the last into the last; it needs torch and
 /// safetensors. Files of trainers have the weights under `state_dict`.
@@ -25,16 +25,29 @@ pub(crate) fn from_torch(file: &Path) -> String {
         }
         None => (vec![file.to_owned()], name.to_owned()),
     };
-    if let Some(missing) = inputs.iter().find(|input| !input.exists()) {
-        return format!("download what is missing of it: `{}`", missing.display());
-    }
-    let whole = file.with_file_name(whole);
+    from_torch_shards(&inputs, &file.with_file_name(whole))
+}
+
+/// How `shards` of `torch.save`, which may be missing, become a file of safetensors that is called
+/// after `whole`.
+pub(crate) fn from_torch_shards(shards: &[PathBuf], whole: &Path) -> String {
+    let missing: Vec<_> = shards.iter().filter(|shard| !shard.exists()).collect();
+    let before = match missing.is_empty() {
+        true => String::new(),
+        false => {
+            let missing = listed(missing.iter().map(|shard| format!("`{}`", shard.display())));
+            let command = whole.parent().and_then(hub::download);
+            let command = command.map(|command| format!(" by {command}")).unwrap_or_default();
+            format!("download what is missing of it{command}: {missing}; then ")
+        }
+    };
     let output = match whole.extension().is_some_and(|ending| ending == "safetensors") {
         true => whole.with_extension("converted.safetensors"),
         false => whole.with_extension("safetensors"),
     };
-    let inputs: Vec<String> = inputs.iter().map(|input| shell(input)).collect();
-    format!("convert it: `python3 -c \"{FROM_TORCH}\" {} {}`", inputs.join(" "), shell(&output))
+    let inputs: Vec<String> = shards.iter().map(|shard| shell(shard)).collect();
+    let (inputs, output) = (inputs.join(" "), shell(&output));
+    format!("{before}convert it: `python3 -c \"{FROM_TORCH}\" {inputs} {output}`")
 }
 
 /// The command that converts a folder of Flax to one of diffusers.

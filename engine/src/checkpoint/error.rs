@@ -28,6 +28,9 @@ pub enum CheckpointError {
         config: Option<PathBuf>,
         /// What lies there instead and what to do, with leading punctuation.
         found: String,
+        /// The files that were read all the same: that config, and what the hub's cache has for a
+        /// reference to the folder.
+        sources: Vec<PathBuf>,
     },
     /// A variant that is not there, or several without a choice between them.
     #[error("`{}` {problem}", path.display())]
@@ -87,14 +90,15 @@ pub enum CheckpointError {
     },
     /// No config, and nothing that tells how a pipeline scales latents.
     #[error(
-        "nothing in `{}` says how a pipeline scales its latents: models of the same shapes (SD 1.5 \
-         and SDXL, FLUX.1 and SD 3) differ in it; give the config.json in the folder `vae` of the \
-         model's pipeline",
-        path.display()
+        "{}; give the config.json in the folder `vae` of the model's pipeline",
+        untold(.path, .models)
     )]
     UntoldSpace {
         /// The file or folder of the weights.
         path: PathBuf,
+        /// The models that have parts in it, where these contradict each other: several, or one
+        /// whose VAE is another.
+        models: Vec<&'static str>,
     },
     /// A model that is known and not supported.
     #[error(
@@ -176,7 +180,33 @@ fn dtypes(weights: &[(String, String)]) -> String {
     text::listed(weights.iter().map(|(name, dtype)| format!("{} is {dtype}", text::escaped(name))))
 }
 
+fn untold(path: &Path, models: &[&str]) -> String {
+    let path = path.display();
+    let contradiction =
+        format!("the parts of `{path}` contradict each other in how a pipeline scales its latents");
+    match models {
+        [] => format!(
+            "nothing in `{path}` says how a pipeline scales its latents: models of the same shapes \
+             (SD 1.5 and SDXL, FLUX.1 and SD 3) differ in it"
+        ),
+        [one] => format!(
+            "{contradiction}: there are tensors of {one}, but the VAE has another number of latent \
+             channels"
+        ),
+        [first, others @ ..] => format!(
+            "{contradiction}: there are tensors of {first}, and such of {}",
+            others.join(", and of ")
+        ),
+    }
+}
+
 impl CheckpointError {
+    /// What was `found` in the folder `path` without weights, of whose files the config was read.
+    pub(crate) fn no_weights(path: &Path, config: Option<PathBuf>, found: String) -> Self {
+        let sources = config.iter().cloned().collect();
+        Self::NoWeights { path: path.into(), config, found, sources }
+    }
+
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.into(), source }
     }

@@ -64,11 +64,9 @@ pub(crate) fn shard(name: &str) -> Option<Shard<'_>> {
 /// `STEM.safetensors.fp16.index.json`.
 pub(crate) fn weights(name: &str) -> Option<(&str, Form<'_>)> {
     const ENDING: &str = ".safetensors";
-    const INDEX: &str = ".index";
     let rest = name.strip_prefix(STEM)?;
-    if let Some(index) = rest.strip_prefix(ENDING).and_then(|rest| rest.strip_suffix(".json")) {
-        let part = index.strip_prefix(INDEX).or_else(|| index.strip_suffix(INDEX))?;
-        return Some((variant(part)?, Form::Index));
+    if let Some(index) = rest.strip_prefix(ENDING).filter(|rest| rest.ends_with(".json")) {
+        return Some((variant(index_part(index)?)?, Form::Index));
     }
     let rest = rest.strip_suffix(ENDING)?;
     let Some(parts) = shard(rest) else { return Some((variant(rest)?, Form::Whole)) };
@@ -79,6 +77,22 @@ pub(crate) fn weights(name: &str) -> Option<(&str, Form<'_>)> {
     };
     // With the whole name, so that those of its siblings follow from it.
     Some((variant(part)?, Form::Shard(shard(name)?)))
+}
+
+/// If `name` is that of an index of shards in torch's own format, the name of a file with the
+/// weights of all of them.
+pub(crate) fn torch_index(name: &str) -> Option<String> {
+    const ENDING: &str = ".bin";
+    let stem = &name[..name.find(".bin.")?];
+    let part = index_part(&name[stem.len() + ENDING.len()..])?;
+    variant(part).map(|_| format!("{stem}{part}.bin"))
+}
+
+/// The part of a variant in `.index.fp16.json` or `.fp16.index.json`.
+fn index_part(ending: &str) -> Option<&str> {
+    const INDEX: &str = ".index";
+    let index = ending.strip_suffix(".json")?;
+    index.strip_prefix(INDEX).or_else(|| index.strip_suffix(INDEX))
 }
 
 /// `.fp16` names the variant `fp16`, nothing the plain weights.
@@ -135,6 +149,22 @@ mod tests {
             assert_eq!(told(rest), None, "{rest}");
         }
         assert_eq!(weights("model.safetensors"), None);
+    }
+
+    #[test]
+    fn an_index_of_torch_tells_what_holds_all() {
+        for (name, whole) in [
+            ("m.bin.index.json", Some("m.bin")),
+            ("m.bin.index.fp16.json", Some("m.fp16.bin")),
+            ("m.bin.fp16.index.json", Some("m.fp16.bin")),
+            ("m.safetensors.index.json", None),
+            ("m.bin.json", None),
+            ("m.bin", None),
+            ("m.binary.index.json", None),
+            ("m.bin.indexed.json", None),
+        ] {
+            assert_eq!(torch_index(name).as_deref(), whole, "{name}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod index;
 mod inventory;
 mod listing;
+mod torch_index;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use super::hub;
 use super::storage::explain_absence;
 use super::text::{escaped, shell};
 use listing::{Chosen, Listing, Source};
+use torch_index::TorchIndex;
 
 /// The folder of a pipeline's VAE.
 const VAE: &str = "vae";
@@ -33,6 +35,16 @@ pub(crate) struct Located {
     pub(crate) index: Option<Index>,
     /// The variant that the names of the files give.
     pub(crate) variant: Option<String>,
+    /// The file of the hub's cache that told which snapshot is meant.
+    pub(crate) reference: Option<PathBuf>,
+}
+
+impl Located {
+    /// One file of weights, without anything beside it.
+    pub(crate) fn alone(file: PathBuf) -> Self {
+        let (path, weights) = (file.clone(), vec![file]);
+        Self { path, config: None, weights, index: None, variant: None, reference: None }
+    }
 }
 
 /// Finds the files that `path` means.
@@ -45,12 +57,27 @@ pub(crate) fn locate(path: &Path, variant: Option<&str>) -> Result<Located, Chec
     if !metadata.is_dir() {
         return in_file(path, variant);
     }
-    let snapshot = hub::snapshot(path).map_err(|found| CheckpointError::NoWeights {
-        path: path.into(),
-        config: None,
-        found,
-    })?;
-    let folder = snapshot.as_deref().unwrap_or(path);
+    let snapshot =
+        hub::snapshot(path).map_err(|found| CheckpointError::no_weights(path, None, found))?;
+    let Some(hub::Snapshot { folder, reference }) = snapshot else {
+        return in_folders(path, None, variant);
+    };
+    match in_folders(&folder, folder.parent(), variant) {
+        Ok(located) => Ok(Located { reference, ..located }),
+        Err(CheckpointError::NoWeights { path, config, found, mut sources }) => {
+            sources.extend(reference);
+            Err(CheckpointError::NoWeights { path, config, found, sources })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// In `folder`, or the VAE's in it; other snapshots of the model are in `around`.
+fn in_folders(
+    folder: &Path,
+    around: Option<&Path>,
+    variant: Option<&str>,
+) -> Result<Located, CheckpointError> {
     let outer = Listing::read(folder)?;
     if let Some(chosen) = outer.choose(variant)? {
         return in_folder(&outer, chosen);
@@ -66,15 +93,11 @@ pub(crate) fn locate(path: &Path, variant: Option<&str>) -> Result<Located, Chec
     let own = &places[0];
     if let Some(file) = own.only_file().filter(|_| variant.is_none()) {
         let config = own.config();
-        return Ok(Located { config, ..alone(file) });
+        return Ok(Located { config, ..Located::alone(file) });
     }
-    let around = snapshot.as_ref().and_then(|snapshot| Listing::read(snapshot.parent()?).ok());
+    let around = around.and_then(|around| Listing::read(around).ok());
     let found = inventory::explain(&places, around.as_ref());
-    Err(CheckpointError::NoWeights { path: own.folder.clone(), config: own.config(), found })
-}
-
-fn alone(file: PathBuf) -> Located {
-    Located { path: file.clone(), config: None, weights: vec![file], index: None, variant: None }
+    Err(CheckpointError::no_weights(&own.folder, own.config(), found))
 }
 
 fn in_folder(listing: &Listing, chosen: Chosen) -> Result<Located, CheckpointError> {
@@ -85,7 +108,7 @@ fn in_folder(listing: &Listing, chosen: Chosen) -> Result<Located, CheckpointErr
     };
     let variant = Some(chosen.variant).filter(|variant| !variant.is_empty());
     let (path, config) = (listing.folder.clone(), listing.config());
-    Ok(Located { path, config, weights, index, variant })
+    Ok(Located { path, config, weights, index, variant, reference: None })
 }
 
 /// One file, or all shards for one of them or for their index.
@@ -104,12 +127,16 @@ fn in_file(path: &Path, wanted: Option<&str>) -> Result<Located, CheckpointError
     let config = Some(path.with_file_name("config.json"));
     let config = config.filter(|config| is_ours && config.symlink_metadata().is_ok());
     let variant = Some(variant.to_owned()).filter(|variant| !variant.is_empty());
-    let located = Located { config, variant, ..alone(path.into()) };
+    let located = Located { config, variant, ..Located::alone(path.into()) };
     let is_index = matches!(known, Some((_, Form::Index)))
         || (name.contains(".safetensors") && name.ends_with(".index.json"));
     if is_index {
         let (weights, index) = index::read(path)?;
         return Ok(Located { weights, index: Some(index), ..located });
+    }
+    if names::torch_index(name).is_some() {
+        let problem = TorchIndex::read(path)?.remedy();
+        return Err(CheckpointError::Index { path: path.into(), problem });
     }
     let Some(shard) = names::shard(name).filter(|_| name.ends_with(".safetensors")) else {
         return Ok(located);

@@ -10,6 +10,8 @@ use super::text::{listed, shell};
 
 const PREFIX: &str = "models--";
 const SNAPSHOTS: &str = "snapshots";
+/// What the cache keeps in a model's folder beside the snapshots.
+const BESIDE: [&str; 3] = ["blobs", "refs", ".no_exist"];
 /// A revision is 40 digits.
 const MAX_REF_BYTES: u64 = 256;
 
@@ -19,12 +21,20 @@ pub(crate) fn repo(folder: &Path) -> Option<String> {
     Some(name.replacen("--", "/", 1))
 }
 
+/// A snapshot of a model.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) folder: PathBuf,
+    /// The file that was read for the revision of `main`, if it is there.
+    pub(crate) reference: Option<PathBuf>,
+}
+
 /// The snapshot that a model's folder in the cache means: that of the branch `main`, or else the
 /// only one. `None` if `folder` is no such folder.
 ///
 /// # Errors
 /// Why there is no such snapshot, as the end of a sentence about the folder, with punctuation.
-pub(crate) fn snapshot(folder: &Path) -> Result<Option<PathBuf>, String> {
+pub(crate) fn snapshot(folder: &Path) -> Result<Option<Snapshot>, String> {
     let root = match folder.file_name() {
         Some(name) if name == SNAPSHOTS => folder.parent().unwrap_or(folder),
         _ => folder,
@@ -32,20 +42,19 @@ pub(crate) fn snapshot(folder: &Path) -> Result<Option<PathBuf>, String> {
     let snapshots = root.join(SNAPSHOTS);
     let is_cache =
         repo(root).is_some() || root.join("refs").is_dir() || root.join("blobs").is_dir();
-    if !is_cache || !snapshots.is_dir() {
+    if !is_cache || !(snapshots.is_dir() || has_nothing_else(root)) {
         return Ok(None);
     }
-    if let Some(main) = main_revision(root).map(|revision| snapshots.join(revision))
-        && main.is_dir()
-    {
-        return Ok(Some(main));
+    let reference = Some(root.join("refs/main")).filter(|path| path.is_file());
+    let main = reference.as_deref().and_then(revision).map(|revision| snapshots.join(revision));
+    if let Some(folder) = main.filter(|main| main.is_dir()) {
+        return Ok(Some(Snapshot { folder, reference }));
     }
-    let entries = std::fs::read_dir(&snapshots).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries.map(|entry: DirEntry| entry.path()).collect();
+    let mut found: Vec<_> = entries(&snapshots).map(|entry| entry.path()).collect();
     found.retain(|path| path.is_dir());
     found.sort();
     match found.as_slice() {
-        [only] => Ok(Some(only.clone())),
+        [only] => Ok(Some(Snapshot { folder: only.clone(), reference })),
         [] => {
             let again = download(root).map(|command| format!(": {command}")).unwrap_or_default();
             Err(format!("; no snapshot of it was downloaded, download the model{again}"))
@@ -59,10 +68,20 @@ pub(crate) fn snapshot(folder: &Path) -> Result<Option<PathBuf>, String> {
     }
 }
 
-fn main_revision(root: &Path) -> Option<String> {
-    let path = Some(root.join("refs/main")).filter(|path| path.is_file())?;
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+/// Whether the folder of a model is one of the cache and no model lies in it by another way.
+fn has_nothing_else(root: &Path) -> bool {
+    let is_beside = |entry: DirEntry| BESIDE.iter().any(|name| entry.file_name() == *name);
+    root.read_dir().is_ok_and(|entries| entries.flatten().all(is_beside))
+}
+
+/// The revision that a reference names.
+fn revision(reference: &Path) -> Option<String> {
     let mut revision = String::new();
-    File::open(path).ok()?.take(MAX_REF_BYTES).read_to_string(&mut revision).ok()?;
+    File::open(reference).ok()?.take(MAX_REF_BYTES).read_to_string(&mut revision).ok()?;
     let revision = revision.trim().to_owned();
     let mut components = Path::new(&revision).components();
     let is_name = matches!(components.next(), Some(Component::Normal(_)));

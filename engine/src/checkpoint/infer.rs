@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::config::{AutoencoderKlConfig, MAX_LEVELS};
 use super::contents::Stored;
 use super::keys;
-use super::origin::Origin;
+use super::origin::Evidence;
 use super::text;
 
 /// Fields that no shape tells; see [`super::Checkpoint::guessed`].
@@ -34,19 +34,27 @@ pub(crate) struct Inferred {
     pub(crate) config: AutoencoderKlConfig,
     /// The model that the VAE is part of, if that is told.
     pub(crate) model: Option<&'static str>,
+    /// Models of which it cannot be a part at once.
+    pub(crate) contradicting: Vec<&'static str>,
     /// Fields that are neither told by shapes nor by the model.
     pub(crate) guessed: Vec<&'static str>,
 }
 
-/// The config that the decoder's weights, by canonical name, belong to. Not yet validated. What
-/// `origin` says counts if its latents have as many channels as these weights.
+impl Inferred {
+    /// Nothing had to be inferred.
+    pub(crate) fn given(config: AutoencoderKlConfig) -> Self {
+        Self { config, model: None, contradicting: Vec::new(), guessed: Vec::new() }
+    }
+}
+
+/// The config that the decoder's weights, by canonical name, belong to. Not yet validated.
 ///
 /// # Errors
 /// What is missing or odd, as the end of a sentence.
 pub(crate) fn config(
     tensors: &BTreeMap<String, Stored>,
     surroundings: Surroundings,
-    origin: Option<Origin>,
+    evidence: Evidence,
 ) -> Result<Inferred, String> {
     let shapes = Shapes(tensors);
     let conv_in = shapes.conv("decoder.conv_in.weight")?;
@@ -68,7 +76,11 @@ pub(crate) fn config(
     let resnets = (0..MAX_RESNETS + 1).take_while(|&index| has(&resnet(index))).count();
 
     let use_post_quant_conv = has("post_quant_conv.weight");
-    let origin = origin.filter(|origin| origin.latent_channels == conv_in.inputs);
+    let (origin, contradicting) = match evidence.of_vae(conv_in.inputs) {
+        Evidence::Nothing => (None, Vec::new()),
+        Evidence::Model(origin) => (Some(origin), Vec::new()),
+        Evidence::Contradiction(models) => (None, models),
+    };
     let family = Family::guess(conv_in.inputs, use_post_quant_conv);
     let mut config = AutoencoderKlConfig {
         in_channels: surroundings.encoder_channels.unwrap_or(conv_out.outputs),
@@ -105,7 +117,7 @@ pub(crate) fn config(
     }
     // A tile has at least one latent cell.
     config.sample_size = config.sample_size.map(|pixels| pixels.max(config.scale()));
-    Ok(Inferred { config, model: origin.map(|origin| origin.model), guessed })
+    Ok(Inferred { config, model: origin.map(|origin| origin.model), contradicting, guessed })
 }
 
 /// [`GROUPS`]; small models have the largest power of two that works.

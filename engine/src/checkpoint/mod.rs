@@ -76,6 +76,7 @@ pub struct Checkpoint {
     config_source: ConfigSource,
     sources: Vec<PathBuf>,
     model: Option<&'static str>,
+    contradicting: Vec<&'static str>,
     guessed: Vec<&'static str>,
     key_map: KeyMap,
     files: Vec<Storage>,
@@ -123,7 +124,7 @@ impl Checkpoint {
         let files = files.collect::<Result<Vec<_>, _>>()?;
         let index = located.index.as_ref().map(|index| index.path.clone());
         let mut sources = located.weights.clone();
-        sources.extend(index.into_iter().chain(config_path));
+        sources.extend(index.into_iter().chain(config_path).chain(located.reference.clone()));
         Ok(Self { sources, ..Self::assemble(located, files, config)? })
     }
 
@@ -137,13 +138,7 @@ impl Checkpoint {
         config: Option<AutoencoderKlConfig>,
     ) -> Result<Self, CheckpointError> {
         let path = PathBuf::from("<memory>");
-        let located = Located {
-            path: path.clone(),
-            config: None,
-            weights: vec![path.clone()],
-            index: None,
-            variant: None,
-        };
+        let located = Located::alone(path.clone());
         if let Some(config) = &config {
             config.validate().map_err(|source| CheckpointError::Config { path, source })?;
         }
@@ -170,7 +165,7 @@ impl Checkpoint {
             return Err(CheckpointError::Unsupported { path, models: family.models, evidence });
         }
         let surroundings = contents::surroundings(&tensors, &key_map.prefix);
-        let origin = origin::find(&tensors, &files);
+        let evidence = origin::find(&tensors, &files);
         let Sorted { weights, unknown } = contents::sort_out(&path, &key_map, &files, tensors)?;
         if weights.is_empty() {
             let problem = match unknown.is_empty() {
@@ -184,17 +179,16 @@ impl Checkpoint {
             return Err(CheckpointError::NoDecoder { path, problem });
         }
         let not_inferable = |problem| CheckpointError::NotInferable { path: path.clone(), problem };
-        let (Inferred { config, model, guessed }, config_source) = match config {
-            Some((config, source)) => {
-                (Inferred { config, model: None, guessed: Vec::new() }, source)
-            }
+        let (inferred, config_source) = match config {
+            Some((config, source)) => (Inferred::given(config), source),
             None => {
                 let inferred =
-                    infer::config(&weights, surroundings, origin).map_err(not_inferable)?;
+                    infer::config(&weights, surroundings, evidence).map_err(not_inferable)?;
                 inferred.config.validate().map_err(|error| not_inferable(error.to_string()))?;
                 (inferred, ConfigSource::Shapes)
             }
         };
+        let Inferred { config, model, contradicting, guessed } = inferred;
         let sources = Vec::new();
         Ok(Self {
             path,
@@ -204,6 +198,7 @@ impl Checkpoint {
             config_source,
             sources,
             model,
+            contradicting,
             guessed,
             key_map,
             files,
@@ -242,8 +237,8 @@ impl Checkpoint {
         &self.config_source
     }
 
-    /// Every file that this was read from: weights, the index of shards, the config. Empty if it was
-    /// read from memory.
+    /// Every file that this was read from: weights, the index of shards, the config, and the hub
+    /// cache's `refs/main` that told which snapshot is meant. Empty if it was read from memory.
     pub fn sources(&self) -> &[PathBuf] {
         &self.sources
     }
@@ -269,11 +264,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`CheckpointError::UntoldSpace`] where there is neither a config nor a
-    /// [`model`](Self::model): SD 1.5 and SDXL have the same shapes, and so have FLUX.1 and SD 3,
+    /// [`model`](Self::model), or parts of several that contradict each other: SD 1.5 and SDXL have the same shapes, and so have FLUX.1 and SD 3,
     /// but their pipelines scale latents differently.
     pub fn latent_space(&self) -> Result<LatentSpace, CheckpointError> {
         if self.guessed.contains(&"scaling_factor") {
-            return Err(CheckpointError::UntoldSpace { path: self.path.clone() });
+            let models = self.contradicting.clone();
+            return Err(CheckpointError::UntoldSpace { path: self.path.clone(), models });
         }
         Ok(self.config.latent_space())
     }

@@ -26,6 +26,27 @@ pub(crate) struct Origin {
     pub(crate) mean_and_std: Option<(Vec<f64>, Vec<f64>)>,
 }
 
+/// What the tensors beside a VAE tell of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Evidence {
+    Nothing,
+    Model(Origin),
+    /// There are parts of these models, which do not go together; of one, if the VAE is not its.
+    Contradiction(Vec<&'static str>),
+}
+
+impl Evidence {
+    /// What is told of a VAE whose latents have so many channels.
+    pub(crate) fn of_vae(self, latent_channels: u32) -> Self {
+        match self {
+            Self::Model(origin) if origin.latent_channels != latent_channels => {
+                Self::Contradiction(vec![origin.model])
+            }
+            evidence => evidence,
+        }
+    }
+}
+
 /// What tells a model.
 struct Signs {
     model: &'static str,
@@ -141,13 +162,20 @@ const FLUX_2: &str = "double_stream_modulation_";
 /// So have HunyuanVideo and HunyuanImage.
 const HUNYUAN: &str = "txt_in.individual_token_refiner.";
 
-/// The model that `tensors` tell; `None` if none or several do.
-pub(crate) fn find(tensors: &[RawTensor], files: &[Storage]) -> Option<Origin> {
+/// What `tensors` tell.
+pub(crate) fn find(tensors: &[RawTensor], files: &[Storage]) -> Evidence {
     let has = |sign: &&str| tensors.iter().any(|tensor| begins(&tensor.name, sign));
     let told = |signs: &&Signs| signs.any.iter().any(has) && !signs.never.iter().any(has);
-    let mut models = MODELS.iter().filter(told);
-    let signs = models.next().filter(|_| models.next().is_none())?;
+    let models: Vec<_> = MODELS.iter().filter(told).collect();
+    match models[..] {
+        [] => Evidence::Nothing,
+        [signs] => origin(signs, tensors, files).map_or(Evidence::Nothing, Evidence::Model),
+        _ => Evidence::Contradiction(models.iter().map(|signs| signs.model).collect()),
+    }
+}
 
+/// `None` if there should be a mean and a deviation and they cannot be read.
+fn origin(signs: &Signs, tensors: &[RawTensor], files: &[Storage]) -> Option<Origin> {
     let mean_and_std = if signs.any == MEAN_AND_STD {
         let numbers = |name: &str| {
             let tensor = tensors.iter().find(|tensor| tensor.name == name)?;

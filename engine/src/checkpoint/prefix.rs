@@ -15,21 +15,25 @@ const MAX_PREFIX: usize = 80;
 pub(crate) fn find<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<&'a str, Vec<&'a str>> {
-    let usual = USUAL.into_iter().rev().find(|prefix| {
-        names
-            .clone()
-            .filter_map(|name| name.strip_prefix(prefix))
-            .any(|name| name.starts_with("decoder."))
-    });
-    if let Some(usual) = usual {
+    let usual = |is_sign: fn(&str) -> bool| {
+        let has =
+            |prefix: &&str| names.clone().filter_map(|name| name.strip_prefix(prefix)).any(is_sign);
+        USUAL.into_iter().rev().find(has)
+    };
+    if let Some(usual) = usual(|name| name == CONV_IN) {
         return Ok(usual);
     }
     let mut found: Vec<_> = names
+        .clone()
         .filter_map(|name| name.strip_suffix(CONV_IN))
         .filter(|prefix| prefix.is_empty() || is_path(prefix))
         .collect();
+    // Where nothing is a whole decoder, what is left of one tells what is missing.
+    if found.is_empty() {
+        return Ok(usual(|name| name.starts_with("decoder.")).unwrap_or_default());
+    }
     // With its names as they are, the VAE is what the file is about.
-    if found.is_empty() || found.contains(&"") {
+    if found.contains(&"") {
         return Ok("");
     }
     // A usual one, behind that of the larger model.
@@ -76,6 +80,19 @@ mod tests {
         // What is no path of modules is no prefix.
         for odd in ["en", "a\u{1b}.", "a b."] {
             assert_eq!(prefix(&[odd]), Ok(String::new()));
+        }
+    }
+
+    #[test]
+    fn a_stray_tensor_is_no_decoder() {
+        for stray in ["vae.decoder.x", "first_stage_model.decoder.x"] {
+            for prefix in ["", "model.", "first_stage_model.", "vae."] {
+                let names = [stray, &format!("{prefix}{CONV_IN}")];
+                assert_eq!(find(names.into_iter()), Ok(prefix), "{stray}");
+            }
+            // Of a decoder that lacks the rest.
+            let prefix = stray.strip_suffix("decoder.x").unwrap();
+            assert_eq!(find([stray, "encoder.x"].into_iter()), Ok(prefix));
         }
     }
 }

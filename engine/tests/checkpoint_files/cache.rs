@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use halovae_engine::checkpoint::{Checkpoint, CheckpointError};
 use tempfile::TempDir;
 
 use crate::checkpoint_common::{serialize, write};
@@ -59,6 +60,33 @@ fn the_root_means_the_snapshot_of_main_or_the_only_one() {
 }
 
 #[test]
+fn the_reference_that_tells_the_snapshot_is_among_what_was_read() {
+    let cache = Cache::new();
+    let snapshot = cache.snapshot("0a", WEIGHTS, 1.0);
+    let weights = snapshot.join(WEIGHTS);
+    assert_eq!(open(&cache.root).sources(), [weights.clone()]);
+    // Also where it names no snapshot and the only one counts.
+    for revision in ["0a", "0b"] {
+        let reference = write(&cache.root, "refs/main", revision);
+        assert_eq!(open(&cache.root).sources(), [weights.clone(), reference]);
+    }
+    assert_eq!(open(&snapshot).sources(), [weights.clone()]);
+
+    // The same where there are no weights, with the config that is there.
+    std::fs::remove_file(&weights).unwrap();
+    let reference = write(&cache.root, "refs/main", "0a");
+    for below in ["config.json", "vae/config.json"] {
+        let config = write(&snapshot, below, model().config_json(2));
+        match Checkpoint::open(&cache.root, None).unwrap_err() {
+            CheckpointError::NoWeights { sources, .. } => {
+                assert_eq!(sources, [config, reference.clone()])
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
 fn a_snapshot_without_weights_names_another_that_has_them() {
     let cache = Cache::new();
     let other = cache.snapshot("0a", &format!("vae/{WEIGHTS}"), 1.0);
@@ -70,9 +98,18 @@ fn a_snapshot_without_weights_names_another_that_has_them() {
 #[test]
 fn a_cache_without_weights_tells_how_to_download_them() {
     let cache = Cache::new();
-    std::fs::create_dir(cache.root.join("snapshots")).unwrap();
     let command = format!("`hf download org/a-vae --cache-dir {}`", cache.folder.path().display());
+    // Nothing but blobs, then a reference to what is not there, then no snapshots.
     assert_told(&cache.root, &["no snapshot", &command]);
+    write(&cache.root, "refs/main", "0a");
+    assert_told(&cache.root, &["no snapshot", &command]);
+    std::fs::create_dir(cache.root.join("snapshots")).unwrap();
+    assert_told(&cache.root, &["no snapshot", &command]);
+    std::fs::remove_dir(cache.root.join("snapshots")).unwrap();
+    // A folder of such a name that was filled by hand is read as it is.
+    write(&cache.root, WEIGHTS, serialize(&weights(6.0)));
+    assert_eq!(offset(&open(&cache.root)), 6.0);
+    std::fs::remove_file(cache.root.join(WEIGHTS)).unwrap();
     write(&cache.root, "snapshots/0a/vae/config.json", model().config_json(2));
     write(&cache.root, "blobs/ff.incomplete", "x");
     assert_told(

@@ -64,6 +64,66 @@ fn what_is_not_read_is_named_with_what_helps() {
     assert_eq!(offset(&open(&folder.path().join("vae.pt"))), 2.0);
 }
 
+/// The folder and the index itself name all shards, in the order of their names, and the command
+/// that converts them.
+#[test]
+fn an_index_of_shards_in_torchs_format_tells_how_to_convert_them() {
+    let cases = [
+        ("diffusion_pytorch_model.bin.index.json", WEIGHTS),
+        ("diffusion_pytorch_model.bin.index.fp16.json", "diffusion_pytorch_model.fp16.safetensors"),
+        ("pytorch_model.bin.index.json", "pytorch_model.safetensors"),
+    ];
+    // Names of which none tells the others, too.
+    let parts = [1, 2].map(|number| format!("{STEM}-{number:05}-of-00002.bin"));
+    for [first, second] in [parts.each_ref().map(String::as_str), ["a.bin", "b.bin"]] {
+        for (index, output) in cases {
+            let folder = TempDir::new().unwrap();
+            let map = serde_json::json!({ "weight_map": { "x": second, "y": first, "z": second } });
+            let index = write(folder.path(), index, map.to_string());
+            let [a, b, output] =
+                [first, second, output].map(|name| folder.path().join(name).display().to_string());
+            let files = format!("\" {a} {b} {output}`");
+            let told = |words: &[&str]| {
+                for path in [folder.path(), &index] {
+                    assert_told(
+                        path,
+                        &["in torch's own format", "convert it: `python3 -c \"", &files],
+                    );
+                    assert_told(path, words);
+                }
+            };
+            told(&[&format!("download what is missing of it: `{a}`, `{b}`; then")]);
+            write(folder.path(), second, TORCH_ZIP);
+            told(&[&format!("download what is missing of it: `{a}`; then")]);
+            write(folder.path(), first, TORCH_ZIP);
+            told(&[]);
+            for path in [folder.path(), &index] {
+                assert!(!message(path).contains("missing"), "{}", message(path));
+            }
+            write(folder.path(), second, "version https://git-lfs.github.com/spec/v1");
+            for path in [folder.path(), &index] {
+                assert_told(path, &[second, "is a Git LFS pointer", "git lfs pull"]);
+            }
+        }
+    }
+    // Within the hub's cache, by what downloads them.
+    let folder = TempDir::new().unwrap();
+    let map = r#"{"weight_map": {"x": "a.bin"}}"#;
+    let index = "models--org--name/snapshots/0f/vae/diffusion_pytorch_model.bin.index.json";
+    let index = write(folder.path(), index, map);
+    let command =
+        format!("by `hf download org/name --revision 0f --cache-dir {}`", folder.path().display());
+    for path in [&index, &folder.path().join("models--org--name")] {
+        assert_told(path, &["what is missing of it", &command]);
+    }
+    // Those that are read need no conversion; an index that is none says what it is.
+    let folder = TempDir::new().unwrap();
+    let index = write(folder.path(), "diffusion_pytorch_model.bin.index.json", "<html></html>");
+    assert_told(&index, &["an HTML page"]);
+    write(folder.path(), WEIGHTS, serialize(&weights(1.0)));
+    assert_eq!(offset(&open(folder.path())), 1.0);
+}
+
 #[test]
 fn a_file_saved_under_a_wrong_name_is_called_what_it_is() {
     let folder = TempDir::new().unwrap();

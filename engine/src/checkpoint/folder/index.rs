@@ -24,6 +24,30 @@ pub(crate) struct Index {
 
 /// Reads the index at `path`; the shards lie beside it.
 pub(super) fn read(path: &Path) -> Result<(Vec<PathBuf>, Index), CheckpointError> {
+    let (names, shards) = parse(path)?;
+    let mut weights = Vec::with_capacity(shards.len());
+    let mut positions = BTreeMap::new();
+    for (shard, file) in shards {
+        if let Some(missing) = missing(&file) {
+            let problem = format!("shard {} {missing}", quoted(&shard));
+            return Err(CheckpointError::Index { path: path.into(), problem });
+        }
+        positions.insert(shard, weights.len());
+        weights.push(file);
+    }
+    let assigned = names.into_iter().map(|(name, shard)| (name, positions[&shard])).collect();
+    Ok((weights, Index { path: path.into(), assigned }))
+}
+
+/// The shards that the index at `path` names, whether they are there or not.
+pub(super) fn shards(path: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    parse(path).map(|(_, shards)| shards.into_values().collect())
+}
+
+/// The shard of each tensor, and the file of each shard.
+type Parsed = (BTreeMap<String, String>, BTreeMap<String, PathBuf>);
+
+fn parse(path: &Path) -> Result<Parsed, CheckpointError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let bytes =
         read_small(path, MAX_INDEX_BYTES).map_err(|source| CheckpointError::io(path, source))?;
@@ -36,25 +60,14 @@ pub(super) fn read(path: &Path) -> Result<(Vec<PathBuf>, Index), CheckpointError
     if shards.len() > MAX_SHARDS {
         return Err(problem(format!("it names {} shards, at most {MAX_SHARDS}", shards.len())));
     }
-    let mut weights = Vec::with_capacity(shards.len());
-    let mut positions = BTreeMap::new();
-    for shard in shards {
-        if !stays_inside(shard) {
-            let shard = quoted(shard);
-            return Err(problem(format!(
-                "shard {shard} lies outside the folder; expected a plain file name"
-            )));
-        }
-        let file = folder.join(shard);
-        if let Some(missing) = missing(&file) {
-            return Err(problem(format!("shard {} {missing}", quoted(shard))));
-        }
-        positions.insert(shard, weights.len());
-        weights.push(file);
+    if let Some(outside) = shards.iter().find(|shard| !stays_inside(shard)) {
+        let shard = quoted(outside);
+        return Err(problem(format!(
+            "shard {shard} lies outside the folder; expected a plain file name"
+        )));
     }
-    let assigned =
-        names.iter().map(|(name, shard)| (name.clone(), positions[shard.as_str()])).collect();
-    Ok((weights, Index { path: path.into(), assigned }))
+    let shards = shards.into_iter().map(|shard| (shard.to_owned(), folder.join(shard))).collect();
+    Ok((names, shards))
 }
 
 /// If the shard is not there: that it is not, and what to do.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::listing::Listing;
-use crate::checkpoint::file_names::STEM;
+use super::torch_index::TorchIndex;
+use crate::checkpoint::file_names::{STEM, torch_index};
 use crate::checkpoint::sniff::{FileKind, sniff};
 use crate::checkpoint::storage::{broken_link, read_head};
 use crate::checkpoint::text::{escaped, listed};
@@ -76,7 +77,7 @@ fn candidates(places: &[Listing], around: Option<&Listing>) -> Option<String> {
 fn holds_vae(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let snapshot = hub::snapshot(folder).ok().flatten();
-    let folder = snapshot.as_deref().unwrap_or(folder);
+    let folder = snapshot.as_ref().map_or(folder, |snapshot| &snapshot.folder);
     let has_weights =
         |folder: &Path| Listing::read(folder).is_ok_and(|listing| listing.has_weights());
     let is_vae = name.contains("vae")
@@ -95,9 +96,19 @@ fn with_ending<'a>(place: &'a Listing, endings: &'a [&str]) -> impl Iterator<Ite
 /// Weights in torch's own format: those under diffusers' names first, the plain ones of them.
 fn torch(place: &Listing) -> Option<String> {
     let rank = |name: &&String| (!name.starts_with(STEM), name.matches('.').count());
-    let first = with_ending(place, &TORCH).min_by_key(rank)?;
-    let head = read_head(&place.path(first)).unwrap_or_default();
+    let first = with_ending(place, &TORCH).min_by_key(rank);
+    let indices = place.files.iter().filter(|name| torch_index(name).is_some());
+    let index = indices.min_by_key(rank).and_then(|name| {
+        let index = TorchIndex::read(&place.path(name)).ok()?;
+        first.is_none_or(|first| index.names(&place.path(first))).then_some((name, index))
+    });
+    if let Some((name, index)) = index {
+        let remedy = index.remedy();
+        return Some(format!(" in safetensors; `{}` is an index, {remedy}", escaped(name)));
+    }
+    let first = first?;
     let path = place.path(first);
+    let head = read_head(&path).unwrap_or_default();
     match sniff(&head) {
         Some(FileKind::Safetensors) => {
             Some(format!(" of that name; `{}` is a safetensors file, give that", path.display()))

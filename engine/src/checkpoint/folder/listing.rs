@@ -148,7 +148,7 @@ impl Listing {
                 _ => format!("; it also has the variant(s) {}", there(Some(variant))),
             };
             let found = format!(" that can be read: {problem}{others}");
-            CheckpointError::NoWeights { path: self.folder.clone(), config: self.config(), found }
+            CheckpointError::no_weights(&self.folder, self.config(), found)
         })?;
         Ok(Some(Chosen { variant: variant.into(), source }))
     }
