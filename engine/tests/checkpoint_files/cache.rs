@@ -64,13 +64,13 @@ fn the_reference_that_tells_the_snapshot_is_among_what_was_read() {
     let cache = Cache::new();
     let snapshot = cache.snapshot("0a", WEIGHTS, 1.0);
     let weights = snapshot.join(WEIGHTS);
-    assert_eq!(open(&cache.root).sources(), [weights.clone()]);
+    assert_eq!(open(&cache.root).sources(), std::slice::from_ref(&weights));
     // Also where it names no snapshot and the only one counts.
     for revision in ["0a", "0b"] {
         let reference = write(&cache.root, "refs/main", revision);
         assert_eq!(open(&cache.root).sources(), [weights.clone(), reference]);
     }
-    assert_eq!(open(&snapshot).sources(), [weights.clone()]);
+    assert_eq!(open(&snapshot).sources(), std::slice::from_ref(&weights));
 
     // The same where there are no weights, with the config that is there.
     std::fs::remove_file(&weights).unwrap();
