@@ -6,14 +6,14 @@ mod values;
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint, value_parser};
 use clap_complete::Shell;
 
 pub(crate) use choices::{
     BackendArg, BitDepthArg, CudnnArg, DtypeArg, ExchangeArg, LauncherArg, PlanFormat, StrategyArg,
 };
 pub(crate) use space::{LatentSpaceArg, SpaceArgs};
-pub(crate) use values::{ByteSize, Pair, ShardGridArg};
+pub(crate) use values::{ByteSize, Pair, ShardGridArg, TextTo};
 
 /// Decodes latents of diffusion models into images over several ranks.
 ///
@@ -101,9 +101,9 @@ pub(crate) struct DecodeArgs {
     /// The folder of the scratch file [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR", requires = "max_memory")]
     pub(crate) scratch_dir: Option<PathBuf>,
-    /// Write what was done, by which rank, and how long it took as JSON
-    #[arg(long, value_name = "FILE.json")]
-    pub(crate) report: Option<PathBuf>,
+    /// Write what was done, by which rank, and how long it took as JSON; `-` is stdout
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<TextTo>,
     /// Leave the times of ops out of the report: to measure them, a GPU queues op by op what it would
     /// otherwise repeat as a whole
     #[arg(long, requires = "report")]
@@ -282,9 +282,9 @@ pub(crate) struct PlanArgs {
     /// How to show the plan
     #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
     pub(crate) format: PlanFormat,
-    /// Write to this file instead of stdout
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+    /// Write to this file instead of stdout, which `-` is too
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<TextTo>,
     // Last: what follows would come under its heading.
     #[command(flatten)]
     pub(crate) group: GroupArgs,

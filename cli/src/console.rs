@@ -19,13 +19,22 @@ pub(crate) fn emit(text: &[u8], to: Option<&Path>) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
         return stdout.write_all(text).and_then(|()| stdout.flush()).map_err(Error::stdout);
     };
+    let file = write_temporary(text, path)?;
+    Temporary::commit(vec![file]).map(drop).map_err(Error::Commit)
+}
+
+/// Writes `text` to a file that will be called `path` once it is committed.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn write_temporary(text: &[u8], path: &Path) -> Result<Temporary, Error> {
     check_place(path)?;
     let written = || {
         let mut file = Temporary::create(path)?;
         file.file()?.write_all(text)?;
-        Temporary::commit(vec![file])
+        Ok(file)
     };
-    written().map(drop).map_err(|source| Error::write(path, source))
+    written().map_err(|source| Error::write(path, source))
 }
 
 /// Writes `value` as JSON, as [`emit`] does.
@@ -33,10 +42,18 @@ pub(crate) fn emit(text: &[u8], to: Option<&Path>) -> Result<(), Error> {
 /// # Errors
 /// As [`emit`].
 pub(crate) fn emit_json(value: &impl serde::Serialize, to: Option<&Path>) -> Result<(), Error> {
+    emit(&json(value)?, to)
+}
+
+/// JSON, with a line feed at the end.
+///
+/// # Errors
+/// That `value` has something that JSON has not.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::Write { path: "JSON".into(), source: error.into() })?;
     text.push(b'\n');
-    emit(&text, to)
+    Ok(text)
 }
 
 /// Whether this process speaks for all that were started together.
@@ -109,5 +126,17 @@ mod tests {
         let hostile = one_line("\u{1b}[31m\u{7}\u{9b}2J\u{7f}\t");
         assert!(!hostile.contains(char::is_control), "{hostile}");
         assert!(hostile.starts_with("\\u{1b}[31m"), "{hostile}");
+    }
+
+    #[test]
+    fn a_failed_commit_names_the_file_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        let file = write_temporary(b"{}", &path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let error = Temporary::commit(vec![file]).map_err(Error::Commit).unwrap_err();
+        let line = Chain(&error).to_string();
+        assert_eq!(line.matches("cannot write").count(), 1, "{line}");
+        assert_eq!(line.matches("a.json").count(), 1, "{line}");
     }
 }

@@ -126,9 +126,9 @@ pub(crate) struct Seconds {
     pub(crate) tuning: f64,
     /// Blending.
     pub(crate) stitch: f64,
-    /// Encoding and writing files.
+    /// Encoding and writing the files of the output.
     pub(crate) write: f64,
-    /// From the start of the command to its end.
+    /// From the start of the command to when this is written, the last but for the names of all files.
     pub(crate) total: f64,
 }
 

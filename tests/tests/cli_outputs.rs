@@ -246,6 +246,16 @@ fn outputs_that_cannot_be_are_refused_before_the_decode() {
     setup.assert_decode_refused("--output none/a.png", &["none", "create it first"]);
     setup.assert_decode_refused("--output a.png --report none/a.json", &["none"]);
     setup.assert_decode_refused("--output a.bmp", &[".bmp"]);
+    for end in ["/", "/.", "/./", "/.."] {
+        for there in ["new", "config"] {
+            std::fs::write(setup.path("config.npy"), "old").expect("a file");
+            let folder = ["name of a folder"];
+            setup.assert_decode_refused(&format!("--output {there}.npy{end}"), &folder);
+            let report = format!("--output a.npy --report {there}.npy{end}");
+            setup.assert_decode_refused(&report, &folder);
+            setup.assert_refused(&format!("{plan} --output {there}.npy{end}"), &folder);
+        }
+    }
     #[cfg(unix)]
     {
         for link in ["link.npy", "c-1.png", "link.json"] {
@@ -272,6 +282,56 @@ fn outputs_that_cannot_be_are_refused_before_the_decode() {
     let flags = format!("--output {} --report {}", long(255, ".npy"), long(255, ".json"));
     setup.decode(&flags).expect_success();
     setup.decode(&format!("--output {}", long(253, ".png"))).expect_success();
+}
+
+/// All files get their names, or none does.
+#[cfg(unix)]
+#[test]
+fn a_report_that_cannot_be_written_leaves_the_old_picture() {
+    let setup = Setup::new("f2-complete");
+    // A picture of a few bytes, so that the report is what there is no room for.
+    let latents = random_tensor(Shape::new(1, 2, 2, 4), 1);
+    RawFile::latents(&latents).write(&setup.path("latents.safetensors"));
+    for name in ["a.png", "r.json"] {
+        std::fs::write(setup.path(name), "old").expect("a file");
+    }
+    let before = setup.contents();
+    let limited = |flags: &str| {
+        let mut command = Command::new("sh");
+        // Files of one block, beyond which a write fails.
+        command.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""]).arg(binary::path());
+        let line = format!("decode --backend cpu --vae vae --latents latents.safetensors {flags}");
+        command.args(line.split(' ')).current_dir(setup.folder.path());
+        binary::run_command(command)
+    };
+    let run = limited("--output a.png --report r.json");
+    assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("cannot write `r.json`").count(), 1, "{}", run.stderr);
+    let after = setup.contents();
+    assert!(before == after, "the folder changed: {:?}", after.keys());
+    // There is room for the picture.
+    limited("--output a.png").expect_success();
+    assert_ne!(std::fs::read(setup.path("a.png")).expect("a picture"), b"old");
+}
+
+/// As it does for most programs, unless it is a part of a path.
+#[test]
+fn a_dash_is_stdout() {
+    let setup = Setup::new("f2-complete");
+    let plan = "plan --vae vae --height 64 --width 64 --format json";
+    let expected = setup.run(plan).expect_success().stdout;
+    let before = setup.contents();
+    let run = setup.run(&format!("{plan} --output -"));
+    assert!(before == setup.contents(), "a file was written");
+    assert_eq!(run.expect_success().stdout, expected);
+    setup.run(&format!("{plan} --output ./-")).expect_success();
+    assert_eq!(std::fs::read(setup.path("-")).expect("a plan"), expected.as_bytes());
+
+    std::fs::remove_file(setup.path("-")).expect("a plan");
+    let run = setup.decode("--output a.png --report -").expect_success();
+    let report: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!(report["output"], serde_json::json!(["a.png"]));
+    assert!(setup.path("a.png").exists() && !setup.path("-").exists());
 }
 
 /// As `cp` has it: who may not write to a file is refused, and who may (root may always) leaves its

@@ -1,6 +1,33 @@
 //! Values of flags that are more than a number or a word.
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+/// Where a text goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TextTo {
+    /// `-`; a file of that name is `./-`.
+    Stdout,
+    /// A file.
+    File(PathBuf),
+}
+
+impl TextTo {
+    /// The file, if it is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Stdout => None,
+            Self::File(path) => Some(path),
+        }
+    }
+}
+
+impl From<OsString> for TextTo {
+    fn from(text: OsString) -> Self {
+        if text == "-" { Self::Stdout } else { Self::File(text.into()) }
+    }
+}
 
 /// The grid of shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

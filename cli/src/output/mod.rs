@@ -6,6 +6,7 @@
 
 mod encoded;
 mod error;
+mod given;
 mod identity;
 mod latch;
 mod npy;
@@ -16,6 +17,7 @@ mod planar;
 mod png;
 mod safetensors;
 mod stage;
+mod take_over;
 mod temporary;
 mod tiff;
 #[cfg(target_os = "linux")]
@@ -40,11 +42,11 @@ pub(crate) use written::{Written, check_all};
 
 /// A sink into files.
 pub(crate) trait FileSink: Sink {
-    /// Gives the files their names and returns these.
+    /// The files, complete but for their names.
     ///
     /// # Errors
-    /// That rows are missing, or what the file system says; then no file stays.
-    fn commit(self: Box<Self>) -> io::Result<Vec<PathBuf>>;
+    /// That rows are missing; then no file stays.
+    fn finish(self: Box<Self>) -> io::Result<Vec<Temporary>>;
 }
 
 /// What a file is written as.
@@ -181,7 +183,9 @@ mod tests {
         assert!(matches!(check("a.bmp"), OutputError::Extension { extension: Some(_), .. }));
         assert!(matches!(check("a"), OutputError::Extension { extension: None, .. }));
         assert!(matches!(check("none/a.png"), OutputError::NoFolder { .. }));
-        assert!(matches!(check("a.png/"), OutputError::NotAFile { .. }));
+        for end in ["/", "//", "/.", "/./", "//.", "/.."] {
+            assert!(matches!(check(&format!("a.png{end}")), OutputError::NotAFile { .. }), "{end}");
+        }
         std::fs::create_dir(folder.path().join("b.png")).unwrap();
         assert!(matches!(check("b.png"), OutputError::NotAFile { .. }));
         assert!(matches!(check(""), OutputError::NotAFile { .. }));

@@ -227,11 +227,9 @@ impl Begun {
 }
 
 impl FileSink for Pictures {
-    fn commit(self: Box<Self>) -> io::Result<Vec<PathBuf>> {
+    fn finish(self: Box<Self>) -> io::Result<Vec<Temporary>> {
         match self.begun {
-            Some(begun) if begun.complete.len() == begun.images => {
-                Temporary::commit(begun.complete)
-            }
+            Some(begun) if begun.complete.len() == begun.images => Ok(begun.complete),
             _ => Err(io::Error::other("the decode ended before every image was complete")),
         }
     }
@@ -283,7 +281,7 @@ mod tests {
                     sink.write_rows(image, 0, &values[..cut]).unwrap();
                     sink.write_rows(image, 4, &values[cut..]).unwrap();
                 }
-                let files = sink.commit().unwrap();
+                let files = Temporary::commit(sink.finish().unwrap()).unwrap();
                 assert_eq!(files.len(), 2);
                 for file in files {
                     let read = image::open(&file).unwrap();
@@ -322,7 +320,7 @@ mod tests {
             let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[3].0, Depth::Eight));
             sink.begin(shape).unwrap();
             sink.write_rows(0, 0, &ramp(shape, Depth::Eight).0).unwrap();
-            sink.commit().unwrap();
+            Temporary::commit(sink.finish().unwrap()).unwrap();
             let mut file = Decoder::new(std::fs::File::open(path).unwrap()).unwrap();
             let extra = file.find_tag(Tag::ExtraSamples).unwrap();
             assert_eq!(extra.map(|value| value.into_u16_vec().unwrap()), expected);
@@ -338,7 +336,7 @@ mod tests {
         let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[1].0, Depth::Eight));
         sink.begin(shape).unwrap();
         sink.write_rows(0, 0, &values).unwrap();
-        sink.commit().unwrap();
+        Temporary::commit(sink.finish().unwrap()).unwrap();
         let read = image::open(path).unwrap().into_bytes();
         for (read, value) in read.iter().zip(values) {
             assert!(read.abs_diff(pixel::byte(value)) <= 6);
@@ -379,7 +377,7 @@ mod tests {
             sink.begin(shape).unwrap();
             sink.write_rows(0, 0, &values).unwrap();
             sink.write_rows(1, 0, &values[..7 * 3]).unwrap();
-            assert!(sink.commit().is_err());
+            assert!(sink.finish().is_err());
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{extension}");
         }
     }

@@ -38,11 +38,13 @@ pub(super) fn check_folder(path: &Path) -> Result<(), OutputError> {
 /// # Errors
 /// [`OutputError::NotAFile`].
 pub(super) fn check_file_name(path: &Path) -> Result<(), OutputError> {
-    let ends_in_separator = path.as_os_str().as_encoded_bytes().last() == Some(&b'/');
+    // `Path` drops what is no name at the end.
+    let last = path.as_os_str().as_encoded_bytes().rsplit(|&byte| byte == b'/').next();
+    let ends_as_folder = matches!(last, Some(b"" | b"."));
     let what = match path.metadata() {
         Ok(metadata) if metadata.is_dir() => "a folder",
         Ok(metadata) if !metadata.is_file() => "a device or a pipe",
-        _ if path.file_name().is_none() || ends_in_separator => "the name of a folder",
+        _ if path.file_name().is_none() || ends_as_folder => "the name of a folder",
         _ => return Ok(()),
     };
     Err(OutputError::NotAFile { path: path.into(), what })

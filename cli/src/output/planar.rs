@@ -114,9 +114,9 @@ impl Begun {
 }
 
 impl FileSink for Planar {
-    fn commit(self: Box<Self>) -> io::Result<Vec<PathBuf>> {
+    fn finish(self: Box<Self>) -> io::Result<Vec<Temporary>> {
         match self.begun {
-            Some(begun) if begun.rows_left == 0 => Temporary::commit(vec![begun.file]),
+            Some(begun) if begun.rows_left == 0 => Ok(vec![begun.file]),
             _ => Err(io::Error::other("the decode ended before every image was complete")),
         }
     }
@@ -149,7 +149,7 @@ mod tests {
                 sink.write_rows(n, top, &values).unwrap();
             }
         }
-        let files = sink.commit().unwrap();
+        let files = Temporary::commit(sink.finish().unwrap()).unwrap();
         let bytes = std::fs::read(&files[0]).unwrap();
         (folder, bytes)
     }
@@ -218,7 +218,7 @@ mod tests {
         let mut sink = Box::new(Planar::new(folder.path().join("a.npy"), npy::header));
         sink.begin(Shape::new(1, 2, 2, 1)).unwrap();
         sink.write_rows(0, 0, &[1.0, 2.0]).unwrap();
-        assert!(sink.commit().is_err());
+        assert!(sink.finish().is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

@@ -10,7 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::given::Given;
 use super::stage::{Pending, Stage};
+use super::take_over::take_over;
 #[cfg(target_os = "linux")]
 use super::unnamed;
 
@@ -127,6 +129,11 @@ impl Temporary {
         }
     }
 
+    /// The name that it will have.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Everything has been written. What needs no open file gives it back.
     pub(super) fn close(&mut self) {
         if let Content::Staged(staged) = &mut self.content {
@@ -137,25 +144,32 @@ impl Temporary {
     /// Gives every file its name, and returns the names in order.
     ///
     /// # Errors
-    /// What the system says. The files that already had got their names are deleted then, so that
-    /// half a batch is not taken for the whole.
+    /// What the system says, and of which file. Names that files already had got are taken back then,
+    /// so that half a batch is not taken for the whole: what was replaced is there again, and the
+    /// other names are gone.
     pub(crate) fn commit(files: Vec<Self>) -> io::Result<Vec<PathBuf>> {
-        let mut done: Vec<PathBuf> = Vec::with_capacity(files.len());
+        let mut given = Given::default();
         // Dropped after the lock, which they need for that.
         let mut stages: Vec<_> = files.iter().filter_map(|file| file.content.stage()).collect();
         // Another thread that removes what is pending finds all files of a batch or none.
         let mut pending = Pending::lock();
-        for Self { content, target } in files {
-            if let Err(error) = content.name(&target, &mut pending, &mut stages) {
-                for path in &done {
-                    // The error at hand tells more than one about the cleaning up.
-                    let _ = std::fs::remove_file(path);
+        let last = files.len().saturating_sub(1);
+        for (index, Self { content, target }) in files.into_iter().enumerate() {
+            let free = content.name_if_free(&target, &mut pending, &mut stages);
+            let named = free.and_then(|staged| match staged {
+                None => {
+                    given.add(&target);
+                    Ok(())
                 }
+                Some((path, _)) if index == last => given.replace_for_good(&path, &target),
+                Some((path, stage)) => given.replace(&path, &target, stage.next()),
+            });
+            if let Err(error) = named {
+                given.take_back();
                 return Err(super::about(&target, error));
             }
-            done.push(target);
         }
-        Ok(done)
+        Ok(given.names())
     }
 
     /// Deletes every temporary file of the process and ends it, without waiting for anybody.
@@ -168,13 +182,15 @@ impl Temporary {
 }
 
 impl Content {
-    fn name(
+    /// Gives a file without a name that of its target, if nothing has it. Else returns where the file
+    /// lies then, and in what.
+    fn name_if_free(
         self,
         target: &Path,
         pending: &mut Pending,
         stages: &mut Vec<Rc<Stage>>,
-    ) -> io::Result<()> {
-        let path = match self {
+    ) -> io::Result<Option<(PathBuf, Rc<Stage>)>> {
+        match self {
             #[cfg(target_os = "linux")]
             Self::Unnamed(file) => match unnamed::link(&file, target) {
                 // A link replaces nothing, a renaming does: so the file has a name in between.
@@ -183,13 +199,12 @@ impl Content {
                     stages.push(stage.clone());
                     let path = stage.next();
                     unnamed::link(&file, &path)?;
-                    path
+                    Ok(Some((path, stage)))
                 }
-                linked => return linked,
+                linked => linked.map(|()| None),
             },
-            Self::Staged(Staged { path, .. }) => path,
-        };
-        std::fs::rename(path, target)
+            Self::Staged(Staged { path, stage, .. }) => Ok(Some((path, stage))),
+        }
     }
 
     fn stage(&self) -> Option<Rc<Stage>> {
@@ -212,25 +227,6 @@ fn unnamed(folder: &Path) -> Option<File> {
     let stage = Stage::create(&mut Pending::lock(), folder).ok()?;
     unnamed::link(&trial, &stage.next()).ok()?;
     unnamed::create(folder).ok()
-}
-
-/// Gives the mode and as far as possible the owner of the file that is replaced, if there is one.
-#[cfg(unix)]
-fn take_over(file: &File, target: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-    let Ok(old) = target.metadata() else { return Ok(()) };
-    let new = file.metadata()?;
-    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-        // Most may only give a file to another group of their own, or not even that.
-        let given = fchown(file, Some(old.uid()), Some(old.gid()));
-        let _ = given.or_else(|_| fchown(file, None, Some(old.gid())));
-    }
-    file.set_permissions(PermissionsExt::from_mode(old.mode() & 0o777))
-}
-
-#[cfg(not(unix))]
-fn take_over(_: &File, _: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]
@@ -278,18 +274,29 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_fails_midway_leaves_nothing() {
+    fn a_commit_that_fails_midway_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let blocked = folder.path().join("b");
-        let mut stages = Stages::default();
-        let mut create =
-            |name| Temporary::create_in(&mut stages, &folder.path().join(name)).unwrap();
-        let files = vec![create("a"), create("b")];
-        std::fs::create_dir(&blocked).unwrap();
-        let error = Temporary::commit(files).unwrap_err();
-        assert!(error.to_string().contains("cannot write"), "{error}");
-        drop(stages);
-        assert_eq!(names(folder.path()), ["b"]);
+        let path = |name: &str| folder.path().join(name);
+        for is_batch in [false, true] {
+            for name in ["old-0", "old-1"] {
+                std::fs::write(path(name), name).unwrap();
+            }
+            let mut stages = Stages::default();
+            let mut create = |name| match is_batch {
+                false => Temporary::create(&path(name)).unwrap(),
+                true => Temporary::create_in(&mut stages, &path(name)).unwrap(),
+            };
+            let files = ["old-0", "new", "old-1", "blocked"].map(&mut create).into();
+            std::fs::create_dir(path("blocked")).unwrap();
+            let error = Temporary::commit(files).unwrap_err();
+            assert!(error.to_string().contains("cannot write"), "{error}");
+            drop(stages);
+            assert_eq!(names(folder.path()), ["blocked", "old-0", "old-1"]);
+            for name in ["old-0", "old-1"] {
+                assert_eq!(std::fs::read(path(name)).unwrap(), name.as_bytes());
+            }
+            std::fs::remove_dir(path("blocked")).unwrap();
+        }
     }
 
     /// What is alone on Linux has no name that a killed process could leave.

@@ -1,12 +1,14 @@
 //! What a decode is made from, checked before anything is decoded.
 
+use std::path::Path;
+
 use halovae_core::{Plan, Size};
 use halovae_engine::checkpoint::Checkpoint;
 use halovae_engine::program::Program;
 use halovae_engine::shard::exchanged_layers;
 use halovae_engine::tensor::Shape;
 
-use crate::args::{BitDepthArg, DecodeArgs, ExchangeArg};
+use crate::args::{BitDepthArg, DecodeArgs, ExchangeArg, TextTo};
 use crate::error::Error;
 use crate::output::{Depth, OutputFile, Written, check_all, check_place, check_scratch};
 use crate::plan_options::{self, Planned, TileOptions};
@@ -18,8 +20,12 @@ pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
         BitDepthArg::Sixteen => Depth::Sixteen,
     };
     let output = OutputFile::check(&args.output, depth)?;
-    args.report.as_deref().map(check_place).transpose()?;
+    report_file(args).map(check_place).transpose()?;
     Ok(output)
+}
+
+fn report_file(args: &DecodeArgs) -> Option<&Path> {
+    args.report.as_ref().and_then(TextTo::file)
 }
 
 /// The same for the folder of a scratch file, which every process has.
@@ -36,7 +42,8 @@ pub(super) fn check_written(
 ) -> Result<(), Error> {
     let files = output.files(picture)?.into_iter();
     let mut written: Vec<_> = files.map(|path| Written { flag: "--output", path }).collect();
-    written.extend(args.report.clone().map(|path| Written { flag: "--report", path }));
+    let report = report_file(args).map(Into::into);
+    written.extend(report.map(|path| Written { flag: "--report", path }));
     let mut read = checkpoint.sources().to_vec();
     read.push(args.latents.clone());
     Ok(check_all(&written, &read)?)

@@ -16,13 +16,13 @@ use halovae_engine::sink::Sink;
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::{Counted, Traced};
 
-use crate::args::{ByteSize, DecodeArgs, ShardGridArg, Verbosity};
+use crate::args::{ByteSize, DecodeArgs, ShardGridArg, TextTo, Verbosity};
 use crate::backend::BoxedLinks;
-use crate::console::{emit_json, say, say_notices};
+use crate::console::{emit, json, say, say_notices, write_temporary};
 use crate::error::Error;
 use crate::notices::Notice;
 use crate::ops::{OpKind, OpTable};
-use crate::output::OutputFile;
+use crate::output::{OutputFile, Temporary};
 use crate::plan_options::Planned;
 use crate::processes::Processes;
 use crate::progress::Progress;
@@ -146,21 +146,22 @@ impl Job<'_> {
         say_notices(&late, verbosity);
         planned.notices.extend(late);
         let Shares { pieces, ops, peak_bytes, sent } = Shares::new(shares);
-        let committing = Instant::now();
-        let files = sink.commit().map_err(Error::Commit)?;
+        let finishing = Instant::now();
+        let mut files = sink.finish().map_err(Error::Commit)?;
+        let names: Vec<PathBuf> = files.iter().map(|file| file.target().into()).collect();
 
         let seconds = Seconds {
             load: load.as_secs_f64(),
             decode: done.seconds,
             tuning: tuning.as_secs_f64(),
             stitch: done.stitch.stitch.as_secs_f64(),
-            write: (done.stitch.write + committing.elapsed()).as_secs_f64(),
+            write: (done.stitch.write + finishing.elapsed()).as_secs_f64(),
             total: start.elapsed().as_secs_f64(),
         };
         if verbosity.verbose {
-            say_done(&files, &ops, seconds, &peak_bytes);
+            say_figures(&ops, seconds, &peak_bytes);
         }
-        if let Some(path) = &args.report {
+        if let Some(to) = &args.report {
             let image = [
                 latents.shape().batch,
                 program.out_channels() as usize,
@@ -172,7 +173,7 @@ impl Job<'_> {
                 vae: args.vae.vae.clone(),
                 latents: LatentsReport { path: args.latents.clone(), shape: nchw(latents.shape()) },
                 image: ImageReport { shape: image },
-                output: files,
+                output: names,
                 backend: description,
                 threads,
                 strategy: planned.plan.strategy().to_string(),
@@ -188,7 +189,22 @@ impl Job<'_> {
                 sent,
                 ops,
             };
-            emit_json(&report, Some(path))?;
+            // Before any file has its name: all get theirs, or none does.
+            let report = json(&report)?;
+            match to {
+                TextTo::File(path) => files.push(write_temporary(&report, path)?),
+                TextTo::Stdout => match emit(&report, None) {
+                    // The files are what was asked for, and nobody wants the report any more.
+                    Err(Error::BrokenPipe) => {}
+                    emitted => emitted?,
+                },
+            }
+        }
+        let written = Temporary::commit(files).map_err(Error::Commit)?;
+        if verbosity.verbose {
+            for file in written {
+                say(format_args!("halovae: wrote `{}`", file.display()));
+            }
         }
         Ok(())
     }
@@ -264,7 +280,7 @@ fn say_plan(planned: &Planned, schedule: &Schedule, ranks: u32, backend: &str) {
     ));
 }
 
-fn say_done(files: &[PathBuf], ops: &[OpKind], seconds: Seconds, peak: &PeakBytes) {
+fn say_figures(ops: &[OpKind], seconds: Seconds, peak: &PeakBytes) {
     say(OpTable(ops));
     // A notice has told of the tuning.
     let Seconds { load, decode, tuning: _, stitch, write, total } = seconds;
@@ -279,7 +295,6 @@ fn say_done(files: &[PathBuf], ops: &[OpKind], seconds: Seconds, peak: &PeakByte
         format_bytes(peak.estimated),
         process.unwrap_or_default()
     ));
-    files.iter().for_each(|file| say(format_args!("halovae: wrote `{}`", file.display())));
 }
 
 fn nchw(shape: Shape) -> [usize; 4] {
