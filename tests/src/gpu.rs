@@ -39,6 +39,10 @@ pub fn are_there(count: u32) -> bool {
     !is_real() || halovae_cuda::devices().is_ok_and(|found| found.len() >= count as usize)
 }
 
+/// The least share of a small decode's time that its ops take. A real GPU waits for the host most of the
+/// time, and so does the work on a busy machine; a wrong unit of time gives less by far.
+pub const LEAST_SHARE_OF_OPS: f64 = 0.01;
+
 fn open_choice(choice: &DeviceChoice, options: Options) -> CudaDevice {
     static STAND_IN: Once = Once::new();
     if !is_real() {

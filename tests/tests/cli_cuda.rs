@@ -171,7 +171,7 @@ fn gpus_are_linked_by_nccl() {
         assert!(seconds.iter().all(|&seconds| seconds > 0.0), "{report}");
         let decode = report["seconds"]["decode"].as_f64().expect("a time");
         let all: f64 = seconds.iter().sum();
-        let least = gpu::least_share_of_ops() * decode;
+        let least = gpu::LEAST_SHARE_OF_OPS * decode;
         assert!((least..=2.0 * decode).contains(&all), "{all} s of ops in {decode} s");
     }
     let notice = told(sharded(&["--device", "0"]));

@@ -10,11 +10,7 @@ use halovae_tests::adapter::wgpu_ranks;
 use halovae_tests::compare::assert_f32_close;
 use halovae_tests::decode::{Cut, decode, plan, program, size_of};
 use halovae_tests::golden::Golden;
-use halovae_tests::gpu::cuda_ranks;
-
-/// The least share of a small decode's time that its ops take. A real GPU waits for the host most of the
-/// time, and so does the work on a busy machine; a wrong unit of time gives less by far.
-const LEAST_SHARE: f64 = 0.01;
+use halovae_tests::gpu::{LEAST_SHARE_OF_OPS, cuda_ranks};
 
 /// Decodes until some thousand ops have been measured.
 fn check<B: Backend>(name: &str, backend: B) {
@@ -47,7 +43,7 @@ fn check<B: Backend>(name: &str, backend: B) {
     eprintln!("{name}: {} ops took {seconds:.2} s of {wall:.2} s", ops.len());
     assert!(zeros * 100 < ops.len(), "{name}: {zeros} of {} ops took no time", ops.len());
     assert!(seconds <= 1.02 * wall, "{name}: {seconds} s of ops in {wall} s");
-    assert!(seconds >= LEAST_SHARE * wall, "{name}: {seconds} s of ops in {wall} s");
+    assert!(seconds >= LEAST_SHARE_OF_OPS * wall, "{name}: {seconds} s of ops in {wall} s");
     // The work is in the convs.
     let convs = ops.iter().filter(|op| op.kind.contains("conv"));
     let share = convs.map(|op| op.seconds).sum::<f64>() / seconds;
