@@ -1,36 +1,16 @@
 //! The watch over processes, one thread in the place of each process.
 
-use std::io::{Read, Write};
+mod watch_common;
+
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use halovae_engine::backend::BackendError;
-use halovae_engine::group::{Cause, Fact, Failure, GroupError, Limits, Reach, Rendezvous, Watch};
-
-/// Far longer than anything here takes on a busy machine: only against a test that hangs.
-const LIMIT: Duration = Duration::from_secs(120);
-
-/// What a rank may be silent, or in one op, where that is tested: long enough for a busy machine to let
-/// each thread run meanwhile.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Ends of a watch over so many ranks.
-fn watches(size: u32, limits: Limits) -> Vec<Watch> {
-    let lobby = Watch::host(size, Reach::ThisMachine, limits).expect("a port");
-    let rendezvous = lobby.rendezvous().clone();
-    std::thread::scope(|scope| {
-        let join = |rank| {
-            let rendezvous = &rendezvous;
-            scope.spawn(move || Watch::join(rendezvous, rank, size, limits).expect("rank 0"))
-        };
-        let joining: Vec<_> = (1..size).map(join).collect();
-        let hub = lobby.assemble().expect("all ranks");
-        let spokes = joining.into_iter().map(|spoke| spoke.join().expect("no panic"));
-        std::iter::once(hub).chain(spokes).collect()
-    })
-}
+use halovae_engine::group::{Cause, Fact, Failure, GroupError, Limits, Reach, Watch};
+use watch_common::{LIMIT, Stranger, end_of, watches, write_frame};
 
 fn patient() -> Limits {
     Limits { silence: 2 * LIMIT, stuck: 2 * LIMIT }
@@ -40,53 +20,12 @@ fn failure(rank: u32, cause: Cause) -> Failure {
     Failure { rank, piece: Some(3), op: Some("decoder.conv_in".into()), cause }
 }
 
-/// How a watch ends.
-fn end_of(watch: &Watch) -> GroupError {
-    let start = Instant::now();
-    loop {
-        if let Err(end) = watch.check() {
-            return end;
-        }
-        assert!(start.elapsed() < LIMIT, "{watch:?} does not end");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// On every end at once.
 fn on_all<T: Send>(ends: &[Watch], part: impl Fn(&Watch) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let running: Vec<_> = ends.iter().map(|end| scope.spawn(|| part(end))).collect();
         running.into_iter().map(|part| part.join().expect("no panic")).collect()
     })
-}
-
-/// A connection that says hello to the hub, and nothing more.
-struct Stranger {
-    stream: TcpStream,
-}
-
-impl Stranger {
-    /// Connects with that token and tells that rank.
-    fn connect(rendezvous: &Rendezvous, token: Option<&str>, rank: u32) -> Self {
-        let told: serde_json::Value = serde_json::to_value(rendezvous).expect("JSON");
-        let port = told["port"].as_u64().expect("a port") as u16;
-        let token = token.map_or_else(|| told["token"].to_string(), str::to_owned);
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the hub listens");
-        write_frame(&mut stream, &format!(r#"{{"Hello":{{"token":{token},"rank":{rank}}}}}"#));
-        Self { stream }
-    }
-
-    /// Whether the hub takes it for a rank.
-    fn is_welcome(&mut self) -> bool {
-        let mut len = [0; 4];
-        self.stream.read_exact(&mut len).is_ok()
-    }
-}
-
-fn write_frame(stream: &mut TcpStream, json: &str) {
-    let len = u32::try_from(json.len()).expect("a short frame");
-    // The hub may have closed the connection.
-    let _ = stream.write_all(&[&len.to_le_bytes(), json.as_bytes()].concat());
 }
 
 #[test]
@@ -198,47 +137,6 @@ fn reports_come_in_the_order_of_ranks() {
     }
 }
 
-/// A rank that leaves without having failed is not missed: who is silent after it has left is named,
-/// although it has been silent for longer.
-#[test]
-fn leaving_is_no_failure() {
-    let limits = Limits { silence: PATIENCE, stuck: LIMIT };
-    let lobby = Watch::host(4, Reach::ThisMachine, limits).expect("a port");
-    let rendezvous = lobby.rendezvous().clone();
-    let (hub, leaver, spoke, mut silent) = std::thread::scope(|scope| {
-        let join = |rank| {
-            let rendezvous = &rendezvous;
-            scope.spawn(move || Watch::join(rendezvous, rank, 4, limits).expect("rank 0"))
-        };
-        let (leaver, spoke) = (join(1), join(2));
-        let silent = scope.spawn(|| Stranger::connect(&rendezvous, None, 3));
-        let hub = lobby.assemble().expect("all ranks");
-        let [leaver, spoke] = [leaver, spoke].map(|end| end.join().expect("no panic"));
-        (hub, leaver, spoke, silent.join().expect("no panic"))
-    });
-    drop(leaver);
-    // Heard once more, so that who has left was not heard for longer.
-    write_frame(&mut silent.stream, r#"{"Beat":{"progress":1,"waiting":false}}"#);
-    for end in [&hub, &spoke] {
-        let GroupError::Failed(failure) = end_of(end) else { panic!("{end:?} is cancelled") };
-        assert_eq!(failure.rank, 3, "{failure}");
-        assert!(failure.to_string().contains("nothing was heard"), "{failure}");
-    }
-}
-
-/// Nor is rank 0: nobody is orphaned when it leaves, and nobody waits for its heartbeat.
-#[test]
-fn rank_0_leaving_is_no_failure() {
-    // Longer than threads that send heartbeats wait for a core on a busy machine.
-    let silence = Duration::from_secs(3);
-    let mut ends = watches(3, Limits { silence, stuck: LIMIT });
-    drop(ends.remove(0));
-    std::thread::sleep(silence + Duration::from_millis(500));
-    for end in ends {
-        assert!(end.check().is_ok() && !end.is_orphaned(), "{end:?}");
-    }
-}
-
 /// Rank 0 has heard of a failure and goes, while its own threads still tell the others.
 #[test]
 fn nobody_misses_a_failure_that_ends_rank_0() {
@@ -323,81 +221,6 @@ fn a_lost_rank_is_named() {
         assert!(failure.to_string().contains("its process ended without a word"), "{failure}");
         assert!(!end.is_orphaned());
     }
-}
-
-/// A frozen process stays connected and says nothing.
-#[test]
-fn a_silent_rank_is_named() {
-    let limits = Limits { silence: PATIENCE, stuck: LIMIT };
-    // Before it was heard for the last time.
-    let start = Instant::now();
-    let lobby = Watch::host(2, Reach::ThisMachine, limits).expect("a port");
-    let rendezvous = lobby.rendezvous().clone();
-    let (hub, mut silent) = std::thread::scope(|scope| {
-        let silent = scope.spawn(|| Stranger::connect(&rendezvous, None, 1));
-        (lobby.assemble().expect("all ranks"), silent.join().expect("no panic"))
-    });
-    hub.rest();
-    assert!(silent.is_welcome());
-    let GroupError::Failed(failure) = end_of(&hub) else { panic!("cancelled") };
-    assert!(start.elapsed() >= PATIENCE, "too early: {:?}", start.elapsed());
-    assert_eq!(failure.rank, 1);
-    assert!(failure.to_string().contains("nothing was heard"), "{failure}");
-}
-
-/// A rank that beats but gets nowhere hangs; one that waits for others, or rests, does not.
-#[test]
-fn a_stuck_rank_is_named() {
-    let hangs = |hanging: u32| {
-        let start = Instant::now();
-        let ends = watches(3, Limits { silence: LIMIT, stuck: PATIENCE });
-        std::thread::scope(|scope| {
-            for end in &ends {
-                let rank = end.rank();
-                scope.spawn(move || {
-                    if rank == hanging {
-                        end.step();
-                    } else if rank == (hanging + 1) % 3 {
-                        end.rest();
-                    } else {
-                        end.step();
-                        let _waiting = end.wait();
-                        end_of(end);
-                    }
-                });
-            }
-            for end in &ends {
-                let GroupError::Failed(failure) = end_of(end) else { panic!("cancelled") };
-                assert_eq!(failure.rank, hanging, "{failure}");
-                assert!(failure.to_string().contains("in one op"), "{failure}");
-            }
-            // It is not about how long the decode takes.
-            assert!(start.elapsed() >= PATIENCE, "too early: {:?}", start.elapsed());
-        });
-    };
-    std::thread::scope(|scope| {
-        (0..3).for_each(|hanging| drop(scope.spawn(move || hangs(hanging))))
-    });
-}
-
-/// A rank that takes steps is not stuck, however long it has taken them: of two, the one that is named
-/// takes none, although the other is looked at first.
-#[test]
-fn steps_keep_a_rank_alive() {
-    let ends = watches(2, Limits { silence: LIMIT, stuck: PATIENCE });
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
-                ends[0].step();
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        });
-        let end = end_of(&ends[1]);
-        over.store(true, Ordering::SeqCst);
-        let GroupError::Failed(failure) = end else { panic!("cancelled") };
-        assert_eq!(failure.rank, 1, "{failure}");
-    });
 }
 
 /// If rank 0 dies, every other rank notices for itself.

@@ -37,16 +37,20 @@ impl Tags {
     }
 }
 
-/// Borders of other ranks that are under way, and what they are, in the order in which they arrive.
-type Awaited<'a, T> = (Transit<'a, T>, Vec<For<Transfer>>);
+/// Borders of other ranks for a conv.
+struct UnderWay<'a, T> {
+    transit: Transit<'a, T>,
+    /// What they are, in the order in which they arrive.
+    borders: Vec<For<Transfer>>,
+}
 
 /// Borders that were cut out or are on their way, and are not part of a halo yet.
 pub(super) struct Borders<'a, B: Backend> {
     exchange: Exchange<'a, B>,
     /// By the conv's place, the shard that owns the border, and the one that wants it.
     waiting: HashMap<(usize, u32, u32), Parcel<B::Tensor>>,
-    /// By the conv's place.
-    under_way: HashMap<usize, Awaited<'a, B::Tensor>>,
+    /// Borders of other ranks, by the conv's place.
+    under_way: HashMap<usize, UnderWay<'a, B::Tensor>>,
 }
 
 impl<'a, B: Backend> Borders<'a, B> {
@@ -93,7 +97,7 @@ impl<'a, B: Backend> Borders<'a, B> {
             };
             let incoming = received.iter().map(shapes).collect();
             let transit = self.exchange.begin(group, tag, outgoing, incoming)?;
-            self.under_way.insert(op, (transit, received));
+            self.under_way.insert(op, UnderWay { transit, borders: received });
         }
         Ok(())
     }
@@ -137,9 +141,9 @@ impl<'a, B: Backend> Borders<'a, B> {
 
     /// Receives the borders of all ranks for a conv, unless they are there.
     fn receive<G: Group>(&mut self, group: &G, op: usize) -> Result<(), ShardStop> {
-        let Some((transit, received)) = self.under_way.remove(&op) else { return Ok(()) };
+        let Some(UnderWay { transit, borders }) = self.under_way.remove(&op) else { return Ok(()) };
         let arrived = self.exchange.arrive(group, transit)?;
-        for ((_, transfers), (_, parcels)) in received.into_iter().zip(arrived) {
+        for ((_, transfers), (_, parcels)) in borders.into_iter().zip(arrived) {
             for (transfer, border) in transfers.into_iter().zip(parcels) {
                 self.waiting.insert((op, transfer.from, transfer.to), border);
             }
