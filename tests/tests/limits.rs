@@ -112,3 +112,32 @@ fn what_is_said_to_fit_processes_does() {
     }
     assert!(tried > 0, "nothing is said");
 }
+
+/// Threads that the system refuses, and whatever else there is no room for with them, end a decode
+/// with one line: it neither panics nor waits for ranks that never began.
+#[test]
+fn ranks_without_room_end_with_a_line() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = folder.path().join("picture.npy");
+    let mut refused = 0;
+    for kib in (60_000..=140_000).step_by(10_000) {
+        let flags = [
+            "--quiet",
+            "--strategy",
+            "sharded",
+            "--vae-patch-parallel-size",
+            "16",
+            "--threads",
+            "2",
+        ];
+        let run = alone(kib, &output, &flags);
+        if run.status.success() {
+            continue;
+        }
+        assert_eq!(run.status.code(), Some(1), "{kib} KiB: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{kib} KiB: {}", run.stderr);
+        assert!(run.stderr.starts_with("halovae: error: "), "{kib} KiB: {}", run.stderr);
+        refused += usize::from(run.stderr.contains("the threads of 16 ranks"));
+    }
+    assert!(refused > 0, "no thread was refused at any limit");
+}
