@@ -36,6 +36,7 @@ mod svg;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -43,6 +44,10 @@ use clap::error::ErrorKind;
 use args::{Cli, Command};
 use console::{say, say_error, say_text};
 use error::Error;
+
+/// Launchers end all processes when one fails: the process that speaks for all has this long to tell
+/// what is wrong with the flags. Another one that still runs then was started alone, and tells it.
+const SPEAKER_WAIT: Duration = Duration::from_secs(3);
 
 /// What the process returns after a bug, as for any Rust program that panicked.
 const PANICKED: u8 = 101;
@@ -87,6 +92,10 @@ fn main() -> ExitCode {
 /// be; or prints the help or version that was asked for.
 fn refuse(error: &clap::Error) -> ExitCode {
     let only_help = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !console::is_speaker() && error.use_stderr() {
+        std::thread::sleep(SPEAKER_WAIT);
+        console::set_speaker(true);
+    }
     if error.use_stderr() && error.kind() != only_help {
         let text = error.render().to_string();
         let (what, usage) = text.split_once("\n\n").unwrap_or((&text, ""));
@@ -94,7 +103,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let what = what.join(" ");
         say(format_args!("halovae: error: {}", what.strip_prefix("error: ").unwrap_or(&what)));
         say_text(usage.trim_end());
-    } else if console::is_speaker() {
+    } else {
         // Without a reader there is nobody to tell.
         let _ = error.print();
     }

@@ -86,6 +86,11 @@ fn every_rank_alone_is_heard() {
         assert_eq!((run.status.code(), run.stderr.lines().count()), (Some(2), 1), "{run:?}");
         assert!(run.stderr.contains(words), "{run:?}");
     }
+    let mut command = binary::command(["decode", "--no-such-flag"]);
+    command.envs(torch("1"));
+    let run = binary::run_command(command);
+    assert_eq!(run.status.code(), Some(2), "{run:?}");
+    assert!(run.stderr.contains("--no-such-flag"), "{run:?}");
     let mut command = binary::command(["inspect", "--vae", "nowhere"]);
     command.envs(torch("1"));
     let run = binary::run_command(command);
