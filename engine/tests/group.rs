@@ -37,7 +37,7 @@ fn many_ranks_as_well() {
                 assert_eq!(end.receive(next, Tag(3), 1), Err(GroupError::Cancelled));
             });
         }
-        // All have summed up, and wait for what nobody sends, or soon will.
+        // All have summed up, and wait for what no rank sends, or soon will.
         let main = &ends[0];
         (0..RANKS).for_each(|rank| drop(main.receive(rank, Tag(4), 0).expect("receive")));
         cancel.cancel();

@@ -40,7 +40,7 @@ fn leaving_is_no_failure() {
     }
 }
 
-/// Nor is rank 0: nobody is orphaned when it leaves, and nobody waits for its heartbeat.
+/// Nor is rank 0: no rank is orphaned when it leaves, and none waits for its heartbeat.
 #[test]
 fn rank_0_leaving_is_no_failure() {
     // Longer than threads that send heartbeats wait for a core on a busy machine.

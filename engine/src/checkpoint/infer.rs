@@ -34,7 +34,7 @@ pub(crate) struct Inferred {
     pub(crate) config: AutoencoderKlConfig,
     /// The model that the VAE is part of, if that is told.
     pub(crate) model: Option<&'static str>,
-    /// Models of which it cannot be a part at once.
+    /// Models whose parts it has, and of which no VAE is a part at once.
     pub(crate) contradicting: Vec<&'static str>,
     /// Fields that are neither told by shapes nor by the model.
     pub(crate) guessed: Vec<&'static str>,

@@ -24,7 +24,7 @@ use crate::backend::BackendError;
 use crate::room::Room;
 
 /// How many messages a rank may have under way to another before it waits for it to receive;
-/// bounds the memory of pieces that nobody has stitched yet. Between processes small messages are
+/// bounds the memory of pieces that are not stitched yet. Between processes small messages are
 /// soon on their way and do not count for long.
 pub(crate) const MESSAGES_UNDER_WAY: u32 = 4;
 

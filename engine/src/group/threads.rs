@@ -278,7 +278,7 @@ mod tests {
             while !sender.is_finished() && ends[0].shared.mailbox(0).waiting.is_empty() {
                 thread::yield_now();
             }
-            assert!(!sender.is_finished(), "100 messages were taken with nobody receiving");
+            assert!(!sender.is_finished(), "100 messages were taken, and none was received");
             for tag in 0..100 {
                 assert_eq!(ends[0].receive(1, Tag(tag), 1), Ok(vec![tag as f32]));
             }

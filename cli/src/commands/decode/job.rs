@@ -194,7 +194,7 @@ impl Job<'_> {
             match to {
                 TextTo::File(path) => files.push(write_temporary(&report, path)?),
                 TextTo::Stdout => match emit(&report, None) {
-                    // The files are what was asked for, and nobody wants the report any more.
+                    // The files are what was asked for; the reader of the report went away.
                     Err(Error::BrokenPipe) => {}
                     emitted => emitted?,
                 },
