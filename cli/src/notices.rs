@@ -195,7 +195,7 @@ const PATCH_ERRORS: &str = "on average by 0.2 % of its range (4 ranks) to 1 % (2
                             by 2 to 23 %, as measured on photographs of 512 x 512 pixels";
 
 /// The same of tiles, which are the same on any number of ranks.
-const TILED_ERRORS: &str = "on average by 0.5 % of its range, at single pixels by 6 to 7 %, as measured \
+const TILED_ERRORS: &str = "on average by 0.5 % of its range, at single pixels by about 6 %, as measured \
                             on photographs of 512 x 512 pixels";
 
 fn write_planner(f: &mut fmt::Formatter<'_>, notice: halovae_core::Notice) -> fmt::Result {
