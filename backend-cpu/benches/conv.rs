@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use halovae_cpu::kernels::{
-    Algorithm, Buffer, Conv, ConvInput, ConvShape, Level, Padding, Prologue, Workspace,
+    Algorithm, Buffer, Conv, ConvInput, ConvShape, Level, Margins, Prologue, Workspace,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -189,7 +189,7 @@ fn main() {
             stride: [1, 1],
             upsample: if upsample { 2 } else { 1 },
         };
-        let padding = Padding::all(k / 2);
+        let padding = Margins::of_frame([k / 2; 4]);
         let x = Buffer::from_slice(&values(side * side * cin, 1)).expect("memory");
         // SAFETY: made from a slice.
         let x = unsafe { x.assume_init() };

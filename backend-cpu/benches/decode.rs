@@ -41,7 +41,7 @@ fn main() {
         backend.description(),
         start.elapsed().as_secs_f64()
     );
-    let size = Size { height: side as u32, width: side as u32 };
+    let size = Size::new(side as u32, side as u32);
     let analysis = Analysis::new(&program, size, &backend);
     let geometry = Geometry::new(&program, 1, size);
     let latents: Vec<f32> =
@@ -77,7 +77,7 @@ fn main() {
             let op = &program.ops()[*index];
             let rows = geometry.shape(op.inputs().next().expect("an op reads")).height;
             let what = match op {
-                Op::Conv2d(c) => format!("{} {}->{}", op.kind(), c.in_channels, c.out_channels),
+                Op::Conv(c) => format!("{} {}->{}", op.kind(), c.in_channels, c.out_channels),
                 _ => op.kind().to_owned(),
             };
             let line = table.entry((what, rows as u32)).or_default();

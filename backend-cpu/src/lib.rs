@@ -22,7 +22,7 @@ pub mod kernels {
     pub use crate::attention::{AttentionShape, Part, attention, finish};
     pub use crate::buffer::Buffer;
     pub use crate::conv::{
-        Algorithm, Conv, ConvInput, ConvShape, LateStrips, Margins, Padding, Resume, Strips,
+        Algorithm, Conv, ConvInput, ConvShape, LateStrips, Margins, Resume, Strips,
     };
     pub use crate::elementwise::{Prologue, add_assign, apply, apply_in_place, sum, upsample};
     pub use crate::error::KernelError;

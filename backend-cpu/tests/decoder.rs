@@ -1,6 +1,6 @@
 //! A whole decoder: the same bytes on any number of threads, and memory as estimated.
 
-use halovae_core::{Rect, Size};
+use halovae_core::{Region, Size};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
@@ -10,7 +10,7 @@ use halovae_engine::model::autoencoder_kl;
 use halovae_engine::program::{Analysis, Program, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 
-const LATENTS: Size = Size { height: 19, width: 14 };
+const LATENTS: Size = Size::new(19, 14);
 
 fn program(backend: &CpuBackend) -> Program {
     let config = AutoencoderKlConfig {
@@ -40,7 +40,7 @@ fn decode(threads: usize) -> (HostTensor, u64, u64) {
     let input = backend.upload(&latents()).unwrap();
     let output = execute(&backend, &program, &weights, input, |_| Ok::<(), ()>(())).unwrap();
     let shape = backend.shape(&output);
-    let region = Rect { top: 0, left: 0, height: shape.height as u32, width: shape.width as u32 };
+    let region = Region::new(0, 0, shape.height as u32, shape.width as u32);
     let picture = backend.download(&output, region).unwrap();
     let analysis = Analysis::new(&program, LATENTS, &backend);
     (picture, backend.memory().peak, analysis.peak_live_bytes + analysis.weight_bytes)

@@ -51,7 +51,7 @@ fn deviation(values: &[f64]) -> f64 {
 #[derive(Debug, Clone)]
 struct ConvCase {
     shape: ConvShape,
-    padding: Padding,
+    padding: Margins,
     size: [usize; 3],
     prologue: u8,
     bias: bool,
@@ -162,13 +162,8 @@ fn check_conv(case: &ConvCase) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn any_padding(most: usize) -> impl Strategy<Value = Padding> {
-    [0..=most, 0..=most, 0..=most, 0..=most].prop_map(|[top, bottom, left, right]| Padding {
-        top,
-        bottom,
-        left,
-        right,
-    })
+fn any_padding(most: usize) -> impl Strategy<Value = Margins> {
+    [0..=most, 0..=most, 0..=most, 0..=most].prop_map(Margins::of_frame)
 }
 
 prop_compose! {
@@ -234,7 +229,7 @@ proptest! {
             in_channels: channels[0], out_channels: channels[1], kernel: [1, 1], stride: [1, 1],
             upsample: 1,
         };
-        let padding = Padding::default();
+        let padding = Margins::default();
         check_conv(&ConvCase { shape, padding, size, prologue, bias: true, residual, seed: u64::from(seed) })?;
     }
 
@@ -354,7 +349,7 @@ fn transform_error_at_full_depth() {
                 stride: [1, 1],
                 upsample,
             },
-            padding: Padding::all(1),
+            padding: Margins::of_frame([1; 4]),
             size: [1, side, side],
             prologue: 3,
             bias: true,
@@ -424,7 +419,7 @@ fn wrong_sizes_are_errors() {
     let input = ConvInput {
         values: &[0.0; 8],
         size: [1, 1, 2],
-        padding: Padding::default(),
+        padding: Margins::default(),
         prologue: Prologue::None,
         residual: None,
     };

@@ -89,7 +89,7 @@ fn measure(
     let input = backend.upload(&host).expect("room");
     let op = program.ops().last().expect("an op");
     let stats = match op {
-        Op::Conv2d(conv) if conv.norm.is_some() => {
+        Op::Conv(conv) if conv.norm.is_some() => {
             let operands = Operands::new([Operand::Shared(&input)]);
             Some(backend.run(program, &program.ops()[0], &weights, operands).expect("statistics"))
         }

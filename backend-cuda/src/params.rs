@@ -68,10 +68,10 @@ params! {
 
     Stage {
         part: CUdeviceptr,
-        above: CUdeviceptr,
-        below: CUdeviceptr,
-        before: CUdeviceptr,
-        behind: CUdeviceptr,
+        strip_top: CUdeviceptr,
+        strip_bottom: CUdeviceptr,
+        strip_left: CUdeviceptr,
+        strip_right: CUdeviceptr,
         band: CUdeviceptr,
         affine: CUdeviceptr,
         silu: u32,

@@ -3,7 +3,7 @@
 
 mod common;
 
-use halovae_core::{Rect, Size};
+use halovae_core::{Region, Size};
 use halovae_cpu::CpuBackend;
 use halovae_cuda::{CudaBackend, Options, Precision};
 use halovae_engine::backend::{Backend, BackendError, Operand, Operands};
@@ -18,7 +18,7 @@ fn rank(options: Options) -> CudaBackend {
     common::device(options).backend().expect("a stream")
 }
 
-const LATENTS: Size = Size { height: 11, width: 14 };
+const LATENTS: Size = Size::new(11, 14);
 
 fn program(backend: &impl Backend) -> Program {
     let config = AutoencoderKlConfig {
@@ -58,7 +58,7 @@ fn decode_with<B: Backend>(
         Stop::Asked(()) => unreachable!("nobody asks"),
     })?;
     let shape = backend.shape(&output);
-    backend.download(&output, Rect::new(0, 0, shape.height as u32, shape.width as u32))
+    backend.download(&output, Region::new(0, 0, shape.height as u32, shape.width as u32))
 }
 
 #[track_caller]

@@ -108,7 +108,7 @@ fn main() {
         let host = HostTensor::new(shape, values.collect()).expect("its elements");
         let input = backend.upload(&host).expect("room");
         let op = program.ops().last().expect("a conv");
-        let Op::Conv2d(conv) = op else { panic!("the last op is the conv") };
+        let Op::Conv(conv) = op else { panic!("the last op is the conv") };
         let stats = conv.norm.map(|_| {
             let operands = Operands::new([Operand::Shared(&input)]);
             backend.run(&program, &program.ops()[0], &weights, operands).expect("statistics")

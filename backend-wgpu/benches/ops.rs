@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use halovae_core::{Rect, Size};
+use halovae_core::{Region, Size};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::{Backend, Operand, Operands};
 use halovae_engine::conformance::{Random, RandomWeights};
@@ -121,7 +121,7 @@ fn transfers<B: Backend>(c: &mut Criterion, backend: &B) {
     });
     group.finish();
     let tensor = backend.upload(&host).expect("room");
-    let all = Rect::new(0, 0, SIDE as u32, SIDE as u32);
+    let all = Region::new(0, 0, SIDE as u32, SIDE as u32);
     let mut group = c.benchmark_group("download");
     group.throughput(bytes);
     group.bench_function(backend.name(), |b| {

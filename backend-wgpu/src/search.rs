@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_engine::backend::{Backend, BackendError, Operand, Operands, WeightSource};
 use halovae_engine::program::{Program, ProgramBuilder, WeightSpec};
 use halovae_engine::tensor::{HostTensor, Shape};
@@ -94,7 +94,7 @@ impl<'a> Entrant<'a> {
 
     fn first_rows(&self) -> Result<HostTensor, BackendError> {
         let output = self.output()?;
-        self.backend.download(&output, Rect::new(0, 0, 5, output.shape.width as u32))
+        self.backend.download(&output, Region::new(0, 0, 5, output.shape.width as u32))
     }
 
     fn run(&mut self) -> Result<(), BackendError> {

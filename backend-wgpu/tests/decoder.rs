@@ -3,7 +3,7 @@
 
 mod common;
 
-use halovae_core::{Rect, Size};
+use halovae_core::{Region, Size};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::{Backend, BackendError};
 use halovae_engine::checkpoint::AutoencoderKlConfig;
@@ -14,7 +14,7 @@ use halovae_engine::program::{Analysis, Op, Program, ProgramBuilder, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_wgpu::{Options, Precision};
 
-const LATENTS: Size = Size { height: 19, width: 14 };
+const LATENTS: Size = Size::new(19, 14);
 
 fn program(backend: &impl Backend) -> Program {
     let config = AutoencoderKlConfig {
@@ -46,7 +46,7 @@ fn decode<B: Backend>(backend: &B) -> Result<HostTensor, BackendError> {
         Stop::Asked(()) => unreachable!("nobody asks"),
     })?;
     let shape = backend.shape(&output);
-    backend.download(&output, Rect::new(0, 0, shape.height as u32, shape.width as u32))
+    backend.download(&output, Region::new(0, 0, shape.height as u32, shape.width as u32))
 }
 
 #[track_caller]
@@ -148,7 +148,7 @@ fn a_value_beyond_128_mib() {
         let input = backend.upload(input).unwrap();
         let output = execute(backend, program, &weights, input, |_| Ok::<(), ()>(())).unwrap();
         let Shape { height, width, .. } = backend.shape(&output);
-        backend.download(&output, Rect::new(0, 0, height as u32, width as u32)).unwrap()
+        backend.download(&output, Region::new(0, 0, height as u32, width as u32)).unwrap()
     }
     let backend = common::backend(Options::default());
     let got = run(&backend, &program(&|program, op| backend.supports(program, op)), &input);
@@ -228,7 +228,7 @@ fn a_lost_device() {
         let result = execute(&backend, &program, &weights, input, lose);
         let error = match result {
             Err(Stop::Op { error, .. }) => error,
-            Ok(output) => backend.download(&output, Rect::new(0, 0, 1, 1)).unwrap_err(),
+            Ok(output) => backend.download(&output, Region::new(0, 0, 1, 1)).unwrap_err(),
             Err(Stop::Asked(())) => unreachable!("nobody asks"),
         };
         assert!(matches!(&error, BackendError::Device { .. }), "{error}");

@@ -134,7 +134,7 @@ impl Comparison {
         let tiling = subject.tiling();
         Ok(Self {
             scale: tiling.scale,
-            tile: Size { height: tile(&tiling.height), width: tile(&tiling.width) },
+            tile: Size::new(tile(&tiling.height), tile(&tiling.width)),
             sizes,
             ranks,
             decoder: subject.decoder(),

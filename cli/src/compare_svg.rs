@@ -133,7 +133,7 @@ pub(crate) fn draw(comparison: &Comparison) -> String {
 fn title(svg: &mut String, comparison: &Comparison) {
     let first = "What each strategy takes, over ranks and image sizes";
     text(svg, [MARGIN, 34.0], 20.0, &bold("start"), first);
-    let Size { height, width } = comparison.tile;
+    let Size { height, width, .. } = comparison.tile;
     let scale = comparison.scale;
     let tiles =
         format!("{scale} × {scale} pixels per latent cell, tiles of {height} × {width} pixels");

@@ -115,7 +115,7 @@ fn is_repeated(comparison: &Comparison, row: &Row) -> bool {
 }
 
 fn explain(text: &mut String, comparison: &Comparison) {
-    let Size { height, width } = comparison.tile;
+    let Size { height, width, .. } = comparison.tile;
     let tiles = format!("tiles of {height} x {width} pixels");
     // Writing into a String cannot fail, here and below.
     let _ = match &comparison.decoder {

@@ -115,7 +115,7 @@ fn memory(
             let shards = cut.shards_of(rank);
             match grid.shard(shards.start) {
                 Some(shard) if shards.len() == 1 => {
-                    let sides = Margins { top: 1, bottom: 1, left: 1, right: 1 };
+                    let sides = Margins::of_frame([1; 4]);
                     let key = (shard.core.size(), grid.margins(shard.index, sides));
                     *known.entry(key).or_insert_with(peak)
                 }

@@ -189,7 +189,7 @@ impl PlanJson {
 }
 
 impl From<Size> for Extents {
-    fn from(Size { height, width }: Size) -> Self {
+    fn from(Size { height, width, .. }: Size) -> Self {
         Self { height, width }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use halovae_core::{Piece, Plan, Rect, Size, TileAxis};
+use halovae_core::{Piece, Plan, Region, Size, TileAxis};
 use halovae_engine::format_bytes;
 
 use crate::commands::plan::piece_name;
@@ -70,7 +70,7 @@ impl Canvas {
         Self { cells, height: side(cells.height), width: side(cells.width) }
     }
 
-    fn place(&self, rect: Rect) -> Drawn {
+    fn place(&self, rect: Region) -> Drawn {
         let x = |cells: f64| cells / f64::from(self.cells.width) * self.width;
         let y = |cells: f64| cells / f64::from(self.cells.height) * self.height;
         Drawn {
@@ -194,7 +194,7 @@ fn tiles(svg: &mut String, canvas: &Canvas, planned: &Planned, estimates: &Estim
 
 /// The bands in which tiles lie over each other, rows first: each is what a tile shares with its
 /// predecessor, over the whole other axis.
-fn overlaps(rows: &TileAxis, cols: &TileAxis) -> Vec<Rect> {
+fn overlaps(rows: &TileAxis, cols: &TileAxis) -> Vec<Region> {
     let shared = |axis: &TileAxis| -> Vec<(u32, u32)> {
         let end = |index| axis.start(index) + axis.len(index);
         (1..axis.count())
@@ -204,19 +204,19 @@ fn overlaps(rows: &TileAxis, cols: &TileAxis) -> Vec<Rect> {
     };
     let (height, width) = (rows.extent(), cols.extent());
     let horizontal =
-        shared(rows).into_iter().map(|(start, end)| Rect::new(start, 0, end - start, width));
+        shared(rows).into_iter().map(|(start, end)| Region::new(start, 0, end - start, width));
     let vertical =
-        shared(cols).into_iter().map(|(start, end)| Rect::new(0, start, height, end - start));
+        shared(cols).into_iter().map(|(start, end)| Region::new(0, start, height, end - start));
     horizontal.chain(vertical).collect()
 }
 
 /// The part of a tile that no other covers; where there is none, the part up to the next.
-fn own_part(plan: &Plan, piece: &Piece) -> Rect {
+fn own_part(plan: &Plan, piece: &Piece) -> Region {
     let Plan::Tiled(grid) = plan else { return piece.input };
     let Some(tile) = grid.tile(piece.index) else { return piece.input };
     let (top, height) = own_span(grid.height(), tile.row);
     let (left, width) = own_span(grid.width(), tile.col);
-    Rect::new(top, left, height, width)
+    Region::new(top, left, height, width)
 }
 
 /// Start and length of the part of a tile that no neighbour covers.
@@ -233,7 +233,7 @@ fn own_span(axis: &TileAxis, index: u32) -> (u32, u32) {
 }
 
 /// What a patch decodes beyond its core: shaded in its colour, up to a dashed line.
-fn halo(svg: &mut String, canvas: &Canvas, core: Rect, window: Rect, colour: &str) {
+fn halo(svg: &mut String, canvas: &Canvas, core: Region, window: Region, colour: &str) {
     let place = canvas.place(window);
     fill(svg, place, colour, HALO_SHADE);
     if core != window {

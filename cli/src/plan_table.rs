@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use halovae_core::{Axis, PatchGrid, Plan, Rect, ShardGrid, Size, TileAxis, TileGrid};
+use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
 use halovae_engine::format_bytes;
 use halovae_engine::shard::Traffic;
 
@@ -176,11 +176,11 @@ fn cut(text: &mut String, count: usize, shown: usize, what: &str) {
     }
 }
 
-fn place(rect: Rect) -> String {
+fn place(rect: Region) -> String {
     format!("{} at ({}, {})", by(rect.size()), rect.top, rect.left)
 }
 
-fn by(Size { height, width }: Size) -> String {
+fn by(Size { height, width, .. }: Size) -> String {
     format!("{height} x {width}")
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_engine::decode::PieceReport;
 use halovae_engine::wrap::Sent;
 use serde::{Deserialize, Serialize};
@@ -108,8 +108,8 @@ pub(crate) struct Rectangle {
     width: u32,
 }
 
-impl From<Rect> for Rectangle {
-    fn from(Rect { top, left, height, width }: Rect) -> Self {
+impl From<Region> for Rectangle {
+    fn from(Region { top, left, height, width, .. }: Region) -> Self {
         Self { top, left, height, width }
     }
 }

@@ -27,7 +27,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use halovae_core::{Margins, Rect};
+use halovae_core::{Margins, Region};
 use serde::{Deserialize, Serialize};
 
 use crate::program::{MemoryModel, Op, Program, WeightSpec};
@@ -117,19 +117,11 @@ impl<T> std::ops::Deref for Operand<'_, T> {
     }
 }
 
-/// What neighbours hold around a part of a feature map of `[batch, height, width, channels]`. A
-/// side where the picture ends has no strip.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Halo<T> {
-    /// `[batch, margins.top, margins.left + width + margins.right, channels]`.
-    pub above: Option<T>,
-    /// `[batch, margins.bottom, margins.left + width + margins.right, channels]`.
-    pub below: Option<T>,
-    /// `[batch, height, margins.left, channels]`.
-    pub before: Option<T>,
-    /// `[batch, height, margins.right, channels]`.
-    pub behind: Option<T>,
-}
+/// What neighbours hold around a part of a feature map of `[batch, height, width, channels]`: a
+/// strip on each side that does not end the picture. With `margins` cells on each side, `top` is
+/// `[batch, margins.top, margins.left + width + margins.right, channels]`, `bottom` likewise,
+/// `left` is `[batch, height, margins.left, channels]`, and `right` likewise.
+pub type Halo<T> = Margins<Option<T>>;
 
 /// A halo that is fetched when a conv needs it: until then, a backend that can computes the
 /// outputs that do not read it.
@@ -271,7 +263,7 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     ///
     /// # Errors
     /// That the host has no room, or that the device failed, now or in an op that it ran earlier.
-    fn download(&self, tensor: &Self::Tensor, region: Rect) -> Result<HostTensor, BackendError>;
+    fn download(&self, tensor: &Self::Tensor, region: Region) -> Result<HostTensor, BackendError>;
 
     /// What it has spent so far on finding out how ops run fastest: time that later decodes of the
     /// same sizes do without.

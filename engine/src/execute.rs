@@ -45,8 +45,7 @@ pub fn execute<B: Backend, E>(
     values[program.input().index()] = Some(input);
     for (index, op) in program.ops().iter().enumerate() {
         proceed(index).map_err(Stop::Asked)?;
-        let dying =
-            |id| liveness.dies_at(id, index) && op.inputs().filter(|&read| read == id).count() == 1;
+        let dying = |id| liveness.dies_at(id, index) && op.count_reads(id) == 1;
         let mut owned: [Option<B::Tensor>; 3] = [const { None }; 3];
         for (slot, id) in op.inputs().enumerate() {
             if dying(id) {

@@ -1,6 +1,6 @@
 //! Tensors on the host: what goes into a backend and what comes out of it.
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use crate::backend::BackendError;
 
@@ -101,7 +101,7 @@ impl HostTensor {
     /// # Panics
     /// If the region or the sample lies outside the tensor: a plan that names such a region is a
     /// bug, not bad input.
-    pub fn crop(&self, batch: usize, region: Rect) -> Result<Self, BackendError> {
+    pub fn crop(&self, batch: usize, region: Region) -> Result<Self, BackendError> {
         let [top, left] = [region.top as usize, region.left as usize];
         let [height, width] = [region.height as usize, region.width as usize];
         let Shape { height: full_height, width: full_width, channels, .. } = self.shape;

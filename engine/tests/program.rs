@@ -54,7 +54,7 @@ fn flux_has_the_published_size_and_work() {
     // as counted on diffusers' model.
     let parameters = program.weight_bytes() / 4;
     assert_eq!(parameters / 10_000, 4954, "{parameters} parameters");
-    let analysis = Analysis::new(&program, Size { height: 128, width: 128 }, &Plain);
+    let analysis = Analysis::new(&program, Size::new(128, 128), &Plain);
     let tera = |flops: u128| flops as f64 / 2.0 / 1e12;
     let convs = tera(analysis.flops - analysis.attention_flops);
     assert!((4.93..4.97).contains(&convs), "{convs}T multiply-adds in convs");
@@ -98,7 +98,7 @@ fn run(program: &Program, latents: &HostTensor) -> HostTensor {
         execute(&Reference, program, &weights, input, |_| Ok::<(), ()>(())).expect("it runs");
     let shape = Reference.shape(&output);
     let [height, width] = [shape.height as u32, shape.width as u32];
-    let region = halovae_core::Rect { top: 0, left: 0, height, width };
+    let region = halovae_core::Region::new(0, 0, height, width);
     Reference.download(&output, region).expect("download")
 }
 
@@ -164,7 +164,7 @@ proptest! {
                 .map(|output| {
                     let s = Reference.shape(&output);
                     let [height, width] = [s.height as u32, s.width as u32];
-                    let region = halovae_core::Rect { top: 0, left: 0, height, width };
+                    let region = halovae_core::Region::new(0, 0, height, width);
                     Reference.download(&output, region).expect("download")
                 })
                 .expect("it runs")
@@ -185,7 +185,7 @@ proptest! {
         let plain = autoencoder_kl::decoder(&config(&blocks, layers, 4, attention))
             .expect("a sound config");
         let program = if fused { fuse(&plain, |_, _| true) } else { plain };
-        let geometry = Geometry::new(&program, 1, Size { height, width });
+        let geometry = Geometry::new(&program, 1, Size::new(height, width));
         let got = Liveness::new(&program).peak_bytes(&program, &geometry, &Plain);
 
         // The obvious way: at each op, everything written that is still to be read, and its output.

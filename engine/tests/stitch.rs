@@ -131,7 +131,7 @@ proptest! {
             tile_sample_stride: stride[i] * scale,
         };
         let tiling = Tiling { height: axis(0), width: axis(1), scale };
-        let grid = TileGrid::new(Direction::Decode, Size { height, width }, &tiling)
+        let grid = TileGrid::new(Direction::Decode, Size::new(height, width), &tiling)
             .expect("a consistent tiling");
         let plan = Plan::tiled(grid);
         let pieces = random_pieces(&plan, seed);
@@ -149,8 +149,8 @@ proptest! {
     fn patches_are_laid_side_by_side(
         height in 1u32..20, width in 1u32..20, ranks in 1u32..9, scale in 1u32..4, seed: u64,
     ) {
-        let latents = Size { height, width };
-        let tile = Size { height: 8, width: 8 };
+        let latents = Size::new(height, width);
+        let tile = Size::new(8, 8);
         let plan = Plan::patch(PatchGrid::new(latents, ranks, tile, [0.25; 2], scale).expect("sound"));
         let pieces = random_pieces(&plan, seed);
         let got = stitch(&plan, &pieces);
@@ -168,11 +168,11 @@ proptest! {
     fn every_item_has_one_owner_and_patches_their_own(
         height in 1u32..40, width in 1u32..40, ranks in 1u32..7, images in 1u32..4, patch: bool,
     ) {
-        let latents = Size { height, width };
+        let latents = Size::new(height, width);
         let axis = AxisTiling::Stride { tile_sample_min_size: 8, tile_sample_stride: 6 };
         let tiling = Tiling { height: axis, width: axis, scale: 1 };
         let plan = if patch {
-            let tile = Size { height: 8, width: 8 };
+            let tile = Size::new(8, 8);
             Plan::patch(PatchGrid::new(latents, ranks, tile, [0.25; 2], 1).expect("sound"))
         } else {
             Plan::tiled(TileGrid::new(Direction::Decode, latents, &tiling).expect("sound"))

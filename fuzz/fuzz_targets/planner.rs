@@ -3,8 +3,8 @@
 #![no_main]
 
 use halovae_core::{
-    AxisTiling, Block, ConvAxis, Direction, DitParallel, LayerHalo, Margins, PatchGrid, Plan,
-    RankEstimate, RankLoad, Rect, Request, ShardGrid, Size, TileGrid, Tiling, WorkModel, balance,
+    AxisTiling, Block, Direction, DitParallel, LayerHalo, Margins, PatchGrid, Plan,
+    RankEstimate, RankLoad, Region, Request, ShardGrid, Size, TileGrid, Tiling, Window, WorkModel, balance,
     choose_strategy, contiguous, estimate_ranks, largest_first, piece_costs, round_robin,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -129,7 +129,7 @@ fuzz_target!(|input: Input| {
 /// Grids of shards: bands that hold their halos, and transfers that both sides agree on.
 fn shards(size: Size, scale: u32, input: &Input) {
     let [top, bottom, left, right, kernel, stride] = input.factors.map(Extent::get);
-    let reach = Margins { top, bottom, left, right };
+    let reach = Margins::of_frame([top, bottom, left, right]);
     let layer_scale = scale.min(input.group.get());
     let layers = [LayerHalo { scale: layer_scale, reach, bytes_per_cell: input.bytes[0] }];
     let [rows, cols] = input.patch_tile.map(Extent::get);
@@ -145,7 +145,14 @@ fn shards(size: Size, scale: u32, input: &Input) {
             assert!(sent.any(|other| other == transfer), "{transfer:?}");
         }
     }
-    let axis = ConvAxis { kernel, stride, before: top, behind: bottom, upsample: left };
+    let axis = Window {
+        kernel,
+        stride,
+        before: top,
+        behind: bottom,
+        repeat: left,
+        ..Window::POINT
+    };
     if let Ok([before, behind]) = axis.reach() {
         assert!(before <= top && behind <= kernel);
     }
@@ -212,7 +219,7 @@ fn check(plan: &Plan, input: &Input) {
 }
 
 /// Bands and blocks follow each other without gaps; all of them cover the output.
-fn blocks(plan: &Plan, output: Rect) {
+fn blocks(plan: &Plan, output: Region) {
     let mut bottom = 0u64;
     let mut complete = true;
     for (index, band) in (0u64..).zip(plan.bands()) {

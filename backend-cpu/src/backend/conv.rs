@@ -1,12 +1,12 @@
 //! Convs: from an op and its operands to a kernel's input, with what is fused into it.
 
-use halovae_engine::backend::{BackendError, Halo, Operands, Surroundings};
-use halovae_engine::program::{Conv2d, Op, Program};
+use halovae_engine::backend::{BackendError, Halo, Operands};
+use halovae_engine::program::{self, Op, Program};
 
 use super::store::Value;
 use super::weights::CpuWeights;
 use super::{CpuBackend, norm_prologue};
-use crate::conv::{ConvInput, LateStrips, Margins, Padding, Resume, Strips};
+use crate::conv::{ConvInput, LateStrips, Margins, Resume, Strips};
 use crate::elementwise::Prologue;
 use crate::error::KernelError;
 
@@ -14,13 +14,13 @@ impl CpuBackend {
     pub(super) fn conv(
         &self,
         program: &Program,
-        conv: &Conv2d,
+        conv: &program::Conv,
         weights: &CpuWeights,
         mut operands: Operands<'_, Value>,
     ) -> Result<Value, BackendError> {
         let mut lost = None;
         let mut around = operands.take_surroundings();
-        let margins = around.as_ref().map(margins_of);
+        let margins = around.as_ref().map(|around| around.margins.map(|cells| cells as usize));
         let mut fetch = |resume: &mut Resume| {
             let (Some(around), Some(margins)) = (&mut around, margins) else { return Ok(()) };
             let halo = (around.fetch)().map_err(|error| {
@@ -34,21 +34,21 @@ impl CpuBackend {
         let result = self.run_conv(conv, weights, operands, halo);
         result.map_err(|error| match lost {
             Some(lost) => lost,
-            None => self.error(program.op_name(&Op::Conv2d(*conv)), error),
+            None => self.error(program.op_name(&Op::Conv(*conv)), error),
         })
     }
 
     fn run_conv(
         &self,
-        conv: &Conv2d,
+        conv: &program::Conv,
         weights: &CpuWeights,
         mut operands: Operands<'_, Value>,
         halo: Option<LateStrips>,
     ) -> Result<Value, KernelError> {
         let prepared = weights.conv(conv);
-        let residual_at = 1 + usize::from(conv.norm.is_some());
+        let residual_at = conv.residual_operand();
         let affine = conv.norm.map(|n| self.norm(&n, weights, operands.get(1))).transpose()?;
-        let onto = conv.residual.and_then(|_| operands.take_owned(residual_at));
+        let onto = residual_at.and_then(|at| operands.take_owned(at));
         let input = operands.get(0);
         let shape = input.shape();
         let padding = padding_of(conv);
@@ -60,8 +60,8 @@ impl CpuBackend {
                 (Some((scale, shift)), Some(norm)) => norm_prologue(&norm, scale, shift),
                 _ => Prologue::None,
             },
-            residual: match conv.residual {
-                Some(_) if onto.is_none() => Some(operands.get(residual_at).data()),
+            residual: match residual_at {
+                Some(at) if onto.is_none() => Some(operands.get(at).data()),
                 _ => None,
             },
         };
@@ -85,33 +85,11 @@ impl CpuBackend {
     }
 }
 
-pub(super) fn padding_of(conv: &Conv2d) -> Padding {
-    let p = conv.padding;
-    Padding {
-        top: p.top as usize,
-        bottom: p.bottom as usize,
-        left: p.left as usize,
-        right: p.right as usize,
-    }
-}
-
-fn margins_of(around: &Surroundings<Value>) -> Margins {
-    let m = around.margins;
-    Margins {
-        top: m.top as usize,
-        bottom: m.bottom as usize,
-        left: m.left as usize,
-        right: m.right as usize,
-    }
+pub(super) fn padding_of(conv: &program::Conv) -> Margins {
+    conv.padding().map(|cells| cells as usize)
 }
 
 fn strips<'a>(margins: Margins, halo: &'a Halo<Value>) -> Strips<'a> {
     let data = |strip: &'a Option<Value>| strip.as_ref().map_or(&[][..], Value::data);
-    Strips {
-        margins,
-        above: data(&halo.above),
-        below: data(&halo.below),
-        before: data(&halo.before),
-        behind: data(&halo.behind),
-    }
+    Strips { margins, values: halo.each_ref().map(data) }
 }

@@ -7,7 +7,7 @@ mod weights;
 
 use std::sync::Arc;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_engine::backend::{Backend, BackendError, DeviceId, Memory, Operands, WeightSource};
 use halovae_engine::program::{MemoryModel, Norm, Op, Program, ValueId};
 use halovae_engine::tensor::{HostTensor, Shape};
@@ -172,7 +172,7 @@ fn norm_prologue<'a>(norm: &Norm, scale: &'a [f32], shift: &'a [f32]) -> Prologu
 impl MemoryModel for CpuBackend {
     fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {
         match *op {
-            Op::Conv2d(conv) => conv.residual,
+            Op::Conv(conv) => conv.residual,
             Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
                 Some(input)
             }
@@ -191,7 +191,7 @@ impl MemoryModel for CpuBackend {
         let last = program.ops().iter().position(|other| other == op);
         let so_far = &program.ops()[..last.map_or(0, |at| at + 1)];
         let of = |op: &Op| match op {
-            Op::Conv2d(conv) => {
+            Op::Conv(conv) => {
                 let s = shapes(conv.input);
                 let size = [s.batch, s.height, s.width];
                 let (shape, padding) = (weights::shape_of(conv), padding_of(conv));
@@ -249,7 +249,7 @@ impl Backend for CpuBackend {
         Ok(value)
     }
 
-    fn download(&self, tensor: &Value, region: Rect) -> Result<HostTensor, BackendError> {
+    fn download(&self, tensor: &Value, region: Region) -> Result<HostTensor, BackendError> {
         let s = tensor.shape();
         let [top, left] = [region.top as usize, region.left as usize];
         let [height, width] = [region.height as usize, region.width as usize];
@@ -281,7 +281,7 @@ impl Backend for CpuBackend {
         mut operands: Operands<'_, Value>,
     ) -> Result<Value, BackendError> {
         let result = match *op {
-            Op::Conv2d(conv) => return self.conv(program, &conv, weights, operands),
+            Op::Conv(conv) => return self.conv(program, &conv, weights, operands),
             Op::NormStats { output, .. } => {
                 self.stats(operands.get(0), program.groups(output) as usize)
             }

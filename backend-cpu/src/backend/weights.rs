@@ -1,7 +1,7 @@
 //! A program's weights, packed for the kernels.
 
 use halovae_engine::backend::{BackendError, WeightSource};
-use halovae_engine::program::{Conv2d, Op, Program, WeightId};
+use halovae_engine::program::{self, Op, Program, WeightId};
 
 use super::CpuBackend;
 use super::store::Counted;
@@ -20,26 +20,26 @@ pub struct CpuWeights {
 
 type ConvKey = (WeightId, [u32; 2], u32);
 
-fn key(conv: &Conv2d) -> ConvKey {
-    (conv.weight, conv.stride, conv.upsample)
+fn key(conv: &program::Conv) -> ConvKey {
+    (conv.weight, conv.stride(), conv.upsample())
 }
 
 /// The kernels' description of a convolution.
-pub(super) fn shape_of(conv: &Conv2d) -> ConvShape {
+pub(super) fn shape_of(conv: &program::Conv) -> ConvShape {
     ConvShape {
         in_channels: conv.in_channels as usize,
         out_channels: conv.out_channels as usize,
-        kernel: conv.kernel.map(|n| n as usize),
-        stride: conv.stride.map(|n| n as usize),
-        upsample: conv.upsample as usize,
+        kernel: conv.kernel().map(|n| n as usize),
+        stride: conv.stride().map(|n| n as usize),
+        upsample: conv.upsample() as usize,
     }
 }
 
 /// Every convolution of the program that is packed apart from the others.
-fn distinct_convs(program: &Program) -> Vec<Conv2d> {
-    let mut all: Vec<Conv2d> = Vec::new();
+fn distinct_convs(program: &Program) -> Vec<program::Conv> {
+    let mut all: Vec<program::Conv> = Vec::new();
     for op in program.ops() {
-        if let Op::Conv2d(conv) = op
+        if let Op::Conv(conv) = op
             && !all.iter().any(|other| key(other) == key(conv))
         {
             all.push(*conv);
@@ -52,7 +52,7 @@ fn distinct_convs(program: &Program) -> Vec<Conv2d> {
 fn norm_vectors(program: &Program) -> impl Iterator<Item = WeightId> {
     let read = |id: WeightId| {
         program.ops().iter().any(|op| match op {
-            Op::Conv2d(conv) => conv.norm.is_some_and(|n| n.gamma == id || n.beta == id),
+            Op::Conv(conv) => conv.norm.is_some_and(|n| n.gamma == id || n.beta == id),
             Op::NormApply { norm, .. } => norm.gamma == id || norm.beta == id,
             _ => false,
         })
@@ -106,7 +106,7 @@ impl CpuWeights {
         Ok(Self { convs, vectors, _counted: counted })
     }
 
-    pub(super) fn conv(&self, conv: &Conv2d) -> &Conv {
+    pub(super) fn conv(&self, conv: &program::Conv) -> &Conv {
         let found = self.convs.iter().find(|(k, _)| *k == key(conv));
         &found.expect("an op runs with the weights of its own program").1
     }

@@ -8,6 +8,7 @@
 use rayon::ThreadPool;
 
 use super::gemm::{Ahead, Gemm};
+use super::halo::touches;
 use super::pack::panel_width;
 use super::patch::{self, Patch};
 use super::{Conv, ConvInput, LateStrips, Margins, RunPlan, Target, run_tasks};
@@ -107,7 +108,7 @@ pub(super) fn run(
             place / blocks.count[1] % blocks.count[0] * blocks.block[0],
             place % blocks.count[1] * blocks.block[1],
         ];
-        margins.touch([h, w], shape.upsample, corner(first).1, blocks.patch)
+        touches(margins, [h, w], shape.upsample, corner(first).1, blocks.patch)
     };
     run_tasks(pool, tasks, input, shape.in_channels, halo, needs_halo, |i, thread, strips| {
         let (rest, group) = (i / blocks.groups, i % blocks.groups);

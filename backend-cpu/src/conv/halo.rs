@@ -1,37 +1,23 @@
 //! What lies around an image that is a part of a larger one.
 
+use super::Margins;
 use super::patch::Run;
 use crate::error::{KernelError, check};
 
-/// Rows and columns around an image, as it is stored; 0 where the picture ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Margins {
-    /// Rows above.
-    pub top: usize,
-    /// Rows below.
-    pub bottom: usize,
-    /// Columns before.
-    pub left: usize,
-    /// Columns behind.
-    pub right: usize,
-}
-
-impl Margins {
-    /// Whether a patch of an image of `size` reads the margins: one that starts at `origin` and
-    /// has `extent` pixels, both counted after upsampling by `scale`.
-    pub(super) fn touch(
-        &self,
-        size: [usize; 2],
-        scale: usize,
-        origin: [isize; 2],
-        extent: [usize; 2],
-    ) -> bool {
-        let axis = |axis: usize, before: usize, behind: usize| {
-            let end = origin[axis] + extent[axis] as isize;
-            (before > 0 && origin[axis] < 0) || (behind > 0 && end > (size[axis] * scale) as isize)
-        };
-        axis(0, self.top, self.bottom) || axis(1, self.left, self.right)
-    }
+/// Whether a patch of an image of `size` reads its margins: one that starts at `origin` and has
+/// `extent` pixels, both counted after upsampling by `scale`.
+pub(super) fn touches(
+    margins: &Margins,
+    size: [usize; 2],
+    scale: usize,
+    origin: [isize; 2],
+    extent: [usize; 2],
+) -> bool {
+    let axis = |axis: usize, before: usize, behind: usize| {
+        let end = origin[axis] + extent[axis] as isize;
+        (before > 0 && origin[axis] < 0) || (behind > 0 && end > (size[axis] * scale) as isize)
+    };
+    axis(0, margins.top, margins.bottom) || axis(1, margins.left, margins.right)
 }
 
 /// The values of the margins; a strip without rows or columns is empty.
@@ -39,14 +25,9 @@ impl Margins {
 pub struct Strips<'a> {
     /// Their extents.
     pub margins: Margins,
-    /// `[n][top][left + width + right][channels]`
-    pub above: &'a [f32],
-    /// `[n][bottom][left + width + right][channels]`
-    pub below: &'a [f32],
-    /// `[n][height][left][channels]`
-    pub before: &'a [f32],
-    /// `[n][height][right][channels]`
-    pub behind: &'a [f32],
+    /// Above and below `[n][rows][left + width + right][channels]`, left and right
+    /// `[n][height][columns][channels]`.
+    pub values: halovae_core::Margins<&'a [f32]>,
 }
 
 impl Strips<'_> {
@@ -56,12 +37,12 @@ impl Strips<'_> {
         [n, height, width]: [usize; 3],
         channels: usize,
     ) -> Result<(), KernelError> {
-        let Margins { top, bottom, left, right } = self.margins;
+        let Margins { top, bottom, left, right, .. } = self.margins;
         let row = n * (left + width + right) * channels;
-        check("halo above", top * row, self.above.len())?;
-        check("halo below", bottom * row, self.below.len())?;
-        check("halo before", n * height * left * channels, self.before.len())?;
-        check("halo behind", n * height * right * channels, self.behind.len())
+        check("halo above", top * row, self.values.top.len())?;
+        check("halo below", bottom * row, self.values.bottom.len())?;
+        check("halo to the left", n * height * left * channels, self.values.left.len())?;
+        check("halo to the right", n * height * right * channels, self.values.right.len())
     }
 
     /// Puts the stored pixels around row `row` of batch item `item` into their places beside the
@@ -75,7 +56,7 @@ impl Strips<'_> {
         item: usize,
         channel: usize,
     ) {
-        let Margins { top, bottom, left, right } = self.margins;
+        let Margins { top, bottom, left, right, .. } = self.margins;
         let (w, l, r) = (width as isize, left as isize, right as isize);
         let at = |strip: &[f32], rows: usize, row: isize, columns: usize| {
             let pixel = (item * rows + row as usize) * columns;
@@ -83,12 +64,12 @@ impl Strips<'_> {
         };
         let (up, down) = (row + top as isize, row - height as isize);
         if (0..height as isize).contains(&row) {
-            runs[0] = (-l, 0, at(self.before, height, row, left));
-            runs[2] = (w, w + r, at(self.behind, height, row, right));
+            runs[0] = (-l, 0, at(self.values.left, height, row, left));
+            runs[2] = (w, w + r, at(self.values.right, height, row, right));
         } else if (0..top as isize).contains(&up) {
-            runs[1] = (-l, w + r, at(self.above, top, up, left + width + right));
+            runs[1] = (-l, w + r, at(self.values.top, top, up, left + width + right));
         } else if (0..bottom as isize).contains(&down) {
-            runs[1] = (-l, w + r, at(self.below, bottom, down, left + width + right));
+            runs[1] = (-l, w + r, at(self.values.bottom, bottom, down, left + width + right));
         }
     }
 }

@@ -19,28 +19,12 @@ use crate::elementwise::Prologue;
 use crate::error::{KernelError, check};
 use crate::pool::{Shared, Workspace, for_each};
 use crate::simd::{Level, Table};
-pub use halo::{LateStrips, Margins, Resume, Strips};
+pub use halo::{LateStrips, Resume, Strips};
+
 use pack::Packed;
 
-/// Zeros around an image (after the prologue).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Padding {
-    /// Rows above.
-    pub top: usize,
-    /// Rows below.
-    pub bottom: usize,
-    /// Columns before.
-    pub left: usize,
-    /// Columns after.
-    pub right: usize,
-}
-
-impl Padding {
-    /// The same on all sides.
-    pub fn all(n: usize) -> Self {
-        Self { top: n, bottom: n, left: n, right: n }
-    }
-}
+/// Cells on each side of an image.
+pub type Margins = halovae_core::Margins<usize>;
 
 /// A convolution without its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +81,7 @@ pub struct ConvInput<'a> {
     /// Batch, height, width of the input.
     pub size: [usize; 3],
     /// Zeros around the (upsampled) input.
-    pub padding: Padding,
+    pub padding: Margins,
     /// Applied to each input value; padding stays zero.
     pub prologue: Prologue<'a>,
     /// Added to the output, whose shape it has.
@@ -193,7 +177,7 @@ impl Conv {
     }
 
     /// The way an input of `[height, width]` is computed.
-    pub fn algorithm(&self, size: [usize; 2], padding: &Padding) -> Algorithm {
+    pub fn algorithm(&self, size: [usize; 2], padding: &Margins) -> Algorithm {
         self.shape.algorithm(self.packing, size, padding)
     }
 
@@ -201,7 +185,7 @@ impl Conv {
     pub fn workspace_bytes(
         &self,
         size: [usize; 3],
-        padding: &Padding,
+        padding: &Margins,
         prologue: bool,
         threads: usize,
     ) -> usize {
@@ -338,7 +322,7 @@ struct RunPlan<'a> {
     shape: &'a ConvShape,
     packing: Algorithm,
     size: [usize; 3],
-    padding: &'a Padding,
+    padding: &'a Margins,
     prologue: bool,
 }
 
@@ -360,7 +344,7 @@ impl RunPlan<'_> {
 impl ConvShape {
     /// Height and width of the output for an input of `[height, width]`; `None` where the kernel
     /// does not fit.
-    pub fn output_size(&self, [h, w]: [usize; 2], p: &Padding) -> Option<[usize; 2]> {
+    pub fn output_size(&self, [h, w]: [usize; 2], p: &Margins) -> Option<[usize; 2]> {
         let along = |n: usize, before: usize, after: usize, axis: usize| {
             let padded = n.checked_mul(self.upsample)?.checked_add(before)?.checked_add(after)?;
             Some(padded.checked_sub(self.kernel[axis])? / self.stride[axis] + 1)
@@ -382,7 +366,7 @@ impl ConvShape {
         &self,
         level: Level,
         size: [usize; 3],
-        padding: &Padding,
+        padding: &Margins,
         prologue: bool,
         threads: usize,
     ) -> usize {
@@ -403,7 +387,7 @@ impl ConvShape {
     }
 
     /// What a run uses: weights packed for the plain sum can be transformed on the way.
-    fn algorithm(&self, packing: Algorithm, size: [usize; 2], padding: &Padding) -> Algorithm {
+    fn algorithm(&self, packing: Algorithm, size: [usize; 2], padding: &Margins) -> Algorithm {
         let outputs = self.output_size(size, padding).map_or(0, |[h, w]| h * w);
         let transforms = packing == Algorithm::Direct
             && self.allows(Algorithm::Winograd43)

@@ -7,10 +7,11 @@
 use rayon::ThreadPool;
 
 use super::gemm::{Ahead, Gemm};
+use super::halo::touches;
 use super::pack::{packed_len, panel_width};
 use super::patch::{self, Patch};
 use super::tiles::{DOUBLED_INPUTS, DOUBLED_PAIRS, TileIn, TileOut};
-use super::{Algorithm, Conv, ConvInput, LateStrips, Padding, RunPlan, Strips, Target, run_tasks};
+use super::{Algorithm, Conv, ConvInput, LateStrips, Margins, RunPlan, Strips, Target, run_tasks};
 use crate::error::KernelError;
 use crate::pool::{Layout, Shared, Workspace, for_each};
 use crate::simd::Table;
@@ -175,7 +176,7 @@ impl Blocks {
 ///
 /// The outputs of a doubled tile belong to pixels of the small image: the tiles are laid from the
 /// even output, in the numbering of a padding of 1, at or before the first one that is wanted.
-fn start(padding: &Padding, doubled: bool) -> ([isize; 2], [usize; 2]) {
+fn start(padding: &Margins, doubled: bool) -> ([isize; 2], [usize; 2]) {
     let before = [padding.top as isize, padding.left as isize];
     if !doubled {
         return (before.map(|p| -p), [0, 0]);
@@ -215,10 +216,10 @@ pub(super) fn run(
     let (origin, skip) = start(&input.padding, blocks.doubled);
     let task = Task { conv, blocks: &blocks, input, size, origin, skip, weights, residual, out };
     let [_, h, w] = input.size;
-    let needs_halo = |i: usize, margins: &super::Margins| {
+    let needs_halo = |i: usize, margins: &Margins| {
         let place = blocks.place(i);
         let (origin, extent) = task.patch(&place);
-        margins.touch([h, w], 1, origin, extent)
+        touches(margins, [h, w], 1, origin, extent)
     };
     let channels = conv.shape.in_channels;
     run_tasks(pool, blocks.tasks(), input, channels, halo, needs_halo, |i, thread, strips| {

@@ -1,6 +1,6 @@
 //! The operations as they are written in a textbook, in f64.
 
-use halovae_cpu::kernels::{AttentionShape, ConvShape, Padding, Prologue};
+use halovae_cpu::kernels::{AttentionShape, ConvShape, Margins, Prologue};
 
 pub(crate) fn prologue(x: &[f32], n: usize, c: usize, prologue: &Prologue) -> Vec<f64> {
     let item = x.len() / n;
@@ -25,7 +25,7 @@ pub(crate) fn prologue(x: &[f32], n: usize, c: usize, prologue: &Prologue) -> Ve
 
 pub(crate) fn conv2d(
     shape: &ConvShape,
-    padding: &Padding,
+    padding: &Margins,
     [n, h, w]: [usize; 3],
     x: &[f64],
     weight: &[f32],

@@ -2,9 +2,9 @@
 //! are staged before.
 
 use cudarc::driver::sys::CUdeviceptr;
-use halovae_core::Margins;
+use halovae_core::{Axis, Margins};
 use halovae_engine::backend::{BackendError, Halo, Operands, Surroundings};
-use halovae_engine::program::{Conv2d, Reach};
+use halovae_engine::program::{Conv, Reach};
 use halovae_engine::tensor::Shape;
 
 use super::areas::{Area, Edges, areas, even};
@@ -21,14 +21,14 @@ use crate::value::{Value, wide};
 
 /// Bytes of the staged input of so many outputs. Where they begin within an upsampled cell can cost
 /// one row more.
-fn band_bytes(conv: &Conv2d, [rows, columns]: [usize; 2], element_bytes: u64) -> u64 {
-    let across = Reach::new(conv, 1, &(0..columns)).len as u64;
+fn band_bytes(conv: &Conv, [rows, columns]: [usize; 2], element_bytes: u64) -> u64 {
+    let across = Reach::new(conv, Axis::Width, &(0..columns)).len as u64;
     let row = across * wide(conv.in_channels as usize) as u64 * element_bytes;
-    Reach::new(conv, 0, &(0..rows)).len as u64 * row + row
+    Reach::new(conv, Axis::Height, &(0..rows)).len as u64 * row + row
 }
 
 /// As many rows of so many outputs as `most` bytes hold; one has to.
-fn band_rows(conv: &Conv2d, [height, columns]: [usize; 2], element_bytes: u64, most: u64) -> usize {
+fn band_rows(conv: &Conv, [height, columns]: [usize; 2], element_bytes: u64, most: u64) -> usize {
     let (mut low, mut high) = (1, height.max(1) + 1);
     while high - low > 1 {
         let middle = low.midpoint(high);
@@ -42,8 +42,9 @@ fn band_rows(conv: &Conv2d, [height, columns]: [usize; 2], element_bytes: u64, m
 }
 
 /// Outputs along each side that read beyond `input`, where `margins` say that there is a halo.
-fn edges(conv: &Conv2d, input: Shape, out: Shape, margins: Margins) -> Edges {
-    let along = |axis: usize, cells: usize, outputs: usize, margins: [u32; 2]| {
+fn edges(conv: &Conv, input: Shape, out: Shape, margins: Margins) -> Edges {
+    let along = |axis, cells: usize, outputs: usize| {
+        let margins = margins.along(axis);
         let reads = |at: usize| Reach::new(conv, axis, &(at..at + 1));
         let before = |&at: &usize| margins[0] > 0 && reads(at).low < 0;
         let behind =
@@ -51,9 +52,8 @@ fn edges(conv: &Conv2d, input: Shape, out: Shape, margins: Margins) -> Edges {
         let first = (0..outputs).take_while(before).count();
         [first, (0..outputs).rev().take_while(behind).count()]
     };
-    let Margins { top, bottom, left, right } = margins;
-    let [top, bottom] = along(0, input.height, out.height, [top, bottom]);
-    let [left, right] = along(1, input.width, out.width, [left, right]);
+    let [top, bottom] = along(Axis::Height, input.height, out.height);
+    let [left, right] = along(Axis::Width, input.width, out.width);
     Edges { top, bottom, left, right }
 }
 
@@ -94,12 +94,12 @@ struct Outputs {
 impl CudaBackend {
     /// Whether a conv's input is brought together before it is multiplied even if it has no halo: for a norm,
     /// and where taps are to read cells that are all there.
-    fn is_staged(&self, conv: &Conv2d) -> bool {
-        conv.norm.is_some() || (self.shared.is_wide && conv.kernel != [1, 1])
+    fn is_staged(&self, conv: &Conv) -> bool {
+        conv.norm.is_some() || (self.shared.is_wide && conv.kernel() != [1, 1])
     }
 
     /// Bytes that the conv needs beside its operands and its output, unless its input has a halo.
-    pub(super) fn conv_workspace(&self, conv: &Conv2d, input: Shape) -> u64 {
+    pub(super) fn conv_workspace(&self, conv: &Conv, input: Shape) -> u64 {
         if shrinks(conv) {
             return self.shrink_workspace(input);
         }
@@ -122,7 +122,7 @@ impl CudaBackend {
     pub(super) fn conv(
         &self,
         name: &str,
-        conv: &Conv2d,
+        conv: &Conv,
         weights: &CudaWeights,
         mut operands: Operands<'_, Value>,
     ) -> Result<Value, BackendError> {
@@ -139,7 +139,7 @@ impl CudaBackend {
     fn run_conv(
         &self,
         name: &str,
-        conv: &Conv2d,
+        conv: &Conv,
         weights: &CudaWeights,
         operands: &mut Operands<'_, Value>,
         around: &mut Option<Surroundings<'_, Value>>,
@@ -152,9 +152,9 @@ impl CudaBackend {
             let input = self.owned_feature(name, input)?;
             return self.shrink(name, conv, weights, input);
         }
-        let residual_at = 1 + usize::from(conv.norm.is_some());
+        let residual_at = conv.residual_operand();
         let shape = operands.get(0).shape;
-        let owned = conv.residual.and_then(|_| operands.take_owned(residual_at));
+        let owned = residual_at.and_then(|at| operands.take_owned(at));
         let (out, residual) = match owned {
             Some(owned) => {
                 let out = self.owned_feature(name, owned)?;
@@ -163,8 +163,8 @@ impl CudaBackend {
             }
             None => (self.store.value(name, conv.output_shape(shape))?, 0),
         };
-        let shared = match conv.residual {
-            Some(_) if residual == 0 => Some(self.feature(name, operands.get(residual_at))?),
+        let shared = match residual_at {
+            Some(at) if residual == 0 => Some(self.feature(name, operands.get(at))?),
             _ => None,
         };
         let input = self.feature(name, operands.get(0))?;
@@ -178,8 +178,8 @@ impl CudaBackend {
                 channels: input.wide() as u32,
                 taps: taps_y * taps_x,
                 taps_x,
-                stride_y: conv.stride[0],
-                stride_x: conv.stride[1],
+                stride_y: conv.stride()[0],
+                stride_x: conv.stride()[1],
                 ..Product::default()
             },
             out: out.pointer(),
@@ -203,14 +203,14 @@ impl CudaBackend {
     }
 
     /// All samples at once, from where the input lies.
-    fn direct(&self, conv: &Conv2d, common: &Common, input: &Value) -> Result<(), BackendError> {
+    fn direct(&self, conv: &Conv, common: &Common, input: &Value) -> Result<(), BackendError> {
         let Shape { batch, height, width, .. } = common.out_shape;
         let source = Source {
             left: input.pointer(),
             sample: (input.positions() * input.wide()) as u64,
             rows: input.shape.height,
             columns: input.shape.width,
-            offset: [conv.padding.top, conv.padding.left].map(|padding| -i64::from(padding)),
+            offset: [conv.padding().top, conv.padding().left].map(|padding| -i64::from(padding)),
         };
         let outputs = Outputs { first: 0, samples: batch, rows: height, columns: width };
         self.products(conv, common, source, outputs)
@@ -219,13 +219,13 @@ impl CudaBackend {
     /// One product for each phase of the outputs.
     fn products(
         &self,
-        conv: &Conv2d,
+        conv: &Conv,
         common: &Common,
         source: Source,
         outputs: Outputs,
     ) -> Result<(), BackendError> {
         let out = common.out_shape;
-        let up = conv.upsample;
+        let up = conv.upsample();
         let phase_bytes = phase_elements(conv) * self.store.element().bytes();
         let [offset_y, offset_x] = source.offset;
         for y in phases(up, offset_y, outputs.rows) {
@@ -262,7 +262,7 @@ impl CudaBackend {
     fn run_areas(
         &self,
         name: &str,
-        conv: &Conv2d,
+        conv: &Conv,
         common: &Common,
         input: &Value,
         prologue: &Prologue<'_>,
@@ -280,7 +280,8 @@ impl CudaBackend {
         let rows_of = |columns| band_rows(conv, [out.height, columns], element_bytes, limit);
         let areas = areas(extents, edges, rows_of);
         let bytes = |Area { rows, columns, .. }: &Area| {
-            let [y, x] = [(0, rows), (1, columns)].map(|(axis, of)| Reach::new(conv, axis, of).len);
+            let [y, x] = [(Axis::Height, rows), (Axis::Width, columns)]
+                .map(|(axis, of)| Reach::new(conv, axis, of).len);
             (y * x) as u64 * input.position_bytes()
         };
         let most = areas.iter().map(bytes).max().unwrap_or(0);
@@ -304,19 +305,14 @@ impl CudaBackend {
     fn features(&self, name: &str, halo: Halo<Value>) -> Result<Halo<Value>, BackendError> {
         let feature =
             |strip: Option<Value>| strip.map(|strip| self.owned_feature(name, strip)).transpose();
-        let Halo { above, below, before, behind } = halo;
-        Ok(Halo {
-            above: feature(above)?,
-            below: feature(below)?,
-            before: feature(before)?,
-            behind: feature(behind)?,
-        })
+        let Halo { top, bottom, left, right, .. } = halo;
+        Ok(Halo::of_frame([feature(top)?, feature(bottom)?, feature(left)?, feature(right)?]))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv and an area")]
     fn run_area(
         &self,
-        conv: &Conv2d,
+        conv: &Conv,
         common: &Common,
         input: &Value,
         prologue: &Prologue<'_>,
@@ -326,8 +322,8 @@ impl CudaBackend {
         area: &Area,
     ) -> Result<(), BackendError> {
         let Area { rows, columns, .. } = area;
-        let [y, x] =
-            [(0, rows), (1, columns)].map(|(axis, outputs)| Reach::new(conv, axis, outputs));
+        let [y, x] = [(Axis::Height, rows), (Axis::Width, columns)]
+            .map(|(axis, outputs)| Reach::new(conv, axis, outputs));
         let window = Window { top: y.low, left: x.low, height: y.len, width: x.len };
         self.stage(prologue, input, sample, window, halo, band)?;
         let source = Source {
@@ -352,12 +348,12 @@ impl CudaBackend {
 mod tests {
     use super::*;
 
-    fn conv() -> Conv2d {
+    fn conv() -> Conv {
         let mut builder = halovae_engine::program::ProgramBuilder::new(4).unwrap();
         let latents = builder.latents();
         let out = builder.conv("conv", latents, 8, 3).unwrap();
         let program = builder.finish(out).unwrap();
-        let halovae_engine::program::Op::Conv2d(conv) = program.ops()[0] else { panic!() };
+        let halovae_engine::program::Op::Conv(conv) = program.ops()[0] else { panic!() };
         conv
     }
 
@@ -373,14 +369,14 @@ mod tests {
     #[test]
     fn edges_read_the_halo() {
         let (shape, mut conv) = (Shape::new(1, 9, 12, 8), conv());
-        let margins = Margins { top: 1, bottom: 0, left: 1, right: 1 };
+        let margins = Margins::of_frame([1, 0, 1, 1]);
         let one = Edges { top: 1, bottom: 0, left: 1, right: 1 };
         assert_eq!(edges(&conv, shape, conv.output_shape(shape), margins), one);
         assert_eq!(
             edges(&conv, shape, conv.output_shape(shape), Margins::default()),
             Edges::default()
         );
-        conv.upsample = 2;
+        conv.windows = conv.windows.map(|window| halovae_core::Window { repeat: 2, ..window });
         assert_eq!(edges(&conv, shape, conv.output_shape(shape), margins), one);
     }
 }

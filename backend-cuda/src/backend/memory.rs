@@ -11,7 +11,7 @@ use crate::value::value_bytes;
 impl MemoryModel for CudaBackend {
     fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {
         match *op {
-            Op::Conv2d(conv) => conv.residual.or_else(|| shrinks(&conv).then_some(conv.input)),
+            Op::Conv(conv) => conv.residual.or_else(|| shrinks(&conv).then_some(conv.input)),
             Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
                 Some(input)
             }
@@ -30,7 +30,7 @@ impl MemoryModel for CudaBackend {
         shapes: &dyn Fn(ValueId) -> Shape,
     ) -> u64 {
         match *op {
-            Op::Conv2d(conv) => self.conv_workspace(&conv, shapes(conv.input)),
+            Op::Conv(conv) => self.conv_workspace(&conv, shapes(conv.input)),
             Op::NormStats { input, .. } => counted_bytes(norm::stats_bytes(shapes(input))),
             Op::NormApply { input, .. } => counted_bytes(norm::affine_bytes(shapes(input))),
             Op::Attention { q, k, v, .. } => {

@@ -17,7 +17,7 @@ mod weights;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_engine::backend::{
     Backend, BackendError, DeviceId, Memory, Operands, Timer, WeightSource,
 };
@@ -101,7 +101,7 @@ impl Backend for CudaBackend {
 
     fn supports(&self, _program: &Program, op: &Op) -> bool {
         // Phases of the outputs of an upsampled input are those of neighbours.
-        !matches!(op, Op::Conv2d(conv) if conv.upsample > 1 && conv.stride != [1, 1])
+        !matches!(op, Op::Conv(conv) if conv.upsample() > 1 && conv.stride() != [1, 1])
     }
 
     fn prepare(
@@ -120,7 +120,7 @@ impl Backend for CudaBackend {
         self.upload_value(tensor)
     }
 
-    fn download(&self, tensor: &Value, region: Rect) -> Result<HostTensor, BackendError> {
+    fn download(&self, tensor: &Value, region: Region) -> Result<HostTensor, BackendError> {
         self.download_value(tensor, region)
     }
 
@@ -141,7 +141,7 @@ impl Backend for CudaBackend {
     ) -> Result<Value, BackendError> {
         let name = program.op_name(op);
         match *op {
-            Op::Conv2d(conv) => self.conv(name, &conv, weights, operands),
+            Op::Conv(conv) => self.conv(name, &conv, weights, operands),
             Op::NormStats { output, .. } => {
                 self.stats(name, operands.get(0), program.groups(output) as usize)
             }

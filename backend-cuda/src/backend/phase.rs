@@ -5,13 +5,13 @@
 //! beforehand. A 3x3 conv over twice as many rows and columns so becomes four of 2x2 taps: 4 / 9 of the
 //! multiplications, and nothing is repeated in memory.
 
-use halovae_engine::program::Conv2d;
+use halovae_engine::program::Conv;
 
 /// Rows and columns of taps that a conv has for one phase of its outputs: all of them without an
 /// upsampling.
-pub(super) fn taps(conv: &Conv2d) -> [u32; 2] {
+pub(super) fn taps(conv: &Conv) -> [u32; 2] {
     // The last tap of the last phase.
-    conv.kernel.map(|kernel| (conv.upsample - 1 + kernel - 1) / conv.upsample + 1)
+    conv.kernel().map(|kernel| (conv.upsample() - 1 + kernel - 1) / conv.upsample() + 1)
 }
 
 /// Outputs along an axis that begin at the same place of a cell.

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use halovae_engine::backend::BackendError;
-use halovae_engine::program::{Conv2d, Padding};
+use halovae_engine::program::Conv;
 use halovae_engine::tensor::Shape;
 
 use super::{CudaBackend, CudaWeights};
@@ -17,12 +17,9 @@ use crate::store::counted_bytes;
 use crate::value::{Value, wide};
 
 /// Whether results can take the memory of the input.
-pub(super) fn shrinks(conv: &Conv2d) -> bool {
+pub(super) fn shrinks(conv: &Conv) -> bool {
     let [read, written] = [conv.in_channels, conv.out_channels].map(|of| wide(of as usize));
-    (conv.kernel, conv.stride, conv.upsample) == ([1, 1], [1, 1], 1)
-        && conv.padding == Padding::default()
-        && (conv.norm, conv.residual) == (None, None)
-        && 2 * written <= read
+    conv.is_pointwise() && (conv.norm, conv.residual) == (None, None) && 2 * written <= read
 }
 
 /// Positions that can be done at once, one range after the other: results end before the first of those begins that
@@ -58,7 +55,7 @@ impl CudaBackend {
     pub(super) fn shrink(
         &self,
         name: &str,
-        conv: &Conv2d,
+        conv: &Conv,
         weights: &CudaWeights,
         input: Value,
     ) -> Result<Value, BackendError> {

@@ -49,10 +49,10 @@ impl CudaBackend {
         let eights = input.eights();
         let stage = Stage {
             part: input.at(sample * input.positions()),
-            above: strip(|halo| &halo.above),
-            below: strip(|halo| &halo.below),
-            before: strip(|halo| &halo.before),
-            behind: strip(|halo| &halo.behind),
+            strip_top: strip(|halo| &halo.top),
+            strip_bottom: strip(|halo| &halo.bottom),
+            strip_left: strip(|halo| &halo.left),
+            strip_right: strip(|halo| &halo.right),
             band: band.pointer(),
             affine: prologue.affine.map_or(0, |affine| affine_at(affine, input, sample)),
             silu: prologue.silu.into(),

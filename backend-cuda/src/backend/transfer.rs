@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_engine::backend::BackendError;
 use halovae_engine::tensor::{HostTensor, Shape};
 
@@ -65,7 +65,7 @@ impl CudaBackend {
     pub(super) fn download_value(
         &self,
         value: &Value,
-        region: Rect,
+        region: Region,
     ) -> Result<HostTensor, BackendError> {
         let Shape { batch, height, width, channels } = value.shape;
         let [top, left] = [region.top as usize, region.left as usize];

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::{BackendError, WeightSource};
-use halovae_engine::program::{Conv2d, Op, Program, WeightId};
+use halovae_engine::program::{Conv, Op, Program, WeightId};
 
 use super::CudaBackend;
 use super::phase::taps;
@@ -27,9 +27,9 @@ pub struct CudaWeights {
     vectors: BTreeMap<WeightId, Block>,
 }
 
-fn convs(program: &Program) -> impl Iterator<Item = &Conv2d> {
+fn convs(program: &Program) -> impl Iterator<Item = &Conv> {
     program.ops().iter().filter_map(|op| match op {
-        Op::Conv2d(conv) => Some(conv),
+        Op::Conv(conv) => Some(conv),
         _ => None,
     })
 }
@@ -41,18 +41,18 @@ fn vectors(program: &Program) -> BTreeSet<WeightId> {
 }
 
 /// Elements of a kernel, for one phase of the outputs.
-pub(super) fn phase_elements(conv: &Conv2d) -> u64 {
+pub(super) fn phase_elements(conv: &Conv) -> u64 {
     let wide = |channels: u32| wide(channels as usize) as u64;
     let [down, across] = taps(conv).map(u64::from);
     down * across * wide(conv.in_channels) * wide(conv.out_channels)
 }
 
-fn key(conv: &Conv2d) -> (WeightId, u32) {
-    (conv.weight, conv.upsample)
+fn key(conv: &Conv) -> (WeightId, u32) {
+    (conv.weight, conv.upsample())
 }
 
-fn kernel_elements(conv: &Conv2d) -> u64 {
-    phase_elements(conv) * u64::from(conv.upsample).pow(2)
+fn kernel_elements(conv: &Conv) -> u64 {
+    phase_elements(conv) * u64::from(conv.upsample()).pow(2)
 }
 
 fn vector_bytes(program: &Program, id: WeightId) -> u64 {
@@ -110,11 +110,11 @@ impl CudaWeights {
                 in_wide: wide(conv.in_channels as usize) as u32,
                 out_channels: conv.out_channels,
                 out_wide: wide(conv.out_channels as usize) as u32,
-                kernel_y: conv.kernel[0],
-                kernel_x: conv.kernel[1],
+                kernel_y: conv.kernel()[0],
+                kernel_x: conv.kernel()[1],
                 taps_y,
                 taps_x,
-                up: conv.upsample,
+                up: conv.upsample(),
             };
             store.over(Kernel::Reorder, &reorder, count)?;
             result.kernels.insert(key(conv), block);
@@ -124,7 +124,7 @@ impl CudaWeights {
         Ok(result)
     }
 
-    pub(super) fn kernel(&self, conv: &Conv2d) -> CUdeviceptr {
+    pub(super) fn kernel(&self, conv: &Conv) -> CUdeviceptr {
         let found = self.kernels.get(&key(conv));
         found.expect("an op runs with the weights of its own program").pointer()
     }

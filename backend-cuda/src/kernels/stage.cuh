@@ -8,10 +8,10 @@ struct Stage {
     // The part, `[height][width][channels]`, and its strips, null where the picture ends. Those above
     // and below are `left + width + right` wide.
     const E* part;
-    const E* above;
-    const E* below;
-    const E* before;
-    const E* behind;
+    const E* strip_top;
+    const E* strip_bottom;
+    const E* strip_left;
+    const E* strip_right;
     E* band;
     // Factors, then summands, of the sample's channels; or null.
     const float* affine;
@@ -40,13 +40,13 @@ DEVICE const E* staged_cell(const Stage& p, int y, int x) {
         if (row < 0 || row >= int(y < 0 ? p.margin_top : p.margin_bottom)) {
             return nullptr;
         }
-        strip = y < 0 ? p.above : p.below;
+        strip = y < 0 ? p.strip_top : p.strip_bottom;
         at = u64(row) * (left + width + right) + left + x;
     } else if (x < 0) {
-        strip = p.before;
+        strip = p.strip_left;
         at = u64(y) * left + left + x;
     } else if (x >= width) {
-        strip = p.behind;
+        strip = p.strip_right;
         at = u64(y) * right + x - width;
     } else {
         strip = p.part;

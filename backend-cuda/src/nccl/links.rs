@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_engine::backend::BackendError;
 use halovae_engine::group::{
     Cause, Content, Failure, Group, InFlight, Incoming, LINKS, LinkError, Links, Way,
@@ -175,11 +175,11 @@ impl Links<Value> for NcclLinks {
         }
     }
 
-    fn cut(&self, tensor: &Value, region: Rect) -> Result<Value, BackendError> {
+    fn cut(&self, tensor: &Value, region: Region) -> Result<Value, BackendError> {
         tensors::cut(&self.backend, tensor, region)
     }
 
-    fn join(&self, shape: Shape, parts: Vec<(Rect, Rc<Value>)>) -> Result<Value, BackendError> {
+    fn join(&self, shape: Shape, parts: Vec<(Region, Rc<Value>)>) -> Result<Value, BackendError> {
         tensors::join(&self.backend, shape, parts)
     }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_engine::backend::BackendError;
 use halovae_engine::tensor::Shape;
 
@@ -47,7 +47,7 @@ fn copy_rows(
 pub(super) fn cut(
     backend: &CudaBackend,
     tensor: &Value,
-    region: Rect,
+    region: Region,
 ) -> Result<Value, BackendError> {
     let tensor = backend.feature("what goes to another rank", tensor)?;
     let Shape { batch, height, width, channels } = tensor.shape;
@@ -71,7 +71,7 @@ pub(super) fn cut(
 pub(super) fn join(
     backend: &CudaBackend,
     shape: Shape,
-    mut parts: Vec<(Rect, Rc<Value>)>,
+    mut parts: Vec<(Region, Rc<Value>)>,
 ) -> Result<Value, BackendError> {
     let area: u64 = parts.iter().map(|(rect, _)| rect.area()).sum();
     assert_eq!(area, (shape.height * shape.width) as u64, "parts cover the whole");

@@ -1,6 +1,6 @@
 //! A small decoder with random weights, whose decodes are repeated.
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_cuda::{CudaBackend, CudaDevice, CudaWeights};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
@@ -49,7 +49,7 @@ impl Small {
 
     pub(crate) fn read(&self, tensor: &Tensor) -> HostTensor {
         let Shape { height, width, .. } = self.backend.shape(tensor);
-        let all = Rect::new(0, 0, height as u32, width as u32);
+        let all = Region::new(0, 0, height as u32, width as u32);
         self.backend.download(tensor, all).unwrap()
     }
 

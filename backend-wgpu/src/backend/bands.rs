@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use halovae_engine::program::{Conv2d, Reach};
+use halovae_core::Axis;
+use halovae_engine::program::{Conv, Reach};
 
 use crate::layout::Layout;
 use crate::store::block_bytes;
@@ -33,17 +34,17 @@ pub(super) struct Bands {
 
 impl Bands {
     pub(super) fn new(
-        conv: &Conv2d,
+        conv: &Conv,
         method: Method,
         input: &Layout,
         out: &Layout,
         most: u64,
     ) -> Self {
-        let columns = method.reach(conv, 1, &(0..out.width));
+        let columns = method.reach(conv, Axis::Width, &(0..out.width));
         let row = columns.len as u64 * input.quads as u64 * input.quad_bytes();
         let of = |rows: usize| {
             // Where a band begins within a cell can cost one row more.
-            let stage = (method.reach(conv, 0, &(0..rows)).len as u64 + 1) * row;
+            let stage = (method.reach(conv, Axis::Height, &(0..rows)).len as u64 + 1) * row;
             let windows = match method {
                 Method::Direct => 0,
                 Method::Winograd(transform) => {
@@ -88,20 +89,20 @@ impl Bands {
 
 impl Method {
     /// How often cells are repeated while staging.
-    pub(super) fn staged(self, conv: &Conv2d) -> u32 {
+    pub(super) fn staged(self, conv: &Conv) -> u32 {
         match self {
             Method::Direct => 1,
-            Method::Winograd(_) => conv.upsample,
+            Method::Winograd(_) => conv.upsample(),
         }
     }
 
-    pub(super) fn reach(self, conv: &Conv2d, axis: usize, outputs: &Range<usize>) -> Reach {
+    pub(super) fn reach(self, conv: &Conv, axis: Axis, outputs: &Range<usize>) -> Reach {
         match self {
             Method::Direct => Reach::new(conv, axis, outputs),
             // Whole windows, staged as they are read: one of an upsampled image has no simpler
             // transform.
             Method::Winograd(transform) => {
-                let before = [conv.padding.top, conv.padding.left][axis];
+                let before = conv.windows[axis].before;
                 let low = outputs.start as i64 - i64::from(before);
                 Reach {
                     low,
@@ -127,7 +128,7 @@ mod tests {
         let latents = builder.latents();
         let out = builder.conv("conv", latents, 32, 3).unwrap();
         let program = builder.finish(out).unwrap();
-        let Op::Conv2d(conv) = &program.ops()[0] else { panic!() };
+        let Op::Conv(conv) = &program.ops()[0] else { panic!() };
         for (method, whole) in [
             (Method::Direct, 1),
             (Method::Winograd(Transform::F2), 2),

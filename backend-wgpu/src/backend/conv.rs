@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use halovae_core::Margins;
+use halovae_core::{Axis, Margins};
 use halovae_engine::backend::{BackendError, Halo, Operands, Surroundings};
-use halovae_engine::program::{Conv2d, Norm, Reach};
+use halovae_engine::program::{Conv, Norm, Reach};
 use halovae_engine::tensor::Shape;
 use wgpu::Buffer;
 
@@ -18,12 +18,8 @@ use crate::store::{Block, Value, block_bytes};
 use crate::transform::Transform;
 
 /// Whether the conv reads its input where it lies, position by position.
-fn is_pointwise(conv: &Conv2d) -> bool {
-    conv.kernel == [1, 1]
-        && conv.stride == [1, 1]
-        && conv.padding == halovae_engine::program::Padding::default()
-        && conv.upsample == 1
-        && conv.norm.is_none()
+fn is_pointwise(conv: &Conv) -> bool {
+    conv.is_pointwise() && conv.norm.is_none()
 }
 
 /// Buffers for a band.
@@ -49,19 +45,19 @@ impl WgpuBackend {
         BAND_BYTES.min(self.shared.chunk_bytes())
     }
 
-    fn method(&self, conv: &Conv2d) -> Method {
+    fn method(&self, conv: &Conv) -> Method {
         self.transform(conv).map_or(Method::Direct, Method::Winograd)
     }
 
     /// Winograd's transform, if it is possible and worth it.
-    pub(super) fn transform(&self, conv: &Conv2d) -> Option<Transform> {
+    pub(super) fn transform(&self, conv: &Conv) -> Option<Transform> {
         let tuning = self.shared.tuning();
         let wide = conv.in_channels.min(conv.out_channels) >= tuning.winograd;
-        (conv.kernel == [3, 3] && conv.stride == [1, 1] && wide).then_some(tuning.transform)
+        (conv.kernel() == [3, 3] && conv.stride() == [1, 1] && wide).then_some(tuning.transform)
     }
 
     /// Bytes that the conv needs beside its operands and its output.
-    pub(super) fn conv_workspace(&self, conv: &Conv2d, input: Shape) -> u64 {
+    pub(super) fn conv_workspace(&self, conv: &Conv, input: Shape) -> u64 {
         if is_pointwise(conv) {
             return 0;
         }
@@ -77,7 +73,7 @@ impl WgpuBackend {
     pub(super) fn conv(
         &self,
         name: &str,
-        conv: &Conv2d,
+        conv: &Conv,
         weights: &WgpuWeights,
         mut operands: Operands<'_, Value>,
     ) -> Result<Value, BackendError> {
@@ -93,19 +89,19 @@ impl WgpuBackend {
     fn run_conv(
         &self,
         name: &str,
-        conv: &Conv2d,
+        conv: &Conv,
         weights: &WgpuWeights,
         operands: &mut Operands<'_, Value>,
         around: &mut Option<Surroundings<'_, Value>>,
     ) -> Result<Value, BackendError> {
-        let residual_at = 1 + usize::from(conv.norm.is_some());
+        let residual_at = conv.residual_operand();
         let shape = operands.get(0).shape;
-        let out = match conv.residual.map(|_| operands.take_owned(residual_at)) {
-            Some(Some(owned)) => owned,
-            residual => {
+        let out = match residual_at.and_then(|at| operands.take_owned(at)) {
+            Some(owned) => owned,
+            None => {
                 let out = self.store.value(name, conv.output_shape(shape))?;
-                if residual.is_some() {
-                    self.copy(operands.get(residual_at), &out);
+                if let Some(at) = residual_at {
+                    self.copy(operands.get(at), &out);
                 }
                 out
             }
@@ -138,13 +134,13 @@ impl WgpuBackend {
         }
     }
 
-    pub(super) fn after<'a>(&self, conv: &Conv2d, weights: &'a WgpuWeights) -> After<'a> {
+    pub(super) fn after<'a>(&self, conv: &Conv, weights: &'a WgpuWeights) -> After<'a> {
         conv.bias.map_or(After::Nothing, |id| After::Bias(weights.vector(id)))
     }
 
     fn pointwise(
         &self,
-        conv: &Conv2d,
+        conv: &Conv,
         weights: &WgpuWeights,
         input: &Value,
         out: &Value,
@@ -179,7 +175,7 @@ impl WgpuBackend {
     fn run_bands(
         &self,
         name: &str,
-        conv: &Conv2d,
+        conv: &Conv,
         weights: &WgpuWeights,
         input: &Value,
         prologue: &Prologue<'_>,
@@ -190,10 +186,10 @@ impl WgpuBackend {
         let method = self.method(conv);
         let bands = Bands::new(conv, method, &from, &to, self.band_limit());
         let margins = around.as_ref().map_or(Margins::default(), |around| around.margins);
-        let columns = method.reach(conv, 1, &(0..to.width));
+        let columns = method.reach(conv, Axis::Width, &(0..to.width));
         let beside = margins.left + margins.right > 0;
         let reads_halo = |rows: &Range<usize>| {
-            let reach = method.reach(conv, 0, rows);
+            let reach = method.reach(conv, Axis::Height, rows);
             let below =
                 reach.low + reach.len as i64 > from.height as i64 * i64::from(method.staged(conv));
             beside || (margins.top > 0 && reach.low < 0) || (margins.bottom > 0 && below)
@@ -238,7 +234,7 @@ impl WgpuBackend {
     #[expect(clippy::too_many_arguments, reason = "the operands of a fused conv and a band")]
     fn run_band(
         &self,
-        conv: &Conv2d,
+        conv: &Conv,
         weights: &WgpuWeights,
         input: &Value,
         prologue: &Prologue<'_>,
@@ -249,7 +245,7 @@ impl WgpuBackend {
         out: &Value,
     ) -> Result<(), BackendError> {
         let method = self.method(conv);
-        let reach = method.reach(conv, 0, &rows);
+        let reach = method.reach(conv, Axis::Height, &rows);
         let window =
             Window { top: reach.low, left: columns.low, height: reach.len, width: columns.len };
         let staging = Staging { prologue, sample, factor: method.staged(conv), window };
@@ -280,11 +276,11 @@ impl WgpuBackend {
             _ => {
                 self.stage(&staging, input, halo, &scratch.stage)?;
                 let taps = Taps {
-                    taps: conv.kernel.map(|k| k as usize),
+                    taps: conv.kernel().map(|k| k as usize),
                     width: to.width,
-                    stride: conv.stride,
+                    stride: conv.stride(),
                     offset: [reach.offset, columns.offset],
-                    upsample: conv.upsample,
+                    upsample: conv.upsample(),
                 };
                 let product = Product {
                     rows: rows.len() * to.width,

@@ -21,7 +21,7 @@ impl WgpuBackend {
 impl MemoryModel for WgpuBackend {
     fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {
         match *op {
-            Op::Conv2d(conv) => conv.residual,
+            Op::Conv(conv) => conv.residual,
             Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
                 Some(input)
             }
@@ -41,7 +41,7 @@ impl MemoryModel for WgpuBackend {
         shapes: &dyn Fn(ValueId) -> Shape,
     ) -> u64 {
         match *op {
-            Op::Conv2d(conv) => self.conv_workspace(&conv, shapes(conv.input)),
+            Op::Conv(conv) => self.conv_workspace(&conv, shapes(conv.input)),
             Op::NormStats { input, .. } => {
                 let layout = self.store.layout(shapes(input));
                 norm::stats_bytes(&layout).into_iter().map(block_bytes).sum()

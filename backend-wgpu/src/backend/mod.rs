@@ -16,7 +16,7 @@ mod winograd;
 
 use std::sync::Arc;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_engine::backend::{
     Backend, BackendError, DeviceId, Memory, Operands, Timer, WeightSource,
 };
@@ -122,7 +122,7 @@ impl Backend for WgpuBackend {
         self.upload_value(tensor)
     }
 
-    fn download(&self, tensor: &Value, region: Rect) -> Result<HostTensor, BackendError> {
+    fn download(&self, tensor: &Value, region: Region) -> Result<HostTensor, BackendError> {
         self.download_value(tensor, region)
     }
 
@@ -140,7 +140,7 @@ impl Backend for WgpuBackend {
         self.shared.check()?;
         let name = program.op_name(op);
         match *op {
-            Op::Conv2d(conv) => self.conv(name, &conv, weights, operands),
+            Op::Conv(conv) => self.conv(name, &conv, weights, operands),
             Op::NormStats { output, .. } => {
                 self.stats(name, operands.get(0), program.groups(output) as usize)
             }

@@ -112,10 +112,10 @@ impl WgpuBackend {
         let Some((margins, halo)) = halo else { return Ok(()) };
         let [above, before] = [margins.top, margins.left].map(|cells| -i64::from(cells) * factor);
         let strips = [
-            (&halo.above, [above, before]),
-            (&halo.below, [extent[0], before]),
-            (&halo.before, [0, before]),
-            (&halo.behind, [0, extent[1]]),
+            (&halo.top, [above, before]),
+            (&halo.bottom, [extent[0], before]),
+            (&halo.left, [0, before]),
+            (&halo.right, [0, extent[1]]),
         ];
         for (strip, origin) in strips {
             let Some(strip) = strip else { continue };

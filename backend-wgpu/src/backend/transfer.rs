@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytemuck::{cast_slice, cast_slice_mut};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use halovae_core::Rect;
+use halovae_core::Region;
 use halovae_engine::backend::BackendError;
 use halovae_engine::tensor::{HostTensor, Shape};
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, ErrorFilter};
@@ -87,7 +87,7 @@ impl WgpuBackend {
     pub(super) fn download_value(
         &self,
         value: &Value,
-        region: Rect,
+        region: Region,
     ) -> Result<HostTensor, BackendError> {
         let s = value.shape;
         let [top, left] = [region.top as usize, region.left as usize];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use halovae_engine::backend::{BackendError, WeightSource};
-use halovae_engine::program::{Conv2d, Op, Program, WeightId};
+use halovae_engine::program::{Conv, Op, Program, WeightId};
 use wgpu::Buffer;
 
 use super::WgpuBackend;
@@ -27,9 +27,9 @@ pub struct WgpuWeights {
 /// Bytes that may wait to be copied to the device.
 const UNDER_WAY: u64 = 32 << 20;
 
-fn convs(program: &Program) -> impl Iterator<Item = &Conv2d> {
+fn convs(program: &Program) -> impl Iterator<Item = &Conv> {
     program.ops().iter().filter_map(|op| match op {
-        Op::Conv2d(conv) => Some(conv),
+        Op::Conv(conv) => Some(conv),
         _ => None,
     })
 }
@@ -40,12 +40,12 @@ fn vectors(program: &Program) -> BTreeSet<WeightId> {
     program.ops().iter().flat_map(Op::weights).filter(|id| !kernels.contains(id)).collect()
 }
 
-fn kernel_bytes(backend: &WgpuBackend, conv: &Conv2d) -> u64 {
+fn kernel_bytes(backend: &WgpuBackend, conv: &Conv) -> u64 {
     let wide = |channels: u32| u64::from(channels).next_multiple_of(4);
     let element = backend.element();
     let taps = match backend.transform(conv) {
         Some(transform) => transform.matrices() as u64,
-        None => u64::from(conv.kernel[0]) * u64::from(conv.kernel[1]),
+        None => u64::from(conv.kernel()[0]) * u64::from(conv.kernel()[1]),
     };
     block_bytes(taps * wide(conv.in_channels) * wide(conv.out_channels) * element.bytes())
 }
@@ -63,9 +63,9 @@ pub(super) fn bytes(backend: &WgpuBackend, program: &Program) -> u64 {
 }
 
 /// `[out][in][taps]` as `[taps][in, filled up][out]`; for Winograd the taps are those of the transform.
-fn reordered(conv: &Conv2d, weight: &[f32], transform: Option<Transform>) -> Vec<f32> {
+fn reordered(conv: &Conv, weight: &[f32], transform: Option<Transform>) -> Vec<f32> {
     let [out_channels, in_channels] = [conv.out_channels, conv.in_channels].map(|n| n as usize);
-    let given = (conv.kernel[0] * conv.kernel[1]) as usize;
+    let given = (conv.kernel()[0] * conv.kernel()[1]) as usize;
     let taps = transform.map_or(given, Transform::matrices);
     let wide = in_channels.next_multiple_of(4);
     let mut result = vec![0.0; taps * wide * out_channels];
@@ -123,7 +123,7 @@ impl WgpuWeights {
         Ok(result)
     }
 
-    pub(super) fn kernel(&self, conv: &Conv2d) -> &Buffer {
+    pub(super) fn kernel(&self, conv: &Conv) -> &Buffer {
         self.kernels.get(&conv.weight).expect("an op runs with the weights of its own program")
     }
 

@@ -4,7 +4,7 @@
 //! where windows overlap.
 
 use halovae_engine::backend::BackendError;
-use halovae_engine::program::Conv2d;
+use halovae_engine::program::Conv;
 use wgpu::Buffer;
 
 use super::conv::OutPlace;
@@ -27,7 +27,7 @@ impl WgpuBackend {
     pub(super) fn winograd(
         &self,
         transform: Transform,
-        conv: &Conv2d,
+        conv: &Conv,
         weights: &WgpuWeights,
         staging: &Staging<'_>,
         band: &Band<'_>,

@@ -71,7 +71,7 @@ fn decode(
     }
     check_sharded_flags(args, &planned)?;
     if let Some(output) = &output {
-        let Size { height, width } = planned.plan.output();
+        let Size { height, width, .. } = planned.plan.output();
         let [height, width, channels] =
             [height, width, program.out_channels()].map(|extent| extent as usize);
         let picture = Shape::new(latents.shape().batch, height, width, channels);

@@ -29,10 +29,8 @@ pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error>
     let cells = |flag, pixels: Option<u32>, own| {
         pixels.map_or(Ok(own), |pixels| cells_of_pixels(flag, pixels, program.scale()))
     };
-    let latents = Size {
-        height: cells("--height", args.height, own[0])?,
-        width: cells("--width", args.width, own[1])?,
-    };
+    let latents =
+        Size::new(cells("--height", args.height, own[0])?, cells("--width", args.width, own[1])?);
     // Refuses what no decode could write.
     halovae_core::Plan::whole(latents, program.scale())?;
 
@@ -149,9 +147,9 @@ fn describe_tiles(text: &mut String, checkpoint: &Checkpoint, program: &Program)
     line(text, "tile_latent_min_size", by(config.tile_latent_min_size()));
     line(text, "tile_overlap_factor", config.tile_overlap_factor());
     let [height, width] = config.tile_latent_min_size();
-    let grid = TileOptions::default()
-        .tiling(Some(config), program.scale())
-        .and_then(|tiling| Ok(TileGrid::new(Direction::Decode, Size { height, width }, &tiling)?));
+    let grid = TileOptions::default().tiling(Some(config), program.scale()).and_then(|tiling| {
+        Ok(TileGrid::new(Direction::Decode, Size::new(height, width), &tiling)?)
+    });
     match grid {
         Ok(grid) => {
             let axes = |f: fn(&TileAxis) -> u32| by([f(grid.height()), f(grid.width())]);

@@ -57,9 +57,7 @@ fn compared_sizes(args: &PlanArgs, scale: u32) -> Result<Vec<Size>, Error> {
         _ => return Err(Error::Usage("a height needs a width, and a width a height".into())),
     }
     let cells = |pixels| cells_of_pixels("--compare-sizes", pixels, scale);
-    let size = |&Pair { height, width }: &Pair<u32>| {
-        Ok(Size { height: cells(height)?, width: cells(width)? })
-    };
+    let size = |&Pair { height, width }: &Pair<u32>| Ok(Size::new(cells(height)?, cells(width)?));
     args.compare_sizes.iter().map(size).collect()
 }
 
@@ -69,10 +67,10 @@ fn latents(args: &PlanArgs, scale: u32) -> Result<Size, Error> {
         (Some(pixels), _) => cells_of_pixels(flag, pixels, scale),
         (None, cells) => Ok(cells.unwrap_or(0)),
     };
-    Ok(Size {
-        height: extent("--height", args.height, args.latent_height)?,
-        width: extent("--width", args.width, args.latent_width)?,
-    })
+    Ok(Size::new(
+        extent("--height", args.height, args.latent_height)?,
+        extent("--width", args.width, args.latent_width)?,
+    ))
 }
 
 /// What the pieces of a strategy are called.

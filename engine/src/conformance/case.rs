@@ -1,6 +1,6 @@
 //! One op with random operands, and how a backend is held against the reference.
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use super::{Random, Reference, Rounding};
 use crate::backend::{Backend, Operand, Operands};
@@ -22,8 +22,8 @@ pub(super) fn random_stats(random: &mut Random, batch: usize, groups: usize) -> 
     stats
 }
 
-pub(super) fn whole(shape: Shape) -> Rect {
-    Rect { top: 0, left: 0, height: shape.height as u32, width: shape.width as u32 }
+pub(super) fn whole(shape: Shape) -> Region {
+    Region::new(0, 0, shape.height as u32, shape.width as u32)
 }
 
 pub(super) fn assert_close(what: &str, got: &HostTensor, expected: &HostTensor, tolerance: f32) {

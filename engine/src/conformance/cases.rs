@@ -1,12 +1,12 @@
 //! The suite: each function takes a way to make a backend and panics where it does not conform.
 
-use halovae_core::Rect;
+use halovae_core::{Axes, Region, Window};
 
 use super::case::{Case, assert_close, random_stats, random_tensor, whole};
 use super::{Make, Random, Reference, Rounding};
 use crate::backend::{Backend, Operand, Operands};
 use crate::execute::execute;
-use crate::program::{Conv2d, Op, Padding, Program, ProgramBuilder, ValueId, ValueKind, fuse};
+use crate::program::{Conv, Op, Program, ProgramBuilder, ValueId, ValueKind, fuse};
 use crate::tensor::{HostTensor, Shape};
 
 /// Tensors come back as they went, whole and in part.
@@ -24,7 +24,7 @@ pub fn transfers<B: Backend>(make: impl Make<B>) {
         let left = random.integer(0, shape.width as u32 - 1);
         let height = random.integer(1, shape.height as u32 - top);
         let width = random.integer(1, shape.width as u32 - left);
-        let region = Rect { top, left, height, width };
+        let region = Region::new(top, left, height, width);
         let part = backend.download(&uploaded, region).expect("download");
         let samples: Vec<f32> = (0..shape.batch)
             .flat_map(|b| tensor.crop(b, region).expect("crop").into_data())
@@ -48,16 +48,19 @@ fn conv_of(random: &mut Random, fused: bool, most: [u32; 2], outs: &[u32]) -> (C
     let kernel = random.choice(&[[1, 1], [3, 3], [3, 3], [3, 3], [5, 3], [2, 2]]);
     let stride = random.choice(&[[1, 1], [1, 1], [1, 1], [2, 2], [1, 2]]);
     let side = |random: &mut Random, k: u32| random.integer(0, k / 2 + 1);
-    let padding = match random.coin() {
-        true => Padding::all(kernel[0] / 2),
-        false => Padding {
-            top: side(random, kernel[0]),
-            bottom: side(random, kernel[0]),
-            left: side(random, kernel[1]),
-            right: side(random, kernel[1]),
-        },
+    let [before, behind] = match random.coin() {
+        true => [[kernel[0] / 2; 2]; 2],
+        false => [(); 2].map(|()| kernel.map(|taps| side(random, taps))),
     };
     let upsample = if fused { random.choice(&[1, 2, 2, 3]) } else { 1 };
+    let window = |axis: usize| Window {
+        kernel: kernel[axis],
+        stride: stride[axis],
+        before: before[axis],
+        behind: behind[axis],
+        repeat: upsample,
+        ..Window::POINT
+    };
     let norm = fused && random.coin();
     let residual = fused && random.coin();
     let extent =
@@ -75,18 +78,15 @@ fn conv_of(random: &mut Random, fused: bool, most: [u32; 2], outs: &[u32]) -> (C
     let weight_shape = [out_channels, in_channels, kernel[0], kernel[1]];
     let weight = case.weight("conv.weight", &weight_shape);
     let bias = random.coin().then(|| case.weight("conv.bias", &[out_channels]));
-    let mut conv = Conv2d {
+    let mut conv = Conv {
         input,
         output: ValueId(0),
         weight,
         bias,
-        kernel,
-        stride,
-        padding,
+        windows: Axes::new(Window::POINT, window(0), window(1)),
         in_channels,
         out_channels,
         norm,
-        upsample,
         residual: None,
     };
     if residual {
@@ -94,7 +94,7 @@ fn conv_of(random: &mut Random, fused: bool, most: [u32; 2], outs: &[u32]) -> (C
         conv.residual = Some(case.features("residual", tensor));
     }
     conv.output = case.output(out_channels);
-    (case, Op::Conv2d(conv))
+    (case, Op::Conv(conv))
 }
 
 /// Plain convs: kernels, strides, padding per side, any channels.
@@ -143,21 +143,18 @@ pub fn shrinking_convs<B: Backend>(make: impl Make<B>) {
         let weight = case.weight("conv.weight", &[out_channels, in_channels, 1, 1]);
         let bias = random.coin().then(|| case.weight("conv.bias", &[out_channels]));
         let output = case.output(out_channels);
-        let conv = Conv2d {
+        let conv = Conv {
             input,
             output,
             weight,
             bias,
-            kernel: [1, 1],
-            stride: [1, 1],
-            padding: Padding::default(),
+            windows: Axes::new(Window::POINT, Window::POINT, Window::POINT),
             in_channels,
             out_channels,
             norm: None,
-            upsample: 1,
             residual: None,
         };
-        case.check(&backend, &rounding, Op::Conv2d(conv), seed);
+        case.check(&backend, &rounding, Op::Conv(conv), seed);
     }
 }
 

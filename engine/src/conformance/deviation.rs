@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use super::{Random, RandomWeights};
 use crate::backend::{Backend, BackendError};
@@ -61,7 +61,7 @@ fn decode<B: Backend>(backend: &B) -> Result<Vec<f32>, BackendError> {
         });
         let output = output.map_err(|Stop::Op { error, .. }| error)?;
         let Shape { height, width, .. } = backend.shape(&output);
-        let all = Rect::new(0, 0, height as u32, width as u32);
+        let all = Region::new(0, 0, height as u32, width as u32);
         pixels.extend(backend.download(&output, all)?.into_data());
     }
     Ok(pixels)

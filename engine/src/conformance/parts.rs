@@ -1,16 +1,16 @@
 //! What a backend must do for a decode that is cut over ranks: convs on a part of a feature map
 //! with a halo around it, and attention whose keys and values come in blocks.
 
-use halovae_core::{ConvAxis, Margins, Rect};
+use halovae_core::{Axes, Axis, Margins, Region, Window};
 
 use super::case::{Case, assert_close, random_stats, random_tensor, whole};
 use super::{Make, Random, Reference, Rounding};
 use crate::backend::{Backend, BackendError, Halo, Operand, Operands, Surroundings};
-use crate::program::{Conv2d, Op, Padding, ValueId};
+use crate::program::{Conv, Op, ValueId};
 use crate::tensor::{HostTensor, Shape};
 
 /// Rows and columns `rect` of all samples.
-fn cut(tensor: &HostTensor, rect: Rect) -> HostTensor {
+fn cut(tensor: &HostTensor, rect: Region) -> HostTensor {
     let Shape { batch, channels, .. } = tensor.shape();
     let samples = (0..batch).flat_map(|b| tensor.crop(b, rect).expect("crop").into_data());
     let shape = Shape::new(batch, rect.height as usize, rect.width as usize, channels);
@@ -18,23 +18,24 @@ fn cut(tensor: &HostTensor, rect: Rect) -> HostTensor {
 }
 
 /// The strips around `part`, cut out of the whole tensor.
-fn halo_of(tensor: &HostTensor, part: Rect, margins: Margins) -> Halo<HostTensor> {
-    let Margins { top, bottom, left, right } = margins;
-    let strip = |rect: Rect| (!rect.is_empty()).then(|| cut(tensor, rect));
+fn halo_of(tensor: &HostTensor, part: Region, margins: Margins) -> Halo<HostTensor> {
+    let Margins { top, bottom, left, right, .. } = margins;
+    let strip = |rect: Region| (!rect.is_empty()).then(|| cut(tensor, rect));
     let wide = left + part.width + right;
     let (below, behind) = (part.bottom() as u32, part.right() as u32);
     Halo {
-        above: strip(Rect::new(part.top.saturating_sub(top), part.left - left, top, wide)),
-        below: strip(Rect::new(below, part.left - left, bottom, wide)),
-        before: strip(Rect::new(part.top, part.left.saturating_sub(left), part.height, left)),
-        behind: strip(Rect::new(part.top, behind, part.height, right)),
+        top: strip(Region::new(part.top.saturating_sub(top), part.left - left, top, wide)),
+        bottom: strip(Region::new(below, part.left - left, bottom, wide)),
+        left: strip(Region::new(part.top, part.left.saturating_sub(left), part.height, left)),
+        right: strip(Region::new(part.top, behind, part.height, right)),
+        ..Halo::default()
     }
 }
 
 /// A conv that keeps extents in proportion, so that it can be cut.
 struct CutConv {
     case: Case,
-    conv: Conv2d,
+    conv: Conv,
     input: HostTensor,
     residual: Option<HostTensor>,
 }
@@ -45,13 +46,16 @@ fn random_conv(random: &mut Random, fused: bool) -> CutConv {
     let out_channels = random.choice(&[1, 3, 8, 16, 19, 32, 64, 67]);
     // Kernel, stride, zeros before and behind.
     let axis = |random: &mut Random| {
-        random.choice(&[[3, 1, 1, 1], [3, 1, 1, 1], [5, 1, 2, 2], [3, 2, 0, 1], [3, 1, 2, 0]])
+        let shapes = [[3, 1, 1, 1], [3, 1, 1, 1], [5, 1, 2, 2], [3, 2, 0, 1], [3, 1, 2, 0]];
+        let [kernel, stride, before, behind] = random.choice(&shapes);
+        Window { kernel, stride, before, behind, ..Window::POINT }
     };
     let axes = match random.coin() {
-        true => [[3, 1, 1, 1]; 2],
+        true => [Window::centred(3); 2],
         false => [axis(random), axis(random)],
     };
-    let upsample = if fused { random.choice(&[1, 2, 2, 3]) } else { 1 };
+    let repeat = if fused { random.choice(&[1, 2, 2, 3]) } else { 1 };
+    let [height, width] = axes.map(|window| Window { repeat, ..window });
     let batch = random.integer(1, 2) as usize;
     // Even, so that a stride of 2 divides.
     let mut extent = || 2 * random.integer(2, 30) as usize;
@@ -64,23 +68,18 @@ fn random_conv(random: &mut Random, fused: bool) -> CutConv {
         let stats = case.stats(random_stats(random, batch, groups as usize));
         case.norm(in_channels, stats, random.coin())
     });
-    let [rows, columns] = axes;
-    let kernel = [rows[0], columns[0]];
-    let weight = case.weight("conv.weight", &[out_channels, in_channels, kernel[0], kernel[1]]);
+    let weight_shape = [out_channels, in_channels, height.kernel, width.kernel];
+    let weight = case.weight("conv.weight", &weight_shape);
     let bias = random.coin().then(|| case.weight("conv.bias", &[out_channels]));
-    let padding = Padding { top: rows[2], bottom: rows[3], left: columns[2], right: columns[3] };
-    let mut conv = Conv2d {
+    let mut conv = Conv {
         input: id,
         output: ValueId(0),
         weight,
         bias,
-        kernel,
-        stride: [rows[1], columns[1]],
-        padding,
+        windows: Axes::new(Window::POINT, height, width),
         in_channels,
         out_channels,
         norm,
-        upsample,
         residual: None,
     };
     let residual =
@@ -89,7 +88,7 @@ fn random_conv(random: &mut Random, fused: bool) -> CutConv {
         conv.residual = Some(case.features("residual", residual.clone()));
     }
     conv.output = case.output(out_channels);
-    case.program.ops = vec![Op::Conv2d(conv)];
+    case.program.ops = vec![Op::Conv(conv)];
     CutConv { case, conv, input, residual }
 }
 
@@ -103,32 +102,23 @@ impl CutConv {
     }
 
     /// A part whose outputs begin and end with whole outputs, and those outputs.
-    fn random_part(&self, random: &mut Random) -> (Rect, Rect, Margins) {
+    fn random_part(&self, random: &mut Random) -> (Region, Region, Margins) {
         let shape = self.input.shape();
-        let mut axis = |axis: usize, extent: usize| {
+        let mut axis = |axis: Axis, extent: usize| {
             let half = extent as u32 / 2;
             let first = if random.coin() { 0 } else { random.integer(0, half - 1) };
             let last = if random.coin() { half } else { random.integer(first + 1, half) };
-            let out = |cells: u32| cells * self.conv.upsample / self.conv.stride[axis];
-            let padding = self.conv.padding;
-            let [before, behind] =
-                [[padding.top, padding.bottom], [padding.left, padding.right]][axis];
-            let geometry = ConvAxis {
-                kernel: self.conv.kernel[axis],
-                stride: self.conv.stride[axis],
-                before,
-                behind,
-                upsample: self.conv.upsample,
-            };
-            let [before, behind] = geometry.reach().expect("it keeps extents in proportion");
+            let window = &self.conv.windows[axis];
+            let out = |cells: u32| cells * window.repeat / window.stride;
+            let [before, behind] = window.reach().expect("it keeps extents in proportion");
             let margins = [before.min(2 * first), behind.min(extent as u32 - 2 * last)];
             let input = [2 * first, 2 * (last - first)];
             (input, input.map(out), margins)
         };
-        let (rows, out_rows, [top, bottom]) = axis(0, shape.height);
-        let (columns, out_columns, [left, right]) = axis(1, shape.width);
-        let rect = |r: [u32; 2], c: [u32; 2]| Rect::new(r[0], c[0], r[1], c[1]);
-        let margins = Margins { top, bottom, left, right };
+        let (rows, out_rows, [top, bottom]) = axis(Axis::Height, shape.height);
+        let (columns, out_columns, [left, right]) = axis(Axis::Width, shape.width);
+        let rect = |r: [u32; 2], c: [u32; 2]| Region::new(r[0], c[0], r[1], c[1]);
+        let margins = Margins::of_frame([top, bottom, left, right]);
         (rect(rows, columns), rect(out_rows, out_columns), margins)
     }
 
@@ -138,7 +128,7 @@ impl CutConv {
         backend: &B,
         rounding: &Rounding,
         seed: u64,
-        (part, out, margins): (Rect, Rect, Margins),
+        (part, out, margins): (Region, Region, Margins),
         owned: bool,
         lost: bool,
     ) -> Result<HostTensor, BackendError> {
@@ -157,14 +147,8 @@ impl CutConv {
             if lost {
                 return Err(BackendError::NoHalo("input".into()));
             }
-            let Halo { above, below, before, behind } = halo_of(&self.input, part, margins);
             let upload = |strip: Option<HostTensor>| strip.map(|strip| upload(&strip));
-            Ok(Halo {
-                above: upload(above),
-                below: upload(below),
-                before: upload(before),
-                behind: upload(behind),
-            })
+            Ok(halo_of(&self.input, part, margins).map(upload))
         };
         let operands = match owned {
             true => Operands::new(tensors.into_iter().map(Operand::Owned)),
@@ -186,7 +170,7 @@ pub fn convs_within_halos<B: Backend>(make: impl Make<B>) {
     for seed in 2000..2080 {
         let mut random = Random::new(seed);
         let cut_conv = random_conv(&mut random, seed % 2 == 0).rounded(&rounding);
-        let op = Op::Conv2d(cut_conv.conv);
+        let op = Op::Conv(cut_conv.conv);
         if !backend.supports(&cut_conv.case.program, &op) {
             continue;
         }
@@ -235,7 +219,7 @@ pub fn attention_in_blocks<B: Backend>(make: impl Make<B>) {
         let mut attention = None;
         let mut top = 0;
         for &height in &rows {
-            let rect = Rect::new(top, 0, height, width);
+            let rect = Region::new(top, 0, height, width);
             let [k, v] = [1, 2].map(|at| upload(&cut(&tensors[at], rect)));
             let operands = [&query, &k, &v].map(Operand::Shared);
             let step = backend.attend(&case.program, &op, Operands::new(operands), attention);

@@ -1,9 +1,9 @@
 //! A backend that does the obvious thing in f64.
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use crate::backend::{Backend, BackendError, DeviceId, Halo, Memory, Operands, WeightSource};
-use crate::program::{Conv2d, MemoryModel, Norm, Op, Program, ValueId, WeightId};
+use crate::program::{Conv, MemoryModel, Norm, Op, Program, ValueId, WeightId};
 use crate::tensor::{HostTensor, Shape};
 
 /// The oracle: every op as its definition says, in f64, one element at a time. It supports every
@@ -104,7 +104,7 @@ impl Backend for Reference {
         Ok(Array { shape: tensor.shape(), data })
     }
 
-    fn download(&self, array: &Array, region: Rect) -> Result<HostTensor, BackendError> {
+    fn download(&self, array: &Array, region: Region) -> Result<HostTensor, BackendError> {
         let [top, left] = [region.top as usize, region.left as usize];
         let [height, width] = [region.height as usize, region.width as usize];
         let shape = Shape { height, width, ..array.shape };
@@ -128,14 +128,14 @@ impl Backend for Reference {
         let halo = around.map(|around| (around.fetch)()).transpose()?;
         let input = operands.get(0);
         Ok(match *op {
-            Op::Conv2d(conv) => {
+            Op::Conv(conv) => {
                 let mut window = Window::new(input, halo.as_ref());
                 if let Some(norm) = conv.norm {
                     window.values = apply(&window.values, operands.get(1), norm, weights);
                 }
                 let mut output = convolve(&window, conv.output_shape(input.shape), &conv, weights);
-                if conv.residual.is_some() {
-                    let residual = operands.get(1 + usize::from(conv.norm.is_some()));
+                if let Some(at) = conv.residual_operand() {
+                    let residual = operands.get(at);
                     assert_eq!(residual.shape, output.shape, "residual of another shape");
                     output.data.iter_mut().zip(&residual.data).for_each(|(o, r)| *o += r);
                 }
@@ -243,12 +243,12 @@ struct Window {
 
 impl Window {
     fn new(part: &Array, halo: Option<&Halo<Array>>) -> Self {
-        let Some(Halo { above, below, before, behind }) = halo else {
+        let Some(Halo { top, bottom: below, left, right: behind, .. }) = halo else {
             return Self { values: part.clone(), origin: [0, 0] };
         };
         let height = |strip: &Option<Array>| strip.as_ref().map_or(0, |strip| strip.shape.height);
         let width = |strip: &Option<Array>| strip.as_ref().map_or(0, |strip| strip.shape.width);
-        let origin = [height(above), width(before)];
+        let origin = [height(top), width(left)];
         let shape = Shape {
             height: origin[0] + part.shape.height + height(below),
             width: origin[1] + part.shape.width + width(behind),
@@ -257,10 +257,10 @@ impl Window {
         let bottom = origin[0] + part.shape.height;
         let right = origin[1] + part.shape.width;
         let values = Array::from_fn(shape, |b, y, x, c| {
-            let (array, y, x) = match (above, below, before, behind) {
-                (Some(above), ..) if y < origin[0] => (above, y, x),
+            let (array, y, x) = match (top, below, left, behind) {
+                (Some(top), ..) if y < origin[0] => (top, y, x),
                 (_, Some(below), ..) if y >= bottom => (below, y - bottom, x),
-                (_, _, Some(before), _) if x < origin[1] => (before, y - origin[0], x),
+                (_, _, Some(left), _) if x < origin[1] => (left, y - origin[0], x),
                 (.., Some(behind)) if x >= right => (behind, y - origin[0], x - right),
                 _ => (part, y - origin[0], x - origin[1]),
             };
@@ -270,20 +270,20 @@ impl Window {
     }
 
     /// The row or column of the window that tap `tap` of output `at` reads, if it is no padding.
-    fn source(&self, axis: usize, conv: &Conv2d, at: usize, tap: usize) -> Option<usize> {
-        let padding = [conv.padding.top, conv.padding.left][axis];
+    fn source(&self, axis: usize, conv: &Conv, at: usize, tap: usize) -> Option<usize> {
+        let padding = [conv.padding().top, conv.padding().left][axis];
         let extent = [self.values.shape.height, self.values.shape.width][axis];
-        let upsampled = (at * conv.stride[axis] as usize + tap) as i64 - i64::from(padding);
-        let cell = upsampled.div_euclid(i64::from(conv.upsample)) + self.origin[axis] as i64;
+        let upsampled = (at * conv.stride()[axis] as usize + tap) as i64 - i64::from(padding);
+        let cell = upsampled.div_euclid(i64::from(conv.upsample())) + self.origin[axis] as i64;
         usize::try_from(cell).ok().filter(|&cell| cell < extent)
     }
 }
 
 /// The outputs of a part: upsampling, padding and kernel in the coordinates of the part.
-fn convolve(window: &Window, shape: Shape, conv: &Conv2d, weights: &[Vec<f64>]) -> Array {
+fn convolve(window: &Window, shape: Shape, conv: &Conv, weights: &[Vec<f64>]) -> Array {
     let weight = &weights[conv.weight.index()];
     let bias = conv.bias.map(|id| &weights[id.index()]);
-    let [rows, columns] = conv.kernel.map(|k| k as usize);
+    let [rows, columns] = conv.kernel().map(|k| k as usize);
     let input = &window.values;
     let channels = input.shape.channels;
     Array::from_fn(shape, |b, y, x, out| {

@@ -18,7 +18,7 @@ pub struct PieceReport {
     /// Who decoded it.
     pub rank: u32,
     /// The latent window that was decoded.
-    pub window: halovae_core::Rect,
+    pub window: halovae_core::Region,
     /// Seconds from its upload to its download; of a shard, the seconds of its turns.
     pub seconds: f64,
 }

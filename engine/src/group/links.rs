@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 use serde::{Deserialize, Serialize};
 
 use super::{Group, GroupError, Tag};
@@ -72,13 +72,13 @@ pub trait Links<T>: Send + Sync {
     ///
     /// # Errors
     /// What the device says.
-    fn cut(&self, tensor: &T, region: Rect) -> Result<T, BackendError>;
+    fn cut(&self, tensor: &T, region: Region) -> Result<T, BackendError>;
 
     /// A feature map of one sample, of parts that cover it and where they lie.
     ///
     /// # Errors
     /// What the device says.
-    fn join(&self, shape: Shape, parts: Vec<(Rect, Rc<T>)>) -> Result<T, BackendError>;
+    fn join(&self, shape: Shape, parts: Vec<(Region, Rc<T>)>) -> Result<T, BackendError>;
 
     /// The statistics of a whole, of those of its parts and how many values each of these has: part
     /// by part in f64, by the formula of Chan, Golub and LeVeque (1979), so that they have the bytes

@@ -1,8 +1,8 @@
 //! What can be known of a program without running it: extents, receptive field, work, memory.
 
-use halovae_core::Size;
+use halovae_core::{Axes, Size, Window};
 
-use super::{Conv2d, Liveness, MemoryModel, Op, Program, ValueId, ValueKind};
+use super::{Conv, Liveness, MemoryModel, Op, Program, Reads, ValueId};
 use crate::tensor::Shape;
 
 /// The extents of every value for given latents.
@@ -34,49 +34,43 @@ impl Geometry {
 
 /// The extents of what `op` writes, from those of what it reads; saturating where they overflow.
 pub(crate) fn output_shape(program: &Program, op: &Op, shapes: &dyn Fn(ValueId) -> Shape) -> Shape {
-    match *op {
-        Op::Conv2d(conv) => conv.output_shape(shapes(conv.input)),
-        Op::NormStats { input, output } => match program.value(output).kind {
-            ValueKind::Stats { groups } => Shape::new(shapes(input).batch, groups as usize, 1, 2),
-            ValueKind::Features { .. } => unreachable!("norm statistics are written as such"),
-        },
-        Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
-            shapes(input)
+    let (input, reads) = op.reads().next().expect("every op reads a value");
+    let input = shapes(input);
+    let channels = match *op {
+        Op::Conv(conv) => return conv.output_shape(input),
+        Op::NormStats { output, .. } => {
+            return Shape::new(input.batch, program.groups(output) as usize, 1, 2);
         }
-        Op::Upsample { input, factor, .. } => {
-            let shape = shapes(input);
-            Shape {
-                height: shape.height.saturating_mul(factor as usize),
-                width: shape.width.saturating_mul(factor as usize),
-                ..shape
-            }
-        }
-        Op::Attention { q, v, .. } => Shape { channels: shapes(v).channels, ..shapes(q) },
+        Op::Attention { v, .. } => shapes(v).channels,
+        _ => input.channels,
+    };
+    match reads {
+        Reads::Cells(windows) => Shape { channels, ..read_through(&windows, input) },
+        Reads::Frame | Reads::All | Reads::Statistics => Shape { channels, ..input },
     }
 }
 
-impl Conv2d {
+/// The extents of what is computed through windows.
+fn read_through(windows: &Axes<Window>, input: Shape) -> Shape {
+    let outputs = |window: &Window, cells: usize| {
+        usize::try_from(window.outputs(cells as u64)).unwrap_or(usize::MAX)
+    };
+    Shape {
+        height: outputs(&windows.height, input.height),
+        width: outputs(&windows.width, input.width),
+        ..input
+    }
+}
+
+impl Conv {
     /// The extents of what the conv writes, from those of its input.
     pub fn output_shape(&self, input: Shape) -> Shape {
-        let extent = |cells: usize, before: u32, behind: u32, axis: usize| {
-            cells
-                .saturating_mul(self.upsample as usize)
-                .saturating_add(before as usize + behind as usize)
-                .checked_sub(self.kernel[axis] as usize)
-                .map_or(0, |room| room / self.stride[axis] as usize + 1)
-        };
-        let pad = self.padding;
-        Shape {
-            batch: input.batch,
-            height: extent(input.height, pad.top, pad.bottom, 0),
-            width: extent(input.width, pad.left, pad.right, 1),
-            channels: self.out_channels as usize,
-        }
+        Shape { channels: self.out_channels as usize, ..read_through(&self.windows, input) }
     }
 
     /// Multiplications and additions of the direct conv, 2 per tap, for an output of that shape.
     pub fn flops(&self, output: Shape) -> u128 {
-        let taps = u128::from(self.kernel[0]) * u128::from(self.kernel[1]);
+        let taps = self.kernel().map(u128::from).iter().product::<u128>();
         2 * taps
             * u128::from(self.in_channels)
             * (output.batch as u128 * output.height as u128)
@@ -137,7 +131,7 @@ impl Geometry {
     /// attention's two products; the rest is bound by memory and counts nothing.
     pub fn flops(&self, op: &Op) -> u128 {
         match *op {
-            Op::Conv2d(conv) => conv.flops(self.shape(conv.output)),
+            Op::Conv(conv) => conv.flops(self.shape(conv.output)),
             Op::Attention { q, k, v, .. } => {
                 attention_flops(self.shape(q), self.shape(k), self.shape(v))
             }
@@ -173,41 +167,19 @@ fn input_interval(program: &Program, phase: i64) -> (i64, i64) {
     };
     for op in program.ops.iter().rev() {
         let Some((low, high)) = reads[op.output().index()] else { continue };
-        match *op {
-            Op::Conv2d(conv) => {
-                // Rows and columns have the same geometry in every decoder; the wider one counts.
-                for axis in 0..2 {
-                    let stride = i64::from(conv.stride[axis]);
-                    let before =
-                        i64::from(if axis == 0 { conv.padding.top } else { conv.padding.left });
-                    let taps = i64::from(conv.kernel[axis]) - 1;
-                    let factor = i64::from(conv.upsample);
-                    let first = (low * stride - before).div_euclid(factor);
-                    let last = (high * stride - before + taps).div_euclid(factor);
-                    widen(&mut reads[conv.input.index()], (first, last));
+        for (id, how) in op.reads() {
+            match how {
+                Reads::Cells(Axes { height, width, .. }) => {
+                    // Rows and columns are alike in every decoder; the wider one counts.
+                    for window in [height, width] {
+                        let last = window.first(high) + i64::from(window.kernel) - 1;
+                        let interval = (window.cell(window.first(low)), window.cell(last));
+                        widen(&mut reads[id.index()], interval);
+                    }
                 }
-                if let Some(residual) = conv.residual {
-                    widen(&mut reads[residual.index()], (low, high));
-                }
+                Reads::Frame => widen(&mut reads[id.index()], (low, high)),
+                Reads::All | Reads::Statistics => {}
             }
-            Op::Upsample { input, factor, .. } => {
-                let factor = i64::from(factor);
-                let interval = (low.div_euclid(factor), high.div_euclid(factor));
-                widen(&mut reads[input.index()], interval);
-            }
-            Op::NormApply { input, .. } | Op::Silu { input, .. } => {
-                widen(&mut reads[input.index()], (low, high));
-            }
-            Op::Add { a, b, .. } => {
-                widen(&mut reads[a.index()], (low, high));
-                widen(&mut reads[b.index()], (low, high));
-            }
-            Op::Attention { q, k, v, .. } => {
-                for id in [q, k, v] {
-                    widen(&mut reads[id.index()], (low, high));
-                }
-            }
-            Op::NormStats { .. } => {}
         }
     }
     reads[program.input.index()].unwrap_or((0, 0))

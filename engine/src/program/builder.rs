@@ -1,8 +1,9 @@
 //! Builds programs and keeps their promises.
 
+use halovae_core::{Axes, Window};
+
 use super::{
-    Conv2d, Norm, Op, Padding, Program, ProgramError, Value, ValueId, ValueKind, WeightId,
-    WeightSpec,
+    Conv, Norm, Op, Program, ProgramError, Value, ValueId, ValueKind, WeightId, WeightSpec,
 };
 
 /// Most channels, groups or kernel extent that a program may have. Beyond it nothing real exists,
@@ -102,18 +103,16 @@ impl ProgramBuilder {
         let weight = self.weight(name, "weight", weight_shape)?;
         let bias = self.weight(name, "bias", vec![out_channels as usize])?;
         let output = self.features(name, out_channels, scale);
-        self.push(Op::Conv2d(Conv2d {
+        let window = Window::centred(kernel);
+        self.push(Op::Conv(Conv {
             input,
             output,
             weight,
             bias: Some(bias),
-            kernel: [kernel; 2],
-            stride: [1; 2],
-            padding: Padding::all(kernel / 2),
+            windows: Axes::new(Window::POINT, window, window),
             in_channels,
             out_channels,
             norm: None,
-            upsample: 1,
             residual: None,
         }));
         Ok(output)

@@ -1,6 +1,6 @@
 //! Fuses plain ops into the convs that read or follow them, as far as a backend takes it.
 
-use super::{Conv2d, Op, Program, ValueId};
+use super::{Conv, Op, Program, ValueId};
 
 /// Rewrites a program of plain ops with fused ones.
 ///
@@ -49,7 +49,7 @@ fn fold_into_readers(program: &Program, accepts: &impl Fn(&Op) -> bool) -> Vec<O
     let mut ops = program.ops.clone();
     let mut index = 0;
     while index < ops.len() {
-        let Op::Conv2d(conv) = ops[index] else {
+        let Op::Conv(conv) = ops[index] else {
             index += 1;
             continue;
         };
@@ -70,14 +70,17 @@ fn fold_into_readers(program: &Program, accepts: &impl Fn(&Op) -> bool) -> Vec<O
 }
 
 /// `conv` with its input's writer taken in, if that is a norm or an upsample.
-fn fold_prologue(conv: Conv2d, writer: &Op) -> Option<Op> {
+fn fold_prologue(conv: Conv, writer: &Op) -> Option<Op> {
     match *writer {
         // The norm comes before the upsample in a fused conv, so it only folds in on its inside.
         Op::NormApply { input, norm, .. } if conv.norm.is_none() => {
-            Some(Op::Conv2d(Conv2d { input, norm: Some(norm), ..conv }))
+            Some(Op::Conv(Conv { input, norm: Some(norm), ..conv }))
         }
         Op::Upsample { input, factor, .. } if conv.norm.is_none() => {
-            Some(Op::Conv2d(Conv2d { input, upsample: conv.upsample * factor, ..conv }))
+            let mut windows = conv.windows;
+            windows.height.repeat *= factor;
+            windows.width.repeat *= factor;
+            Some(Op::Conv(Conv { input, windows, ..conv }))
         }
         _ => None,
     }
@@ -96,11 +99,11 @@ fn fold_adds(program: &Program, accepts: &impl Fn(&Op) -> bool) -> Vec<Op> {
                 .filter(|&(sum, _)| readers(program, sum) == 1)
                 .filter_map(|(sum, residual)| {
                     let at = writer(&ops, sum)?;
-                    let Op::Conv2d(conv) = ops[at] else { return None };
+                    let Op::Conv(conv) = ops[at] else { return None };
                     let ready = writer(&ops, residual).is_none_or(|other| other < at);
                     (conv.residual.is_none() && ready).then_some((
                         at,
-                        Op::Conv2d(Conv2d { output, residual: Some(residual), ..conv }),
+                        Op::Conv(Conv { output, residual: Some(residual), ..conv }),
                     ))
                 })
                 .filter(|(_, folded)| accepts(folded))

@@ -61,9 +61,9 @@ impl Liveness {
         let mut live = bytes(program.input);
         let mut peak = live;
         for (index, op) in program.ops.iter().enumerate() {
-            let reused = model.in_place(program, op).filter(|&id| {
-                self.dies_at(id, index) && op.inputs().filter(|&read| read == id).count() == 1
-            });
+            let reused = model
+                .in_place(program, op)
+                .filter(|&id| self.dies_at(id, index) && op.count_reads(id) == 1);
             let workspace = model.workspace_bytes(program, op, &|id| geometry.shape(id));
             held[op.output().index()] = match reused {
                 Some(id) => held[id.index()],

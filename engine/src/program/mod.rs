@@ -10,14 +10,16 @@ mod fuse;
 mod liveness;
 mod op;
 mod reach;
+mod reads;
 
 pub(crate) use analysis::attention_flops;
 pub use analysis::{Analysis, Geometry, ReceptiveField};
 pub use builder::ProgramBuilder;
 pub use fuse::fuse;
 pub use liveness::{Liveness, MemoryModel};
-pub use op::{Conv2d, Norm, Op, Padding};
+pub use op::{Conv, Norm, Op};
 pub use reach::Reach;
+pub use reads::Reads;
 
 /// Names a value of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,27 +1,8 @@
 //! The operations a program is made of, and the geometry they carry.
 
+use halovae_core::{Axes, Axis, Margins, Window};
+
 use super::{ValueId, WeightId};
-
-/// Rows and columns of zeros around a conv's input, per side, counted in the coordinates that the
-/// conv reads (after a folded upsample). They are zeros *after* a fused norm and activation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Padding {
-    /// Rows above.
-    pub top: u32,
-    /// Rows below.
-    pub bottom: u32,
-    /// Columns before.
-    pub left: u32,
-    /// Columns behind.
-    pub right: u32,
-}
-
-impl Padding {
-    /// The same on all four sides.
-    pub fn all(cells: u32) -> Self {
-        Self { top: cells, bottom: cells, left: cells, right: cells }
-    }
-}
 
 /// How a group norm (and SiLU) is applied, its statistics being known:
 /// `y = (x - mean) / sqrt(variance + eps) * gamma + beta`, then `y * sigmoid(y)` if `silu`.
@@ -39,12 +20,13 @@ pub struct Norm {
     pub silu: bool,
 }
 
-/// A 2-d convolution with everything that can be fused into it.
+/// A convolution with everything that can be fused into it.
 ///
-/// With `x` the input: `n = norm(x)`, `u = nearest_upsample(n)`, then the conv over `u` with zeros
-/// around, plus bias, plus residual. Weights are `[out_channels, in_channels, rows, columns]`.
+/// With `x` the input: `n = norm(x)`, then along each axis nearest repeats, zeros around and taps,
+/// as the axis's window says, plus bias, plus residual. Zeros stand *after* the norm and its
+/// activation. Weights are `[out_channels, in_channels, rows, columns]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Conv2d {
+pub struct Conv {
     /// What is read.
     pub input: ValueId,
     /// What is written.
@@ -53,29 +35,51 @@ pub struct Conv2d {
     pub weight: WeightId,
     /// Added per output channel.
     pub bias: Option<WeightId>,
-    /// Kernel rows and columns.
-    pub kernel: [u32; 2],
-    /// Stride over rows and columns.
-    pub stride: [u32; 2],
-    /// Zeros around.
-    pub padding: Padding,
+    /// What it reads along each axis.
+    pub windows: Axes<Window>,
     /// Channels read.
     pub in_channels: u32,
     /// Channels written.
     pub out_channels: u32,
     /// Norm and activation applied while reading.
     pub norm: Option<Norm>,
-    /// Nearest upsample applied while reading; 1 for none.
-    pub upsample: u32,
     /// Added to the result; has the output's shape.
     pub residual: Option<ValueId>,
+}
+
+impl Conv {
+    /// Taps over rows and columns.
+    pub const fn kernel(&self) -> [u32; 2] {
+        [self.windows.height.kernel, self.windows.width.kernel]
+    }
+
+    /// Strides over rows and columns.
+    pub const fn stride(&self) -> [u32; 2] {
+        [self.windows.height.stride, self.windows.width.stride]
+    }
+
+    /// How often rows and columns are repeated before the taps read them; 1 for none. Both are
+    /// repeated alike.
+    pub const fn upsample(&self) -> u32 {
+        self.windows.height.repeat
+    }
+
+    /// Cells of zeros on each side, counted after the repeats.
+    pub fn padding(&self) -> Margins {
+        Margins::from_axes(self.windows.map(|window| [window.before, window.behind]))
+    }
+
+    /// Multiplies each position with a matrix, and reads nothing else.
+    pub fn is_pointwise(&self) -> bool {
+        Axis::ALL.iter().all(|&axis| self.windows[axis] == Window::POINT)
+    }
 }
 
 /// One step of a program. Every op writes one value, once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Op {
     /// A convolution and what is fused into it.
-    Conv2d(Conv2d),
+    Conv(Conv),
     /// Per sample and group the mean and the biased variance over rows, columns and the group's
     /// channels. `output` is a statistics value.
     NormStats {
@@ -138,7 +142,7 @@ impl Op {
     /// The value it writes.
     pub fn output(&self) -> ValueId {
         match *self {
-            Op::Conv2d(Conv2d { output, .. })
+            Op::Conv(Conv { output, .. })
             | Op::NormStats { output, .. }
             | Op::NormApply { output, .. }
             | Op::Silu { output, .. }
@@ -148,27 +152,11 @@ impl Op {
         }
     }
 
-    /// The values it reads, in the order in which a backend receives them as operands:
-    /// conv: input, statistics (if fused), residual (if fused); norm: input, statistics;
-    /// add: a, b; attention: q, k, v.
-    pub fn inputs(&self) -> impl Iterator<Item = ValueId> + Clone {
-        let slots = match *self {
-            Op::Conv2d(conv) => [Some(conv.input), conv.norm.map(|n| n.stats), conv.residual],
-            Op::NormApply { input, norm, .. } => [Some(input), Some(norm.stats), None],
-            Op::NormStats { input, .. } | Op::Silu { input, .. } | Op::Upsample { input, .. } => {
-                [Some(input), None, None]
-            }
-            Op::Add { a, b, .. } => [Some(a), Some(b), None],
-            Op::Attention { q, k, v, .. } => [Some(q), Some(k), Some(v)],
-        };
-        slots.into_iter().flatten()
-    }
-
     /// The weights it reads.
     pub fn weights(&self) -> impl Iterator<Item = WeightId> + Clone {
         let norm_weights = |norm: Option<Norm>| [norm.map(|n| n.gamma), norm.map(|n| n.beta)];
         let slots = match *self {
-            Op::Conv2d(conv) => {
+            Op::Conv(conv) => {
                 let [gamma, beta] = norm_weights(conv.norm);
                 [Some(conv.weight), conv.bias, gamma, beta]
             }
@@ -184,7 +172,7 @@ impl Op {
     /// A word for the kind of op, fused parts included, for tables and errors.
     pub fn kind(&self) -> &'static str {
         match self {
-            Op::Conv2d(conv) => match (conv.kernel, conv.upsample > 1, conv.norm.is_some()) {
+            Op::Conv(conv) => match (conv.kernel(), conv.upsample() > 1, conv.norm.is_some()) {
                 ([1, 1], false, _) => "conv 1x1",
                 (_, true, _) => "upsample+conv",
                 (_, false, true) => "norm+conv",
@@ -197,11 +185,5 @@ impl Op {
             Op::Add { .. } => "add",
             Op::Attention { .. } => "attention",
         }
-    }
-
-    /// Whether every output position depends on every input position, so that cutting the input
-    /// changes the result.
-    pub fn is_global(&self) -> bool {
-        matches!(self, Op::NormStats { .. } | Op::Attention { .. })
     }
 }

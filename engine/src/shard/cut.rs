@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use halovae_core::{Margins, Plan, Rect, ShardGrid, Transfer};
+use halovae_core::{Margins, Plan, Region, ShardGrid, Transfer};
 
 use super::pass::{Segment, UncutError, segments};
 use crate::program::{Program, ValueId, ValueKind};
@@ -57,7 +57,7 @@ impl Cut {
     }
 
     /// The part of a feature map that a shard owns, in the map's own cells.
-    pub fn part(&self, program: &Program, value: ValueId, shard: u32) -> Rect {
+    pub fn part(&self, program: &Program, value: ValueId, shard: u32) -> Region {
         let (_, scale) = program.features(value);
         self.grid.part(shard, scale)
     }
@@ -119,7 +119,7 @@ mod tests {
         ) {
             let grid = ShardGrid::new(Size::new(23, 17), rows, cols, 8).unwrap();
             let cut = Cut { grid, ranks: ranks.min(grid.len()), segments: Vec::new() };
-            let reach = Margins { top: reach, bottom: 1, left: 2, right: reach };
+            let reach = Margins::of_frame([reach, 1, 2, reach]);
             let mut received = 0;
             for to in 0..cut.ranks() {
                 for (from, message) in cut.received(to, 2, reach) {

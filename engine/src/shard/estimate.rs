@@ -123,9 +123,7 @@ impl Walk<'_> {
             let halo =
                 halo.map_or(0, |halo| halo_bytes(program, self.cut, halo, shard, self.model));
             let reused = self.model.in_place(program, op).filter(|&id| {
-                own.contains_key(&id)
-                    && self.liveness.dies_at(id, index)
-                    && op.inputs().filter(|&read| read == id).count() == 1
+                own.contains_key(&id) && self.liveness.dies_at(id, index) && op.count_reads(id) == 1
             });
             let of_output = match reused {
                 Some(id) => own[&id],
@@ -212,7 +210,7 @@ fn halo_bytes(
 ) -> u128 {
     let (channels, _) = program.features(exchange.value);
     let part = cut.part(program, exchange.value, shard);
-    let Margins { top, bottom, left, right } = cut.grid().margins(shard, exchange.reach);
+    let Margins { top, bottom, left, right, .. } = cut.grid().margins(shard, exchange.reach);
     let wide = left as usize + part.width as usize + right as usize;
     let strips = [(top as usize, wide), (bottom as usize, wide)]
         .into_iter()

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use super::merge::{Partial, merge};
 use super::run::ShardStop;
@@ -76,7 +76,7 @@ impl<'a, B: Backend> Exchange<'a, B> {
     pub(super) fn cut(
         self,
         tensor: &B::Tensor,
-        region: Rect,
+        region: Region,
     ) -> Result<Parcel<B::Tensor>, BackendError> {
         match self.links {
             None => self.backend.download(tensor, region).map(Parcel::Host),
@@ -95,7 +95,7 @@ impl<'a, B: Backend> Exchange<'a, B> {
             Some(_) => Ok(Parcel::Device(tensor.clone())),
             None => {
                 let shape = self.backend.shape(tensor);
-                let all = Rect::new(0, 0, shape.height as u32, shape.width as u32);
+                let all = Region::new(0, 0, shape.height as u32, shape.width as u32);
                 self.cut(tensor, all)
             }
         }
@@ -187,7 +187,7 @@ impl<'a, B: Backend> Exchange<'a, B> {
     pub(super) fn join(
         self,
         shape: Shape,
-        parts: Vec<(Rect, Parcel<B::Tensor>)>,
+        parts: Vec<(Region, Parcel<B::Tensor>)>,
     ) -> Result<B::Tensor, BackendError> {
         if let Some(links) = self.links {
             let parts = parts.into_iter().map(|(rect, part)| (rect, on_device(part)));

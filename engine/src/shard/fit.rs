@@ -105,7 +105,7 @@ pub fn fit(
         }
         fallback.get_or_insert(fit);
     }
-    let Size { height, width } = latents;
+    let Size { height, width, .. } = latents;
     fallback.ok_or(FitError::Memory { height, width, budget, least })
 }
 

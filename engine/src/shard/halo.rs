@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use halovae_core::{Margins, Rect, Transfer};
+use halovae_core::{Margins, Region, Transfer};
 
 use super::cut::Cut;
 use super::exchange::{Exchange, For, Parcel, Transit};
@@ -67,7 +67,7 @@ impl<'a, B: Backend> Borders<'a, B> {
         cut: &Cut,
         program: &Program,
         halo: &HaloExchange,
-        mut cut_out: impl FnMut(u32, Rect) -> Result<Parcel<B::Tensor>, Cause>,
+        mut cut_out: impl FnMut(u32, Region) -> Result<Parcel<B::Tensor>, Cause>,
     ) -> Result<(), ShardStop> {
         let HaloExchange { op, value, reach } = *halo;
         let (channels, scale) = program.features(value);
@@ -118,25 +118,22 @@ impl<'a, B: Backend> Borders<'a, B> {
             part: cut.part(program, value, shard),
             margins: cut.grid().margins(shard, reach),
         };
-        let mut parts: [Vec<(Rect, Parcel<B::Tensor>)>; 4] = [const { Vec::new() }; 4];
+        let mut parts: Margins<Vec<(Region, Parcel<B::Tensor>)>> = Margins::default();
         for transfer in cut.grid().received(shard, scale, reach) {
             let border = self.waiting.remove(&(op, transfer.from, shard));
             let (side, place) = around.place(transfer.rect);
-            parts[side as usize].push((place, border.expect("every neighbour's border has come")));
+            side.of(&mut parts).push((place, border.expect("every neighbour's border has come")));
         }
         let mut strip = |side: Side| {
             let shape = around.strip(side, channels);
-            let parts = std::mem::take(&mut parts[side as usize]);
+            let parts = std::mem::take(side.of(&mut parts));
             let strip = (shape.height > 0 && shape.width > 0)
                 .then(|| self.exchange.join(shape, parts).map_err(Cause::Backend));
             strip.transpose()
         };
-        Ok(Halo {
-            above: strip(Side::Above)?,
-            below: strip(Side::Below)?,
-            before: strip(Side::Before)?,
-            behind: strip(Side::Behind)?,
-        })
+        let sides =
+            [strip(Side::Top)?, strip(Side::Bottom)?, strip(Side::Left)?, strip(Side::Right)?];
+        Ok(Halo::of_frame(sides))
     }
 
     /// Receives the borders of all ranks for a conv, unless they are there.
@@ -152,23 +149,35 @@ impl<'a, B: Backend> Borders<'a, B> {
     }
 }
 
-fn shape_of(rect: Rect, channels: u32) -> Shape {
+fn shape_of(rect: Region, channels: u32) -> Shape {
     Shape::new(1, rect.height as usize, rect.width as usize, channels as usize)
 }
 
 /// A side of a part, as [`Halo`] has them.
 #[derive(Clone, Copy)]
 enum Side {
-    Above,
-    Below,
-    Before,
-    Behind,
+    Top,
+    Bottom,
+    Left,
+    Right,
+}
+
+impl Side {
+    /// What `margins` have on this side.
+    fn of<T>(self, margins: &mut Margins<T>) -> &mut T {
+        match self {
+            Self::Top => &mut margins.top,
+            Self::Bottom => &mut margins.bottom,
+            Self::Left => &mut margins.left,
+            Self::Right => &mut margins.right,
+        }
+    }
 }
 
 /// What lies around a part.
 struct Around {
     /// The part, in the coordinates of the whole map.
-    part: Rect,
+    part: Region,
     margins: Margins,
 }
 
@@ -178,28 +187,28 @@ impl Around {
         let Self { part, margins } = self;
         let wide = margins.left + part.width + margins.right;
         let (height, width) = match side {
-            Side::Above => (margins.top, wide),
-            Side::Below => (margins.bottom, wide),
-            Side::Before => (part.height, margins.left),
-            Side::Behind => (part.height, margins.right),
+            Side::Top => (margins.top, wide),
+            Side::Bottom => (margins.bottom, wide),
+            Side::Left => (part.height, margins.left),
+            Side::Right => (part.height, margins.right),
         };
         Shape::new(1, height as usize, width as usize, channels as usize)
     }
 
     /// The strip that a border, in the coordinates of the whole map, belongs to, and where it lies
     /// there.
-    fn place(&self, rect: Rect) -> (Side, Rect) {
+    fn place(&self, rect: Region) -> (Side, Region) {
         let Self { part, margins } = self;
         let left = part.left - margins.left;
         let (side, top, left) = if rect.top < part.top {
-            (Side::Above, part.top - margins.top, left)
+            (Side::Top, part.top - margins.top, left)
         } else if u64::from(rect.top) >= part.bottom() {
-            (Side::Below, part.bottom() as u32, left)
+            (Side::Bottom, part.bottom() as u32, left)
         } else if rect.left < part.left {
-            (Side::Before, part.top, left)
+            (Side::Left, part.top, left)
         } else {
-            (Side::Behind, part.top, part.right() as u32)
+            (Side::Right, part.top, part.right() as u32)
         };
-        (side, Rect { top: rect.top - top, left: rect.left - left, ..rect })
+        (side, Region { top: rect.top - top, left: rect.left - left, ..rect })
     }
 }

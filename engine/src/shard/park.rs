@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use super::exchange::{Exchange, Parcel};
 use super::scratch::{Extent, ScratchFile};
@@ -122,7 +122,7 @@ impl<'a, B: Backend> Park<'a, B> {
         &self,
         exchange: Exchange<'_, B>,
         key: Key,
-        rect: Rect,
+        rect: Region,
     ) -> Result<Parcel<B::Tensor>, Cause> {
         let (extent, shape) = match &self.values[&key] {
             Parked::Here(tensor) => return exchange.cut(tensor, rect).map_err(Cause::Backend),
@@ -178,6 +178,6 @@ impl<'a, B: Backend> Park<'a, B> {
     }
 }
 
-fn all(shape: Shape) -> Rect {
-    Rect::new(0, 0, shape.height as u32, shape.width as u32)
+fn all(shape: Shape) -> Region {
+    Region::new(0, 0, shape.height as u32, shape.width as u32)
 }

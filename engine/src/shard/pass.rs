@@ -6,14 +6,14 @@
 
 use std::ops::Range;
 
-use halovae_core::{ConvAxis, LayerHalo, Margins, PlanError};
+use halovae_core::{Axes, LayerHalo, Margins, PlanError, Window};
 
-use crate::program::{Conv2d, Op, Program, ValueId};
+use crate::program::{Op, Program, Reads, ValueId};
 
-/// A halo that a conv fetches.
+/// A halo that an op fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HaloExchange {
-    /// The conv's place in the program.
+    /// The op's place in the program.
     pub op: usize,
     /// What it reads.
     pub value: ValueId,
@@ -103,20 +103,19 @@ fn halo_exchange(
     index: usize,
     op: &Op,
 ) -> Result<Option<HaloExchange>, UncutError> {
-    let Op::Conv2d(conv) = op else { return Ok(None) };
-    let reach =
-        reach(conv).map_err(|source| UncutError { op: program.op_name(op).to_owned(), source })?;
-    let exchange = HaloExchange { op: index, value: conv.input, reach };
-    Ok((!reach.is_none()).then_some(exchange))
+    for (value, reads) in op.reads() {
+        let Reads::Cells(windows) = reads else { continue };
+        let reach = reach(&windows)
+            .map_err(|source| UncutError { op: program.op_name(op).to_owned(), source })?;
+        if !reach.is_none() {
+            return Ok(Some(HaloExchange { op: index, value, reach }));
+        }
+    }
+    Ok(None)
 }
 
-/// What a conv reads beyond a part of its input.
-fn reach(conv: &Conv2d) -> Result<Margins, PlanError> {
-    let axis = |axis: usize, before: u32, behind: u32| {
-        let [kernel, stride] = [conv.kernel[axis], conv.stride[axis]];
-        ConvAxis { kernel, stride, before, behind, upsample: conv.upsample }.reach()
-    };
-    let [top, bottom] = axis(0, conv.padding.top, conv.padding.bottom)?;
-    let [left, right] = axis(1, conv.padding.left, conv.padding.right)?;
-    Ok(Margins { top, bottom, left, right })
+/// What is read beyond a part.
+fn reach(windows: &Axes<Window>) -> Result<Margins, PlanError> {
+    let Axes { time, height, width } = windows.map(|window| window.reach());
+    Ok(Margins::from_axes(Axes::new(time?, height?, width?)))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use super::exchange::Parcel;
 use super::halo::Tags;
@@ -156,7 +156,7 @@ where
         for shard in cut.shards_of(self.group.rank()) {
             for id in ids {
                 let shape = cut.shape(program, id, shard);
-                let all = Rect::new(0, 0, shape.height as u32, shape.width as u32);
+                let all = Region::new(0, 0, shape.height as u32, shape.width as u32);
                 parcels.push(self.park.region(self.exchange, (id, shard), all)?);
             }
         }

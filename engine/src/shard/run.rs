@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use super::cut::Cut;
 use super::exchange::{Exchange, Parcel};
@@ -150,9 +150,9 @@ where
         self.before_file()?;
         for halo in &segment.halos {
             let (park, exchange) = (&self.park, self.exchange);
-            let cut_out = |shard: u32, rect: Rect| {
+            let cut_out = |shard: u32, rect: Region| {
                 let part = cut.part(program, halo.value, shard);
-                let own = Rect { top: rect.top - part.top, left: rect.left - part.left, ..rect };
+                let own = Region { top: rect.top - part.top, left: rect.left - part.left, ..rect };
                 park.region(exchange, (halo.value, shard), own)
             };
             self.borders.send(&self.group, cut, program, halo, cut_out)?;
@@ -217,8 +217,7 @@ where
         self.before_file()?;
         let mut owned: [Option<B::Tensor>; 3] = [const { None }; 3];
         for (slot, id) in op.inputs().enumerate() {
-            let once = op.inputs().filter(|&read| read == id).count() == 1;
-            if once && self.liveness.dies_at(id, index) {
+            if op.count_reads(id) == 1 && self.liveness.dies_at(id, index) {
                 owned[slot] = values.remove(&id);
             }
         }
@@ -276,7 +275,7 @@ where
         self.exchange.settle(&self.group)?;
         let backend = self.job.backend;
         let shape = backend.shape(output);
-        let all = Rect::new(0, 0, shape.height as u32, shape.width as u32);
+        let all = Region::new(0, 0, shape.height as u32, shape.width as u32);
         let data = backend.download(output, all).map(HostTensor::into_data);
         let data =
             data.map_err(|error| failed(self.job.program, op, shard, Cause::Backend(error)))?;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use super::gate::Gate;
 use super::{delegate_backend, delegate_memory_model};
@@ -82,7 +82,7 @@ impl<B: Backend> Faulty<B> {
 
     fn spoilt(&self, tensor: &B::Tensor) -> Result<B::Tensor, BackendError> {
         let Shape { height, width, .. } = self.inner.shape(tensor);
-        let all = Rect::new(0, 0, height as u32, width as u32);
+        let all = Region::new(0, 0, height as u32, width as u32);
         let mut host = self.inner.download(tensor, all)?;
         host.data_mut().iter_mut().step_by(7).for_each(|value| *value *= 2.0);
         self.inner.upload(&host)

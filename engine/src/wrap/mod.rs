@@ -88,7 +88,7 @@ macro_rules! delegate_backend {
         fn download(
             &self,
             tensor: &Self::Tensor,
-            region: halovae_core::Rect,
+            region: halovae_core::Region,
         ) -> Result<$crate::tensor::HostTensor, BackendError> {
             self.inner.download(tensor, region)
         }

@@ -118,7 +118,7 @@ impl<B: Backend> Backend for Traced<B> {
             let tensor = self.inner.run(program, op, weights, operands)?;
             let output = self.inner.shape(&tensor);
             let flops = match op {
-                Op::Conv2d(conv) => conv.flops(output),
+                Op::Conv(conv) => conv.flops(output),
                 _ => attention,
             };
             Ok((tensor, output, flops))

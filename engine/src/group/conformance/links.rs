@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use halovae_core::Rect;
+use halovae_core::Region;
 
 use super::LIMIT;
 use crate::backend::Backend;
@@ -72,7 +72,7 @@ fn value(rank: u32, y: usize, x: usize, channel: usize) -> f32 {
     (rank as usize * 61 + y * 17 + x * 5 + channel) as f32 % 128.0
 }
 
-fn tensor(rank: u32, region: Rect, channels: usize) -> HostTensor {
+fn tensor(rank: u32, region: Region, channels: usize) -> HostTensor {
     let [height, width] = [region.height as usize, region.width as usize];
     let places = (0..height * width * channels).map(|at| {
         let (position, channel) = (at / channels, at % channels);
@@ -101,7 +101,7 @@ impl<B: Backend> Rank<'_, B> {
     fn read(&self, tensor: &B::Tensor) -> HostTensor {
         self.links.settle(&self.group).expect("nobody failed");
         let shape = self.backend.shape(tensor);
-        let all = Rect::new(0, 0, shape.height as u32, shape.width as u32);
+        let all = Region::new(0, 0, shape.height as u32, shape.width as u32);
         self.backend.download(tensor, all).expect("a tensor")
     }
 
@@ -114,9 +114,9 @@ impl<B: Backend> Rank<'_, B> {
 
 /// Everybody sends everybody else a corner, an edge and all of a tensor; they are joined to a map.
 fn parts_travel<B: Backend>(ends: &[End<B>]) {
-    const SIZE: Rect = Rect { top: 0, left: 0, height: 7, width: 9 };
+    const SIZE: Region = Region::new(0, 0, 7, 9);
     // What is above and what is below a line.
-    let [corner, edge] = [Rect::new(2, 3, 1, 4), Rect::new(1, 3, 3, 4)];
+    let [corner, edge] = [Region::new(2, 3, 1, 4), Region::new(1, 3, 3, 4)];
     for channels in [1, 2, 12] {
         on_all(ends, |rank| {
             let me = rank.group.rank();
@@ -129,7 +129,7 @@ fn parts_travel<B: Backend>(ends: &[End<B>]) {
             let outgoing =
                 rank.others().flat_map(|to| parts.clone().map(|part| (to, part))).collect();
             drop(parts);
-            let shape = |region: Rect| {
+            let shape = |region: Region| {
                 Shape::new(1, region.height as usize, region.width as usize, channels)
             };
             let incoming: Vec<Incoming> = rank
@@ -143,7 +143,7 @@ fn parts_travel<B: Backend>(ends: &[End<B>]) {
             for from in rank.others() {
                 let [got_corner, got_edge, got] = [(); 3].map(|()| come.next().expect("a part"));
                 assert_same("a whole", &rank.read(&got), &tensor(from, SIZE, channels));
-                let places = [Rect::new(0, 0, 1, 4), Rect::new(1, 0, 3, 4)];
+                let places = [Region::new(0, 0, 1, 4), Region::new(1, 0, 3, 4)];
                 let parts = places.into_iter().zip([got_corner, got_edge]).collect();
                 let joined = rank.links.join(Shape::new(1, 4, 4, channels), parts).expect("a map");
                 let expected = [corner, edge].map(|region| tensor(from, region, channels));
@@ -151,18 +151,18 @@ fn parts_travel<B: Backend>(ends: &[End<B>]) {
                     expected.into_iter().flat_map(HostTensor::into_data).collect();
                 assert_eq!(rank.read(&joined).data(), expected);
                 // Side by side.
-                let left = tensor(from, Rect::new(0, 0, 4, 1), channels);
+                let left = tensor(from, Region::new(0, 0, 4, 1), channels);
                 let left = Rc::new(rank.backend.upload(&left).expect("a tensor"));
-                let left = Rc::new(rank.links.cut(&left, Rect::new(0, 0, 4, 1)).expect("a part"));
+                let left = Rc::new(rank.links.cut(&left, Region::new(0, 0, 4, 1)).expect("a part"));
                 let parts =
-                    [(Rect::new(0, 0, 4, 1), left), (Rect::new(0, 1, 4, 4), Rc::new(joined))];
+                    [(Region::new(0, 0, 4, 1), left), (Region::new(0, 1, 4, 4), Rc::new(joined))];
                 let wide =
                     rank.links.join(Shape::new(1, 4, 5, channels), parts.into()).expect("a map");
                 let wide = rank.read(&wide);
                 let of = |region| wide.crop(0, region).expect("a part").into_data();
-                assert_eq!(of(Rect::new(0, 1, 4, 4)), expected);
-                let left = tensor(from, Rect::new(0, 0, 4, 1), channels);
-                assert_eq!(of(Rect::new(0, 0, 4, 1)), left.data());
+                assert_eq!(of(Region::new(0, 1, 4, 4)), expected);
+                let left = tensor(from, Region::new(0, 0, 4, 1), channels);
+                assert_eq!(of(Region::new(0, 0, 4, 1)), left.data());
             }
             assert_eq!(come.count(), 0);
             let sent = rank.links.take_sent();
@@ -179,9 +179,9 @@ fn many_under_way<B: Backend>(ends: &[End<B>]) {
     on_all(ends, |rank| {
         let (me, size) = (rank.group.rank(), rank.group.size());
         let (next, last) = ((me + 1) % size, (me + size - 1) % size);
-        let map = rank.backend.upload(&tensor(me, Rect::new(0, 0, LINES, 300), 40));
+        let map = rank.backend.upload(&tensor(me, Region::new(0, 0, LINES, 300), 40));
         let map = map.expect("a tensor");
-        let line = |y| Rect::new(y, 0, 1, 300);
+        let line = |y| Region::new(y, 0, 1, 300);
         let begin = |y| {
             let part = Rc::new(rank.links.cut(&map, line(y)).expect("a part"));
             let shape = Shape::new(1, 1, 300, 40);
@@ -204,10 +204,10 @@ fn once_around<B: Backend>(ends: &[End<B>]) {
         let (me, size) = (rank.group.rank(), rank.group.size());
         let (next, last) = ((me + 1) % size, (me + size - 1) % size);
         let rows = 40 + size;
-        let map = tensor(me, Rect::new(0, 0, rows, 100), 24);
+        let map = tensor(me, Region::new(0, 0, rows, 100), 24);
         let mut map = rank.backend.upload(&map).expect("a tensor");
         for round in 1..=size {
-            let left = Rect::new(1, 0, rows - round, 100);
+            let left = Region::new(1, 0, rows - round, 100);
             let part = Rc::new(rank.links.cut(&map, left).expect("a part"));
             let shape = Shape::new(1, left.height as usize, 100, 24);
             let incoming = Incoming { from: last, shape, content: Content::Features };
@@ -215,7 +215,7 @@ fn once_around<B: Backend>(ends: &[End<B>]) {
             let come = flight.expect("begun").arrive(&rank.group).expect("arrived");
             map = come.into_iter().next().expect("a part");
         }
-        let expected = tensor(me, Rect::new(size, 0, 40, 100), 24);
+        let expected = tensor(me, Region::new(size, 0, 40, 100), 24);
         assert_same("what went round", &rank.read(&map), &expected);
         rank.links.take_sent();
     });
@@ -297,7 +297,7 @@ fn a_rank_that_fails_meanwhile<B: Backend>(ends: &[End<B>]) {
     on_all(ends, |rank| {
         let others: Vec<u32> = rank.others().collect();
         let part =
-            Rc::new(rank.backend.upload(&tensor(0, Rect::new(0, 0, 3, 3), 8)).expect("a part"));
+            Rc::new(rank.backend.upload(&tensor(0, Region::new(0, 0, 3, 3), 8)).expect("a part"));
         let shape = Shape::new(1, 3, 3, 8);
         let outgoing = others.iter().map(|&to| (to, part.clone())).collect();
         let content = Content::Features;
