@@ -30,6 +30,8 @@ impl TileAxis {
         scale: u32,
     ) -> Result<Self, PlanError> {
         let name = match (direction, axis) {
+            (Direction::Decode, Axis::Time) => "latent frames",
+            (Direction::Encode, Axis::Time) => "frames",
             (Direction::Decode, Axis::Height) => "latent height",
             (Direction::Decode, Axis::Width) => "latent width",
             (Direction::Encode, Axis::Height) => "image height",

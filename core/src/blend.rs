@@ -25,7 +25,7 @@ use core::ops::Range;
 
 use crate::span::{Cursor, Span, SpanAxis};
 use crate::tiling::MAX_BLEND_DEPTH;
-use crate::{Rect, TileGrid};
+use crate::{Region, TileGrid};
 
 /// The pieces of a plan along both output axes.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +111,7 @@ impl Iterator for Blocks {
     fn next(&mut self) -> Option<Block> {
         let col = self.layout.cols.next(&mut self.cursor)?;
         let row = self.row;
-        let rect = Rect { top: row.start, left: col.start, height: row.len, width: col.len };
+        let rect = Region::new(row.start, col.start, row.len, col.len);
         Some(Block { rect, layout: self.layout, row, col })
     }
 }
@@ -124,7 +124,7 @@ impl FusedIterator for Blocks {}
 #[non_exhaustive]
 pub struct Block {
     /// Where it lies in the output.
-    pub rect: Rect,
+    pub rect: Region,
     layout: Layout,
     row: Span,
     col: Span,
@@ -166,7 +166,7 @@ impl Iterator for Terms {
         let source_left = (u64::from(col.offset) + layout.cols.shift(left)) as u32;
         Some(Term {
             piece: layout.piece(row.owner - up, col.owner - left),
-            source: Rect { top, left: source_left, ..rect },
+            source: Region { top, left: source_left, ..rect },
             unit: self.block.term_count() == 1,
             vertical: Steps { axis: layout.rows, span: row, back: up },
             horizontal: Steps { axis: layout.cols, span: col, back: left },
@@ -190,7 +190,7 @@ pub struct Term {
     pub piece: u64,
     /// The part of the piece, as large as the block: in pixels of the piece's
     /// [`keep`](crate::Piece::keep) region, which for a tile is all of the decoded tile.
-    pub source: Rect,
+    pub source: Region,
     unit: bool,
     vertical: Steps,
     horizontal: Steps,

@@ -5,7 +5,7 @@ use core::iter::FusedIterator;
 use crate::axis::scaled;
 use crate::span::Cores;
 use crate::tiling::nonzero;
-use crate::{Axis, AxisTiling, PlanError, Rect, Size, Tiling};
+use crate::{Axis, AxisTiling, PlanError, Region, Size, Tiling};
 
 /// Most ranks of a patch grid; keeps the search for its factors short.
 pub const MAX_PATCH_RANKS: u32 = 1 << 20;
@@ -29,13 +29,13 @@ pub struct Patch {
     /// Its place among those of the grid, empty ones counted: the rank that has it in vLLM-Omni.
     pub rank: u32,
     /// What the rank is responsible for, in latent cells.
-    pub core: Rect,
+    pub core: Region,
     /// The core with its halo, in latent cells: what is decoded.
-    pub window: Rect,
+    pub window: Region,
     /// The core in pixels of the decoded window.
-    pub crop: Rect,
+    pub crop: Region,
     /// Where the crop lies in the output, in pixels.
-    pub output: Rect,
+    pub output: Region,
 }
 
 #[expect(clippy::len_without_is_empty, reason = "a grid has at least one patch")]
@@ -56,7 +56,7 @@ impl PatchGrid {
         tile_overlap_factor: [f64; 2],
         scale: u32,
     ) -> Result<Self, PlanError> {
-        let Size { height, width } = tile_latent_min_size;
+        let Size { height, width, .. } = tile_latent_min_size;
         let [height_factor, width_factor] = tile_overlap_factor;
         let axis = |tile_latent_min_size, tile_overlap_factor| AxisTiling::Overlap {
             // What tiles are in pixels does not matter to patches.
@@ -79,10 +79,10 @@ impl PatchGrid {
         nonzero("latent width", latents.width)?;
         nonzero("vae_patch_parallel_size", ranks)?;
         nonzero("scale", scale)?;
-        let least_halo = Size {
-            height: height.shared_cells(Axis::Height, scale)? / 2,
-            width: width.shared_cells(Axis::Width, scale)? / 2,
-        };
+        let least_halo = Size::new(
+            height.shared_cells(Axis::Height, scale)? / 2,
+            width.shared_cells(Axis::Width, scale)? / 2,
+        );
         scaled(Axis::Height, latents.height, scale)?;
         scaled(Axis::Width, latents.width, scale)?;
         if ranks > MAX_PATCH_RANKS {
@@ -114,14 +114,14 @@ impl PatchGrid {
 
     /// The latents, in cells.
     pub const fn latents(&self) -> Size {
-        Size { height: self.rows.extent, width: self.cols.extent }
+        Size::new(self.rows.extent, self.cols.extent)
     }
 
     /// The output, in pixels.
     pub const fn output(&self) -> Size {
         // Checked when the grid was made.
         let scale = self.rows.scale;
-        Size { height: self.rows.extent * scale, width: self.cols.extent * scale }
+        Size::new(self.rows.extent * scale, self.cols.extent * scale)
     }
 
     /// How many patches there are: the ranks that have work.
@@ -140,19 +140,19 @@ impl PatchGrid {
         let rank = self.rows.slot(row) * self.cols.slots + self.cols.slot(col);
         let (top, bottom) = self.rows.range(row);
         let (left, right) = self.cols.range(col);
-        let core = Rect { top, left, height: bottom - top, width: right - left };
+        let core = Region::new(top, left, bottom - top, right - left);
         let (above, below) = clip(self.halo(Axis::Height, core.size()), self.rows, (top, bottom));
         let (before, behind) = clip(self.halo(Axis::Width, core.size()), self.cols, (left, right));
-        let window = Rect {
-            top: top - above,
-            left: left - before,
-            height: above + core.height + below,
-            width: before + core.width + behind,
-        };
+        let window = Region::new(
+            top - above,
+            left - before,
+            above + core.height + below,
+            before + core.width + behind,
+        );
         let scale = self.rows.scale;
         let (height, width) = (core.height * scale, core.width * scale);
-        let crop = Rect { top: above * scale, left: before * scale, height, width };
-        let output = Rect { top: top * scale, left: left * scale, height, width };
+        let crop = Region::new(above * scale, before * scale, height, width);
+        let output = Region::new(top * scale, left * scale, height, width);
         Some(Patch { index, rank, core, window, crop, output })
     }
 
@@ -160,6 +160,7 @@ impl PatchGrid {
     /// `max(int(tile_latent_min_size * tile_overlap_factor) / 2, min(core_h, core_w) / 2)`.
     pub fn halo(&self, axis: Axis, core: Size) -> u32 {
         let least = match axis {
+            Axis::Time => return 0,
             Axis::Height => self.least_halo.height,
             Axis::Width => self.least_halo.width,
         };

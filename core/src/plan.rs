@@ -6,7 +6,7 @@ use crate::axis::scaled;
 use crate::blend::{Bands, Layout};
 use crate::span::SpanAxis;
 use crate::tiling::nonzero;
-use crate::{Axis, Direction, PatchGrid, PlanError, Rect, ShardGrid, Size, TileGrid};
+use crate::{Axis, Direction, PatchGrid, PlanError, Region, ShardGrid, Size, TileGrid};
 
 /// How a decode is cut.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -50,7 +50,7 @@ impl Whole {
         nonzero("scale", scale)?;
         let height = scaled(Axis::Height, latents.height, scale)?;
         let width = scaled(Axis::Width, latents.width, scale)?;
-        Ok(Self { latents, output: Size { height, width } })
+        Ok(Self { latents, output: Size::new(height, width) })
     }
 
     /// The latents, in cells.
@@ -83,11 +83,11 @@ pub struct Piece {
     /// Its place in the plan.
     pub index: u64,
     /// The window to decode, in latent cells; for a grid that encodes, in pixels.
-    pub input: Rect,
+    pub input: Region,
     /// The part of the decoded window that is wanted, in the window's own output units.
-    pub keep: Rect,
+    pub keep: Region,
     /// Where that part lies in the output; as large as `keep`.
-    pub output: Rect,
+    pub output: Region,
 }
 
 impl Plan {
@@ -199,7 +199,7 @@ impl Plan {
     pub fn bands(&self) -> Bands {
         match self {
             Self::Whole(whole) => {
-                let Size { height, width } = whole.output();
+                let Size { height, width, .. } = whole.output();
                 let rows = SpanAxis::Whole { extent: height };
                 Layout { rows, cols: SpanAxis::Whole { extent: width } }.bands()
             }

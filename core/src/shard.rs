@@ -12,80 +12,10 @@ pub use transfer::{Transfer, Transfers};
 use crate::axis::scaled;
 use crate::span::Cores;
 use crate::tiling::nonzero;
-use crate::{Axis, Notice, PlanError, Rect, Size};
+use crate::{Axis, Margins, Notice, PlanError, Region, Size};
 
 /// Most shards of a grid; keeps the search for its factors short.
 pub const MAX_SHARDS: u32 = 1 << 20;
-
-/// Cells of a layer beyond a rectangle, on each side.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Margins {
-    /// Rows above.
-    pub top: u32,
-    /// Rows below.
-    pub bottom: u32,
-    /// Columns before.
-    pub left: u32,
-    /// Columns behind.
-    pub right: u32,
-}
-
-impl Margins {
-    /// None on any side.
-    pub const NONE: Self = Self { top: 0, bottom: 0, left: 0, right: 0 };
-
-    /// Whether there is none on any side.
-    pub const fn is_none(self) -> bool {
-        self.top == 0 && self.bottom == 0 && self.left == 0 && self.right == 0
-    }
-}
-
-/// A convolution along one axis: nearest upsampling, then padding, then the kernel at its stride.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct ConvAxis {
-    /// Taps.
-    pub kernel: u32,
-    /// Upsampled cells from one output to the next.
-    pub stride: u32,
-    /// Padding before the first upsampled cell.
-    pub before: u32,
-    /// Padding behind the last upsampled cell.
-    pub behind: u32,
-    /// How often each cell of the input is repeated; 1 for none.
-    pub upsample: u32,
-}
-
-impl ConvAxis {
-    /// Cells of the input before and behind a part, that the outputs of that part read.
-    ///
-    /// Output `o` of a part reads the upsampled cells `o * stride - before ..` of that part, as
-    /// many as the kernel has taps. A part of `n * stride` upsampled cells has `n` outputs, so the
-    /// first reads `before` cells too far, the last `kernel - stride - before`.
-    ///
-    /// # Errors
-    /// [`PlanError::Zero`], and [`PlanError::NotProportional`] if an input of `n * stride` upsampled
-    /// cells does not give `n` outputs: then the padding is not in
-    /// `kernel - stride ..= kernel - 1`.
-    pub const fn reach(&self) -> Result<[u32; 2], PlanError> {
-        let Self { kernel, stride, before, behind, upsample } = *self;
-        if kernel == 0 {
-            return Err(PlanError::Zero { name: "kernel" });
-        }
-        if stride == 0 {
-            return Err(PlanError::Zero { name: "stride" });
-        }
-        if upsample == 0 {
-            return Err(PlanError::Zero { name: "upsample" });
-        }
-        let padding = before as u64 + behind as u64;
-        // n * stride + padding - kernel is in (n - 1) * stride ..= n * stride - 1.
-        if padding + (stride as u64) < kernel as u64 || padding >= kernel as u64 {
-            return Err(PlanError::NotProportional { kernel, stride, padding });
-        }
-        let after = kernel.saturating_sub(stride).saturating_sub(before);
-        Ok([before.div_ceil(upsample), after.div_ceil(upsample)])
-    }
-}
 
 /// One layer that is exchanged before a conv reads it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -117,7 +47,7 @@ pub struct Shard {
     /// Its column of the grid.
     pub col: u32,
     /// What it owns of the latents, in cells.
-    pub core: Rect,
+    pub core: Region,
 }
 
 #[expect(clippy::len_without_is_empty, reason = "a grid has at least one shard")]
@@ -224,14 +154,14 @@ impl ShardGrid {
 
     /// The latents, in cells.
     pub const fn latents(&self) -> Size {
-        Size { height: self.rows.extent, width: self.cols.extent }
+        Size::new(self.rows.extent, self.cols.extent)
     }
 
     /// The output, in pixels.
     pub const fn output(&self) -> Size {
         // Checked when the grid was made.
         let scale = self.rows.scale;
-        Size { height: self.rows.extent * scale, width: self.cols.extent * scale }
+        Size::new(self.rows.extent * scale, self.cols.extent * scale)
     }
 
     /// Pixels per latent cell.
@@ -246,35 +176,35 @@ impl ShardGrid {
         }
         let (row, col) = (index / self.cols(), index % self.cols());
         let ((top, bottom), (left, right)) = (self.rows.range(row), self.cols.range(col));
-        let core = Rect { top, left, height: bottom - top, width: right - left };
+        let core = Region::new(top, left, bottom - top, right - left);
         Some(Shard { index, row, col, core })
     }
 
     /// What a shard owns of a layer, in that layer's cells; empty for a shard that does not exist.
     /// Exact for layers up to the picture's scale; beyond it, coordinates stop at `u32::MAX`.
-    pub fn part(&self, index: u32, scale: u32) -> Rect {
-        let core = self.shard(index).map_or(Rect::default(), |shard| shard.core);
+    pub fn part(&self, index: u32, scale: u32) -> Region {
+        let Some(Shard { core, .. }) = self.shard(index) else { return Region::default() };
         // Ends of the latents, which are u32. Scaled one by one, parts stay beside each other.
         let (bottom, right) = (core.bottom() as u32, core.right() as u32);
         let (top, left) = (core.top.saturating_mul(scale), core.left.saturating_mul(scale));
-        Rect {
+        Region::new(
             top,
             left,
-            height: bottom.saturating_mul(scale) - top,
-            width: right.saturating_mul(scale) - left,
-        }
+            bottom.saturating_mul(scale) - top,
+            right.saturating_mul(scale) - left,
+        )
     }
 
     /// `reach`, with 0 on the sides where the picture ends; none for a shard that does not exist.
     pub fn margins(&self, index: u32, reach: Margins) -> Margins {
         let Some(Shard { row, col, .. }) = self.shard(index) else { return Margins::NONE };
         let inside = |inside: bool, cells: u32| if inside { cells } else { 0 };
-        Margins {
-            top: inside(row > 0, reach.top),
-            bottom: inside(row + 1 < self.rows(), reach.bottom),
-            left: inside(col > 0, reach.left),
-            right: inside(col + 1 < self.cols(), reach.right),
-        }
+        Margins::of_frame([
+            inside(row > 0, reach.top),
+            inside(row + 1 < self.rows(), reach.bottom),
+            inside(col > 0, reach.left),
+            inside(col + 1 < self.cols(), reach.right),
+        ])
     }
 
     /// Whether every halo of such a layer lies within the direct neighbours: no band is thinner than
@@ -289,7 +219,7 @@ impl ShardGrid {
     /// Cells of a layer beyond `u32` count, although no [`part`](Self::part) has them.
     pub fn halo_bytes(&self, layers: &[LayerHalo]) -> u64 {
         let bytes_of = |layer: &LayerHalo| {
-            let Margins { top, bottom, left, right } = layer.reach;
+            let Margins { top, bottom, left, right, .. } = layer.reach;
             let scale = u128::from(layer.scale);
             // Whole rows for bands of rows, whole columns for bands of columns, and corners, which
             // are the product. Lengths are below 2^64 and what is fetched along them below 2^53.
@@ -334,11 +264,7 @@ fn most_bands(axis: Axis, extent: u32, layers: &[LayerHalo]) -> u32 {
     };
     let cells = u64::from(extent);
     let fitting = layers.iter().map(|layer| {
-        let Margins { top, bottom, left, right } = layer.reach;
-        let (before, behind) = match axis {
-            Axis::Height => (top, bottom),
-            Axis::Width => (left, right),
-        };
+        let [before, behind] = layer.reach.along(axis);
         most(cells, before, layer.scale).min(most(cells + 1, behind, layer.scale))
     });
     // No more than `extent`, which is u32.

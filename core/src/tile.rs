@@ -2,7 +2,7 @@
 
 use core::iter::FusedIterator;
 
-use crate::{Axis, Direction, PlanError, Rect, Size, TileAxis, Tiling};
+use crate::{Axis, Direction, PlanError, Region, Size, TileAxis, Tiling};
 
 /// The tiles of one input, as diffusers cuts them: from every multiple of the stride inside the
 /// input, clipped at its end. The last tile of an axis may lie inside its predecessor; it is
@@ -24,9 +24,9 @@ pub struct Tile {
     /// Its column in the grid.
     pub col: u32,
     /// The window of the input, in latent cells to decode, in pixels to encode.
-    pub input: Rect,
+    pub input: Region,
     /// Where the whole tile, uncropped, lies in the output, in output units.
-    pub output: Rect,
+    pub output: Region,
 }
 
 #[expect(clippy::len_without_is_empty, reason = "a grid has at least one tile")]
@@ -65,12 +65,12 @@ impl TileGrid {
 
     /// The input that is tiled.
     pub const fn input(&self) -> Size {
-        Size { height: self.height.extent(), width: self.width.extent() }
+        Size::new(self.height.extent(), self.width.extent())
     }
 
     /// The stitched output.
     pub const fn output(&self) -> Size {
-        Size { height: self.height.output_extent(), width: self.width.output_extent() }
+        Size::new(self.height.output_extent(), self.width.output_extent())
     }
 
     /// Whether diffusers would tile this input: it exceeds the tile, strictly, on either axis.
@@ -106,18 +106,18 @@ impl TileGrid {
             index,
             row,
             col,
-            input: Rect {
-                top: height.start(row),
-                left: width.start(col),
-                height: height.len(row),
-                width: width.len(col),
-            },
-            output: Rect {
-                top: height.output_start(row),
-                left: width.output_start(col),
-                height: height.output_len(row),
-                width: width.output_len(col),
-            },
+            input: Region::new(
+                height.start(row),
+                width.start(col),
+                height.len(row),
+                width.len(col),
+            ),
+            output: Region::new(
+                height.output_start(row),
+                width.output_start(col),
+                height.output_len(row),
+                width.output_len(col),
+            ),
         })
     }
 

@@ -3,7 +3,7 @@
 use core::iter::FusedIterator;
 
 use super::{Margins, Shard, ShardGrid};
-use crate::Rect;
+use crate::Region;
 
 /// A rectangle of a layer that travels from the shard that owns it to one that reads it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -13,7 +13,7 @@ pub struct Transfer {
     /// The reader.
     pub to: u32,
     /// The cells, in the layer's own coordinates.
-    pub rect: Rect,
+    pub rect: Region,
 }
 
 impl ShardGrid {
@@ -65,15 +65,15 @@ impl Transfers {
 }
 
 /// A rectangle with its margins; what lies before the origin or beyond `u32` is cut off.
-fn grown(part: Rect, margins: Margins) -> Rect {
-    let Margins { top, bottom, left, right } = margins;
+fn grown(part: Region, margins: Margins) -> Region {
+    let Margins { top, bottom, left, right, .. } = margins;
     let axis = |start: u32, len: u32, before: u32, behind: u32| {
         let first = start.saturating_sub(before);
         (first, (start - first).saturating_add(len).saturating_add(behind))
     };
     let (top, height) = axis(part.top, part.height, top, bottom);
     let (left, width) = axis(part.left, part.width, left, right);
-    Rect { top, left, height, width }
+    Region::new(top, left, height, width)
 }
 
 impl Iterator for Transfers {

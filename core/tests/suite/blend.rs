@@ -13,7 +13,7 @@ fn pixel(tile: u64, y: u32, x: u32) -> f64 {
 
 /// Stitches with bands, blocks, terms and weights, and checks what they promise on the way.
 fn stitch_by_terms(plan: &Plan) -> Result<Vec<Vec<f64>>, TestCaseError> {
-    let Size { height, width } = plan.output();
+    let Size { height, width, .. } = plan.output();
     let mut image = vec![vec![f64::NAN; width as usize]; height as usize];
     let mut next_row = 0;
     let mut last_pieces = 0..0;
@@ -56,7 +56,7 @@ fn stitch_by_terms(plan: &Plan) -> Result<Vec<Vec<f64>>, TestCaseError> {
                             prop_assert!(out.is_nan(), "painted twice");
                             *out = 0.0;
                         }
-                        let Rect { top, left, .. } = term.source;
+                        let Region { top, left, .. } = term.source;
                         *out += f64::from(weight) * pixel(term.piece, top + dy, left + dx);
                     }
                 }
@@ -222,7 +222,7 @@ fn corner_weights_of_flux() {
         .flat_map(|band| band.blocks())
         .find(|block| (block.rect.top, block.rect.left) == (768, 768))
         .unwrap();
-    assert_eq!(corner.rect, Rect::new(768, 768, 256, 256));
+    assert_eq!(corner.rect, Region::new(768, 768, 256, 256));
     let terms: Vec<Term> = corner.terms().collect();
     assert_eq!(terms.iter().map(|term| term.piece).collect::<Vec<_>>(), [0, 1, 2, 3]);
     for (dy, dx) in [(0, 0), (1, 2), (64, 128), (255, 255)] {
@@ -244,6 +244,6 @@ fn bands_of_huge_grids_cost_nothing() {
     let bands: Vec<Band> = grid.bands().take(1000).collect();
     assert_eq!(bands[999].top, 999);
     let block = bands[999].blocks().nth(1000).unwrap();
-    assert_eq!(block.rect, Rect::new(999, 1000, 1, 1));
+    assert_eq!(block.rect, Region::new(999, 1000, 1, 1));
     assert_eq!(block.term_count(), 16);
 }

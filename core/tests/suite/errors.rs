@@ -63,12 +63,12 @@ fn zeros() {
     says(fit(0, 1), &format!("shard rows {advice}"));
     says(fit(1, 0), &format!("shard columns {advice}"));
     says(ShardGrid::choose(Size::new(4, 4), 0, 8, &[]), &format!("shards {advice}"));
-    let conv = |kernel, stride, upsample| {
-        ConvAxis { kernel, stride, before: 0, behind: 0, upsample }.reach()
+    let conv = |kernel, stride, repeat| {
+        Window { kernel, stride, before: 0, behind: 0, repeat, ..Window::POINT }.reach()
     };
     says(conv(0, 1, 1), &format!("kernel {advice}"));
     says(conv(1, 0, 1), &format!("stride {advice}"));
-    says(conv(1, 1, 0), &format!("upsample {advice}"));
+    says(conv(1, 1, 0), &format!("repeat {advice}"));
 
     says(Plan::whole(Size::new(0, 1), 1), &format!("latent height {advice}"));
     says(Plan::whole(Size::new(1, 0), 1), &format!("latent width {advice}"));
@@ -206,7 +206,7 @@ fn shards_and_convs() {
         "a grid of 1024 x 1025 shards exceeds 1048576 shards; use a coarser grid",
     );
     says(
-        ConvAxis { kernel: 3, stride: 1, before: 1, behind: 0, upsample: 1 }.reach(),
+        Window { behind: 0, ..Window::centred(3) }.reach(),
         "a kernel of 3 at stride 1 with padding 1 does not keep extents in proportion, \
          expected padding from 2 to 2",
     );

@@ -18,10 +18,10 @@ proptest! {
         let mut index = 0;
         for (row, (top, bottom)) in (0..).zip(windows(vertical, case.input.height)) {
             for (col, (left, right)) in (0..).zip(windows(horizontal, case.input.width)) {
-                let input = Rect::new(
+                let input = Region::new(
                     top as u32, left as u32, (bottom - top) as u32, (right - left) as u32,
                 );
-                let output = Rect::new(out(top), out(left), out(bottom - top), out(right - left));
+                let output = Region::new(out(top), out(left), out(bottom - top), out(right - left));
                 let expected = Tile { index, row, col, input, output };
                 prop_assert_eq!(tiles.size_hint(), ((grid.len() - index) as usize,
                     Some((grid.len() - index) as usize)));
@@ -78,7 +78,7 @@ proptest! {
     fn the_trigger_is_strict_on_either_axis(case in case()) {
         let grid = case.grid();
         let tile = |tiling: &AxisTiling| axis_loop(case.direction, tiling, case.tiling.scale).tile;
-        let Size { height, width } = case.input;
+        let Size { height, width, .. } = case.input;
         let expected = height as usize > tile(&case.tiling.height)
             || width as usize > tile(&case.tiling.width);
         prop_assert_eq!(grid.triggers(), expected);

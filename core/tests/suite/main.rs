@@ -10,6 +10,8 @@ mod errors;
 mod geometry;
 mod grid;
 mod patch;
+mod scale;
 mod shard;
 mod share;
 mod totality;
+mod window;

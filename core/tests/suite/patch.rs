@@ -35,9 +35,9 @@ fn reference(
     patches
 }
 
-fn rect([top, left, height, width]: [i64; 4]) -> Rect {
+fn rect([top, left, height, width]: [i64; 4]) -> Region {
     let u = |value| u32::try_from(value).unwrap();
-    Rect::new(u(top), u(left), u(height), u(width))
+    Region::new(u(top), u(left), u(height), u(width))
 }
 
 proptest! {

@@ -8,12 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::Strategy;
 
 fn margins(most: u32) -> impl Strategy<Value = Margins> {
-    [0..=most, 0..=most, 0..=most, 0..=most].prop_map(|[top, bottom, left, right]| Margins {
-        top,
-        bottom,
-        left,
-        right,
-    })
+    [0..=most, 0..=most, 0..=most, 0..=most].prop_map(Margins::of_frame)
 }
 
 fn layers() -> impl Strategy<Value = Vec<LayerHalo>> {
@@ -23,28 +18,29 @@ fn layers() -> impl Strategy<Value = Vec<LayerHalo>> {
 }
 
 /// A conv that keeps extents in proportion.
-fn conv() -> impl Strategy<Value = ConvAxis> {
+fn conv() -> impl Strategy<Value = Window> {
     (1u32..=7, 1u32..=2, 1u32..=3)
         .prop_flat_map(|(kernel, stride, upsample)| {
             let padding = kernel.saturating_sub(stride)..kernel;
             (Just((kernel, stride, upsample)), padding)
         })
         .prop_flat_map(|(numbers, padding)| (Just((numbers, padding)), 0..=padding))
-        .prop_map(|(((kernel, stride, upsample), padding), before)| ConvAxis {
+        .prop_map(|(((kernel, stride, repeat), padding), before)| Window {
             kernel,
             stride,
             before,
             behind: padding - before,
-            upsample,
+            repeat,
+            ..Window::POINT
         })
 }
 
-fn transposed(Rect { top, left, height, width }: Rect) -> Rect {
-    Rect { top: left, left: top, height: width, width: height }
+fn transposed(Region { top, left, height, width, .. }: Region) -> Region {
+    Region::new(left, top, width, height)
 }
 
-fn flipped(Margins { top, bottom, left, right }: Margins) -> Margins {
-    Margins { top: left, bottom: right, left: top, right: bottom }
+fn flipped(Margins { top, bottom, left, right, .. }: Margins) -> Margins {
+    Margins::of_frame([left, right, top, bottom])
 }
 
 /// How often each cell of a layer was counted.
@@ -52,11 +48,11 @@ struct Cells(Vec<Vec<u32>>);
 
 impl Cells {
     fn new(grid: &ShardGrid, scale: u32) -> Self {
-        let Size { height, width } = grid.latents();
+        let Size { height, width, .. } = grid.latents();
         Self(vec![vec![0; (width * scale) as usize]; (height * scale) as usize])
     }
 
-    fn add(&mut self, rect: Rect) {
+    fn add(&mut self, rect: Region) {
         for row in &mut self.0[rect.top as usize..rect.bottom() as usize] {
             row[rect.left as usize..rect.right() as usize].iter_mut().for_each(|n| *n += 1);
         }
@@ -106,11 +102,11 @@ fn largest(grid: &ShardGrid) -> u64 {
 }
 
 /// Input cells along an axis of `extent` of them that output `at` reads, padding left out.
-fn taps(conv: &ConvAxis, at: u32, extent: u32) -> Vec<usize> {
+fn taps(conv: &Window, at: u32, extent: u32) -> Vec<usize> {
     let first = i64::from(at * conv.stride) - i64::from(conv.before);
     (first..first + i64::from(conv.kernel))
-        .filter(|&cell| (0..i64::from(extent * conv.upsample)).contains(&cell))
-        .map(|cell| cell as usize / conv.upsample as usize)
+        .filter(|&cell| (0..i64::from(extent * conv.repeat)).contains(&cell))
+        .map(|cell| cell as usize / conv.repeat as usize)
         .collect()
 }
 
@@ -119,7 +115,7 @@ proptest! {
     fn parts_partition_every_layer(grid in shard_grid(), scale in 1u32..=4) {
         let mut cells = Cells::new(&grid, scale);
         let (rows, cols) = (grid.rows(), grid.cols());
-        let Size { height, width } = grid.latents();
+        let Size { height, width, .. } = grid.latents();
         let (row_bands, col_bands) = (bands(height, rows), bands(width, cols));
         prop_assert_eq!(grid.len(), rows * cols);
         prop_assert_eq!(
@@ -129,10 +125,10 @@ proptest! {
             let shard = grid.shard(index).unwrap();
             prop_assert_eq!((shard.index, shard.row * cols + shard.col), (index, index));
             prop_assert!(shard.row < rows && shard.col < cols);
-            let Rect { top, left, height, width } = shard.core;
+            let Region { top, left, height, width, .. } = shard.core;
             prop_assert_eq!(top..top + height, row_bands[shard.row as usize].clone());
             prop_assert_eq!(left..left + width, col_bands[shard.col as usize].clone());
-            let part = Rect::new(top * scale, left * scale, height * scale, width * scale);
+            let part = Region::new(top * scale, left * scale, height * scale, width * scale);
             prop_assert_eq!(grid.part(index, scale), part);
             cells.add(part);
         }
@@ -145,8 +141,8 @@ proptest! {
         prop_assert!((grid.imbalance() - largest(&grid) as f64 / mean).abs() < 1e-9);
 
         let beyond = grid.len();
-        let reach = Margins { top: 1, bottom: 1, left: 1, right: 1 };
-        prop_assert_eq!((grid.shard(beyond), grid.part(beyond, scale)), (None, Rect::default()));
+        let reach = Margins::of_frame([1; 4]);
+        prop_assert_eq!((grid.shard(beyond), grid.part(beyond, scale)), (None, Region::default()));
         prop_assert!(grid.margins(beyond, reach).is_none());
         prop_assert_eq!(grid.received(beyond, scale, reach).count(), 0);
         prop_assert_eq!(grid.sent(beyond, scale, reach).count(), 0);
@@ -158,7 +154,7 @@ proptest! {
         kernel in 1u32..=9, stride in 1u32..=4, before in 0u32..=9, behind in 0u32..=9,
         upsample in 1u32..=3,
     ) {
-        let conv = ConvAxis { kernel, stride, before, behind, upsample };
+        let conv = Window { kernel, stride, before, behind, repeat: upsample, ..Window::POINT };
         let outputs = |cells: u32| {
             let padded = cells + before + behind;
             (0..).take_while(|output| output * stride + kernel <= padded).count() as u32
@@ -186,7 +182,7 @@ proptest! {
         let scale = factor * vertical.stride.max(horizontal.stride);
         let [[top, bottom], [left, right]] =
             [vertical, horizontal].map(|conv| conv.reach().unwrap());
-        let reach = Margins { top, bottom, left, right };
+        let reach = Margins::of_frame([top, bottom, left, right]);
         let layer = LayerHalo { scale, reach, bytes_per_cell: 1 };
         let (grid, _) = ShardGrid::fit(latents, shards.0, shards.1, 8, &[layer]).unwrap();
         let (height, width) = (height * scale, width * scale);
@@ -194,8 +190,8 @@ proptest! {
         let reads_all = vertical.stride == 1 && horizontal.stride == 1;
         for index in 0..grid.len() {
             let part = grid.part(index, scale);
-            let outputs = |start: u32, len: u32, conv: &ConvAxis| {
-                let output = |cell: u32| cell * conv.upsample / conv.stride;
+            let outputs = |start: u32, len: u32, conv: &Window| {
+                let output = |cell: u32| cell * conv.repeat / conv.stride;
                 output(start)..output(start + len)
             };
             let mut read = Cells::new(&grid, scale);
@@ -228,9 +224,9 @@ proptest! {
                 prop_assert!(held.iter().zip(&cols).all(|(&n, &col)| n == u32::from(row && col)));
             }
             // Margins are as wide as what is held, so a backend can rely on them.
-            let Margins { top, bottom, left, right } = grid.margins(index, reach);
-            let Rect { top: y, left: x, height, width } = part;
-            let around = Rect::new(y - top, x - left, top + height + bottom, left + width + right);
+            let Margins { top, bottom, left, right, .. } = grid.margins(index, reach);
+            let Region { top: y, left: x, height, width, .. } = part;
+            let around = Region::new(y - top, x - left, top + height + bottom, left + width + right);
             let mut framed = Cells::new(&grid, scale);
             framed.add(around);
             prop_assert_eq!(framed.0, held.0);
@@ -269,7 +265,7 @@ proptest! {
 
     #[test]
     fn height_and_width_are_alike(grid in shard_grid(), layers in layers()) {
-        let Size { height, width } = grid.latents();
+        let Size { height, width, .. } = grid.latents();
         let other =
             ShardGrid::new(Size::new(width, height), grid.cols(), grid.rows(), grid.scale())
                 .unwrap();
@@ -304,7 +300,7 @@ proptest! {
     #[test]
     fn halo_bytes_are_those_of_all_transfers(grid in shard_grid(), layers in layers()) {
         prop_assert_eq!(grid.halo_bytes(&layers), bytes_received(&grid, &layers));
-        let Size { height, width } = grid.latents();
+        let Size { height, width, .. } = grid.latents();
         for layer in &layers {
             let LayerHalo { scale, reach, .. } = *layer;
             let fits = grid_fits(Size::new(height, width), grid.rows(), grid.cols(), &[*layer]);
@@ -358,8 +354,8 @@ proptest! {
 /// Kernel 3 with padding 1 reads one cell on each side, with and without upsampling.
 #[test]
 fn reach_of_the_usual_convs() {
-    let conv = |kernel, stride, before, behind, upsample| {
-        ConvAxis { kernel, stride, before, behind, upsample }.reach()
+    let conv = |kernel, stride, before, behind, repeat| {
+        Window { kernel, stride, before, behind, repeat, ..Window::POINT }.reach()
     };
     assert_eq!(conv(3, 1, 1, 1, 1), Ok([1, 1]));
     assert_eq!(conv(3, 1, 1, 1, 2), Ok([1, 1]));
@@ -369,8 +365,7 @@ fn reach_of_the_usual_convs() {
     assert!(Margins::NONE.is_none());
     for side in 0..4 {
         let cells = |at| u32::from(side == at);
-        let [top, bottom, left, right] = [0, 1, 2, 3].map(cells);
-        assert!(!Margins { top, bottom, left, right }.is_none());
+        assert!(!Margins::of_frame([0, 1, 2, 3].map(cells)).is_none());
     }
 }
 

@@ -186,12 +186,16 @@ proptest! {
     #[test]
     fn convs(
         kernel in number(), stride in number(), before in number(), behind in number(),
-        upsample in number(),
+        repeat in number(), first_alone: bool, skip in number(), outputs in [any::<u64>(), any::<u64>()],
     ) {
-        match (ConvAxis { kernel, stride, before, behind, upsample }).reach() {
+        let window = Window { kernel, stride, before, behind, repeat, first_alone, skip };
+        match window.reach() {
             Ok([before, behind]) => assert!(before < kernel && behind < kernel),
             Err(error) => assert!(!error.to_string().is_empty()),
         }
+        std::hint::black_box(window.outputs(outputs[0]));
+        let cells = window.cells(&(outputs[0]..outputs[1]));
+        assert!(cells.start <= cells.end);
     }
 }
 
@@ -200,8 +204,7 @@ fn bands() -> impl Strategy<Value = u32> {
 }
 
 fn layer() -> impl Strategy<Value = LayerHalo> {
-    let reach = [number(), number(), number(), number()]
-        .prop_map(|[top, bottom, left, right]| Margins { top, bottom, left, right });
+    let reach = [number(), number(), number(), number()].prop_map(Margins::of_frame);
     (number(), reach, any::<u64>()).prop_map(|(scale, reach, bytes_per_cell)| LayerHalo {
         scale,
         reach,
