@@ -137,9 +137,10 @@ impl Band {
     /// or an earlier one reads, without those that neither this band nor a later one does.
     ///
     /// From band to band neither end decreases. So a stitcher fetches up to the end before a band,
-    /// and drops what is before the start. In an image, and in the last frames over which a slice
-    /// of tiles lies, the pieces of a slice go row by row; until then a whole slice is held, since
-    /// later frames read all of it.
+    /// and drops what is before the start: no later band reads it. In an image, and in the last
+    /// frames over which a slice of tiles lies, the pieces of that slice go row by row; until then
+    /// the whole slice is held, since later frames read all of it. Where several slices end
+    /// together, in a video's last frames, the rows of the first one go and the others stay.
     pub const fn pieces(&self) -> Range<u64> {
         self.pieces[0]..self.pieces[1]
     }

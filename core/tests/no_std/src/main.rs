@@ -16,7 +16,7 @@ fn status() -> Result<u8, PlanError> {
         tile_latent_min_size: 128,
         tile_overlap_factor: 0.25,
     };
-    let tiling = Tiling { height: axis, width: axis, scale: 8 };
+    let tiling = Tiling::new(axis, axis, 8);
     let grid = TileGrid::new(Direction::Decode, Size::new(256, 192), &tiling)?;
     let plan = Plan::tiled(grid);
 
