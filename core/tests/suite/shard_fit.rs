@@ -84,7 +84,7 @@ proptest! {
         let (grid, notice) = ShardGrid::choose(latents, shards, 8, &layers).unwrap();
         let grids = |count: u32| {
             let all = (1..=count).flat_map(move |slices| (1..=count).map(move |rows| (slices, rows)));
-            all.filter(move |(slices, rows)| count % (slices * rows) == 0)
+            all.filter(move |(slices, rows)| count.is_multiple_of(slices * rows))
                 .map(move |(slices, rows)| Axes::new(slices, rows, count / (slices * rows)))
         };
         let best = (1..=shards).rev().find_map(|count| {
