@@ -133,7 +133,7 @@ impl Comparison {
         }
         let tiling = subject.tiling();
         Ok(Self {
-            scale: tiling.scale,
+            scale: tiling.scale.space,
             tile: Size::new(tile(&tiling.height), tile(&tiling.width)),
             sizes,
             ranks,
@@ -212,5 +212,6 @@ fn tile(tiling: &AxisTiling) -> u32 {
     match *tiling {
         AxisTiling::Overlap { tile_sample_min_size, .. }
         | AxisTiling::Stride { tile_sample_min_size, .. } => tile_sample_min_size,
+        AxisTiling::Whole => u32::MAX,
     }
 }

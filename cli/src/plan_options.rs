@@ -1,8 +1,8 @@
 //! The only place where flags meet the planner: from flags and a config to a plan and notices.
 
 use halovae_core::{
-    AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request, ShardGrid,
-    Size, Strategy, TileGrid, Tiling, choose_strategy,
+    Axes, AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request,
+    ShardGrid, Size, Strategy, TileGrid, Tiling, choose_strategy,
 };
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 
@@ -127,21 +127,21 @@ impl TileOptions {
             },
         };
         let stride = self.sample_stride;
-        Ok(Tiling {
-            height: axis(
+        Ok(Tiling::new(
+            axis(
                 sample_min_size.height,
                 latent_min_size.height,
                 factor.height,
                 stride.map(|stride| stride.height),
             ),
-            width: axis(
+            axis(
                 sample_min_size.width,
                 latent_min_size.width,
                 factor.width,
                 stride.map(|stride| stride.width),
             ),
             scale,
-        })
+        ))
     }
 }
 
@@ -222,7 +222,7 @@ pub(crate) fn plan(
             let (grid, notice) = match ranks.shard_grid {
                 ShardGridArg::Auto => ShardGrid::choose(latents, resolved.ranks, scale, layers)?,
                 ShardGridArg::Given { rows, cols } => {
-                    ShardGrid::fit(latents, rows, cols, scale, layers)?
+                    ShardGrid::fit(latents, Axes::new(1, rows, cols), scale, layers)?
                 }
             };
             if grid.len() / resolved.ranks.min(grid.len()) > MAX_SHARDS_A_RANK {
@@ -255,7 +255,7 @@ pub(crate) fn plan(
         // Each of them has one.
         notices.push(Notice::IdleRanks { ranks: most, pieces: ranks.into() });
     }
-    Ok(Planned { plan, requested, group, ranks, scale, notices })
+    Ok(Planned { plan, requested, group, ranks, scale: scale.space, notices })
 }
 
 /// The latent cells along an axis, from a flag in pixels.
@@ -463,7 +463,7 @@ mod tests {
             AxisTiling::Overlap { tile_latent_min_size, tile_sample_min_size, .. } => {
                 (tile_sample_min_size, tile_latent_min_size)
             }
-            AxisTiling::Stride { .. } => unreachable!("no stride was given"),
+            AxisTiling::Stride { .. } | AxisTiling::Whole => unreachable!("no stride was given"),
         };
         let pair = |value| Some(Pair { height: value, width: value });
         assert_eq!(latent(TileOptions::default()), (512, 64));

@@ -45,7 +45,7 @@ pub fn plan(config: &AutoencoderKlConfig, latents: Size, cut: Cut) -> Plan {
                 tile_latent_min_size,
                 tile_overlap_factor,
             };
-            let tiling = Tiling { height: axis(latent_height), width: axis(latent_width), scale };
+            let tiling = Tiling::new(axis(latent_height), axis(latent_width), scale);
             let grid = TileGrid::new(Direction::Decode, latents, &tiling).expect("a grid");
             Plan::tiled(grid)
         }

@@ -74,7 +74,7 @@ fn what_is_said_to_fit_does() {
             try_to(&decoder, &latents, &plan, None).expect(&what);
             // And not much less than what would do.
             let larger = tiled(size, scale, pixels * 2);
-            let estimate = |plan| decoder.estimate_peak_bytes(plan, 1, Place::all(1), None);
+            let estimate = |plan| decoder.estimate_peak_bytes(plan, 1, Place::all(1), None, 1);
             assert!(estimate(&larger).expect("a plan") > held, "{what}: {pixels} is too few");
             said[0] += 1;
         }

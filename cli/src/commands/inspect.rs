@@ -6,6 +6,7 @@ use std::fmt::Write;
 use halovae_core::{Direction, Size, TileAxis, TileGrid};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Naming};
+use halovae_engine::decode::CHUNK;
 use halovae_engine::format_bytes;
 use halovae_engine::program::{Analysis, Program, ReceptiveField, fuse};
 
@@ -124,7 +125,7 @@ fn describe_program(text: &mut String, program: &Program) {
 fn describe_costs(text: &mut String, program: &Program, latents: Size) -> Result<(), Error> {
     let cpu = backend::cpu(backend::threads(None))?;
     let fused = fuse(program, |program, op| cpu.supports(program, op));
-    let figures = Analysis::new(&fused, latents, &cpu);
+    let figures = Analysis::new(&fused, latents, CHUNK, &cpu);
     let pixels = [latents.height, latents.width].map(|cells| cells * program.scale());
     let _ = writeln!(text, "\nwhole decode to {} pixels (height x width)", by(pixels));
     let attention = 100.0 * figures.attention_flops as f64 / (figures.flops as f64).max(1.0);
