@@ -73,6 +73,7 @@ fn a_value_beyond_all_memory_is_an_error() {
         input: program.input(),
         output: program.output(),
         factor: u32::MAX,
+        frames: halovae_engine::program::FrameRepeat::NONE,
     };
     let input = backend.upload(&latents()).unwrap();
     let operands =
