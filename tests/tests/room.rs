@@ -21,7 +21,7 @@ fn tiled(latents: Size, scale: u32, pixels: u32) -> Plan {
         tile_latent_min_size: pixels / scale,
         tile_overlap_factor: 0.25,
     };
-    let tiling = Tiling { height: axis, width: axis, scale };
+    let tiling = Tiling::new(axis, axis, scale);
     Plan::tiled(TileGrid::new(Direction::Decode, latents, &tiling).expect("a grid"))
 }
 
