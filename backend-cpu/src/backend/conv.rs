@@ -2,13 +2,14 @@
 
 use halovae_engine::backend::{BackendError, Halo, Operands};
 use halovae_engine::program::{self, Op, Program};
+use halovae_engine::tensor::Shape;
 
 use super::store::Value;
 use super::weights::CpuWeights;
 use super::{CpuBackend, norm_prologue};
 use crate::conv::{ConvInput, LateStrips, Margins, Resume, Strips};
-use crate::elementwise::Prologue;
 use crate::error::KernelError;
+use crate::prologue::Prologue;
 
 impl CpuBackend {
     pub(super) fn conv(
@@ -52,21 +53,27 @@ impl CpuBackend {
         let input = operands.get(0);
         let shape = input.shape();
         let padding = padding_of(conv);
+        let output = conv.output_shape(shape);
+        let frames = frames(input.data(), shape);
+        let taps: Vec<Option<usize>> = (0..shape.batch).map(Some).collect();
+        let residual = match residual_at {
+            Some(at) if onto.is_none() => Some(self::frames(operands.get(at).data(), output)),
+            _ => None,
+        };
         let input = ConvInput {
-            values: input.data(),
-            size: [shape.batch, shape.height, shape.width],
+            frames: &frames,
+            taps: &taps,
+            size: [shape.height, shape.width],
             padding,
             prologue: match (&affine, conv.norm) {
                 (Some((scale, shift)), Some(norm)) => norm_prologue(&norm, scale, shift),
                 _ => Prologue::None,
             },
-            residual: match residual_at {
-                Some(at) if onto.is_none() => Some(operands.get(at).data()),
-                _ => None,
-            },
+            residual: residual.as_deref(),
         };
         let normed = !input.prologue.is_none();
-        let bytes = prepared.workspace_bytes(input.size, &padding, normed, self.threads());
+        let size = [shape.batch, shape.height, shape.width];
+        let bytes = prepared.workspace_bytes(size, &padding, normed, self.threads());
         match onto {
             Some(mut onto) => {
                 self.store.with_workspace(bytes, |workspace| {
@@ -75,7 +82,7 @@ impl CpuBackend {
                 Ok(onto)
             }
             None => {
-                let mut out = self.store.value(conv.output_shape(shape))?;
+                let mut out = self.store.value(output)?;
                 self.store.with_workspace(bytes, |workspace| {
                     prepared.run(&self.pool, workspace, input, halo, out.uninit())
                 })?;
@@ -91,5 +98,11 @@ pub(super) fn padding_of(conv: &program::Conv) -> Margins {
 
 fn strips<'a>(margins: Margins, halo: &'a Halo<Value>) -> Strips<'a> {
     let data = |strip: &'a Option<Value>| strip.as_ref().map_or(&[][..], Value::data);
-    Strips { margins, values: halo.each_ref().map(data) }
+    Strips { margins, values: halo.each_ref().map(data), factors: margins.map(|_| &[][..]) }
+}
+
+/// The frames of a value.
+fn frames(data: &[f32], shape: Shape) -> Vec<&[f32]> {
+    let frame = shape.height * shape.width * shape.channels;
+    data.chunks_exact(frame.max(1)).collect()
 }

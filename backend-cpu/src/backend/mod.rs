@@ -14,9 +14,11 @@ use halovae_engine::tensor::{HostTensor, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::buffer::write_copy;
-use crate::elementwise::{self, Prologue};
+use crate::elementwise;
 use crate::error::KernelError;
+use crate::frames;
 use crate::norm::{self, Moments};
+use crate::prologue::Prologue;
 use crate::simd::Level;
 pub(crate) use attention::Attending;
 use attention::attention_shape;
@@ -151,7 +153,7 @@ impl CpuBackend {
         };
         let mut out = self.store.value(shape)?;
         let sizes = [s.batch, s.height, s.width, s.channels];
-        elementwise::upsample(&self.pool, input.data(), sizes, [factor; 2], out.uninit())?;
+        frames::upsample(&self.pool, input.data(), sizes, [factor; 2], out.uninit())?;
         Ok(out)
     }
 }

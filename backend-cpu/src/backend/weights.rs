@@ -26,10 +26,11 @@ fn key(conv: &program::Conv) -> ConvKey {
 
 /// The kernels' description of a convolution.
 pub(super) fn shape_of(conv: &program::Conv) -> ConvShape {
+    let [kernel_height, kernel_width] = conv.kernel();
     ConvShape {
         in_channels: conv.in_channels as usize,
         out_channels: conv.out_channels as usize,
-        kernel: conv.kernel().map(|n| n as usize),
+        kernel: [1, kernel_height as usize, kernel_width as usize],
         stride: conv.stride().map(|n| n as usize),
         upsample: conv.upsample() as usize,
     }
