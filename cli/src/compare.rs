@@ -1,13 +1,13 @@
 //! Every strategy over image sizes and numbers of ranks: what each would take, without decoding.
 
-use halovae_core::{AxisTiling, Plan, Size, Strategy};
+use halovae_core::{Plan, Size, Strategy};
 use halovae_engine::shard::Traffic;
 
 use crate::args::{RankArgs, ShardGridArg, StrategyArg};
 use crate::error::Error;
 use crate::estimates::Estimates;
 use crate::notices::Notice;
-use crate::plan_options::Planned;
+use crate::plan_options::{Planned, tile_pixels};
 use crate::subject::{Decoder, Subject};
 
 /// More of either could not be read, as a table or as a drawing.
@@ -134,7 +134,7 @@ impl Comparison {
         let tiling = subject.tiling();
         Ok(Self {
             scale: tiling.scale,
-            tile: Size::new(tile(&tiling.height), tile(&tiling.width)),
+            tile: Size::new(tile_pixels(tiling.height), tile_pixels(tiling.width)),
             sizes,
             ranks,
             decoder: subject.decoder(),
@@ -205,12 +205,5 @@ fn grid(plan: &Plan) -> [u32; 2] {
         Plan::Tiled(grid) => [grid.rows(), grid.cols()],
         Plan::Patch(grid) => [grid.rows(), grid.cols()],
         Plan::Sharded(grid) => [grid.rows(), grid.cols()],
-    }
-}
-
-fn tile(tiling: &AxisTiling) -> u32 {
-    match *tiling {
-        AxisTiling::Overlap { tile_sample_min_size, .. }
-        | AxisTiling::Stride { tile_sample_min_size, .. } => tile_sample_min_size,
     }
 }
