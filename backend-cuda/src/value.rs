@@ -16,8 +16,8 @@ pub(crate) fn wide(channels: usize) -> usize {
 
 /// Bytes of a value; saturating.
 pub(crate) fn value_bytes(shape: Shape, element: Element) -> u64 {
-    let Shape { batch, height, width, channels } = shape;
-    [batch, height, width, channels.checked_next_multiple_of(EIGHT).unwrap_or(usize::MAX)]
+    let Shape { batch, frames, height, width, channels } = shape;
+    [batch, frames, height, width, channels.checked_next_multiple_of(EIGHT).unwrap_or(usize::MAX)]
         .iter()
         .fold(element.bytes(), |product, &extent| product.saturating_mul(extent as u64))
 }

@@ -14,7 +14,9 @@
 //!
 //! # Fused ops
 //! A program arrives plain and is fused for the backend: a pass proposes the fused op, and
-//! [`Backend::supports`] accepts or declines. Plain ops must all be supported.
+//! [`Backend::supports`] accepts or declines. Every backend has the plain ops of images
+//! ([`Op::is_of_images`]); a program with a plain op that the backend declines is refused before any
+//! weight is read.
 //!
 //! # Cutting a decode
 //! A rank may hold a part of a feature map only. Then a conv's input comes with its
@@ -25,6 +27,7 @@
 //! operands' shapes, never from the program's idea of the whole image.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 use halovae_core::{Margins, Region};
@@ -76,6 +79,13 @@ pub enum BackendError {
         /// What was wrong.
         message: String,
     },
+}
+
+impl BackendError {
+    /// That a backend does not have an op.
+    pub fn unsupported(backend: &'static str, op: &Op) -> Self {
+        Self::Unsupported { op: op.kind().into(), backend: backend.into() }
+    }
 }
 
 /// Names a device. Ranks on equal devices share one copy of the weights.
@@ -138,22 +148,65 @@ impl<T> std::fmt::Debug for Surroundings<'_, T> {
     }
 }
 
-/// The operands of one op: up to three, in the order of [`Op::inputs`], and what lies around the
-/// first one.
+/// The frames of a first operand that an op reads tap by tap: a conv over time, or an upsample that
+/// repeats frames.
+#[derive(Debug)]
+pub struct FrameReads<'a, T> {
+    parts: Vec<(&'a T, Range<usize>)>,
+    kernel: usize,
+    taps: Vec<Option<usize>>,
+}
+
+impl<'a, T> FrameReads<'a, T> {
+    /// Frames that lie in several tensors of one sample each, one behind the other, and for each
+    /// output frame the places among them that its `kernel` taps read.
+    pub fn new(parts: Vec<(&'a T, Range<usize>)>, kernel: usize, taps: Vec<Option<usize>>) -> Self {
+        Self { parts, kernel, taps }
+    }
+
+    /// The tensors, and which of their frames are read.
+    pub fn parts(&self) -> &[(&'a T, Range<usize>)] {
+        &self.parts
+    }
+
+    /// Taps of an output frame.
+    pub fn kernel(&self) -> usize {
+        self.kernel
+    }
+
+    /// Output frames.
+    pub fn outputs(&self) -> usize {
+        self.taps.len() / self.kernel
+    }
+
+    /// For each output frame, which frame of all parts each tap reads; `None` where zeros stand.
+    pub fn taps(&self) -> &[Option<usize>] {
+        &self.taps
+    }
+}
+
+/// The operands of one op: up to three, in the order of [`Op::reads`], what lies around the first
+/// one, and what its taps in time read of it.
 #[derive(Debug)]
 pub struct Operands<'a, T> {
     slots: [Option<Operand<'a, T>>; 3],
     surroundings: Option<Surroundings<'a, T>>,
+    frames: Option<FrameReads<'a, T>>,
 }
 
 impl<'a, T> Operands<'a, T> {
-    /// Collects operands in the order of [`Op::inputs`]; at most three.
+    /// Collects operands in the order of [`Op::reads`]; at most three.
     pub fn new(operands: impl IntoIterator<Item = Operand<'a, T>>) -> Self {
+        Self::of_slots(operands.into_iter().map(Some))
+    }
+
+    /// The same, some of which the op does not read for these outputs.
+    pub fn of_slots(operands: impl IntoIterator<Item = Option<Operand<'a, T>>>) -> Self {
         let mut slots = [const { None }; 3];
-        for (index, operand) in operands.into_iter().enumerate() {
-            slots[index] = Some(operand);
+        for (slot, operand) in slots.iter_mut().zip(operands) {
+            *slot = operand;
         }
-        Self { slots, surroundings: None }
+        Self { slots, surroundings: None, frames: None }
     }
 
     /// The same operands, the first one being a part with a halo. Only convs have one.
@@ -163,9 +216,24 @@ impl<'a, T> Operands<'a, T> {
         self
     }
 
+    /// The same operands, the first one being read tap by tap in time: it has no place of its own.
+    #[must_use]
+    pub fn over_time(mut self, frames: Option<FrameReads<'a, T>>) -> Self {
+        self.frames = frames;
+        self
+    }
+
     /// Takes what lies around the first operand; `None` if nothing does, or it was taken.
     pub fn take_surroundings(&mut self) -> Option<Surroundings<'a, T>> {
         self.surroundings.take()
+    }
+
+    /// What is read of the first operand tap by tap, for a conv or an upsample over time.
+    ///
+    /// # Panics
+    /// If the op reads frame by frame.
+    pub fn frames(&self) -> &FrameReads<'a, T> {
+        self.frames.as_ref().expect("the executor says what taps in time read")
     }
 
     /// Operand `index`.
@@ -173,7 +241,12 @@ impl<'a, T> Operands<'a, T> {
     /// # Panics
     /// If it is not there or was taken: the executor passes what the op names.
     pub fn get(&self, index: usize) -> &T {
-        self.slots[index].as_ref().expect("the executor passes every operand that the op names")
+        self.try_get(index).expect("the executor passes every operand that the op names")
+    }
+
+    /// Operand `index`, if the op reads it for these outputs.
+    pub fn try_get(&self, index: usize) -> Option<&T> {
+        self.slots[index].as_deref()
     }
 
     /// Takes operand `index` if this op is its last reader, so that its memory can be reused.
@@ -237,7 +310,8 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     /// One line about the device, for people.
     fn description(&self) -> String;
 
-    /// Whether it runs `op` as it stands, fused parts included. Must hold for every plain op.
+    /// Whether it runs `op` as it stands, fused parts included. Must hold for every plain op of
+    /// images.
     fn supports(&self, program: &Program, op: &Op) -> bool;
 
     /// Reads every weight of the program once and puts it on the device.
@@ -257,7 +331,7 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     /// That the device has no room.
     fn upload(&self, tensor: &HostTensor) -> Result<Self::Tensor, BackendError>;
 
-    /// Fetches `region` (rows and columns) of all samples and channels.
+    /// Fetches `region` of all samples, with all channels.
     ///
     /// Statistics come as `[batch, groups, 1, 2]`.
     ///
@@ -295,6 +369,19 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
         weights: &Self::Weights,
         operands: Operands<'_, Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
+
+    /// Copies frames that lie in several tensors of one sample each into one tensor, one behind the
+    /// other.
+    ///
+    /// # Errors
+    /// What the device says; [`BackendError::Unsupported`] from a backend that decodes images alone.
+    fn gather(
+        &self,
+        parts: &[(&Self::Tensor, Range<usize>)],
+    ) -> Result<Self::Tensor, BackendError> {
+        let _ = parts;
+        Err(BackendError::Unsupported { op: "copy of frames".into(), backend: self.name().into() })
+    }
 
     /// A whole decode of `input`, by `once`, which runs every op of the program with these weights on
     /// this backend. A backend that can remembers what `once` queued, and for an input of the same

@@ -119,6 +119,9 @@ impl<B: Backend> Decoder<B> {
                 Some((_, program, weights)) => (program.clone(), weights.clone()),
                 None => {
                     let fused = fuse(program, |program, op| backend.supports(program, op));
+                    if let Some(op) = fused.ops().iter().find(|op| !backend.supports(&fused, op)) {
+                        return Err(BackendError::unsupported(backend.name(), op));
+                    }
                     let weights = Arc::new(backend.prepare(&fused, source)?);
                     let fused = Arc::new(fused);
                     ready.push((device, fused.clone(), weights.clone()));

@@ -1,15 +1,17 @@
 //! Tensors on the host: what goes into a backend and what comes out of it.
 
-use halovae_core::Region;
+use halovae_core::{Region, Size};
 
 use crate::backend::BackendError;
 
-/// The extents of a tensor, channels last: element `(b, y, x, c)` lies at
-/// `((b * height + y) * width + x) * channels + c`.
+/// The extents of a tensor, channels last: element `(b, t, y, x, c)` lies at
+/// `(((b * frames + t) * height + y) * width + x) * channels + c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Samples.
     pub batch: usize,
+    /// Frames of a sample; 1 for images.
+    pub frames: usize,
     /// Rows.
     pub height: usize,
     /// Columns.
@@ -19,19 +21,48 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A shape from its four extents in memory order.
-    pub fn new(batch: usize, height: usize, width: usize, channels: usize) -> Self {
-        Self { batch, height, width, channels }
+    /// The shape of images, from its extents in memory order.
+    pub const fn new(batch: usize, height: usize, width: usize, channels: usize) -> Self {
+        Self { batch, frames: 1, height, width, channels }
+    }
+
+    /// The shape of `frames` frames of such images for each sample.
+    #[must_use]
+    pub const fn over(self, frames: usize) -> Self {
+        Self { frames, ..self }
+    }
+
+    /// The same for a sample of `size`.
+    pub const fn sample(size: Size, channels: usize) -> Self {
+        let image = Self::new(1, size.height as usize, size.width as usize, channels);
+        image.over(size.frames as usize)
+    }
+
+    /// Frames, rows and columns of a sample; stops at `u32::MAX`.
+    pub fn size(&self) -> Size {
+        let extent = |extent: usize| u32::try_from(extent).unwrap_or(u32::MAX);
+        Size::video(extent(self.frames), extent(self.height), extent(self.width))
+    }
+
+    /// Frames of all samples, which lie one behind the other.
+    pub const fn images(&self) -> usize {
+        self.batch * self.frames
+    }
+
+    /// Elements of a frame.
+    pub const fn frame_len(&self) -> usize {
+        self.height * self.width * self.channels
     }
 
     /// How many elements it holds, or `None` where that does not fit a `usize`.
     pub fn elements(&self) -> Option<usize> {
-        self.batch.checked_mul(self.height)?.checked_mul(self.width)?.checked_mul(self.channels)
+        let images = self.batch.checked_mul(self.frames)?;
+        images.checked_mul(self.height)?.checked_mul(self.width)?.checked_mul(self.channels)
     }
 
     /// Bytes of the tensor in f32, saturating.
     pub fn bytes(&self) -> u64 {
-        [self.batch, self.height, self.width, self.channels]
+        [self.batch, self.frames, self.height, self.width, self.channels]
             .iter()
             .fold(4u64, |product, &extent| product.saturating_mul(extent as u64))
     }
@@ -39,7 +70,11 @@ impl Shape {
 
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{}x{}x{}", self.batch, self.height, self.width, self.channels)
+        let Self { batch, frames, height, width, channels } = self;
+        match frames {
+            1 => write!(f, "{batch}x{height}x{width}x{channels}"),
+            _ => write!(f, "{batch}x{frames}x{height}x{width}x{channels}"),
+        }
     }
 }
 
@@ -102,19 +137,20 @@ impl HostTensor {
     /// If the region or the sample lies outside the tensor: a plan that names such a region is a
     /// bug, not bad input.
     pub fn crop(&self, batch: usize, region: Region) -> Result<Self, BackendError> {
-        let [top, left] = [region.top as usize, region.left as usize];
-        let [height, width] = [region.height as usize, region.width as usize];
-        let Shape { height: full_height, width: full_width, channels, .. } = self.shape;
+        let Shape { frames, height, width, channels, .. } = self.shape;
         assert!(
-            batch < self.shape.batch && top + height <= full_height && left + width <= full_width,
+            batch < self.shape.batch && self.shape.size().at_origin().contains(region),
             "region {region:?} of sample {batch} lies outside a tensor of {}",
             self.shape
         );
-        let mut out = Self::zeros(Shape::new(1, height, width, channels))?;
-        for y in 0..height {
-            let from = ((batch * full_height + top + y) * full_width + left) * channels;
-            out.data[y * width * channels..][..width * channels]
-                .copy_from_slice(&self.data[from..][..width * channels]);
+        let mut out = Self::zeros(Shape::sample(region.size(), channels))?;
+        let row = region.width as usize * channels;
+        let (first, top) = (region.first as usize, region.top as usize);
+        let rows = (0..region.frames as usize)
+            .flat_map(|t| (0..region.height as usize).map(move |y| (first + t, top + y)));
+        for (to, (t, y)) in out.data.chunks_exact_mut(row.max(1)).zip(rows) {
+            let at = ((batch * frames + t) * height + y) * width + region.left as usize;
+            to.copy_from_slice(&self.data[at * channels..][..row]);
         }
         Ok(out)
     }

@@ -2,7 +2,7 @@
 
 use crate::backend::{BackendError, WeightSource};
 use crate::checkpoint::Checkpoint;
-use crate::program::WeightSpec;
+use crate::program::{WeightPart, WeightSpec};
 
 impl WeightSource for Checkpoint {
     fn load(&self, spec: &WeightSpec, out: &mut [f32]) -> Result<(), BackendError> {
@@ -14,7 +14,19 @@ impl WeightSource for Checkpoint {
             let [got, expected] = [view.shape, &spec.shape];
             return Err(problem(format!("its shape is {got:?}, expected {expected:?}")));
         }
-        view.to_f32_into(out);
+        match spec.part {
+            WeightPart::Whole => view.to_f32_into(out),
+            WeightPart::Share { .. } | WeightPart::Taps { .. } => {
+                let mut whole = Vec::new();
+                let elements = view.elements();
+                whole
+                    .try_reserve_exact(elements)
+                    .map_err(|_| problem(format!("no memory for its {elements} elements")))?;
+                whole.resize(elements, 0.0);
+                view.to_f32_into(&mut whole);
+                spec.take(&whole, out);
+            }
+        }
         match out.iter().position(|value| !value.is_finite()) {
             Some(at) => Err(problem(format!(
                 "element {at} is {}; the checkpoint is damaged, fetch it again",

@@ -47,7 +47,7 @@ pub fn channels_last(nchw: &[f32], [batch, channels, height, width]: [usize; 4])
 
 /// Reorders a tensor to `[batch, channels, height, width]`.
 pub fn channels_first(tensor: &HostTensor) -> (Vec<f32>, [usize; 4]) {
-    let Shape { batch, height, width, channels } = tensor.shape();
+    let Shape { batch, height, width, channels, .. } = tensor.shape();
     let at = |index: usize| {
         let column = index % width;
         let row = index / width % height;
@@ -61,7 +61,7 @@ pub fn channels_first(tensor: &HostTensor) -> (Vec<f32>, [usize; 4]) {
 
 /// Every `step`-th row and column, from the first.
 pub fn sampled(tensor: &HostTensor, step: usize) -> HostTensor {
-    let Shape { batch, height, width, channels } = tensor.shape();
+    let Shape { batch, height, width, channels, .. } = tensor.shape();
     let shape = Shape::new(batch, height.div_ceil(step), width.div_ceil(step), channels);
     let mut data = Vec::new();
     for sample in 0..batch {

@@ -70,7 +70,7 @@ impl Setup {
 
 /// What FLUX.1's pipeline makes of `[batch, channels, height, width]`: its `_pack_latents`.
 fn packed(latents: &HostTensor) -> RawTensor {
-    let Shape { batch, height, width, channels } = latents.shape();
+    let Shape { batch, height, width, channels, .. } = latents.shape();
     let at = |n: usize, c: usize, y: usize, x: usize| {
         latents.data()[((n * height + y) * width + x) * channels + c]
     };

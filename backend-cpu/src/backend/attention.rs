@@ -79,7 +79,7 @@ impl CpuBackend {
 
 pub(super) fn attention_shape(q: Shape, k: Shape) -> AttentionShape {
     AttentionShape {
-        n: q.batch,
+        n: q.images(),
         queries: q.height * q.width,
         keys: k.height * k.width,
         channels: q.channels,

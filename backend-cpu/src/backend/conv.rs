@@ -54,7 +54,7 @@ impl CpuBackend {
         let padding = padding_of(conv);
         let input = ConvInput {
             values: input.data(),
-            size: [shape.batch, shape.height, shape.width],
+            size: [shape.images(), shape.height, shape.width],
             padding,
             prologue: match (&affine, conv.norm) {
                 (Some((scale, shift)), Some(norm)) => norm_prologue(&norm, scale, shift),

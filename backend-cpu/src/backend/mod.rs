@@ -90,14 +90,16 @@ impl CpuBackend {
             .chunks_exact(2)
             .map(|pair| Moments { count: 1.0, mean: pair[0].into(), m2: pair[1].into() })
             .collect();
-        let [gamma, beta] = [norm.gamma, norm.beta].map(|id| weights.vector(id));
-        norm::affine(&moments, stats.shape().height, gamma, beta, norm.eps.into())
+        let (beta, eps) = norm.of_groups();
+        let [gamma, beta] = [norm.gamma, beta].map(|id| weights.vector(id));
+        norm::affine(&moments, stats.shape().height, gamma, beta, eps.into())
     }
 
     fn stats(&self, input: &Value, groups: usize) -> Result<Value, KernelError> {
         let shape = input.shape();
         let bytes = norm::workspace_bytes(shape.channels, self.threads());
-        let sizes = [shape.batch, shape.height * shape.width, shape.channels];
+        let positions = shape.frames * shape.height * shape.width;
+        let sizes = [shape.batch, positions, shape.channels];
         let moments = self.store.with_workspace(bytes, |ws| {
             norm::group_moments(self.level, &self.pool, ws, input.data(), sizes, groups)
         })?;
@@ -115,7 +117,7 @@ impl CpuBackend {
         prologue: Prologue,
         operands: &mut Operands<'_, Value>,
     ) -> Result<Value, KernelError> {
-        let sizes = |s: Shape| [s.batch, s.height * s.width, s.channels];
+        let sizes = |s: Shape| [s.batch, s.frames * s.height * s.width, s.channels];
         if let Some(mut value) = operands.take_owned(0) {
             let sizes = sizes(value.shape());
             elementwise::apply_in_place(self.level, &self.pool, value.data_mut(), sizes, prologue)?;
@@ -150,7 +152,7 @@ impl CpuBackend {
             ..s
         };
         let mut out = self.store.value(shape)?;
-        let sizes = [s.batch, s.height, s.width, s.channels];
+        let sizes = [s.images(), s.height, s.width, s.channels];
         elementwise::upsample(&self.pool, input.data(), sizes, [factor; 2], out.uninit())?;
         Ok(out)
     }
@@ -176,7 +178,7 @@ impl MemoryModel for CpuBackend {
             Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
                 Some(input)
             }
-            Op::NormStats { .. } | Op::Upsample { .. } | Op::Attention { .. } => None,
+            _ => None,
         }
     }
 
@@ -201,7 +203,7 @@ impl MemoryModel for CpuBackend {
             Op::Attention { q, k, .. } => {
                 attention_shape(shapes(*q), shapes(*k)).workspace_bytes(self.level, threads)
             }
-            Op::NormApply { .. } | Op::Silu { .. } | Op::Upsample { .. } | Op::Add { .. } => 0,
+            _ => 0,
         };
         so_far.iter().map(of).max().unwrap_or_else(|| of(op)) as u64
     }
@@ -230,8 +232,8 @@ impl Backend for CpuBackend {
         format!("CPU, {} kernels, {threads} thread{plural}", self.level.name())
     }
 
-    fn supports(&self, _program: &Program, _op: &Op) -> bool {
-        true
+    fn supports(&self, _program: &Program, op: &Op) -> bool {
+        op.is_of_images()
     }
 
     fn prepare(
@@ -251,20 +253,22 @@ impl Backend for CpuBackend {
 
     fn download(&self, tensor: &Value, region: Region) -> Result<HostTensor, BackendError> {
         let s = tensor.shape();
-        let [top, left] = [region.top as usize, region.left as usize];
-        let [height, width] = [region.height as usize, region.width as usize];
         assert!(
-            top + height <= s.height && left + width <= s.width,
+            s.size().at_origin().contains(region),
             "region {region:?} lies outside a tensor of {s}"
         );
-        let shape = Shape::new(s.batch, height, width, s.channels);
+        let shape = Shape { batch: s.batch, ..Shape::sample(region.size(), s.channels) };
         let mut data = Vec::new();
-        let len = s.batch * height * width * s.channels;
+        let len = shape.images() * shape.frame_len();
         data.try_reserve_exact(len).map_err(|_| self.out_of_memory("the output", len * 4))?;
-        for row in 0..s.batch * height {
-            let (sample, y) = (row / height, top + row % height);
-            let from = ((sample * s.height + y) * s.width + left) * s.channels;
-            data.extend_from_slice(&tensor.data()[from..][..width * s.channels]);
+        let (first, top) = (region.first as usize, region.top as usize);
+        for image in 0..shape.images() {
+            let (sample, t) = (image / shape.frames, first + image % shape.frames);
+            for y in top..top + shape.height {
+                let row = ((sample * s.frames + t) * s.height + y) * s.width;
+                let from = (row + region.left as usize) * s.channels;
+                data.extend_from_slice(&tensor.data()[from..][..shape.width * s.channels]);
+            }
         }
         Ok(HostTensor::new(shape, data).expect("one element for each place of the shape"))
     }
@@ -294,6 +298,9 @@ impl Backend for CpuBackend {
             Op::Upsample { factor, .. } => self.upsample(operands.get(0), factor as usize),
             Op::Add { .. } => self.add(&mut operands),
             Op::Attention { scale, .. } => self.attention(&operands, scale),
+            Op::Clamp { .. } | Op::Join { .. } => {
+                return Err(BackendError::unsupported(self.name(), op));
+            }
         };
         result.map_err(|error| self.error(program.op_name(op), error))
     }

@@ -1,7 +1,7 @@
 //! A program's weights, packed for the kernels.
 
 use halovae_engine::backend::{BackendError, WeightSource};
-use halovae_engine::program::{self, Op, Program, WeightId};
+use halovae_engine::program::{self, Norm, Op, Program, WeightId};
 
 use super::CpuBackend;
 use super::store::Counted;
@@ -50,10 +50,11 @@ fn distinct_convs(program: &Program) -> Vec<program::Conv> {
 
 /// Norm parameters that some op reads; a bias is part of its convolution.
 fn norm_vectors(program: &Program) -> impl Iterator<Item = WeightId> {
+    let reads = |norm: Norm, id| norm.gamma == id || norm.beta() == Some(id);
     let read = |id: WeightId| {
-        program.ops().iter().any(|op| match op {
-            Op::Conv(conv) => conv.norm.is_some_and(|n| n.gamma == id || n.beta == id),
-            Op::NormApply { norm, .. } => norm.gamma == id || norm.beta == id,
+        program.ops().iter().any(|op| match *op {
+            Op::Conv(conv) => conv.norm.is_some_and(|n| reads(n, id)),
+            Op::NormApply { norm, .. } => reads(norm, id),
             _ => false,
         })
     };

@@ -15,7 +15,7 @@ impl MemoryModel for CudaBackend {
             Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
                 Some(input)
             }
-            Op::NormStats { .. } | Op::Upsample { .. } | Op::Attention { .. } => None,
+            _ => None,
         }
     }
 
@@ -36,7 +36,7 @@ impl MemoryModel for CudaBackend {
             Op::Attention { q, k, v, .. } => {
                 self.attention_workspace(shapes(q), shapes(k), shapes(v))
             }
-            Op::Silu { .. } | Op::Upsample { .. } | Op::Add { .. } => 0,
+            _ => 0,
         }
     }
 

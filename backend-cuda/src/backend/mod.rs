@@ -21,7 +21,7 @@ use halovae_core::Region;
 use halovae_engine::backend::{
     Backend, BackendError, DeviceId, Memory, Operands, Timer, WeightSource,
 };
-use halovae_engine::program::{Op, Program};
+use halovae_engine::program::{Conv, Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
 
 use crate::cudnn::Engines;
@@ -101,7 +101,8 @@ impl Backend for CudaBackend {
 
     fn supports(&self, _program: &Program, op: &Op) -> bool {
         // Phases of the outputs of an upsampled input are those of neighbours.
-        !matches!(op, Op::Conv(conv) if conv.upsample() > 1 && conv.stride() != [1, 1])
+        let strides = |conv: &Conv| conv.upsample() > 1 && conv.stride() != [1, 1];
+        op.is_of_images() && !matches!(op, Op::Conv(conv) if strides(conv))
     }
 
     fn prepare(
@@ -139,6 +140,9 @@ impl Backend for CudaBackend {
         weights: &CudaWeights,
         mut operands: Operands<'_, Value>,
     ) -> Result<Value, BackendError> {
+        if !op.is_of_images() {
+            return Err(BackendError::unsupported(self.name(), op));
+        }
         let name = program.op_name(op);
         match *op {
             Op::Conv(conv) => self.conv(name, &conv, weights, operands),
@@ -152,6 +156,7 @@ impl Backend for CudaBackend {
             Op::Silu { .. } => self.map(name, None, &mut operands),
             Op::Upsample { factor, .. } => self.upsample(name, operands.get(0), factor as usize),
             Op::Add { .. } => self.add(name, &mut operands),
+            Op::Clamp { .. } | Op::Join { .. } => Err(BackendError::unsupported(self.name(), op)),
             Op::Attention { scale, .. } => {
                 let attending = self.attend_more(name, scale, &operands, None)?;
                 drop(operands);

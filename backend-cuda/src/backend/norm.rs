@@ -104,18 +104,19 @@ impl CudaBackend {
         stats: &Value,
     ) -> Result<Block, BackendError> {
         assert_eq!(stats.wide(), EIGHT, "statistics have two channels");
+        let (beta, eps) = norm.of_groups();
         let Shape { batch, channels, .. } = input.shape;
         let affine = self.store.block(name, affine_bytes(input.shape))?;
         let params = Affine {
             stats: stats.pointer(),
             gamma: weights.vector(norm.gamma),
-            beta: weights.vector(norm.beta),
+            beta: weights.vector(beta),
             affine: affine.pointer(),
             samples: batch as u32,
             channels: channels as u32,
             eights: input.eights(),
             groups: stats.shape.height as u32,
-            eps: norm.eps,
+            eps,
         };
         self.store.over(Kernel::Affine, &params, (batch * input.wide()) as u64)?;
         Ok(affine)

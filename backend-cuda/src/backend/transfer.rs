@@ -41,6 +41,10 @@ fn element_of(shape: Shape, element: Element) -> Element {
 
 impl CudaBackend {
     pub(super) fn upload_value(&self, tensor: &HostTensor) -> Result<Value, BackendError> {
+        if tensor.shape().frames != 1 {
+            let op = "tensor of several frames".into();
+            return Err(BackendError::Unsupported { op, backend: "cuda".into() });
+        }
         let element = element_of(tensor.shape(), self.store.element());
         let value = self.store.value_of("a tensor from the host", tensor.shape(), element)?;
         let channels = tensor.shape().channels;
@@ -67,7 +71,7 @@ impl CudaBackend {
         value: &Value,
         region: Region,
     ) -> Result<HostTensor, BackendError> {
-        let Shape { batch, height, width, channels } = value.shape;
+        let Shape { batch, height, width, channels, .. } = value.shape;
         let [top, left] = [region.top as usize, region.left as usize];
         let shape = Shape::new(batch, region.height as usize, region.width as usize, channels);
         assert!(

@@ -50,7 +50,7 @@ pub(super) fn cut(
     region: Region,
 ) -> Result<Value, BackendError> {
     let tensor = backend.feature("what goes to another rank", tensor)?;
-    let Shape { batch, height, width, channels } = tensor.shape;
+    let Shape { batch, height, width, channels, .. } = tensor.shape;
     let [rows, columns] = [region.height as usize, region.width as usize];
     let [top, left] = [region.top as usize, region.left as usize];
     assert!(

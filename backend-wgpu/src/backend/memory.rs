@@ -25,7 +25,7 @@ impl MemoryModel for WgpuBackend {
             Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
                 Some(input)
             }
-            Op::NormStats { .. } | Op::Upsample { .. } | Op::Attention { .. } => None,
+            _ => None,
         }
     }
 
@@ -53,7 +53,7 @@ impl MemoryModel for WgpuBackend {
             Op::Attention { q, k, v, .. } => {
                 self.attention_workspace(shapes(q), shapes(k), shapes(v))
             }
-            Op::Silu { .. } | Op::Upsample { .. } | Op::Add { .. } => 0,
+            _ => 0,
         }
     }
 

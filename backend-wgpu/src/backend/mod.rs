@@ -106,8 +106,8 @@ impl Backend for WgpuBackend {
         format!("{}, {}, {precision}", adapter.name, adapter.backend)
     }
 
-    fn supports(&self, _program: &Program, _op: &Op) -> bool {
-        true
+    fn supports(&self, _program: &Program, op: &Op) -> bool {
+        op.is_of_images()
     }
 
     fn prepare(
@@ -138,6 +138,9 @@ impl Backend for WgpuBackend {
         mut operands: Operands<'_, Value>,
     ) -> Result<Value, BackendError> {
         self.shared.check()?;
+        if !op.is_of_images() {
+            return Err(BackendError::unsupported(self.name(), op));
+        }
         let name = program.op_name(op);
         match *op {
             Op::Conv(conv) => self.conv(name, &conv, weights, operands),
@@ -151,6 +154,7 @@ impl Backend for WgpuBackend {
             Op::Silu { .. } => self.map(name, None, &mut operands),
             Op::Upsample { factor, .. } => self.upsample(name, operands.get(0), factor as usize),
             Op::Add { .. } => self.add(name, &mut operands),
+            Op::Clamp { .. } | Op::Join { .. } => Err(BackendError::unsupported(self.name(), op)),
             Op::Attention { scale, .. } => {
                 let attending = self.attend_more(name, scale, &operands, None)?;
                 drop(operands);

@@ -64,6 +64,10 @@ fn piece_rows(row_bytes: u64) -> usize {
 
 impl WgpuBackend {
     pub(super) fn upload_value(&self, tensor: &HostTensor) -> Result<Value, BackendError> {
+        if tensor.shape().frames != 1 {
+            let op = "tensor of several frames".into();
+            return Err(BackendError::Unsupported { op, backend: "wgpu".into() });
+        }
         let shape = tensor.shape();
         let value = self.store.value("a tensor from the host", shape)?;
         // Writes overtake what is recorded, and that may still use the buffer.

@@ -36,7 +36,7 @@ impl Planar {
 
 /// Whether a file can hold the values of that shape, and in how many bytes; else why not.
 pub(super) fn check(shape: Shape) -> Result<u64, String> {
-    let Shape { batch, height, width, channels } = shape;
+    let Shape { batch, height, width, channels, .. } = shape;
     // `Shape::bytes` saturates, so what overflows is refused here as well.
     let bytes = shape.bytes();
     if bytes > i64::MAX as u64 / 2 {
@@ -67,7 +67,7 @@ fn set_aside(_: &std::fs::File, _: u64) -> io::Result<()> {
 
 impl Sink for Planar {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
-        let Shape { batch, height, width, channels } = shape;
+        let Shape { batch, height, width, channels, .. } = shape;
         let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
         let bytes = check(shape).map_err(refused)?;
         let header = (self.header)([batch, channels, height, width], bytes);

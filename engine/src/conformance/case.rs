@@ -1,10 +1,12 @@
 //! One op with random operands, and how a backend is held against the reference.
 
-use halovae_core::Region;
+use halovae_core::{Region, Scale};
 
 use super::{Random, Reference, Rounding};
 use crate::backend::{Backend, Operand, Operands};
-use crate::program::{Norm, Op, Program, Value, ValueId, ValueKind, WeightId, WeightSpec};
+use crate::program::{
+    Norm, NormOver, Op, Program, Value, ValueId, ValueKind, WeightId, WeightSpec,
+};
 use crate::tensor::{HostTensor, Shape};
 
 pub(super) fn random_tensor(random: &mut Random, shape: Shape) -> HostTensor {
@@ -23,7 +25,7 @@ pub(super) fn random_stats(random: &mut Random, batch: usize, groups: usize) -> 
 }
 
 pub(super) fn whole(shape: Shape) -> Region {
-    Region::new(0, 0, shape.height as u32, shape.width as u32)
+    shape.size().at_origin()
 }
 
 pub(super) fn assert_close(what: &str, got: &HostTensor, expected: &HostTensor, tolerance: f32) {
@@ -60,7 +62,7 @@ impl Case {
     pub(super) fn features(&mut self, name: &str, tensor: HostTensor) -> ValueId {
         let channels = tensor.shape().channels as u32;
         self.operands.push(tensor);
-        self.value(name, ValueKind::Features { channels, scale: 1 })
+        self.value(name, ValueKind::Features { channels, scale: Scale::ONE })
     }
 
     pub(super) fn stats(&mut self, tensor: HostTensor) -> ValueId {
@@ -70,19 +72,19 @@ impl Case {
     }
 
     pub(super) fn weight(&mut self, name: &str, shape: &[u32]) -> WeightId {
-        let shape = shape.iter().map(|&extent| extent as usize).collect();
-        self.program.weights.push(WeightSpec { name: name.into(), shape });
+        let shape: Vec<usize> = shape.iter().map(|&extent| extent as usize).collect();
+        self.program.weights.push(WeightSpec::whole(name, shape));
         WeightId(self.program.weights.len() as u32 - 1)
     }
 
     pub(super) fn norm(&mut self, channels: u32, stats: ValueId, silu: bool) -> Norm {
         let gamma = self.weight("norm.weight", &[channels]);
         let beta = self.weight("norm.bias", &[channels]);
-        Norm { stats, gamma, beta, eps: 1e-6, silu }
+        Norm { over: NormOver::Groups { stats, beta, eps: 1e-6 }, gamma, silu }
     }
 
     pub(super) fn output(&mut self, channels: u32) -> ValueId {
-        let id = self.value("output", ValueKind::Features { channels, scale: 1 });
+        let id = self.value("output", ValueKind::Features { channels, scale: Scale::ONE });
         self.program.output = id;
         id
     }

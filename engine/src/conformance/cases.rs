@@ -6,7 +6,7 @@ use super::case::{Case, assert_close, random_stats, random_tensor, whole};
 use super::{Make, Random, Reference, Rounding};
 use crate::backend::{Backend, Operand, Operands};
 use crate::execute::execute;
-use crate::program::{Conv, Op, Program, ProgramBuilder, ValueId, ValueKind, fuse};
+use crate::program::{Conv, FrameRepeat, Op, Program, ProgramBuilder, ValueId, ValueKind, fuse};
 use crate::tensor::{HostTensor, Shape};
 
 /// Tensors come back as they went, whole and in part.
@@ -84,6 +84,7 @@ fn conv_of(random: &mut Random, fused: bool, most: [u32; 2], outs: &[u32]) -> (C
         weight,
         bias,
         windows: Axes::new(Window::POINT, window(0), window(1)),
+        edges: Axes::default(),
         in_channels,
         out_channels,
         norm,
@@ -149,6 +150,7 @@ pub fn shrinking_convs<B: Backend>(make: impl Make<B>) {
             weight,
             bias,
             windows: Axes::new(Window::POINT, Window::POINT, Window::POINT),
+            edges: Axes::default(),
             in_channels,
             out_channels,
             norm: None,
@@ -210,7 +212,12 @@ pub fn activations<B: Backend>(make: impl Make<B>) {
         let input = case.features("input", tensor.clone());
         let output = case.output(channels);
         let factor = random.integer(1, 3);
-        case.check(&backend, &rounding, Op::Upsample { input, output, factor }, seed);
+        case.check(
+            &backend,
+            &rounding,
+            Op::Upsample { input, output, factor, frames: FrameRepeat::NONE },
+            seed,
+        );
 
         let mut case = Case::new();
         let a = case.features("a", tensor);

@@ -19,7 +19,7 @@ pub use cases::{
 pub use deviation::deviation;
 pub use parts::{attention_in_blocks, convs_within_halos};
 pub use random::Random;
-pub use reference::{Reference, ReferenceAttention};
+pub use reference::{Array, Reference, ReferenceAttention};
 pub use rounding::{Make, Rounded, Rounding};
 
 use crate::backend::{BackendError, WeightSource};

@@ -77,6 +77,7 @@ fn random_conv(random: &mut Random, fused: bool) -> CutConv {
         weight,
         bias,
         windows: Axes::new(Window::POINT, height, width),
+        edges: Axes::default(),
         in_channels,
         out_channels,
         norm,

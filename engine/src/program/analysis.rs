@@ -15,11 +15,9 @@ impl Geometry {
     /// Extents for `batch` samples of `latents` cells. Sizes are those of the op geometry, so an
     /// even kernel or a stride is followed exactly.
     pub fn new(program: &Program, batch: usize, latents: Size) -> Self {
-        let extent = |cells: u32| cells as usize;
         let mut shapes = vec![Shape::new(0, 0, 0, 0); program.values.len()];
-        let (channels, _) = program.features(program.input);
-        shapes[program.input.index()] =
-            Shape::new(batch, extent(latents.height), extent(latents.width), channels as usize);
+        let sample = Shape::sample(latents, program.latent_channels() as usize);
+        shapes[program.input.index()] = Shape { batch, ..sample };
         for op in &program.ops {
             shapes[op.output().index()] = output_shape(program, op, &|id| shapes[id.index()]);
         }
@@ -42,11 +40,14 @@ pub(crate) fn output_shape(program: &Program, op: &Op, shapes: &dyn Fn(ValueId) 
             return Shape::new(input.batch, program.groups(output) as usize, 1, 2);
         }
         Op::Attention { v, .. } => shapes(v).channels,
+        Op::Join { first, .. } => shapes(first).channels,
         _ => input.channels,
     };
     match reads {
         Reads::Cells(windows) => Shape { channels, ..read_through(&windows, input) },
-        Reads::Frame | Reads::All | Reads::Statistics => Shape { channels, ..input },
+        Reads::Frame | Reads::All | Reads::FirstFrame | Reads::Statistics => {
+            Shape { channels, ..input }
+        }
     }
 }
 
@@ -56,6 +57,7 @@ fn read_through(windows: &Axes<Window>, input: Shape) -> Shape {
         usize::try_from(window.outputs(cells as u64)).unwrap_or(usize::MAX)
     };
     Shape {
+        frames: outputs(&windows.time, input.frames),
         height: outputs(&windows.height, input.height),
         width: outputs(&windows.width, input.width),
         ..input
@@ -70,11 +72,9 @@ impl Conv {
 
     /// Multiplications and additions of the direct conv, 2 per tap, for an output of that shape.
     pub fn flops(&self, output: Shape) -> u128 {
-        let taps = self.kernel().map(u128::from).iter().product::<u128>();
-        2 * taps
-            * u128::from(self.in_channels)
-            * (output.batch as u128 * output.height as u128)
-            * (output.width as u128 * output.channels as u128)
+        let Axes { time, height, width } = self.windows.map(|window| u128::from(window.kernel));
+        let outputs = output.images() as u128 * output.frame_len() as u128;
+        2 * time * height * width * u128::from(self.in_channels) * outputs
     }
 }
 
@@ -122,8 +122,8 @@ impl Analysis {
 pub(crate) fn attention_flops(q: Shape, k: Shape, v: Shape) -> u128 {
     let positions = |shape: Shape| shape.height as u128 * shape.width as u128;
     let per_pair = 2 * (q.channels as u128 + v.channels as u128);
-    // Pairs of 2^64 positions leave u128: nobody decodes that, but anybody may ask.
-    (q.batch as u128 * per_pair).saturating_mul(positions(q)).saturating_mul(positions(k))
+    // Pairs of 2^64 positions leave u128: no device decodes that, but a caller may ask.
+    (q.images() as u128 * per_pair).saturating_mul(positions(q)).saturating_mul(positions(k))
 }
 
 impl Geometry {
@@ -177,7 +177,9 @@ fn input_interval(program: &Program, phase: i64) -> (i64, i64) {
                         widen(&mut reads[id.index()], interval);
                     }
                 }
-                Reads::Frame => widen(&mut reads[id.index()], (low, high)),
+                Reads::Frame | Reads::FirstFrame => {
+                    widen(&mut reads[id.index()], (low, high));
+                }
                 Reads::All | Reads::Statistics => {}
             }
         }

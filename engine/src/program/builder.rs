@@ -1,10 +1,17 @@
 //! Builds programs and keeps their promises.
 
-use halovae_core::{Axes, Window};
+use halovae_core::{Axes, Axis, Scale, TimeLaw, TimeScale, Window};
 
 use super::{
-    Conv, Norm, Op, Program, ProgramError, Value, ValueId, ValueKind, WeightId, WeightSpec,
+    Conv, Edge, FrameRepeat, Norm, NormOver, Op, Program, ProgramError, Value, ValueId, ValueKind,
+    WeightId, WeightPart, WeightSpec,
 };
+
+/// What a conv 1x1 reads.
+const POINTWISE: (Axes<Window>, Axes<Edge>) = (
+    Axes::new(Window::POINT, Window::POINT, Window::POINT),
+    Axes::new(Edge::Zeros, Edge::Zeros, Edge::Zeros),
+);
 
 /// Most channels, groups or kernel extent that a program may have. Beyond it nothing real exists,
 /// and below it sizes of single weights cannot overflow.
@@ -23,16 +30,28 @@ pub struct ProgramBuilder {
 }
 
 impl ProgramBuilder {
-    /// Starts a program that reads latents of so many channels.
+    /// Starts a program that reads latents of so many channels, whose frames are alike.
     ///
     /// # Errors
     /// If there are none, or absurdly many.
     pub fn new(latent_channels: u32) -> Result<Self, ProgramError> {
-        check_extent("latents", "channels", latent_channels)?;
-        let input = Value {
-            name: "latents".into(),
-            kind: ValueKind::Features { channels: latent_channels, scale: 1 },
-        };
+        Self::of_latents(latent_channels, TimeLaw::Even)
+    }
+
+    /// Starts a program that reads latents whose first frame becomes one frame, whatever the others
+    /// become.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn first_frame_alone(latent_channels: u32) -> Result<Self, ProgramError> {
+        Self::of_latents(latent_channels, TimeLaw::FirstAlone)
+    }
+
+    fn of_latents(channels: u32, law: TimeLaw) -> Result<Self, ProgramError> {
+        check_extent("latents", "channels", channels)?;
+        let scale = Scale { time: TimeScale { factor: 1, law }, space: 1 };
+        let kind = ValueKind::Features { channels, scale };
+        let input = Value { name: "latents".into(), kind };
         Ok(Self {
             program: Program {
                 values: vec![input],
@@ -54,7 +73,8 @@ impl ProgramBuilder {
         self.program.features(id).0
     }
 
-    /// A conv with bias, stride 1, and as much zero padding as keeps the extent.
+    /// A conv with bias over rows and columns, stride 1, and as much zero padding as keeps the
+    /// extent; weights `[out, in, rows, columns]`.
     ///
     /// # Errors
     /// If the input is no feature map, or a size is zero, even (kernel) or absurd.
@@ -65,8 +85,39 @@ impl ProgramBuilder {
         out_channels: u32,
         kernel: u32,
     ) -> Result<ValueId, ProgramError> {
-        let weight_shape = |input, kernel| vec![out_channels as usize, input, kernel, kernel];
-        self.conv_with(name, input, out_channels, kernel, weight_shape)
+        let window = Window::centred(kernel);
+        let windows = Axes::new(Window::POINT, window, window);
+        let weight = |input| {
+            WeightSpec::whole(
+                format!("{name}.weight"),
+                [out_channels, input, kernel, kernel].map(|extent| extent as usize),
+            )
+        };
+        self.conv_of(name, input, out_channels, (windows, Axes::default()), weight)
+    }
+
+    /// A conv with bias over frames, rows and columns, with what stands beyond the input along each
+    /// axis; weights `[out, in, frames, rows, columns]`.
+    ///
+    /// # Errors
+    /// If the input is no feature map, a size is zero, even (kernel of rows and columns) or absurd,
+    /// or the output does not keep in proportion to the latents.
+    pub fn conv_over_time(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        out_channels: u32,
+        windows: Axes<Window>,
+        edges: Axes<Edge>,
+    ) -> Result<ValueId, ProgramError> {
+        let Axes { time, height, width } = windows.map(|window| window.kernel);
+        let weight = |input| {
+            WeightSpec::whole(
+                format!("{name}.weight"),
+                [out_channels, input, time, height, width].map(|extent| extent as usize),
+            )
+        };
+        self.conv_of(name, input, out_channels, (windows, edges), weight)
     }
 
     /// A conv 1x1 with bias that the checkpoint keeps as a linear layer, weights `[out, in]`.
@@ -79,37 +130,86 @@ impl ProgramBuilder {
         input: ValueId,
         out_channels: u32,
     ) -> Result<ValueId, ProgramError> {
-        self.conv_with(name, input, out_channels, 1, |input, _| vec![out_channels as usize, input])
+        let weight = |input| {
+            WeightSpec::whole(
+                format!("{name}.weight"),
+                [out_channels, input].map(|extent| extent as usize),
+            )
+        };
+        self.conv_of(name, input, out_channels, POINTWISE, weight)
     }
 
-    fn conv_with(
+    /// Several convs 1x1 of `out_channels` channels each, whose weights lie in one tensor
+    /// `[of * out, in, 1, 1]` one behind the other, as do their biases.
+    ///
+    /// # Errors
+    /// As [`conv`](Self::conv).
+    pub fn fused_projections<const OF: usize>(
         &mut self,
         name: &str,
         input: ValueId,
         out_channels: u32,
-        kernel: u32,
-        weight_shape: impl FnOnce(usize, usize) -> Vec<usize>,
-    ) -> Result<ValueId, ProgramError> {
-        let (in_channels, scale) = self.read_features(name, input)?;
-        check_extent(name, "output channels", out_channels)?;
-        check_extent(name, "kernel", kernel)?;
-        if kernel.is_multiple_of(2) {
-            return Err(ProgramError::Impossible {
-                op: name.into(),
-                what: format!("a kernel of {kernel} has no centre; expected an odd one"),
-            });
+    ) -> Result<[ValueId; OF], ProgramError> {
+        let all = out_channels as usize * OF;
+        let mut outputs = [input; OF];
+        for (index, output) in outputs.iter_mut().enumerate() {
+            let part = WeightPart::Share { index, of: OF };
+            let of_part = |parameter: &str, shape: Vec<usize>| WeightSpec {
+                part,
+                ..WeightSpec::whole(format!("{name}.{parameter}"), shape)
+            };
+            let weight = |input| of_part("weight", vec![all, input as usize, 1, 1]);
+            let bias = of_part("bias", vec![all]);
+            let name = format!("{name}.{index}");
+            *output = self.conv_with_bias(&name, input, out_channels, POINTWISE, weight, bias)?;
         }
-        let weight_shape = weight_shape(in_channels as usize, kernel as usize);
-        let weight = self.weight(name, "weight", weight_shape)?;
-        let bias = self.weight(name, "bias", vec![out_channels as usize])?;
+        Ok(outputs)
+    }
+
+    fn conv_of(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        out_channels: u32,
+        geometry: (Axes<Window>, Axes<Edge>),
+        weight: impl FnOnce(u32) -> WeightSpec,
+    ) -> Result<ValueId, ProgramError> {
+        let bias = WeightSpec::whole(format!("{name}.bias"), [out_channels as usize]);
+        self.conv_with_bias(name, input, out_channels, geometry, weight, bias)
+    }
+
+    fn conv_with_bias(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        out_channels: u32,
+        (windows, edges): (Axes<Window>, Axes<Edge>),
+        weight: impl FnOnce(u32) -> WeightSpec,
+        bias: WeightSpec,
+    ) -> Result<ValueId, ProgramError> {
+        let (in_channels, _) = self.read_features(name, input)?;
+        check_extent(name, "output channels", out_channels)?;
+        for axis in Axis::ALL {
+            let kernel = windows[axis].kernel;
+            check_extent(name, "kernel", kernel)?;
+            if axis != Axis::Time && kernel.is_multiple_of(2) {
+                return Err(ProgramError::Impossible {
+                    op: name.into(),
+                    what: format!("a kernel of {kernel} has no centre; expected an odd one"),
+                });
+            }
+        }
+        let scale = self.scale_through(name, input, &windows)?;
+        let weight = self.weight(name, weight(in_channels))?;
+        let bias = Some(self.weight(name, bias)?);
         let output = self.features(name, out_channels, scale);
-        let window = Window::centred(kernel);
         self.push(Op::Conv(Conv {
             input,
             output,
             weight,
-            bias: Some(bias),
-            windows: Axes::new(Window::POINT, window, window),
+            bias,
+            windows,
+            edges,
             in_channels,
             out_channels,
             norm: None,
@@ -136,12 +236,36 @@ impl ProgramBuilder {
                 what: format!("{channels} channels cannot be divided into {groups} norm groups"),
             });
         }
-        let gamma = self.weight(name, "weight", vec![channels as usize])?;
-        let beta = self.weight(name, "bias", vec![channels as usize])?;
+        let vector =
+            |parameter: &str| WeightSpec::whole(format!("{name}.{parameter}"), [channels as usize]);
+        let gamma = self.weight(name, vector("weight"))?;
+        let beta = self.weight(name, vector("bias"))?;
         let stats = self.value(format!("{name}.stats"), ValueKind::Stats { groups });
         self.push(Op::NormStats { input, output: stats });
         let output = self.features(name, channels, scale);
-        let norm = Norm { stats, gamma, beta, eps, silu: false };
+        let norm = Norm { over: NormOver::Groups { stats, beta, eps }, gamma, silu: false };
+        self.push(Op::NormApply { input, output, norm });
+        Ok(output)
+    }
+
+    /// A norm over the channels of each position, without offset: `gamma` as the checkpoint has it
+    /// has `[channels]` and `ones` more axes of one element.
+    ///
+    /// # Errors
+    /// If the input is no feature map.
+    pub fn channel_norm(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        floor: f32,
+        ones: usize,
+    ) -> Result<ValueId, ProgramError> {
+        let (channels, scale) = self.read_features(name, input)?;
+        let mut shape = vec![1; 1 + ones];
+        shape[0] = channels as usize;
+        let gamma = self.weight(name, WeightSpec::whole(format!("{name}.gamma"), shape))?;
+        let output = self.features(name, channels, scale);
+        let norm = Norm { over: NormOver::Channels { floor }, gamma, silu: false };
         self.push(Op::NormApply { input, output, norm });
         Ok(output)
     }
@@ -167,17 +291,70 @@ impl ProgramBuilder {
         input: ValueId,
         factor: u32,
     ) -> Result<ValueId, ProgramError> {
-        let (channels, scale) = self.read_features(name, input)?;
+        self.upsample_over_time(name, input, factor, FrameRepeat::NONE)
+    }
+
+    /// Repeats each row and column `factor` times, and frames as `frames` says.
+    ///
+    /// # Errors
+    /// If the input is no feature map, or the scale gets absurd.
+    pub fn upsample_over_time(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        factor: u32,
+        frames: FrameRepeat,
+    ) -> Result<ValueId, ProgramError> {
+        let (channels, _) = self.read_features(name, input)?;
         check_extent(name, "factor", factor)?;
-        let scale =
-            scale.checked_mul(factor).filter(|&s| s <= LARGEST_EXTENT).ok_or_else(|| {
-                ProgramError::Impossible {
-                    op: name.into(),
-                    what: format!("scale {scale} times {factor} is beyond {LARGEST_EXTENT}"),
-                }
-            })?;
+        check_extent(name, "factor", frames.factor)?;
+        let frames = if frames.factor == 1 { FrameRepeat::NONE } else { frames };
+        let of_frame = Window::repeated(factor);
+        let windows = Axes::new(frames.window(), of_frame, of_frame);
+        let scale = self.scale_through(name, input, &windows)?;
         let output = self.features(name, channels, scale);
-        self.push(Op::Upsample { input, output, factor });
+        self.push(Op::Upsample { input, output, factor, frames });
+        Ok(output)
+    }
+
+    /// The first frame of `first`, then the frames that lie in the channels of `rest`.
+    ///
+    /// # Errors
+    /// If channels or scales do not fit: `rest` has what is computed of the frames behind the first
+    /// one, and `factor` times the channels.
+    pub fn join(
+        &mut self,
+        name: &str,
+        first: ValueId,
+        rest: ValueId,
+        factor: u32,
+    ) -> Result<ValueId, ProgramError> {
+        let (channels, scale) = self.read_features(name, first)?;
+        check_extent(name, "factor", factor)?;
+        let time = TimeScale { law: TimeLaw::AfterFirst, ..scale.time };
+        let expected = (channels.saturating_mul(factor), Scale { time, ..scale });
+        self.expect_features(name, rest, expected.0, expected.1)?;
+        let factor_there = scale.time.factor.saturating_mul(factor);
+        check_extent(name, "frames", factor_there)?;
+        let time = TimeScale { factor: factor_there, law: TimeLaw::FirstAlone };
+        let output = self.features(name, channels, Scale { time, ..scale });
+        self.push(Op::Join { first, rest, output, factor });
+        Ok(output)
+    }
+
+    /// Cuts values off below `low` and above `high`.
+    ///
+    /// # Errors
+    /// If the input is no feature map.
+    pub fn clamp(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        [low, high]: [f32; 2],
+    ) -> Result<ValueId, ProgramError> {
+        let (channels, scale) = self.read_features(name, input)?;
+        let output = self.features(name, channels, scale);
+        self.push(Op::Clamp { input, output, low, high });
         Ok(output)
     }
 
@@ -193,7 +370,7 @@ impl ProgramBuilder {
         Ok(output)
     }
 
-    /// Single-head attention, scores scaled by `1 / sqrt(channels)`.
+    /// Single-head attention over each frame, scores scaled by `1 / sqrt(channels)`.
     ///
     /// # Errors
     /// If channels or scales of queries, keys and values differ.
@@ -214,9 +391,15 @@ impl ProgramBuilder {
     /// Ends the program; `output` is the picture.
     ///
     /// # Errors
-    /// If `output` is no feature map.
+    /// If `output` is no feature map, or has no frames of the first frame of latents.
     pub fn finish(mut self, output: ValueId) -> Result<Program, ProgramError> {
-        self.read_features("output", output)?;
+        let (_, scale) = self.read_features("output", output)?;
+        if scale.time.at(1).is_none_or(|frames| frames == 0) {
+            return Err(ProgramError::Impossible {
+                op: self.program.value(output).name.clone(),
+                what: "it has no frame for a single frame of latents".into(),
+            });
+        }
         self.program.output = output;
         Ok(self.program)
     }
@@ -232,29 +415,69 @@ impl ProgramBuilder {
         id
     }
 
-    fn features(&mut self, name: &str, channels: u32, scale: u32) -> ValueId {
+    fn features(&mut self, name: &str, channels: u32, scale: Scale) -> ValueId {
         self.value(name.into(), ValueKind::Features { channels, scale })
     }
 
-    fn weight(
-        &mut self,
-        module: &str,
-        parameter: &str,
-        shape: Vec<usize>,
-    ) -> Result<WeightId, ProgramError> {
+    /// How the cells of what is computed through windows lie on those of the latents.
+    fn scale_through(
+        &self,
+        op: &str,
+        input: ValueId,
+        windows: &Axes<Window>,
+    ) -> Result<Scale, ProgramError> {
+        let (_, scale) = self.read_features(op, input)?;
+        let through = |of: u32, window: &Window| {
+            let repeated = of.saturating_mul(window.repeat);
+            let is_whole = window.stride > 0 && repeated.is_multiple_of(window.stride);
+            is_whole
+                .then(|| repeated / window.stride)
+                .filter(|of| (1..=LARGEST_EXTENT).contains(of))
+        };
+        let impossible = |what: String| ProgramError::Impossible { op: op.into(), what };
+        let space = through(scale.space, &windows.height)
+            .filter(|&space| Some(space) == through(scale.space, &windows.width))
+            .ok_or_else(|| {
+                let (height, width) = (windows.height, windows.width);
+                impossible(format!(
+                    "rows and columns are to be scaled alike and by whole numbers, to no more than \
+                     {LARGEST_EXTENT}, and of {} per latent cell they are repeated {} and {} times \
+                     and strided by {} and {}",
+                    scale.space, height.repeat, width.repeat, height.stride, width.stride
+                ))
+            })?;
+        // The law is that which the numbers of frames follow.
+        let laws = [scale.time.law, TimeLaw::Even, TimeLaw::FirstAlone, TimeLaw::AfterFirst];
+        let time = through(scale.time.factor, &windows.time).and_then(|factor| {
+            laws.into_iter().map(|law| TimeScale { factor, law }).find(|time| {
+                (1..=8).all(|latents| {
+                    let frames = scale.time.at(latents).unwrap_or(u32::MAX);
+                    let outputs = windows.time.outputs(frames.into());
+                    time.at(latents).is_some_and(|frames| outputs == u64::from(frames))
+                })
+            })
+        });
+        let time = time.ok_or_else(|| {
+            impossible("its frames do not keep in proportion to those of the latents".into())
+        })?;
+        Ok(Scale { time, space })
+    }
+
+    fn weight(&mut self, op: &str, spec: WeightSpec) -> Result<WeightId, ProgramError> {
+        let shape = &spec.shape;
         let elements = shape.iter().fold(1u64, |n, &extent| n.saturating_mul(extent as u64));
         if elements > LARGEST_WEIGHT {
             return Err(ProgramError::Impossible {
-                op: module.into(),
+                op: op.into(),
                 what: format!("a weight of shape {shape:?} is beyond {LARGEST_WEIGHT} elements"),
             });
         }
         let id = WeightId(self.program.weights.len() as u32);
-        self.program.weights.push(WeightSpec { name: format!("{module}.{parameter}"), shape });
+        self.program.weights.push(spec);
         Ok(id)
     }
 
-    fn read_features(&self, op: &str, id: ValueId) -> Result<(u32, u32), ProgramError> {
+    fn read_features(&self, op: &str, id: ValueId) -> Result<(u32, Scale), ProgramError> {
         let value = self.program.value(id);
         match value.kind {
             ValueKind::Features { channels, scale } => Ok((channels, scale)),
@@ -272,13 +495,21 @@ impl ProgramBuilder {
         op: &str,
         id: ValueId,
         channels: u32,
-        scale: u32,
+        scale: Scale,
     ) -> Result<(), ProgramError> {
         let got = self.read_features(op, id)?;
         if got == (channels, scale) {
             return Ok(());
         }
-        let words = |(channels, scale)| format!("{channels} channels at scale {scale}");
+        let words = |(channels, scale): (u32, Scale)| match scale.time {
+            TimeScale { factor: 1, law: TimeLaw::Even | TimeLaw::FirstAlone } => {
+                format!("{channels} channels at scale {}", scale.space)
+            }
+            TimeScale { factor, law } => {
+                let space = scale.space;
+                format!("{channels} channels at scale {space}, {factor} frames each ({law:?})")
+            }
+        };
         Err(ProgramError::WrongOperand {
             op: op.into(),
             value: self.program.value(id).name.clone(),

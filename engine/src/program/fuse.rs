@@ -1,6 +1,6 @@
 //! Fuses plain ops into the convs that read or follow them, as far as a backend takes it.
 
-use super::{Conv, Op, Program, ValueId};
+use super::{Conv, FrameRepeat, Op, Program, ValueId};
 
 /// Rewrites a program of plain ops with fused ones.
 ///
@@ -76,7 +76,7 @@ fn fold_prologue(conv: Conv, writer: &Op) -> Option<Op> {
         Op::NormApply { input, norm, .. } if conv.norm.is_none() => {
             Some(Op::Conv(Conv { input, norm: Some(norm), ..conv }))
         }
-        Op::Upsample { input, factor, .. } if conv.norm.is_none() => {
+        Op::Upsample { input, factor, frames: FrameRepeat::NONE, .. } if conv.norm.is_none() => {
             let mut windows = conv.windows;
             windows.height.repeat *= factor;
             windows.width.repeat *= factor;

@@ -11,15 +11,19 @@ mod liveness;
 mod op;
 mod reach;
 mod reads;
+mod timeline;
+
+use halovae_core::Scale;
 
 pub(crate) use analysis::attention_flops;
 pub use analysis::{Analysis, Geometry, ReceptiveField};
 pub use builder::ProgramBuilder;
 pub use fuse::fuse;
 pub use liveness::{Liveness, MemoryModel};
-pub use op::{Conv, Norm, Op};
+pub use op::{Conv, Edge, FrameRepeat, Norm, NormOver, Op};
 pub use reach::Reach;
 pub use reads::Reads;
+pub use timeline::{Timeline, taps};
 
 /// Names a value of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,8 +54,8 @@ pub enum ValueKind {
     Features {
         /// Channels.
         channels: u32,
-        /// Rows (and columns) per latent cell.
-        scale: u32,
+        /// How its cells lie on those of the latents.
+        scale: Scale,
     },
     /// Group norm statistics: per sample and group the mean and the biased variance, in f32.
     Stats {
@@ -77,12 +81,66 @@ pub struct WeightSpec {
     /// The extents in the checkpoint; a 1x1 conv that the checkpoint keeps as a linear layer has
     /// two, `[out, in]`, whose memory is that of `[out, in, 1, 1]`.
     pub shape: Vec<usize>,
+    /// Which part of it is wanted.
+    pub part: WeightPart,
+}
+
+/// The part of a checkpoint's tensor that a weight is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WeightPart {
+    /// All of it.
+    #[default]
+    Whole,
+    /// One of `of` equal parts of the first axis: queries, keys or values of a fused projection.
+    Share {
+        /// Which one, from 0 on.
+        index: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// The sum over taps `from..to` of the third axis: a conv over time on a single frame.
+    Taps {
+        /// The first tap.
+        from: usize,
+        /// The tap behind the last.
+        to: usize,
+    },
 }
 
 impl WeightSpec {
-    /// How many elements it has.
+    /// A whole tensor of the checkpoint.
+    pub fn whole(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
+        Self { name: name.into(), shape: shape.into(), part: WeightPart::Whole }
+    }
+
+    /// How many elements the part has.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        let all = self.shape.iter().product::<usize>();
+        match self.part {
+            WeightPart::Whole => all,
+            WeightPart::Share { of, .. } => all / of,
+            WeightPart::Taps { .. } => all / self.shape[2],
+        }
+    }
+
+    /// Makes the part of the elements of the whole tensor.
+    pub fn take(&self, whole: &[f32], out: &mut [f32]) {
+        match self.part {
+            WeightPart::Whole => out.copy_from_slice(whole),
+            WeightPart::Share { index, .. } => {
+                out.copy_from_slice(&whole[index * out.len()..][..out.len()]);
+            }
+            WeightPart::Taps { from, to } => {
+                let (taps, of_tap) = (self.shape[2], self.shape[3..].iter().product::<usize>());
+                let pairs = whole.chunks_exact(taps * of_tap);
+                for (sums, pair) in out.chunks_exact_mut(of_tap).zip(pairs) {
+                    sums.fill(0.0);
+                    for tap in pair[from * of_tap..to * of_tap].chunks_exact(of_tap) {
+                        sums.iter_mut().zip(tap).for_each(|(sum, value)| *sum += value);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -161,11 +219,11 @@ impl Program {
         &self.weights[id.index()]
     }
 
-    /// Channels and scale of a feature map.
+    /// Channels of a feature map, and how its cells lie on those of the latents.
     ///
     /// # Panics
     /// If the value holds statistics; the builder never gives such a value to an op that asks.
-    pub fn features(&self, id: ValueId) -> (u32, u32) {
+    pub fn features(&self, id: ValueId) -> (u32, Scale) {
         match self.value(id).kind {
             ValueKind::Features { channels, scale } => (channels, scale),
             ValueKind::Stats { .. } => panic!("`{}` holds statistics", self.value(id).name),
@@ -198,9 +256,14 @@ impl Program {
         self.features(self.output).0
     }
 
-    /// Sample pixels per latent cell.
-    pub fn scale(&self) -> u32 {
+    /// How the picture's frames and pixels lie on the cells of the latents.
+    pub fn out_scale(&self) -> Scale {
         self.features(self.output).1
+    }
+
+    /// Sample pixels per latent cell, along height and width.
+    pub fn scale(&self) -> u32 {
+        self.out_scale().space
     }
 
     /// Bytes of all weights in f32.

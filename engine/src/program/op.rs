@@ -4,27 +4,85 @@ use halovae_core::{Axes, Axis, Margins, Window};
 
 use super::{ValueId, WeightId};
 
-/// How a group norm (and SiLU) is applied, its statistics being known:
-/// `y = (x - mean) / sqrt(variance + eps) * gamma + beta`, then `y * sigmoid(y)` if `silu`.
+/// What stands where a conv reads beyond its input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Edge {
+    /// Zeros: after a fused norm and its activation.
+    #[default]
+    Zeros,
+    /// The outermost cell again.
+    Repeat,
+    /// The cells inside again, mirrored at the outermost one, which is not doubled.
+    Reflect,
+}
+
+/// A norm with its parameters, and the activation behind it: `y * gamma + beta`, then
+/// `z * sigmoid(z)` if `silu`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Norm {
-    /// A statistics value: per sample and group the mean and the biased variance.
-    pub stats: ValueId,
+    /// What `y` is.
+    pub over: NormOver,
     /// Scale per channel.
     pub gamma: WeightId,
-    /// Offset per channel.
-    pub beta: WeightId,
-    /// Added to the variance under the root.
-    pub eps: f32,
     /// Whether SiLU follows.
     pub silu: bool,
 }
 
+/// Over what a norm is taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NormOver {
+    /// A group norm whose statistics are known: `y = (x - mean) / sqrt(variance + eps)`.
+    Groups {
+        /// A statistics value: per sample and group the mean and the biased variance.
+        stats: ValueId,
+        /// Offset per channel.
+        beta: WeightId,
+        /// Added to the variance under the root.
+        eps: f32,
+    },
+    /// The channels of each position: `y = sqrt(channels) x / max(|x|, floor)`, `|x|` the Euclidean
+    /// norm; there is no offset.
+    Channels {
+        /// The least norm that is divided by.
+        floor: f32,
+    },
+}
+
+impl Norm {
+    /// The statistics that it reads, if it reads any.
+    pub const fn stats(&self) -> Option<ValueId> {
+        match self.over {
+            NormOver::Groups { stats, .. } => Some(stats),
+            NormOver::Channels { .. } => None,
+        }
+    }
+
+    /// Offset per channel and `eps` of a group norm.
+    ///
+    /// # Panics
+    /// If it is no group norm: a backend is not given the norms that it declines.
+    pub const fn of_groups(&self) -> (WeightId, f32) {
+        match self.over {
+            NormOver::Groups { beta, eps, .. } => (beta, eps),
+            NormOver::Channels { .. } => panic!("a norm over channels has no statistics"),
+        }
+    }
+
+    /// Its offset per channel, if it has one.
+    pub const fn beta(&self) -> Option<WeightId> {
+        match self.over {
+            NormOver::Groups { beta, .. } => Some(beta),
+            NormOver::Channels { .. } => None,
+        }
+    }
+}
+
 /// A convolution with everything that can be fused into it.
 ///
-/// With `x` the input: `n = norm(x)`, then along each axis nearest repeats, zeros around and taps,
-/// as the axis's window says, plus bias, plus residual. Zeros stand *after* the norm and its
-/// activation. Weights are `[out_channels, in_channels, rows, columns]`.
+/// With `x` the input: `n = norm(x)`, then along each axis nearest repeats, padding and taps, as the
+/// axis's window says, plus bias, plus residual. Weights are
+/// `[out_channels, in_channels, frames, rows, columns]`, in this order also where the checkpoint
+/// leaves out axes of one tap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv {
     /// What is read.
@@ -37,6 +95,8 @@ pub struct Conv {
     pub bias: Option<WeightId>,
     /// What it reads along each axis.
     pub windows: Axes<Window>,
+    /// What its padding is along each axis.
+    pub edges: Axes<Edge>,
     /// Channels read.
     pub in_channels: u32,
     /// Channels written.
@@ -64,14 +124,38 @@ impl Conv {
         self.windows.height.repeat
     }
 
-    /// Cells of zeros on each side, counted after the repeats.
+    /// Cells of padding on each side, counted after the repeats.
     pub fn padding(&self) -> Margins {
         Margins::from_axes(self.windows.map(|window| [window.before, window.behind]))
     }
 
-    /// Multiplies each position with a matrix, and reads nothing else.
+    /// Whether each frame is computed of the input's frame of the same place alone.
+    pub fn is_framewise(&self) -> bool {
+        self.windows.time == Window::POINT
+    }
+
+    /// Whether it multiplies each position with a matrix, and reads nothing else.
     pub fn is_pointwise(&self) -> bool {
         Axis::ALL.iter().all(|&axis| self.windows[axis] == Window::POINT)
+    }
+}
+
+/// How often frames are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FrameRepeat {
+    /// How often; 1 for none.
+    pub factor: u32,
+    /// Whether the first frame stays single.
+    pub first_alone: bool,
+}
+
+impl FrameRepeat {
+    /// Frames stay as they are.
+    pub const NONE: Self = Self { factor: 1, first_alone: false };
+
+    /// What is read along time.
+    pub(crate) const fn window(self) -> Window {
+        Window { first_alone: self.first_alone, ..Window::repeated(self.factor) }
     }
 }
 
@@ -80,21 +164,21 @@ impl Conv {
 pub enum Op {
     /// A convolution and what is fused into it.
     Conv(Conv),
-    /// Per sample and group the mean and the biased variance over rows, columns and the group's
-    /// channels. `output` is a statistics value.
+    /// Per sample and group the mean and the biased variance over frames, rows, columns and the
+    /// group's channels. `output` is a statistics value.
     NormStats {
         /// What is read.
         input: ValueId,
         /// The statistics.
         output: ValueId,
     },
-    /// Applies a group norm whose statistics are known.
+    /// Applies a norm.
     NormApply {
         /// What is read.
         input: ValueId,
         /// What is written.
         output: ValueId,
-        /// Statistics and parameters.
+        /// Parameters, and statistics where it has any.
         norm: Norm,
     },
     /// `x * sigmoid(x)`.
@@ -112,6 +196,31 @@ pub enum Op {
         output: ValueId,
         /// How often.
         factor: u32,
+        /// How often frames are repeated.
+        frames: FrameRepeat,
+    },
+    /// Cuts values off at both ends.
+    Clamp {
+        /// What is read.
+        input: ValueId,
+        /// What is written.
+        output: ValueId,
+        /// The least value.
+        low: f32,
+        /// The largest value.
+        high: f32,
+    },
+    /// The first frame of one value, then the frames that lie in the channels of another: frame
+    /// `1 + factor * t + j` is channels `j * channels .. (j + 1) * channels` of frame `t` of `rest`.
+    Join {
+        /// Whose first frame is taken.
+        first: ValueId,
+        /// `factor` times as many channels as `first`.
+        rest: ValueId,
+        /// What is written.
+        output: ValueId,
+        /// Frames that lie in one frame of `rest`.
+        factor: u32,
     },
     /// Elementwise sum.
     Add {
@@ -122,8 +231,8 @@ pub enum Op {
         /// The sum.
         output: ValueId,
     },
-    /// Single-head attention over all positions of a sample:
-    /// `softmax(q k^T * scale) v`. Keys and values may cover other positions than the queries.
+    /// Single-head attention over all positions of a frame: `softmax(q k^T * scale) v`. Keys and
+    /// values may cover other positions than the queries.
     Attention {
         /// Queries.
         q: ValueId,
@@ -147,6 +256,8 @@ impl Op {
             | Op::NormApply { output, .. }
             | Op::Silu { output, .. }
             | Op::Upsample { output, .. }
+            | Op::Clamp { output, .. }
+            | Op::Join { output, .. }
             | Op::Add { output, .. }
             | Op::Attention { output, .. } => output,
         }
@@ -154,7 +265,8 @@ impl Op {
 
     /// The weights it reads.
     pub fn weights(&self) -> impl Iterator<Item = WeightId> + Clone {
-        let norm_weights = |norm: Option<Norm>| [norm.map(|n| n.gamma), norm.map(|n| n.beta)];
+        let norm_weights =
+            |norm: Option<Norm>| [norm.map(|n| n.gamma), norm.and_then(|n| n.beta())];
         let slots = match *self {
             Op::Conv(conv) => {
                 let [gamma, beta] = norm_weights(conv.norm);
@@ -172,6 +284,7 @@ impl Op {
     /// A word for the kind of op, fused parts included, for tables and errors.
     pub fn kind(&self) -> &'static str {
         match self {
+            Op::Conv(conv) if conv.windows.time.kernel > 1 => "conv over time",
             Op::Conv(conv) => match (conv.kernel(), conv.upsample() > 1, conv.norm.is_some()) {
                 ([1, 1], false, _) => "conv 1x1",
                 (_, true, _) => "upsample+conv",
@@ -182,8 +295,27 @@ impl Op {
             Op::NormApply { .. } => "norm",
             Op::Silu { .. } => "silu",
             Op::Upsample { .. } => "upsample",
+            Op::Clamp { .. } => "clamp",
+            Op::Join { .. } => "join frames",
             Op::Add { .. } => "add",
             Op::Attention { .. } => "attention",
+        }
+    }
+
+    /// Whether it is an op that decoders of images have: frame by frame, zeros around convs, group
+    /// norms. Every backend has those, plain.
+    pub fn is_of_images(&self) -> bool {
+        let of_groups = |norm: Option<Norm>| {
+            norm.is_none_or(|norm| matches!(norm.over, NormOver::Groups { .. }))
+        };
+        match *self {
+            Op::Conv(conv) => {
+                conv.is_framewise() && conv.edges == Axes::default() && of_groups(conv.norm)
+            }
+            Op::NormApply { norm, .. } => of_groups(Some(norm)),
+            Op::Upsample { frames, .. } => frames == FrameRepeat::NONE,
+            Op::Clamp { .. } | Op::Join { .. } => false,
+            Op::NormStats { .. } | Op::Silu { .. } | Op::Add { .. } | Op::Attention { .. } => true,
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum Reads {
     Frame,
     /// Everything reads everything: all frames and positions of the sample.
     All,
+    /// Output frame 0 reads frame 0, each cell the one at its own place; no other frame reads it.
+    FirstFrame,
     /// The operand has no positions: statistics.
     Statistics,
 }
@@ -22,30 +24,50 @@ impl Reads {
     /// An output reads the cell at its own place.
     pub const POINT: Self = Self::Cells(Axes::new(Window::POINT, Window::POINT, Window::POINT));
 
-    /// The same window over rows and columns, each frame for itself.
-    pub(crate) const fn of_frame(window: Window) -> Self {
-        Self::Cells(Axes::new(Window::POINT, window, window))
+    /// A window over frames alone.
+    const fn in_time(window: Window) -> Self {
+        Self::Cells(Axes::new(window, Window::POINT, Window::POINT))
+    }
+
+    /// What is read along time; a read of everything has no window.
+    pub const fn time(&self) -> Option<Window> {
+        match self {
+            Self::Cells(windows) => Some(windows.time),
+            Self::Frame => Some(Window::POINT),
+            Self::All | Self::FirstFrame | Self::Statistics => None,
+        }
     }
 }
 
 impl Op {
     /// The values it reads and how, in the order in which a backend receives them as operands:
     /// conv: input, statistics (if fused), residual (if fused); norm: input, statistics;
-    /// add: a, b; attention: q, k, v.
+    /// add: a, b; join: the rest, the first; attention: q, k, v.
     pub fn reads(&self) -> impl Iterator<Item = (ValueId, Reads)> + Clone {
         let slots = match *self {
             Op::Conv(conv) => [
                 Some((conv.input, Reads::Cells(conv.windows))),
-                conv.norm.map(|norm| (norm.stats, Reads::Statistics)),
+                conv.norm.and_then(|norm| norm.stats()).map(|stats| (stats, Reads::Statistics)),
                 conv.residual.map(|residual| (residual, Reads::POINT)),
             ],
             Op::NormStats { input, .. } => [Some((input, Reads::All)), None, None],
             Op::NormApply { input, norm, .. } => {
-                [Some((input, Reads::POINT)), Some((norm.stats, Reads::Statistics)), None]
+                let stats = norm.stats().map(|stats| (stats, Reads::Statistics));
+                [Some((input, Reads::POINT)), stats, None]
             }
-            Op::Silu { input, .. } => [Some((input, Reads::POINT)), None, None],
-            Op::Upsample { input, factor, .. } => {
-                [Some((input, Reads::of_frame(Window::repeated(factor)))), None, None]
+            Op::Silu { input, .. } | Op::Clamp { input, .. } => {
+                [Some((input, Reads::POINT)), None, None]
+            }
+            Op::Upsample { input, factor, frames, .. } => {
+                let of_frame = Window::repeated(factor);
+                let windows = Axes::new(frames.window(), of_frame, of_frame);
+                [Some((input, Reads::Cells(windows))), None, None]
+            }
+            Op::Join { first, rest, factor, .. } => {
+                // Behind the first frame, for which padding stands.
+                let behind = Window { before: 1, ..Window::repeated(factor) };
+                let rest = (rest, Reads::in_time(behind));
+                [Some(rest), Some((first, Reads::FirstFrame)), None]
             }
             Op::Add { a, b, .. } => [Some((a, Reads::POINT)), Some((b, Reads::POINT)), None],
             Op::Attention { q, k, v, .. } => {
@@ -76,6 +98,7 @@ impl Conv {
     /// The place of the residual among the operands, if it has one: behind the input, and the
     /// statistics of a fused norm.
     pub fn residual_operand(&self) -> Option<usize> {
-        self.residual.map(|_| 1 + usize::from(self.norm.is_some()))
+        let stats = self.norm.and_then(|norm| norm.stats());
+        self.residual.map(|_| 1 + usize::from(stats.is_some()))
     }
 }

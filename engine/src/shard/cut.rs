@@ -59,7 +59,7 @@ impl Cut {
     /// The part of a feature map that a shard owns, in the map's own cells.
     pub fn part(&self, program: &Program, value: ValueId, shard: u32) -> Region {
         let (_, scale) = program.features(value);
-        self.grid.part(shard, scale)
+        self.grid.part(shard, scale.space)
     }
 
     /// The extents of what a shard holds of a value, for one sample.

@@ -266,7 +266,9 @@ impl Traffic {
                 let cells = grid.latents().area();
                 let of = |id: ValueId| {
                     let (channels, scale) = program.features(id);
-                    let cells = cells.saturating_mul(u64::from(scale)).saturating_mul(scale.into());
+                    let cells = cells
+                        .saturating_mul(u64::from(scale.space))
+                        .saturating_mul(scale.space.into());
                     cells.saturating_mul(4 * u64::from(channels))
                 };
                 let once = of(k).saturating_add(of(v));

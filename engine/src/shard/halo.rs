@@ -73,7 +73,7 @@ impl<'a, B: Backend> Borders<'a, B> {
         let (channels, scale) = program.features(value);
         let me = group.rank();
         let mut outgoing = Vec::new();
-        for (rank, transfers) in cut.sent(me, scale, reach) {
+        for (rank, transfers) in cut.sent(me, scale.space, reach) {
             let mut parcels = Vec::new();
             for transfer in transfers {
                 let border = cut_out(transfer.from, transfer.rect)?;
@@ -87,7 +87,7 @@ impl<'a, B: Backend> Borders<'a, B> {
                 outgoing.push((rank, parcels));
             }
         }
-        let mut received = cut.received(me, scale, reach);
+        let mut received = cut.received(me, scale.space, reach);
         received.retain(|&(rank, _)| rank != me);
         if !outgoing.is_empty() || !received.is_empty() {
             let tag = Tags::Borders.tag(op);
@@ -119,7 +119,7 @@ impl<'a, B: Backend> Borders<'a, B> {
             margins: cut.grid().margins(shard, reach),
         };
         let mut parts: Margins<Vec<(Region, Parcel<B::Tensor>)>> = Margins::default();
-        for transfer in cut.grid().received(shard, scale, reach) {
+        for transfer in cut.grid().received(shard, scale.space, reach) {
             let border = self.waiting.remove(&(op, transfer.from, shard));
             let (side, place) = around.place(transfer.rect);
             side.of(&mut parts).push((place, border.expect("every neighbour's border has come")));

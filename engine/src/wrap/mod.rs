@@ -101,6 +101,13 @@ macro_rules! delegate_backend {
             self.inner.held_bytes(tensor)
         }
 
+        fn gather(
+            &self,
+            parts: &[(&Self::Tensor, std::ops::Range<usize>)],
+        ) -> Result<Self::Tensor, BackendError> {
+            self.inner.gather(parts)
+        }
+
         fn attended(&self, attention: Self::Attention) -> Result<Self::Tensor, BackendError> {
             self.inner.attended(attention)
         }

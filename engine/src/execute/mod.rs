@@ -1,0 +1,203 @@
+//! Runs a program on one backend, all at once or as frames come.
+
+mod held;
+
+use std::ops::Range;
+
+use halovae_core::{Axis, Window};
+
+use crate::backend::{Backend, BackendError, FrameReads, Operand, Operands};
+use crate::program::{Edge, FrameRepeat, Op, Program, Reads, Timeline, ValueId, taps};
+use held::Held;
+
+/// Why a run ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop<E> {
+    /// An op failed.
+    Op {
+        /// Its name, as in the checkpoint.
+        name: String,
+        /// What the backend said.
+        error: BackendError,
+    },
+    /// The caller asked for it between two ops.
+    Asked(E),
+}
+
+/// What a device says of a decode that it repeats, which cannot tell which op failed.
+impl<E> From<BackendError> for Stop<E> {
+    fn from(error: BackendError) -> Self {
+        Self::Op { name: "a repeated decode".into(), error }
+    }
+}
+
+/// Runs `program` on `input` and gives its output.
+///
+/// `proceed` is called before each op with the op's place, and an error from it ends the run:
+/// that is how a cancelled or failed decode stops within one op. A value is freed, or its memory
+/// handed to the output, when its last reader runs.
+///
+/// # Errors
+/// [`Stop`].
+pub fn execute<B: Backend, E>(
+    backend: &B,
+    program: &Program,
+    weights: &B::Weights,
+    input: B::Tensor,
+    proceed: impl FnMut(usize) -> Result<(), E>,
+) -> Result<B::Tensor, Stop<E>> {
+    let frames = backend.shape(&input).frames as u32;
+    let mut execution = Execution::new(backend, program, weights, frames);
+    let output = execution.push(input, proceed)?;
+    Ok(output.expect("all frames of the latents give all frames of the output"))
+}
+
+/// A decode to which frames of latents come chunk by chunk, and that gives finished frames as soon
+/// as they can be computed. In which chunks they come changes no value.
+///
+/// It holds, of each value, the frames that some op has still to read: a conv over time keeps those
+/// that its taps look back to, and what reads all frames waits for all of them.
+pub struct Execution<'a, B: Backend> {
+    backend: &'a B,
+    program: &'a Program,
+    weights: &'a B::Weights,
+    timeline: Timeline,
+    values: Vec<Held<B::Tensor>>,
+}
+
+impl<'a, B: Backend> Execution<'a, B> {
+    /// A decode of `frames` frames of latents, of which none has come yet.
+    pub fn new(backend: &'a B, program: &'a Program, weights: &'a B::Weights, frames: u32) -> Self {
+        let mut values = Vec::new();
+        values.resize_with(program.values().len(), Held::default);
+        Self { backend, program, weights, timeline: Timeline::new(program, frames), values }
+    }
+
+    /// Takes the next frames of the latents and gives the frames of the output that can be computed
+    /// now and were not before; `None` if there are none.
+    ///
+    /// `proceed` is as for [`execute`].
+    ///
+    /// # Errors
+    /// [`Stop`]; the execution cannot go on after it.
+    pub fn push<E>(
+        &mut self,
+        chunk: B::Tensor,
+        mut proceed: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<Option<B::Tensor>, Stop<E>> {
+        let program = self.program;
+        let (input, output) = (program.input(), program.output());
+        let finished = self.timeline.end(output);
+        let start = self.timeline.end(input);
+        let end = start + self.backend.shape(&chunk).frames as u64;
+        self.values[input.index()].push(start..end, chunk);
+        self.timeline.advance(input, end);
+        for (place, op) in program.ops().iter().enumerate() {
+            let outputs = self.timeline.ready(op);
+            if outputs.is_empty() {
+                continue;
+            }
+            proceed(place).map_err(Stop::Asked)?;
+            self.run(op, outputs)
+                .map_err(|error| Stop::Op { name: program.op_name(op).to_owned(), error })?;
+        }
+        let finished = finished..self.timeline.end(output);
+        if finished.is_empty() {
+            return Ok(None);
+        }
+        let values = &mut self.values[output.index()];
+        match self.timeline.is_read(output) {
+            false => Ok(values.take(&finished)),
+            true => Ok(Some(self.backend.gather(&values.parts(&finished))?)),
+        }
+    }
+
+    /// Computes frames of an op's output, and drops what no op has to read any more.
+    fn run(&mut self, op: &Op, outputs: Range<u64>) -> Result<(), BackendError> {
+        let Self { backend, program, weights, .. } = *self;
+        self.timeline.advance(op.output(), outputs.end);
+        let mut owned = Vec::new();
+        // What is read tap by tap has no slot of its own.
+        let by_tap = |slot: usize| slot == 0 && over_time(op).is_some();
+        for (slot, operand) in op.reads().enumerate() {
+            owned.push(match by_tap(slot) {
+                true => None,
+                false => self.take_if_dying(op, operand, &outputs),
+            });
+        }
+        let mut slots = Vec::new();
+        for (slot, (owned, operand)) in owned.into_iter().zip(op.reads()).enumerate() {
+            slots.push(match owned {
+                Some(tensor) => Some(Operand::Owned(tensor)),
+                None if by_tap(slot) => None,
+                None => self.borrow(operand, &outputs)?,
+            });
+        }
+        let operands = Operands::of_slots(slots).over_time(self.frame_reads(op, &outputs));
+        let output = backend.run(program, op, weights, operands)?;
+        self.values[op.output().index()].push(outputs, output);
+        for id in op.inputs().filter(|&id| id != program.output()) {
+            let needed = self.timeline.needed(program, id);
+            self.values[id.index()].drop_before(needed, backend)?;
+        }
+        Ok(())
+    }
+
+    /// Takes an operand's tensor if this op reads exactly that, and no op reads it later.
+    fn take_if_dying(
+        &mut self,
+        op: &Op,
+        operand: (ValueId, Reads),
+        outputs: &Range<u64>,
+    ) -> Option<B::Tensor> {
+        let (id, _) = operand;
+        let dies = op.count_reads(id) == 1
+            && id != self.program.output()
+            && self.timeline.needed(self.program, id) == self.timeline.end(id);
+        let read = self.timeline.read(operand, outputs);
+        match dies {
+            true => self.values[id.index()].take(&read),
+            false => None,
+        }
+    }
+
+    /// The frames that an op reads of an operand; `None` if it reads none.
+    fn borrow(
+        &self,
+        operand: (ValueId, Reads),
+        outputs: &Range<u64>,
+    ) -> Result<Option<Operand<'_, B::Tensor>>, BackendError> {
+        let values = &self.values[operand.0.index()];
+        let read = self.timeline.read(operand, outputs);
+        if read.is_empty() {
+            return Ok(None);
+        }
+        match values.exactly(&read) {
+            Some(tensor) => Ok(Some(Operand::Shared(tensor))),
+            None => Ok(Some(Operand::Owned(self.backend.gather(&values.parts(&read))?))),
+        }
+    }
+
+    /// What an op's taps in time read, if it has any.
+    fn frame_reads(&self, op: &Op, outputs: &Range<u64>) -> Option<FrameReads<'_, B::Tensor>> {
+        let (window, edge) = over_time(op)?;
+        let operand = op.reads().next()?;
+        let read = self.timeline.read(operand, outputs);
+        let total = self.timeline.total(operand.0);
+        let taps = taps(&window, edge == Edge::Repeat, total, &read, outputs);
+        let parts = self.values[operand.0.index()].parts(&read);
+        Some(FrameReads::new(parts, window.kernel as usize, taps))
+    }
+}
+
+/// The window in time through which an op reads its first operand tap by tap, and what stands beyond
+/// its ends. Other operands are read frame by frame.
+fn over_time(op: &Op) -> Option<(Window, Edge)> {
+    match *op {
+        Op::Conv(conv) if !conv.is_framewise() => Some((conv.windows.time, conv.edges[Axis::Time])),
+        Op::Upsample { frames, .. } if frames != FrameRepeat::NONE => {
+            Some((frames.window(), Edge::Zeros))
+        }
+        _ => None,
+    }
+}

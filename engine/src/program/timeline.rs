@@ -1,0 +1,154 @@
+//! Which frames of every value exist, which can be computed, and which are read no more.
+//!
+//! Frames of the latents come chunk by chunk. An op computes every frame that its operands allow,
+//! and an operand keeps the frames that some reader has still to read. That holds for any program:
+//! all of it follows from how ops read.
+
+use std::ops::Range;
+
+use halovae_core::Window;
+
+use super::{Op, Program, Reads, ValueId};
+
+/// Where a decode stands in time.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    /// Of every value, how many frames it will have.
+    totals: Vec<u64>,
+    /// Of every value, how many frames are there or have been.
+    ends: Vec<u64>,
+    /// Of every value, the places of the ops that read it.
+    readers: Vec<Vec<usize>>,
+}
+
+impl Timeline {
+    /// Before the first of `frames` frames of latents has come.
+    pub fn new(program: &Program, frames: u32) -> Self {
+        let mut totals = vec![0; program.values.len()];
+        let mut readers = vec![Vec::new(); program.values.len()];
+        totals[program.input.index()] = frames.into();
+        for (index, op) in program.ops.iter().enumerate() {
+            totals[op.output().index()] = frames_of(op, &totals);
+            for id in op.inputs() {
+                readers[id.index()].push(index);
+            }
+        }
+        Self { ends: vec![0; totals.len()], totals, readers }
+    }
+
+    /// How many frames a value will have.
+    pub fn total(&self, id: ValueId) -> u64 {
+        self.totals[id.index()]
+    }
+
+    /// How many frames of a value are there or have been.
+    pub fn end(&self, id: ValueId) -> u64 {
+        self.ends[id.index()]
+    }
+
+    /// More frames of the latents have come, or an op has computed what it could.
+    pub fn advance(&mut self, id: ValueId, end: u64) {
+        self.ends[id.index()] = end;
+    }
+
+    /// The frames that an op can compute now; statistics count as one. Empty if there are none.
+    pub fn ready(&self, op: &Op) -> Range<u64> {
+        let (start, total) = (self.end(op.output()), self.total(op.output()));
+        let most = |(id, reads): (ValueId, Reads)| {
+            let (end, all) = (self.end(id), self.end(id) == self.total(id));
+            match reads {
+                _ if all => total,
+                Reads::FirstFrame if end > 0 => total,
+                Reads::All | Reads::FirstFrame | Reads::Statistics => 0,
+                Reads::Cells(_) | Reads::Frame => {
+                    let window = reads.time().unwrap_or(Window::POINT);
+                    // As far as no padding behind the end is read: there are more frames to come.
+                    Window { behind: 0, ..window }.outputs(end)
+                }
+            }
+        };
+        let end = op.reads().map(most).min().unwrap_or(0).min(total);
+        start..end.max(start)
+    }
+
+    /// The frames of an operand that frames `outputs` of an op read. Beyond both ends of the operand
+    /// lies padding, which is left out.
+    pub fn read(&self, (id, reads): (ValueId, Reads), outputs: &Range<u64>) -> Range<u64> {
+        let total = self.total(id);
+        match reads {
+            _ if outputs.is_empty() => 0..0,
+            Reads::All | Reads::Statistics => 0..total,
+            Reads::FirstFrame => 0..u64::from(outputs.start == 0).min(total),
+            Reads::Cells(_) | Reads::Frame => {
+                let window = reads.time().unwrap_or(Window::POINT);
+                let cells = window.cells(outputs);
+                let inside = |cell: i64| cell.clamp(0, total as i64) as u64;
+                inside(cells.start.max(window.skip.into()))..inside(cells.end)
+            }
+        }
+    }
+
+    /// The first frame of a value that some op has still to read, or the end of what is there if all
+    /// of it has been read.
+    pub fn needed(&self, program: &Program, id: ValueId) -> u64 {
+        let end = self.end(id);
+        let first = |&reader: &usize| {
+            let op = &program.ops[reader];
+            let (done, total) = (self.end(op.output()), self.total(op.output()));
+            let reads = op.reads().filter(|&(read, _)| read == id);
+            let first = |operand| {
+                let window = self.read(operand, &(done..done + 1));
+                // An output that reads padding alone says nothing of those behind it.
+                if window.is_empty() { self.read(operand, &(done..total)) } else { window }
+            };
+            let windows = reads.map(first).filter(|window| !window.is_empty());
+            let needed = windows.map(|window| window.start).min();
+            if done < total { needed.unwrap_or(end) } else { end }
+        };
+        self.readers[id.index()].iter().map(first).min().unwrap_or(end).min(end)
+    }
+
+    /// Whether any op reads a value.
+    pub fn is_read(&self, id: ValueId) -> bool {
+        !self.readers[id.index()].is_empty()
+    }
+}
+
+/// How many frames an op's output has, from those of its operands.
+fn frames_of(op: &Op, totals: &[u64]) -> u64 {
+    let (id, reads) = op.reads().next().expect("every op reads a value");
+    match reads.time() {
+        Some(window) => window.outputs(totals[id.index()]),
+        // Statistics.
+        None => 1,
+    }
+}
+
+/// For each frame of `outputs`, which frames its taps read of `read`, counted from its start; `None`
+/// where zeros stand. `edge` says whether the outermost frames stand in for those beyond.
+pub fn taps(
+    window: &Window,
+    repeats_edge: bool,
+    total: u64,
+    read: &Range<u64>,
+    outputs: &Range<u64>,
+) -> Vec<Option<usize>> {
+    let (low, high) = (i64::from(window.skip), total as i64 - 1);
+    let tap = |unrolled: i64| {
+        let cell = window.cell(unrolled);
+        let is_inside = unrolled >= 0 && (low..=high).contains(&cell);
+        let cell = match (is_inside, repeats_edge) {
+            (true, _) => cell,
+            (false, true) => cell.clamp(low, high),
+            (false, false) => return None,
+        };
+        usize::try_from(cell - read.start as i64).ok()
+    };
+    outputs
+        .clone()
+        .flat_map(|output| {
+            let first = window.first(output as i64);
+            (first..first + i64::from(window.kernel)).map(tap)
+        })
+        .collect()
+}
