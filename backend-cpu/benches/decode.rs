@@ -42,7 +42,7 @@ fn main() {
         start.elapsed().as_secs_f64()
     );
     let size = Size::new(side as u32, side as u32);
-    let analysis = Analysis::new(&program, size, &backend);
+    let analysis = Analysis::new(&program, size, 1, &backend);
     let geometry = Geometry::new(&program, 1, size);
     let latents: Vec<f32> =
         (0..side * side * 16).map(|i| ((i as f32 * 0.37).sin() * 1e4).fract()).collect();

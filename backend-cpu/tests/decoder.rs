@@ -42,7 +42,7 @@ fn decode(threads: usize) -> (HostTensor, u64, u64) {
     let shape = backend.shape(&output);
     let region = Region::new(0, 0, shape.height as u32, shape.width as u32);
     let picture = backend.download(&output, region).unwrap();
-    let analysis = Analysis::new(&program, LATENTS, &backend);
+    let analysis = Analysis::new(&program, LATENTS, 1, &backend);
     (picture, backend.memory().peak, analysis.peak_live_bytes + analysis.weight_bytes)
 }
 
@@ -73,6 +73,7 @@ fn a_value_beyond_all_memory_is_an_error() {
         input: program.input(),
         output: program.output(),
         factor: u32::MAX,
+        frames: halovae_engine::program::FrameRepeat::NONE,
     };
     let input = backend.upload(&latents()).unwrap();
     let operands =

@@ -11,7 +11,7 @@ use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::execute::{Stop, execute};
 use halovae_engine::model::Model;
-use halovae_engine::program::{Analysis, Op, Program, fuse};
+use halovae_engine::program::{Analysis, FrameRepeat, Op, Program, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 
 fn rank(options: Options) -> CudaBackend {
@@ -124,7 +124,7 @@ fn in_half_precision() {
 
 #[track_caller]
 fn assert_estimated(backend: &CudaBackend) {
-    let analysis = Analysis::new(&program(backend), LATENTS, backend);
+    let analysis = Analysis::new(&program(backend), LATENTS, 1, backend);
     let estimated = analysis.peak_live_bytes + analysis.weight_bytes;
     let measured = backend.memory().peak;
     let ratio = estimated as f64 / measured as f64;
@@ -158,7 +158,7 @@ fn a_value_beyond_all_memory_is_an_error() {
     let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
     let (input, output) = (program.input(), program.output());
     for factor in [1 << 14, 1 << 24, u32::MAX] {
-        let upsample = Op::Upsample { input, output, factor };
+        let upsample = Op::Upsample { input, output, factor, frames: FrameRepeat::NONE };
         let latents = backend.upload(&latents()).unwrap();
         let operands = Operands::new([Operand::Shared(&latents)]);
         let error = backend.run(&program, &upsample, &weights, operands).unwrap_err();

@@ -10,7 +10,7 @@ use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::execute::{Stop, execute};
 use halovae_engine::model::Model;
-use halovae_engine::program::{Analysis, Op, Program, ProgramBuilder, fuse};
+use halovae_engine::program::{Analysis, FrameRepeat, Op, Program, ProgramBuilder, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_wgpu::{Options, Precision};
 
@@ -165,7 +165,7 @@ fn peak_memory_is_as_estimated() {
 
 #[track_caller]
 fn assert_estimated(backend: &halovae_wgpu::WgpuBackend) {
-    let analysis = Analysis::new(&program(backend), LATENTS, backend);
+    let analysis = Analysis::new(&program(backend), LATENTS, 1, backend);
     let estimated = analysis.peak_live_bytes + analysis.weight_bytes;
     let measured = backend.memory().peak;
     let ratio = estimated as f64 / measured as f64;
@@ -198,7 +198,12 @@ fn a_value_beyond_all_memory_is_an_error() {
     let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
     let (input, output) = (program.input(), program.output());
     for factor in [1 << 24, u32::MAX] {
-        let upsample = halovae_engine::program::Op::Upsample { input, output, factor };
+        let upsample = halovae_engine::program::Op::Upsample {
+            input,
+            output,
+            factor,
+            frames: FrameRepeat::NONE,
+        };
         let latents = backend.upload(&latents()).unwrap();
         let operands = [halovae_engine::backend::Operand::Shared(&latents)];
         let operands = halovae_engine::backend::Operands::new(operands);

@@ -1,6 +1,6 @@
 //! Every strategy over image sizes and numbers of ranks: what each would take, without decoding.
 
-use halovae_core::{Plan, Size, Strategy};
+use halovae_core::{AxisTiling, Plan, Size, Strategy};
 use halovae_engine::shard::Traffic;
 
 use crate::args::{RankArgs, ShardGridArg, StrategyArg};
@@ -133,8 +133,8 @@ impl Comparison {
         }
         let tiling = subject.tiling();
         Ok(Self {
-            scale: tiling.scale,
-            tile: Size::new(tile_pixels(tiling.height), tile_pixels(tiling.width)),
+            scale: tiling.scale.space,
+            tile: Size::new(tile(tiling.height), tile(tiling.width)),
             sizes,
             ranks,
             decoder: subject.decoder(),
@@ -206,4 +206,9 @@ fn grid(plan: &Plan) -> [u32; 2] {
         Plan::Patch(grid) => [grid.rows(), grid.cols()],
         Plan::Sharded(grid) => [grid.rows(), grid.cols()],
     }
+}
+
+/// A tile in pixels; without end where there are none.
+fn tile(axis: AxisTiling) -> u32 {
+    tile_pixels(axis).unwrap_or(u32::MAX)
 }

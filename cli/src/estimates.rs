@@ -6,6 +6,7 @@ use halovae_core::{
     Balance, Margins, Plan, RankEstimate, RankLoad, Size, WorkModel, balance, estimate_ranks,
     piece_costs,
 };
+use halovae_engine::decode::CHUNK;
 use halovae_engine::program::{Analysis, MemoryModel, Program};
 use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::{Cut, Traffic, UncutError, peak_bytes};
@@ -81,7 +82,7 @@ impl Estimates {
             _ => None,
         };
         let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
-        let whole_work = work.flops(plan.input().area());
+        let whole_work = work.flops(plan.input());
         Ok(Self { owners, ranks, balance, whole_work, unit, memory, traffic })
     }
 }
@@ -89,11 +90,11 @@ impl Estimates {
 /// Work per latent cell. That of convs is proportional to the cells of a piece and that of
 /// attention to their square, so one size tells all.
 fn work_model(model: &Model<'_>, latents: Size) -> WorkModel {
-    let figures = Analysis::new(model.program, latents, model.memory);
-    let cells = latents.area() as f64;
+    let figures = Analysis::new(model.program, latents, CHUNK, model.memory);
+    let (cells, area) = (latents.volume() as f64, latents.area() as f64);
     WorkModel {
         flops_per_cell: (figures.flops - figures.attention_flops) as f64 / cells,
-        flops_per_cell_pair: figures.attention_flops as f64 / (cells * cells),
+        flops_per_cell_pair: figures.attention_flops as f64 / (cells * area),
         output_bytes_per_pixel: 4 * u64::from(model.program.out_channels()),
         ..WorkModel::default()
     }
@@ -116,7 +117,7 @@ fn memory(
             match grid.shard(shards.start) {
                 Some(shard) if shards.len() == 1 => {
                     let sides = Margins::of_frame([1; 4]);
-                    let key = (shard.core.size(), grid.margins(shard.index, sides));
+                    let key = (shard.core.size(), grid.margins(shard.index, 1, sides));
                     *known.entry(key).or_insert_with(peak)
                 }
                 _ => peak(),
@@ -129,7 +130,7 @@ fn memory(
     let mut live = vec![0; ranks as usize];
     for item in schedule.items() {
         let bytes = *known.entry(item.window).or_insert_with(|| {
-            Analysis::new(model.program, item.window, model.memory).peak_live_bytes
+            halovae_engine::program::peak_bytes(model.program, item.window, CHUNK, model.memory)
         });
         let most: &mut u64 = &mut live[item.owner as usize];
         *most = bytes.max(*most);

@@ -218,11 +218,17 @@ fn write_planner(f: &mut fmt::Formatter<'_>, notice: halovae_core::Notice) -> fm
             "this model has no parallel decode; vae_patch_parallel_size {requested} is ignored and \
              one rank decodes"
         ),
-        Planner::ShardsCoarsened { requested, rows, cols } => write!(
-            f,
-            "{requested} shards would have bands thinner than a halo, or no cells at all; the \
-             decode is cut into {rows} x {cols}"
-        ),
+        Planner::ShardsCoarsened { requested, slices, rows, cols } => {
+            write!(
+                f,
+                "{requested} shards would have bands thinner than a halo, or no cells at all; the \
+                 decode is cut into "
+            )?;
+            match slices {
+                1 => write!(f, "{rows} x {cols}"),
+                _ => write!(f, "{slices} x {rows} x {cols}"),
+            }
+        }
         // The planner may learn new ones; they must not get lost.
         other => write!(f, "{other:?}"),
     }

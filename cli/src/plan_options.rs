@@ -1,8 +1,8 @@
 //! The only place where flags meet the planner: from flags and a config to a plan and notices.
 
 use halovae_core::{
-    AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request, ShardGrid,
-    Size, Strategy, TileGrid, Tiling, choose_strategy,
+    Axes, AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request,
+    ShardGrid, Size, Strategy, TileGrid, Tiling, choose_strategy,
 };
 
 use crate::args::{GroupArgs, Pair, PlanArgs, RankArgs, ShardGridArg, StrategyArg, TileArgs};
@@ -101,11 +101,12 @@ impl TileOptions {
             overlap_factor: self.overlap_factor.map(|pair| pair.width),
             sample_stride: self.sample_stride.map(|pair| pair.width),
         };
-        Ok(Tiling {
-            height: height.tiling(own.map(|own| own.height), scale)?,
-            width: width.tiling(own.map(|own| own.width), scale)?,
-            scale,
-        })
+        let height = height.tiling(own.map(|own| own.height), scale)?;
+        let width = width.tiling(own.map(|own| own.width), scale)?;
+        // What no flag is about, such as tiles of frames, stays as the model has it.
+        let mut tiling = own.copied().unwrap_or_else(|| Tiling::new(height, width, scale));
+        (tiling.height, tiling.width) = (height, width);
+        Ok(tiling)
     }
 }
 
@@ -120,7 +121,7 @@ struct AxisOptions {
 impl AxisOptions {
     fn tiling(self, own: Option<AxisTiling>, scale: u32) -> Result<AxisTiling, Error> {
         let (own_sample, own_latent, own_factor, own_stride) = match own {
-            None => (None, None, None, None),
+            None | Some(AxisTiling::Whole) => (None, None, None, None),
             Some(AxisTiling::Overlap {
                 tile_sample_min_size: sample,
                 tile_latent_min_size: latent,
@@ -131,6 +132,10 @@ impl AxisOptions {
             }
         };
         let Self { sample_min_size, latent_min_size, overlap_factor, sample_stride } = self;
+        let is_given = sample_min_size.or(latent_min_size).is_some();
+        if let Some(whole @ AxisTiling::Whole) = own.filter(|_| !is_given) {
+            return Ok(whole);
+        }
         let no_size =
             || Error::Usage("the tile size is missing; give --tile-sample-min-size".into());
         let tile_sample_min_size = sample_min_size
@@ -230,7 +235,7 @@ pub(crate) fn plan(
             let (grid, notice) = match ranks.shard_grid {
                 ShardGridArg::Auto => ShardGrid::choose(latents, resolved.ranks, scale, layers)?,
                 ShardGridArg::Given { rows, cols } => {
-                    ShardGrid::fit(latents, rows, cols, scale, layers)?
+                    ShardGrid::fit(latents, Axes::new(1, rows, cols), scale, layers)?
                 }
             };
             if grid.len() / resolved.ranks.min(grid.len()) > MAX_SHARDS_A_RANK {
@@ -263,7 +268,7 @@ pub(crate) fn plan(
         // Each of them has one.
         notices.push(Notice::IdleRanks { ranks: most, pieces: ranks.into() });
     }
-    Ok(Planned { plan, requested, group, ranks, scale, notices })
+    Ok(Planned { plan, requested, group, ranks, scale: scale.space, notices })
 }
 
 /// The latent cells along an axis, from a flag in pixels.
@@ -292,11 +297,12 @@ pub(crate) fn cells_of_pixels(flag: &str, pixels: u32, scale: u32) -> Result<u32
     )))
 }
 
-/// A tile in pixels, along one axis.
-pub(crate) fn tile_pixels(axis: AxisTiling) -> u32 {
+/// A tile in pixels, along one axis, where there are tiles.
+pub(crate) fn tile_pixels(axis: AxisTiling) -> Option<u32> {
     match axis {
         AxisTiling::Overlap { tile_sample_min_size, .. }
-        | AxisTiling::Stride { tile_sample_min_size, .. } => tile_sample_min_size,
+        | AxisTiling::Stride { tile_sample_min_size, .. } => Some(tile_sample_min_size),
+        AxisTiling::Whole => None,
     }
 }
 
@@ -467,7 +473,7 @@ mod tests {
             tile_latent_min_size: 12,
             tile_overlap_factor: 0.5,
         };
-        let own = Tiling { height: axis, width: axis, scale: 8 };
+        let own = Tiling::new(axis, axis, 8);
         let latent = |options: TileOptions| match options.tiling(Some(&own), 8).unwrap().height {
             AxisTiling::Overlap {
                 tile_latent_min_size,
@@ -477,7 +483,7 @@ mod tests {
                 assert_eq!(tile_overlap_factor, 0.5);
                 (tile_sample_min_size, tile_latent_min_size)
             }
-            AxisTiling::Stride { .. } => unreachable!("no stride was given"),
+            AxisTiling::Stride { .. } | AxisTiling::Whole => unreachable!("no stride was given"),
         };
         assert_eq!(latent(TileOptions::default()), (100, 12));
         let sample = TileOptions { sample_min_size: pair(256), ..TileOptions::default() };
@@ -492,7 +498,7 @@ mod tests {
             tile_sample_min_size,
             tile_sample_stride,
         };
-        let own = Tiling { height: stride(256, 192), width: stride(256, 128), scale: 8 };
+        let own = Tiling::new(stride(256, 192), stride(256, 128), 8);
         let axes = |options: TileOptions| {
             let tiling = options.tiling(Some(&own), 8).unwrap();
             [tiling.height, tiling.width]

@@ -20,7 +20,7 @@ fn grid(latents: Size) -> TileGrid {
         tile_latent_min_size: 128,
         tile_overlap_factor: 0.25,
     };
-    let tiling = Tiling { height: axis, width: axis, scale: 8 };
+    let tiling = Tiling::new(axis, axis, 8);
     TileGrid::new(Direction::Decode, latents, &tiling).expect("the defaults are consistent")
 }
 
@@ -96,11 +96,11 @@ fn weights(c: &mut Criterion) {
         .flat_map(|band| band.blocks())
         .find(|block| block.term_count() == 4)
         .expect("four tiles meet");
-    let mut row = vec![0.0; corner.rect.width as usize];
+    let mut row = vec![0.0; corner.region.width as usize];
     let mut group = c.benchmark_group("weights of a row of 256 pixels");
     group.throughput(Throughput::Elements(row.len() as u64 * 4));
     group.bench_function("four tiles", |b| {
-        b.iter(|| corner.terms().for_each(|term| term.fill_weights(black_box(7), &mut row)));
+        b.iter(|| corner.terms().for_each(|term| term.fill_weights(0, black_box(7), &mut row)));
     });
     group.finish();
 }

@@ -1,7 +1,8 @@
 //! One axis of a tile grid.
 
-use crate::tiling::{AxisTiling, Direction};
-use crate::{Axis, PlanError};
+use crate::scale::scaled;
+use crate::tiling::{Cells, Direction, DroppedFrame, nonzero};
+use crate::{Axis, PlanError, TimeLaw, TimeScale};
 
 /// One axis of a [`TileGrid`](crate::TileGrid): where its tiles start, how long they are, and how
 /// they are blended. Input units are latent cells to decode and pixels to encode; output units the
@@ -10,47 +11,65 @@ use crate::{Axis, PlanError};
 /// Tile `i` covers `i * stride .. min(i * stride + tile, extent)`. On the output side it starts at
 /// `i * row_limit`: the grid is consistent, so position `p` of tile `i` is position
 /// `p + row_limit` of tile `i - 1`, for clipped tiles too.
+///
+/// Tiles of frames are the same but for the first frame, which is alone. On the input's side each
+/// tile is longer by one, the frame before its own. On the output's side all that was said goes for
+/// the frames behind the first one, and tile 0 has that one too. A last window that is nothing but
+/// the frame before its own is no tile: diffusers decodes it and keeps no frame of it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TileAxis {
     extent: u32,
+    /// Without the frame before.
     tile: u32,
     stride: u32,
     count: u32,
     output_extent: u32,
     output_tile: u32,
     row_limit: u32,
+    /// Cells alone before all others, on either side: 1 where frames are tiled, else 0.
+    lone: u32,
+    /// Cells at the start of a computed tile that are not kept, but for the first tile.
+    skipped: u32,
 }
 
 impl TileAxis {
+    /// `cells` are tile and step; without them the axis is not cut.
     pub(crate) fn new(
         axis: Axis,
         direction: Direction,
         extent: u32,
-        tiling: &AxisTiling,
-        scale: u32,
+        scale: TimeScale,
+        cells: Option<Cells>,
     ) -> Result<Self, PlanError> {
-        let name = match (direction, axis) {
-            (Direction::Decode, Axis::Time) => "latent frames",
-            (Direction::Encode, Axis::Time) => "frames",
-            (Direction::Decode, Axis::Height) => "latent height",
-            (Direction::Decode, Axis::Width) => "latent width",
-            (Direction::Encode, Axis::Height) => "image height",
-            (Direction::Encode, Axis::Width) => "image width",
-        };
-        crate::tiling::nonzero(name, extent)?;
-        let cells = tiling.cells(axis, direction, scale)?;
-        // A tile's pixels fit u32: they are the caller's tile_sample_min_size.
-        let pixels = (cells.tile * scale, cells.stride * scale);
-        let cells = (cells.tile, cells.stride);
-        let (output_extent, (tile, stride), (output_tile, row_limit)) = match direction {
-            Direction::Decode => (scaled(axis, extent, scale)?, cells, pixels),
-            Direction::Encode if !extent.is_multiple_of(scale) => {
-                return Err(PlanError::ExtentNotMultiple { axis, extent, scale });
+        let (output_extent, latents) = match direction {
+            Direction::Decode => (scaled(axis, extent, scale)?, extent),
+            Direction::Encode => {
+                let latents = scale.latents(extent).ok_or_else(|| misfit(axis, extent, scale))?;
+                (latents, latents)
             }
-            Direction::Encode => (extent / scale, pixels, cells),
         };
-        let count = extent.div_ceil(stride);
-        Ok(Self { extent, tile, stride, count, output_extent, output_tile, row_limit })
+        let whole = Self {
+            extent,
+            tile: extent,
+            stride: extent,
+            count: 1,
+            output_extent,
+            output_tile: output_extent,
+            row_limit: output_extent,
+            lone: 0,
+            skipped: 0,
+        };
+        let Some(Cells { tile, stride, dropped }) = cells else { return Ok(whole) };
+        // A tile's pixels fit u32: they are the caller's size of a tile.
+        let pixels = (tile * scale.factor, stride * scale.factor);
+        let ((tile, stride), (output_tile, row_limit), cells) = match direction {
+            Direction::Decode => ((tile, stride), pixels, stride),
+            Direction::Encode => (pixels, (tile, stride), stride),
+        };
+        let lone = u32::from(dropped.is_some());
+        let count = (latents - lone).div_ceil(cells).max(1);
+        let skipped = u32::from(dropped == Some(DroppedFrame::First));
+        Ok(Self { tile, stride, count, output_tile, row_limit, lone, skipped, ..whole })
     }
 
     /// The input's length, in input units.
@@ -58,9 +77,9 @@ impl TileAxis {
         self.extent
     }
 
-    /// An unclipped tile's length, in input units.
+    /// An unclipped tile's length, in input units; of frames, with the one before them.
     pub const fn tile(&self) -> u32 {
-        self.tile
+        self.tile.saturating_add(self.lone)
     }
 
     /// From one tile's start to the next, in input units (diffusers' `overlap_size`).
@@ -78,12 +97,13 @@ impl TileAxis {
         self.output_extent
     }
 
-    /// An unclipped tile's length, in output units.
+    /// An unclipped tile's length, in output units, without what is dropped.
     pub const fn output_tile(&self) -> u32 {
         self.output_tile
     }
 
-    /// How much of a blended tile is kept, in output units; also the step on the output side.
+    /// How much of a blended tile is kept, in output units; also the step on the output side. Of
+    /// the first tile of frames one more is kept.
     pub const fn row_limit(&self) -> u32 {
         self.row_limit
     }
@@ -94,6 +114,11 @@ impl TileAxis {
         self.output_tile - self.row_limit
     }
 
+    /// Whether the input exceeds the tile, strictly.
+    pub const fn triggers(&self) -> bool {
+        self.extent > self.tile
+    }
+
     /// Where tile `index` starts, in input units; `extent` if there is no such tile.
     pub const fn start(&self, index: u32) -> u32 {
         if index < self.count { index * self.stride } else { self.extent }
@@ -101,17 +126,39 @@ impl TileAxis {
 
     /// How long tile `index` is, in input units, clipped at the end; 0 if there is no such tile.
     pub fn len(&self, index: u32) -> u32 {
-        self.tile.min(self.extent - self.start(index))
+        match index < self.count {
+            true => self.lone + self.tile.min(self.extent - self.lone - self.start(index)),
+            false => 0,
+        }
     }
 
     /// Where tile `index` starts, in output units; `output_extent` if there is no such tile.
     pub const fn output_start(&self, index: u32) -> u32 {
-        if index < self.count { index * self.row_limit } else { self.output_extent }
+        match index {
+            0 => 0,
+            _ if index < self.count => index * self.row_limit + self.lone,
+            _ => self.output_extent,
+        }
     }
 
-    /// How long tile `index` is before cropping, in output units; 0 if there is no such tile.
+    /// How long tile `index` is before cropping, in output units, without what is dropped; 0 if
+    /// there is no such tile.
     pub fn output_len(&self, index: u32) -> u32 {
-        self.output_tile.min(self.output_extent - self.output_start(index))
+        match index {
+            0 => self.lone + self.output_tile.min(self.output_extent - self.lone),
+            _ => self.output_tile.min(self.output_extent - self.output_start(index)),
+        }
+    }
+
+    /// How many cells at the start of tile `index`, as it was computed, are dropped; the others are
+    /// dropped at its end.
+    pub const fn skipped(&self, index: u32) -> u32 {
+        if index == 0 { 0 } else { self.skipped }
+    }
+
+    /// How many cells of each computed tile but the first are dropped, in output units.
+    pub const fn dropped(&self) -> u32 {
+        self.lone
     }
 
     /// Over how much of its start tile `index` is blended with its predecessor: diffusers'
@@ -127,17 +174,58 @@ impl TileAxis {
         if position < u64::from(extent) { position as f64 / f64::from(extent) } else { 1.0 }
     }
 
-    /// `f` of the length of each tile, in input units, added up without walking all of them.
-    pub(crate) fn sum_lens(&self, f: impl Fn(u32) -> u128) -> u128 {
+    /// How far tile `index - back` starts before tile `index`, in output units.
+    pub(crate) fn shift(&self, index: u32, back: u32) -> u64 {
+        let lone = if back > 0 && index == back { self.lone } else { 0 };
+        u64::from(back) * u64::from(self.row_limit) + u64::from(lone)
+    }
+
+    /// How much of tile `index` is kept once it is blended, in output units.
+    pub(crate) fn kept(&self, index: u32) -> u32 {
+        let lone = if index == 0 { self.lone } else { 0 };
+        self.row_limit.saturating_add(lone).min(self.output_len(index))
+    }
+
+    /// How many latent cells of tile `index` go through the VAE.
+    pub(crate) fn cells(&self, direction: Direction, index: u32) -> u32 {
+        match direction {
+            Direction::Decode => self.len(index),
+            Direction::Encode if index == 0 => self.output_len(index),
+            // What is dropped goes through it too. There is room for it: tile 0 has it as well.
+            Direction::Encode => self.output_len(index) + self.lone,
+        }
+    }
+
+    /// `f` of the latent cells of each tile, added up without walking all of them.
+    pub(crate) fn sum_cells(&self, direction: Direction, f: impl Fn(u32) -> u128) -> u128 {
         // These many tiles end before the last place where one fits, so none of them is clipped.
         // Behind them come that one and at most MAX_BLEND_DEPTH that reach the end of the input.
-        let full = self.extent.saturating_sub(self.tile) / self.stride;
-        let rest: u128 = (full..self.count).map(|index| f(self.len(index))).sum();
-        u128::from(full) * f(self.tile) + rest
+        let full = (self.extent - self.lone).saturating_sub(self.tile) / self.stride;
+        let rest: u128 = (full..self.count).map(|index| f(self.cells(direction, index))).sum();
+        u128::from(full) * f(self.cells(direction, 0)) + rest
     }
 }
 
-/// Latent cells in pixels.
-pub(crate) fn scaled(axis: Axis, extent: u32, scale: u32) -> Result<u32, PlanError> {
-    extent.checked_mul(scale).ok_or(PlanError::OutputTooLarge { axis, extent, scale })
+/// An input to encode that ends inside a latent cell.
+fn misfit(axis: Axis, extent: u32, scale: TimeScale) -> PlanError {
+    let TimeScale { factor, law } = scale;
+    match law {
+        TimeLaw::FirstAlone => PlanError::FramesNotWhole { frames: extent, factor },
+        TimeLaw::Even | TimeLaw::AfterFirst => {
+            PlanError::ExtentNotMultiple { axis, extent, scale: factor }
+        }
+    }
+}
+
+/// The name of an input's extent, where it is 0.
+pub(crate) fn check_extent(axis: Axis, direction: Direction, extent: u32) -> Result<(), PlanError> {
+    let name = match (direction, axis) {
+        (Direction::Decode, Axis::Time) => "latent frames",
+        (Direction::Encode, Axis::Time) => "frames",
+        (Direction::Decode, Axis::Height) => "latent height",
+        (Direction::Decode, Axis::Width) => "latent width",
+        (Direction::Encode, Axis::Height) => "image height",
+        (Direction::Encode, Axis::Width) => "image width",
+    };
+    nonzero(name, extent)
 }

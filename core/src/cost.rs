@@ -1,14 +1,14 @@
 //! What a plan costs: redundant work, and work, memory and traffic per rank.
 
-use crate::{Direction, Piece, Plan, PlanError, TileAxis, TileGrid};
+use crate::{Axes, Direction, Piece, Plan, PlanError, Size, TileGrid};
 
 /// What the VAE costs, in numbers that do not depend on the plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WorkModel {
     /// Floating-point operations per latent cell that goes through the VAE: convolutions, norms.
     pub flops_per_cell: f64,
-    /// Floating-point operations per ordered pair of latent cells of one piece: attention in the
-    /// middle of the VAE.
+    /// Floating-point operations per ordered pair of latent cells of one frame of a piece: attention
+    /// in the middle of the VAE.
     pub flops_per_cell_pair: f64,
     /// Peak bytes of live values per latent cell of the piece that is worked on.
     pub live_bytes_per_cell: u64,
@@ -19,7 +19,7 @@ pub struct WorkModel {
 }
 
 impl Default for WorkModel {
-    /// One operation per latent cell and no bytes: costs are areas.
+    /// One operation per latent cell and no bytes: costs are volumes.
     fn default() -> Self {
         Self {
             flops_per_cell: 1.0,
@@ -32,10 +32,15 @@ impl Default for WorkModel {
 }
 
 impl WorkModel {
-    /// Floating-point operations for a piece of this many latent cells.
-    pub fn flops(&self, cells: u64) -> f64 {
-        let cells = cells as f64;
-        self.flops_per_cell * cells + self.flops_per_cell_pair * cells * cells
+    /// Floating-point operations for a piece of these latents.
+    pub fn flops(&self, latents: Size) -> f64 {
+        self.attending(latents, latents.area())
+    }
+
+    /// The same, where each cell meets `keys` cells of its frame.
+    fn attending(&self, latents: Size, keys: u64) -> f64 {
+        let cells = latents.volume() as f64;
+        self.flops_per_cell * cells + self.flops_per_cell_pair * cells * keys as f64
     }
 }
 
@@ -63,13 +68,12 @@ impl Plan {
     /// [`MAX_PATCH_RANKS`](crate::MAX_PATCH_RANKS) pieces.
     pub fn processed_cells(&self) -> u128 {
         match self {
-            Self::Whole(whole) => u128::from(whole.latents().area()),
-            Self::Sharded(grid) => u128::from(grid.latents().area()),
-            Self::Patch(grid) => grid.patches().map(|patch| u128::from(patch.window.area())).sum(),
+            Self::Whole(whole) => whole.latents().volume(),
+            Self::Sharded(grid) => grid.latents().volume(),
+            Self::Patch(grid) => grid.patches().map(|patch| patch.window.volume()).sum(),
             Self::Tiled(grid) => {
-                let sum = |axis: &TileAxis| axis.sum_lens(u128::from);
-                let input = sum(grid.height()) * sum(grid.width());
-                input / latent_cell_area(grid)
+                let Axes { time, height, width } = sums(grid, u128::from);
+                time * height * width
             }
         }
     }
@@ -80,55 +84,61 @@ impl Plan {
             Direction::Decode => self.input(),
             Direction::Encode => self.output(),
         };
-        self.processed_cells() as f64 / latents.area() as f64
+        self.processed_cells() as f64 / latents.volume() as f64
     }
 
     /// Floating-point operations of all pieces together. Takes as long as
     /// [`processed_cells`](Self::processed_cells).
     pub fn flops(&self, model: &WorkModel) -> f64 {
         match self {
-            Self::Whole(whole) => model.flops(whole.latents().area()),
-            Self::Sharded(grid) => model.flops(grid.latents().area()),
-            Self::Patch(grid) => grid.patches().map(|patch| model.flops(patch.window.area())).sum(),
+            Self::Whole(whole) => model.flops(whole.latents()),
+            Self::Sharded(grid) => model.flops(grid.latents()),
+            Self::Patch(grid) => grid.patches().map(|patch| model.flops(patch.window.size())).sum(),
             Self::Tiled(grid) => {
-                let squares =
-                    |axis: &TileAxis| axis.sum_lens(|len| u128::from(len) * u128::from(len)) as f64;
-                let cell = latent_cell_area(grid) as f64;
-                let pairs = squares(grid.height()) / cell * (squares(grid.width()) / cell);
+                let Axes { time, .. } = sums(grid, u128::from);
+                let squares = sums(grid, |len| u128::from(len) * u128::from(len));
+                let pairs = time as f64 * squares.height as f64 * squares.width as f64;
                 let cells = self.processed_cells() as f64;
                 model.flops_per_cell * cells + model.flops_per_cell_pair * pairs
             }
         }
     }
 
-    /// Floating-point operations of a piece. A shard's queries meet the keys of all latents.
+    /// Floating-point operations of a piece. A shard's queries meet the keys of all latents of
+    /// their frame.
     pub fn piece_flops(&self, piece: &Piece, model: &WorkModel) -> f64 {
-        let cells = self.piece_cells(piece);
+        let latents = self.piece_latents(piece);
+        let keys = match self {
+            Self::Sharded(grid) => grid.latents().area(),
+            Self::Whole(_) | Self::Tiled(_) | Self::Patch(_) => latents.area(),
+        };
+        model.attending(latents, keys)
+    }
+
+    /// The latents of a piece that go through the VAE, halo and overlap included.
+    pub fn piece_latents(&self, piece: &Piece) -> Size {
         match self {
-            Self::Sharded(grid) => {
-                let pairs = cells as f64 * grid.latents().area() as f64;
-                model.flops_per_cell * cells as f64 + model.flops_per_cell_pair * pairs
+            Self::Tiled(grid) if grid.direction() == Direction::Encode => {
+                let dropped = grid.place(piece.index).is_some_and(|place| place.time > 0);
+                let dropped = grid.time().dropped() * u32::from(dropped);
+                let Size { frames, height, width } = piece.keep.size();
+                Size::video(frames.saturating_add(dropped), height, width)
             }
-            Self::Whole(_) | Self::Tiled(_) | Self::Patch(_) => model.flops(cells),
+            Self::Whole(_) | Self::Tiled(_) | Self::Patch(_) | Self::Sharded(_) => {
+                piece.input.size()
+            }
         }
     }
 
-    /// Latent cells of a piece, halo and overlap included.
-    pub fn piece_cells(&self, piece: &Piece) -> u64 {
-        match self.direction() {
-            Direction::Decode => piece.input.area(),
-            Direction::Encode => piece.keep.area(),
-        }
+    /// How many cells those are.
+    pub fn piece_cells(&self, piece: &Piece) -> u128 {
+        self.piece_latents(piece).volume()
     }
 }
 
-/// Input units per latent cell: pixels when encoding.
-fn latent_cell_area(grid: &TileGrid) -> u128 {
-    let per_cell = |axis: &TileAxis| match grid.direction() {
-        Direction::Decode => 1,
-        Direction::Encode => u128::from(axis.extent() / axis.output_extent()),
-    };
-    per_cell(grid.height()) * per_cell(grid.width())
+/// `f` of the latent cells of each tile of an axis, added up.
+fn sums(grid: &TileGrid, f: impl Fn(u32) -> u128 + Copy) -> Axes<u128> {
+    grid.axes().map(|axis| axis.sum_cells(grid.direction(), f))
 }
 
 /// Writes each piece's floating-point operations, at least 1 and at most `u64::MAX`: the costs for
@@ -166,12 +176,12 @@ pub fn estimate_ranks(
         let out_of_range = PlanError::OwnerOutOfRange { piece: piece.index, owner, ranks };
         let rank = estimates.get_mut(owner as usize).ok_or(out_of_range)?;
         rank.pieces += 1;
-        rank.cells += u128::from(cells);
+        rank.cells += cells;
         rank.flops += plan.piece_flops(&piece, model);
-        let live = model.live_bytes_per_cell.saturating_mul(cells);
+        let live = bytes(cells, model.live_bytes_per_cell);
         rank.peak_bytes = rank.peak_bytes.max(model.fixed_bytes.saturating_add(live));
         if owner != 0 {
-            let bytes = model.output_bytes_per_pixel.saturating_mul(piece.keep.area());
+            let bytes = bytes(piece.keep.volume(), model.output_bytes_per_pixel);
             rank.sent_bytes = rank.sent_bytes.saturating_add(bytes);
             travelled = travelled.saturating_add(bytes);
         }
@@ -180,6 +190,11 @@ pub fn estimate_ranks(
         stitcher.received_bytes = travelled;
     }
     Ok(())
+}
+
+/// Bytes of so many cells; stops at `u64::MAX`.
+fn bytes(cells: u128, each: u64) -> u64 {
+    u64::try_from(cells.saturating_mul(each.into())).unwrap_or(u64::MAX)
 }
 
 fn check_pieces(plan: &Plan, name: &'static str, len: usize) -> Result<(), PlanError> {

@@ -1,6 +1,6 @@
 //! Why there is no plan.
 
-use core::fmt;
+mod words;
 
 use crate::Axis;
 
@@ -40,6 +40,8 @@ pub enum PlanError {
     },
     /// A grid has more shards than one may have.
     TooManyShards {
+        /// Bands of frames.
+        slices: u32,
         /// Bands of rows.
         rows: u32,
         /// Bands of columns.
@@ -62,10 +64,16 @@ pub enum PlanError {
         axis: Axis,
         /// Latent cells along it.
         extent: u32,
-        /// Output pixels per latent cell.
+        /// Output pixels per latent cell; of frames, for each latent frame but a lone first one.
         scale: u32,
     },
-    /// An image to encode is not a whole number of latent cells.
+    /// An output whose first frame is missing: [`TimeLaw::AfterFirst`](crate::TimeLaw::AfterFirst)
+    /// is a law of inner layers alone.
+    FirstFrameMissing {
+        /// Its frames per latent frame.
+        factor: u32,
+    },
+    /// An image or a video to encode is not a whole number of latent cells.
     ExtentNotMultiple {
         /// The axis.
         axis: Axis,
@@ -73,6 +81,35 @@ pub enum PlanError {
         extent: u32,
         /// Pixels per latent cell.
         scale: u32,
+    },
+    /// A video to encode is not one frame and a whole number of latent frames.
+    FramesNotWhole {
+        /// Its frames.
+        frames: u32,
+        /// Frames per latent frame, but for the first.
+        factor: u32,
+    },
+    /// Frames are tiled, but the first one is not alone: diffusers would return a video with the
+    /// wrong number of frames.
+    TimeTilesOfEvenFrames {
+        /// Frames per latent frame, the first one included.
+        factor: u32,
+    },
+    /// A grid has more tiles than `u64` counts.
+    TooManyTiles {
+        /// Tiles along time.
+        slices: u32,
+        /// Rows of tiles.
+        rows: u32,
+        /// Columns of tiles.
+        cols: u32,
+    },
+    /// Not even chunks of one frame need so little memory.
+    ChunkTooLarge {
+        /// Bytes for chunks of one frame, the least there are.
+        needed: u64,
+        /// Bytes that may be used.
+        limit: u64,
     },
     /// An overlap factor is not in `0..1`.
     OverlapFactorOutOfRange {
@@ -124,7 +161,7 @@ pub enum PlanError {
     NotMultipleOfScale {
         /// The axis.
         axis: Axis,
-        /// `tile_sample_min_size` or `tile_sample_stride`.
+        /// Its attribute's name.
         name: &'static str,
         /// Its value in pixels.
         value: u32,
@@ -180,135 +217,6 @@ pub enum PlanError {
         /// The ranks there are.
         ranks: u64,
     },
-}
-
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Zero { name } => {
-                write!(f, "{name} is 0, expected at least 1; set it to 1 or more")
-            }
-            Self::GroupSizeOverflow { name, value, product } => write!(
-                f,
-                "{name} = {value} takes the group beyond {} ranks ({product} before it); \
-                 lower it or another parallel size",
-                u32::MAX
-            ),
-            Self::TooManyRanks { ranks, max } => write!(
-                f,
-                "vae_patch_parallel_size = {ranks} exceeds {max} patches; use {max} ranks or fewer"
-            ),
-            Self::TooManyBands { axis, bands, extent } => write!(
-                f,
-                "{bands} shards along the {axis} of {extent} latent cells; use {extent} or fewer"
-            ),
-            Self::TooManyShards { rows, cols, max } => write!(
-                f,
-                "a grid of {rows} x {cols} shards exceeds {max} shards; use a coarser grid"
-            ),
-            Self::NotProportional { kernel, stride, padding } => write!(
-                f,
-                "a kernel of {kernel} at stride {stride} with padding {padding} does not keep \
-                 extents in proportion, expected padding from {} to {}",
-                kernel.saturating_sub(stride),
-                kernel.saturating_sub(1)
-            ),
-            Self::OutputTooLarge { axis, extent, scale } => write!(
-                f,
-                "latent {axis} {extent} times scale {scale} exceeds {} pixels; \
-                 decode at most {} latent cells along the {axis}",
-                u32::MAX,
-                u32::MAX.checked_div(scale).unwrap_or(u32::MAX)
-            ),
-            Self::ExtentNotMultiple { axis, extent, scale } => {
-                let below = extent.checked_rem(scale).map_or(0, |rest| extent - rest);
-                write!(
-                    f,
-                    "image {axis} {extent} is not a multiple of the scale {scale}; \
-                     crop it to {below} or pad it to {}",
-                    u64::from(below) + u64::from(scale)
-                )
-            }
-            Self::OverlapFactorOutOfRange { axis, tile_overlap_factor } => write!(
-                f,
-                "tile_overlap_factor {tile_overlap_factor} ({axis}) is not in 0..1; \
-                 use a factor of at least 0 and below 1, such as 0.25"
-            ),
-            Self::TileSizesDisagree { axis, tile_sample_min_size, tile_latent_min_size, scale } => {
-                write!(
-                    f,
-                    "tile_sample_min_size {tile_sample_min_size} ({axis}) is not \
-                     tile_latent_min_size {tile_latent_min_size} times scale {scale}; \
-                     set tile_sample_min_size to {}",
-                    u64::from(tile_latent_min_size) * u64::from(scale)
-                )
-            }
-            Self::OverlapNotWhole { axis, tile_latent_min_size, tile_overlap_factor, works } => {
-                write!(
-                    f,
-                    "tile_overlap_factor {tile_overlap_factor} of tile_latent_min_size \
-                     {tile_latent_min_size} ({axis}) is not a whole number of latent cells; \
-                     use a factor of {works} or another tile size"
-                )
-            }
-            Self::OverlapTooDeep {
-                axis,
-                tile_latent_min_size: 1,
-                tile_overlap_factor,
-                max,
-                ..
-            } => {
-                write!(
-                    f,
-                    "tile_overlap_factor {tile_overlap_factor} ({axis}) puts more than {max} tiles \
-                     of one latent cell over one pixel; use a factor of 0 or a larger tile"
-                )
-            }
-            Self::OverlapTooDeep {
-                axis,
-                tile_latent_min_size,
-                tile_overlap_factor,
-                max,
-                works,
-            } => write!(
-                f,
-                "tile_overlap_factor {tile_overlap_factor} of tile_latent_min_size \
-                 {tile_latent_min_size} ({axis}) puts more than {max} tiles over one pixel; \
-                 use a factor of {works} or another below it"
-            ),
-            Self::NotMultipleOfScale { axis, name, value, scale, works } => write!(
-                f,
-                "{name} {value} ({axis}) is not a multiple of the scale {scale}; set it to {works}"
-            ),
-            Self::StrideTooLarge { axis, tile_sample_stride, tile_sample_min_size } => write!(
-                f,
-                "tile_sample_stride {tile_sample_stride} ({axis}) exceeds tile_sample_min_size \
-                 {tile_sample_min_size}, which leaves gaps; \
-                 use a stride of at most {tile_sample_min_size}"
-            ),
-            Self::StrideTooSmall { axis, tile_sample_stride, tile_sample_min_size, max, works } => {
-                write!(
-                    f,
-                    "tile_sample_stride {tile_sample_stride} ({axis}) puts more than {max} tiles of \
-                 tile_sample_min_size {tile_sample_min_size} over one pixel; \
-                 use a stride of at least {works}"
-                )
-            }
-            Self::LengthMismatch { name, len, expected } => {
-                write!(f, "{name} holds {len} elements, expected {expected}; pass {expected}")
-            }
-            Self::TooMany { name, len } => write!(
-                f,
-                "{name} holds {len} elements, expected at most {}; split the work",
-                u32::MAX
-            ),
-            Self::OwnerOutOfRange { piece, owner, ranks } => write!(
-                f,
-                "piece {piece} is assigned to rank {owner}, expected a rank below {ranks}; \
-                 assign the pieces again"
-            ),
-        }
-    }
 }
 
 impl core::error::Error for PlanError {}

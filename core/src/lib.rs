@@ -1,19 +1,21 @@
 //! Planning of VAE decodes over several ranks: who decodes which part of the latents, and how the
-//! parts become one image.
+//! parts become one image or video. An image is a video of one frame.
 //!
 //! Pure arithmetic on small `Copy` values: no allocation, no dependency, no device. Every rank
 //! computes the same plan from the same few numbers, so nothing about shapes needs to travel.
 //! Every function is total: for all of `u32` it returns a value or a [`PlanError`].
 //!
-//! From a request to a picture:
+//! From a request to a picture or a video:
 //!
 //! 1. [`Request::resolve`]: how many ranks decode, and is tiling on.
 //! 2. [`choose_strategy`]: whole, tiled or patch. Sharded is never chosen, it is asked for.
 //! 3. [`Plan`]: the [`Piece`]s to decode, made from a [`TileGrid`], a [`PatchGrid`] or a
-//!    [`ShardGrid`].
+//!    [`ShardGrid`], and from a [`Scale`]: how pixels and frames lie on latent cells. The number of
+//!    pixels per cell stands for the scale of an image.
 //! 4. [`Plan::busy_ranks`] and [`Plan::share_out`]: which ranks decode, and which piece each.
-//! 5. [`Plan::bands`], [`Band::blocks`], [`Block::terms`]: which pieces make which rectangle of
-//!    the output, and with which weights.
+//! 5. [`Plan::bands`], [`Band::blocks`], [`Block::terms`]: which pieces make which box of the
+//!    output, and with which weights; frames are finished in order.
+//! 6. [`Chunks`]: how many frames go through the VAE at a time.
 //!
 //! ```
 //! use halovae_core::*;
@@ -25,7 +27,7 @@
 //!     tile_latent_min_size: 128,
 //!     tile_overlap_factor: 0.25,
 //! };
-//! let tiling = Tiling { height: axis, width: axis, scale: 8 };
+//! let tiling = Tiling::new(axis, axis, 8);
 //!
 //! let resolved = Request {
 //!     vae_patch_parallel_size: 4,
@@ -56,17 +58,57 @@
 //! // What a stitcher does, for images of one channel that are all ones.
 //! let mut image = vec![0.0f32; plan.output().area() as usize];
 //! for block in plan.bands().flat_map(|band| band.blocks()) {
-//!     let mut weights = vec![0.0; block.rect.width as usize];
+//!     let Region { top, left, height, width, .. } = block.region;
+//!     let mut weights = vec![0.0; width as usize];
 //!     for term in block.terms() {
-//!         for dy in 0..block.rect.height {
-//!             term.fill_weights(dy, &mut weights);
-//!             let row = (block.rect.top + dy) as usize * plan.output().width as usize;
-//!             let out = &mut image[row + block.rect.left as usize..];
+//!         for dy in 0..height {
+//!             term.fill_weights(0, dy, &mut weights);
+//!             let row = (top + dy) as usize * plan.output().width as usize;
+//!             let out = &mut image[row + left as usize..];
 //!             out.iter_mut().zip(&weights).for_each(|(pixel, weight)| *pixel += weight);
 //!         }
 //!     }
 //! }
 //! assert!(image.iter().all(|pixel| (pixel - 1.0).abs() < 1e-6));
+//! # Ok::<(), PlanError>(())
+//! ```
+//!
+//! A video is planned with the same few calls:
+//!
+//! ```
+//! use halovae_core::*;
+//!
+//! // HunyuanVideo, 129 frames of 720 x 1280 pixels: windows of 16 frames and the one before.
+//! let scale = Scale::video(TimeScale::first_alone(4), 8);
+//! let latents = Size::video(33, 90, 160);
+//! let axis = AxisTiling::Stride { tile_sample_min_size: 256, tile_sample_stride: 192 };
+//! let tiling = Tiling::new(axis, axis, scale).with_time(TimeTiling {
+//!     tile_sample_min_num_frames: 16,
+//!     tile_sample_stride_num_frames: 12,
+//!     dropped: DroppedFrame::First,
+//! });
+//! let grid = TileGrid::new(Direction::Decode, latents, &tiling)?;
+//! assert_eq!((grid.slices(), grid.rows(), grid.cols()), (11, 4, 7));
+//! let plan = Plan::tiled(grid);
+//! assert_eq!(plan.output(), Size::video(129, 720, 1280));
+//!
+//! // A stitcher works band by band, and hands out frames as the bands go on in time.
+//! let mut finished = 0;
+//! for band in plan.bands() {
+//!     // Fetch the pieces up to `band.pieces().end`, drop those before its start, then blend.
+//!     assert!(band.pieces().end - band.pieces().start <= 2 * 4 * 7);
+//!     if band.top + band.height == plan.output().height {
+//!         assert_eq!(band.first, finished);
+//!         finished += band.frames;
+//!     }
+//! }
+//! assert_eq!(finished, 129);
+//!
+//! // The same latents over four ranks in shards, and four latent frames at a time.
+//! let shards = ShardGrid::of(latents, Axes::new(2, 1, 2), scale)?;
+//! assert_eq!(shards.part(0, scale).size(), Size::video(61, 720, 640));
+//! let chunks = Chunks::new(latents.frames, 4)?;
+//! assert_eq!((chunks.len(), chunks.finished(1, scale.time)), (9, Some(13..29)));
 //! # Ok::<(), PlanError>(())
 //! ```
 
@@ -77,6 +119,7 @@ mod assign;
 mod axis;
 mod blend;
 mod choose;
+mod chunk;
 mod cost;
 mod error;
 mod geometry;
@@ -97,6 +140,7 @@ pub use assign::{Balance, RankLoad, balance, contiguous, largest_first, round_ro
 pub use axis::TileAxis;
 pub use blend::{Band, Bands, Block, Blocks, Term, Terms};
 pub use choose::{Request, Resolved, choose_strategy};
+pub use chunk::Chunks;
 pub use cost::{RankEstimate, WorkModel, estimate_ranks, piece_costs};
 pub use error::PlanError;
 pub use geometry::{Axes, Axis, Region, Size};
@@ -108,5 +152,5 @@ pub use plan::{Piece, Pieces, Plan, Strategy, Whole};
 pub use scale::{Scale, TimeLaw, TimeScale};
 pub use shard::{LayerHalo, MAX_SHARDS, Shard, ShardGrid, Transfer, Transfers};
 pub use tile::{Tile, TileGrid, Tiles};
-pub use tiling::{AxisTiling, Direction, MAX_BLEND_DEPTH, Tiling};
+pub use tiling::{AxisTiling, Direction, DroppedFrame, MAX_BLEND_DEPTH, Tiling, TimeTiling};
 pub use window::Window;

@@ -21,6 +21,8 @@ pub enum Notice {
     ShardsCoarsened {
         /// The shards asked for.
         requested: u32,
+        /// Bands of frames that were taken.
+        slices: u32,
         /// Bands of rows that were taken.
         rows: u32,
         /// Bands of columns that were taken.

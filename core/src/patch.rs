@@ -1,11 +1,11 @@
-//! Patch grids: one patch a rank, decoded with a halo of latents that is cropped.
+//! Patch grids: one patch a rank, decoded with a halo of latents that is cropped. A patch has all
+//! frames.
 
 use core::iter::FusedIterator;
 
-use crate::axis::scaled;
 use crate::span::Cores;
 use crate::tiling::nonzero;
-use crate::{Axis, AxisTiling, PlanError, Region, Size, Tiling};
+use crate::{Axes, Axis, AxisTiling, PlanError, Region, Scale, Size, Tiling, TimeScale};
 
 /// Most ranks of a patch grid; keeps the search for its factors short.
 pub const MAX_PATCH_RANKS: u32 = 1 << 20;
@@ -15,8 +15,7 @@ pub const MAX_PATCH_RANKS: u32 = 1 << 20;
 /// the columns, and decodes it with a halo on each side, clipped at the edges.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct PatchGrid {
-    rows: Cores,
-    cols: Cores,
+    axes: Axes<Cores>,
     /// Half of what tiles share, per axis, in latent cells.
     least_halo: Size,
 }
@@ -40,21 +39,21 @@ pub struct Patch {
 
 #[expect(clippy::len_without_is_empty, reason = "a grid has at least one patch")]
 impl PatchGrid {
-    /// The patches of `latents` over `ranks`, with `scale` pixels per latent cell.
+    /// The patches of `latents` over `ranks`, with an output of this scale.
     /// `tile_overlap_factor` is that of height and width.
     ///
     /// A rank whose core is empty, since there are fewer latents than the grid has places, has no
     /// patch and no work.
     ///
     /// # Errors
-    /// [`PlanError::Zero`], [`PlanError::OverlapFactorOutOfRange`], [`PlanError::OutputTooLarge`],
-    /// and [`PlanError::TooManyRanks`] beyond [`MAX_PATCH_RANKS`].
+    /// [`PlanError::Zero`], [`PlanError::FirstFrameMissing`],
+    /// [`PlanError::OverlapFactorOutOfRange`], [`PlanError::OutputTooLarge`], and [`PlanError::TooManyRanks`] beyond [`MAX_PATCH_RANKS`].
     pub fn new(
         latents: Size,
         ranks: u32,
         tile_latent_min_size: Size,
         tile_overlap_factor: [f64; 2],
-        scale: u32,
+        scale: impl Into<Scale>,
     ) -> Result<Self, PlanError> {
         let Size { height, width, .. } = tile_latent_min_size;
         let [height_factor, width_factor] = tile_overlap_factor;
@@ -66,67 +65,67 @@ impl PatchGrid {
         };
         let height = axis(height, height_factor);
         let width = axis(width, width_factor);
-        Self::like(latents, ranks, &Tiling { height, width, scale })
+        Self::like(latents, ranks, &Tiling::new(height, width, scale))
     }
 
-    /// The patches whose least halos are half of what the tiles of `tiling` share.
+    /// The patches whose least halos are half of what the tiles of `tiling` share. How it tiles
+    /// frames does not matter to patches.
     ///
     /// # Errors
     /// Those of [`PatchGrid::new`].
     pub fn like(latents: Size, ranks: u32, tiling: &Tiling) -> Result<Self, PlanError> {
-        let Tiling { height, width, scale } = *tiling;
-        nonzero("latent height", latents.height)?;
-        nonzero("latent width", latents.width)?;
+        let Tiling { height, width, scale, .. } = *tiling;
         nonzero("vae_patch_parallel_size", ranks)?;
-        nonzero("scale", scale)?;
+        scale.output(latents)?;
         let least_halo = Size::new(
-            height.shared_cells(Axis::Height, scale)? / 2,
-            width.shared_cells(Axis::Width, scale)? / 2,
+            height.shared_cells(Axis::Height, scale.space)? / 2,
+            width.shared_cells(Axis::Width, scale.space)? / 2,
         );
-        scaled(Axis::Height, latents.height, scale)?;
-        scaled(Axis::Width, latents.width, scale)?;
         if ranks > MAX_PATCH_RANKS {
             return Err(PlanError::TooManyRanks { ranks, max: MAX_PATCH_RANKS });
         }
         let rows = most_square_rows(ranks);
-        Ok(Self {
-            rows: Cores { extent: latents.height, slots: rows, scale },
-            cols: Cores { extent: latents.width, slots: ranks / rows, scale },
-            least_halo,
-        })
+        let slots = Axes::new(1, rows, ranks / rows);
+        let axes = Axes::from_fn(|axis| Cores {
+            extent: latents.along(axis),
+            slots: slots[axis],
+            scale: scale.along(axis),
+        });
+        Ok(Self { axes, least_halo })
     }
 
     /// Rows of the grid, those of ranks without work included.
     pub const fn rows(&self) -> u32 {
-        self.rows.slots
+        self.axes.height.slots
     }
 
     /// Columns of the grid, those of ranks without work included.
     pub const fn cols(&self) -> u32 {
-        self.cols.slots
+        self.axes.width.slots
     }
 
     /// Ranks of the grid, those without work included.
     pub const fn ranks(&self) -> u32 {
         // At most MAX_PATCH_RANKS.
-        self.rows.slots * self.cols.slots
+        self.rows() * self.cols()
     }
 
     /// The latents, in cells.
     pub const fn latents(&self) -> Size {
-        Size::new(self.rows.extent, self.cols.extent)
+        let Axes { time, height, width } = &self.axes;
+        Size::video(time.extent, height.extent, width.extent)
     }
 
     /// The output, in pixels.
     pub const fn output(&self) -> Size {
-        // Checked when the grid was made.
-        let scale = self.rows.scale;
-        Size::new(self.rows.extent * scale, self.cols.extent * scale)
+        let Axes { time, height, width } = &self.axes;
+        Size::video(time.output(), height.output(), width.output())
     }
 
     /// How many patches there are: the ranks that have work.
     pub fn len(&self) -> u64 {
-        u64::from(self.rows.count()) * u64::from(self.cols.count())
+        let Axes { height, width, .. } = self.axes.map(|axis| u64::from(axis.count()));
+        height * width
     }
 
     /// Patch `index` in row-major order.
@@ -135,24 +134,24 @@ impl PatchGrid {
             return None;
         }
         // Row and column are below the counts of the axes, which are u32.
-        let cols = u64::from(self.cols.count());
-        let (row, col) = ((index / cols) as u32, (index % cols) as u32);
-        let rank = self.rows.slot(row) * self.cols.slots + self.cols.slot(col);
-        let (top, bottom) = self.rows.range(row);
-        let (left, right) = self.cols.range(col);
-        let core = Region::new(top, left, bottom - top, right - left);
-        let (above, below) = clip(self.halo(Axis::Height, core.size()), self.rows, (top, bottom));
-        let (before, behind) = clip(self.halo(Axis::Width, core.size()), self.cols, (left, right));
-        let window = Region::new(
-            top - above,
-            left - before,
-            above + core.height + below,
-            before + core.width + behind,
-        );
-        let scale = self.rows.scale;
-        let (height, width) = (core.height * scale, core.width * scale);
-        let crop = Region::new(above * scale, before * scale, height, width);
-        let output = Region::new(top * scale, left * scale, height, width);
+        let cols = u64::from(self.axes.width.count());
+        let place = Axes::new(0, (index / cols) as u32, (index % cols) as u32);
+        let slot = |axis: Axis| self.axes[axis].slot(place[axis]);
+        let spans = |of: &dyn Fn(Axis) -> (u32, u32)| Region::from_spans(Axes::from_fn(of));
+        let core = spans(&|axis| self.axes[axis].part(place[axis], TimeScale::SAME));
+        let halo =
+            |axis| clip(self.halo(axis, core.size()), self.axes[axis].extent, core.span(axis));
+        let window = spans(&|axis| {
+            let ((start, len), (before, behind)) = (core.span(axis), halo(axis));
+            (start - before, before + len + behind)
+        });
+        let output = spans(&|axis| self.axes[axis].part(place[axis], self.axes[axis].scale));
+        let crop = spans(&|axis| {
+            // All frames are kept, and cells of rows and columns are all alike.
+            let before = halo(axis).0 * self.axes[axis].scale.factor;
+            (before, output.size().along(axis))
+        });
+        let rank = slot(Axis::Height) * self.cols() + slot(Axis::Width);
         Some(Patch { index, rank, core, window, crop, output })
     }
 
@@ -172,14 +171,14 @@ impl PatchGrid {
         Patches { grid: *self, next: 0 }
     }
 
-    pub(crate) const fn axes(&self) -> (Cores, Cores) {
-        (self.rows, self.cols)
+    pub(crate) const fn axes(&self) -> Axes<Cores> {
+        self.axes
     }
 }
 
 /// The halo before and behind a core, inside the latents.
-fn clip(halo: u32, axis: Cores, (start, end): (u32, u32)) -> (u32, u32) {
-    (halo.min(start), halo.min(axis.extent - end))
+fn clip(halo: u32, extent: u32, (start, len): (u32, u32)) -> (u32, u32) {
+    (halo.min(start), halo.min(extent - start - len))
 }
 
 /// The largest divisor of `ranks` that is at most its square root.

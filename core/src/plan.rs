@@ -2,11 +2,9 @@
 
 use core::iter::FusedIterator;
 
-use crate::axis::scaled;
 use crate::blend::{Bands, Layout};
 use crate::span::SpanAxis;
-use crate::tiling::nonzero;
-use crate::{Axis, Direction, PatchGrid, PlanError, Region, ShardGrid, Size, TileGrid};
+use crate::{Axes, Direction, PatchGrid, PlanError, Region, Scale, ShardGrid, Size, TileGrid};
 
 /// How a decode is cut.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -40,17 +38,13 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// The decode of `latents` in one piece, with `scale` pixels per latent cell.
+    /// The decode of `latents` in one piece, with an output of this scale.
     ///
     /// # Errors
-    /// [`PlanError::Zero`], and [`PlanError::OutputTooLarge`] where the output leaves `u32`.
-    pub fn new(latents: Size, scale: u32) -> Result<Self, PlanError> {
-        nonzero("latent height", latents.height)?;
-        nonzero("latent width", latents.width)?;
-        nonzero("scale", scale)?;
-        let height = scaled(Axis::Height, latents.height, scale)?;
-        let width = scaled(Axis::Width, latents.width, scale)?;
-        Ok(Self { latents, output: Size::new(height, width) })
+    /// [`PlanError::Zero`], [`PlanError::FirstFrameMissing`], and [`PlanError::OutputTooLarge`]
+    /// where the output leaves `u32`.
+    pub fn new(latents: Size, scale: impl Into<Scale>) -> Result<Self, PlanError> {
+        Ok(Self { latents, output: scale.into().output(latents)? })
     }
 
     /// The latents, in cells.
@@ -91,11 +85,11 @@ pub struct Piece {
 }
 
 impl Plan {
-    /// The decode of `latents` in one piece, with `scale` pixels per latent cell.
+    /// The decode of `latents` in one piece, with an output of this scale.
     ///
     /// # Errors
     /// Those of [`Whole::new`].
-    pub fn whole(latents: Size, scale: u32) -> Result<Self, PlanError> {
+    pub fn whole(latents: Size, scale: impl Into<Scale>) -> Result<Self, PlanError> {
         Whole::new(latents, scale).map(Self::Whole)
     }
 
@@ -173,7 +167,7 @@ impl Plan {
             Self::Tiled(grid) => grid.tile(index).map(|tile| Piece {
                 index,
                 input: tile.input,
-                keep: tile.output.size().at_origin(),
+                keep: tile.keep,
                 output: tile.output,
             }),
             Self::Patch(grid) => grid.patch(index).map(|patch| Piece {
@@ -195,24 +189,19 @@ impl Plan {
         Pieces { plan: *self, next: 0 }
     }
 
-    /// The bands of the output, from top to bottom, whatever the strategy.
+    /// The bands of the output, whatever the strategy: by time and then from top to bottom, so that
+    /// frames are finished in order.
     pub fn bands(&self) -> Bands {
-        match self {
-            Self::Whole(whole) => {
-                let Size { height, width, .. } = whole.output();
-                let rows = SpanAxis::Whole { extent: height };
-                Layout { rows, cols: SpanAxis::Whole { extent: width } }.bands()
-            }
-            Self::Tiled(grid) => grid.bands(),
-            Self::Patch(grid) => {
-                let (rows, cols) = grid.axes();
-                Layout { rows: SpanAxis::Cores(rows), cols: SpanAxis::Cores(cols) }.bands()
-            }
-            Self::Sharded(grid) => {
-                let (rows, cols) = grid.axes();
-                Layout { rows: SpanAxis::Cores(rows), cols: SpanAxis::Cores(cols) }.bands()
-            }
-        }
+        let axes = match self {
+            Self::Whole(whole) => Axes::from_fn(|axis| {
+                let extent = whole.output().along(axis);
+                SpanAxis::Whole { extent }
+            }),
+            Self::Tiled(grid) => return grid.bands(),
+            Self::Patch(grid) => grid.axes().map(SpanAxis::Cores),
+            Self::Sharded(grid) => grid.axes().map(SpanAxis::Cores),
+        };
+        Layout(axes).bands()
     }
 }
 

@@ -1,18 +1,21 @@
-//! Shard grids: one decode cut over ranks, each feature map along height and width.
+//! Shard grids: one decode cut over ranks, each feature map along time, height and width.
 //!
-//! A feature map of the decoder (a layer) has `scale` cells per latent cell along each axis, and a
-//! shard owns its band of latent rows and columns, times that scale, in every layer. Nothing is
-//! padded and no band overlaps another. A conv reads beyond its shard's part as far as its geometry
-//! says; those cells come from the direct neighbours, corners included.
+//! A feature map of the decoder (a layer) lies on the latents as its [`Scale`] says, and a shard
+//! owns what lies on its band of latent frames, rows and columns, in every layer. Nothing is padded
+//! and no band overlaps another. A conv reads beyond its shard's part as far as its geometry says;
+//! those cells come from the direct neighbours, corners included.
+//!
+//! Of a layer with the first frame alone the first shard owns fewer frames than others of its
+//! length, or none. A halo in time ends at the video's first frame: what lies before it is padding.
 
+mod fit;
 mod transfer;
 
 pub use transfer::{Transfer, Transfers};
 
-use crate::axis::scaled;
 use crate::span::Cores;
 use crate::tiling::nonzero;
-use crate::{Axis, Margins, Notice, PlanError, Region, Size};
+use crate::{Axes, Axis, Margins, PlanError, Region, Scale, Size};
 
 /// Most shards of a grid; keeps the search for its factors short.
 pub const MAX_SHARDS: u32 = 1 << 20;
@@ -20,28 +23,31 @@ pub const MAX_SHARDS: u32 = 1 << 20;
 /// One layer that is exchanged before a conv reads it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct LayerHalo {
-    /// Its cells per latent cell along each axis.
-    pub scale: u32,
+    /// How it lies on the latents.
+    pub scale: Scale,
     /// What the conv reads beyond a part.
     pub reach: Margins,
     /// Bytes of a cell: channels times bytes per value.
     pub bytes_per_cell: u64,
 }
 
-/// The shards of one decode: `rows` bands of latent rows, `cols` bands of latent columns, whose
-/// sizes differ by at most one cell. Shard `row * cols + col` has band `row` of the rows,
-/// `row * h / rows .. (row + 1) * h / rows`, and likewise of the columns.
+/// The shards of one decode: `slices` bands of latent frames, `rows` of latent rows, `cols` of
+/// latent columns, whose sizes differ by at most one cell. Shard `(slice * rows + row) * cols + col`
+/// has band `row` of the rows, `row * h / rows .. (row + 1) * h / rows`, and likewise of the frames
+/// and the columns.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ShardGrid {
-    rows: Cores,
-    cols: Cores,
+    axes: Axes<Cores>,
+    scale: Scale,
 }
 
 /// One shard.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Shard {
-    /// Its place among the shards, in row-major order.
+    /// Its place among the shards, in the order of time, rows and columns.
     pub index: u32,
+    /// Its place in time in the grid.
+    pub slice: u32,
     /// Its row of the grid.
     pub row: u32,
     /// Its column of the grid.
@@ -52,182 +58,157 @@ pub struct Shard {
 
 #[expect(clippy::len_without_is_empty, reason = "a grid has at least one shard")]
 impl ShardGrid {
-    /// A grid of `rows` x `cols` shards over `latents`, with `scale` pixels per latent cell.
+    /// A grid of `rows` x `cols` shards over `latents`, each with all frames, with an output of
+    /// this scale.
     ///
     /// # Errors
-    /// [`PlanError::Zero`], [`PlanError::TooManyBands`] where there are more bands than cells,
-    /// [`PlanError::OutputTooLarge`], and [`PlanError::TooManyShards`] beyond [`MAX_SHARDS`].
-    pub fn new(latents: Size, rows: u32, cols: u32, scale: u32) -> Result<Self, PlanError> {
-        nonzero("latent height", latents.height)?;
-        nonzero("latent width", latents.width)?;
-        nonzero("shard rows", rows)?;
-        nonzero("shard columns", cols)?;
-        nonzero("scale", scale)?;
-        scaled(Axis::Height, latents.height, scale)?;
-        scaled(Axis::Width, latents.width, scale)?;
-        let bands = |axis, bands: u32, extent: u32| match bands <= extent {
-            true => Ok(()),
-            false => Err(PlanError::TooManyBands { axis, bands, extent }),
-        };
-        bands(Axis::Height, rows, latents.height)?;
-        bands(Axis::Width, cols, latents.width)?;
-        if u64::from(rows) * u64::from(cols) > u64::from(MAX_SHARDS) {
-            return Err(PlanError::TooManyShards { rows, cols, max: MAX_SHARDS });
-        }
-        Ok(Self {
-            rows: Cores { extent: latents.height, slots: rows, scale },
-            cols: Cores { extent: latents.width, slots: cols, scale },
-        })
-    }
-
-    /// A grid of `rows` x `cols` shards, made coarser along each axis for itself until no band is
-    /// thinner than a halo that is fetched from it; then with a notice.
-    ///
-    /// # Errors
-    /// Those of [`ShardGrid::new`], but for bands, which are made fewer. The notice's `requested`
-    /// stops at `u32::MAX`.
-    pub fn fit(
+    /// Those of [`ShardGrid::of`].
+    pub fn new(
         latents: Size,
         rows: u32,
         cols: u32,
-        scale: u32,
-        layers: &[LayerHalo],
-    ) -> Result<(Self, Option<Notice>), PlanError> {
-        nonzero("shard rows", rows)?;
-        nonzero("shard columns", cols)?;
-        Self::new(latents, 1, 1, scale)?;
-        let fitting_rows = rows.min(most_bands(Axis::Height, latents.height, layers));
-        let fitting_cols = cols.min(most_bands(Axis::Width, latents.width, layers));
-        let grid = Self::new(latents, fitting_rows, fitting_cols, scale)?;
-        let coarser = (fitting_rows, fitting_cols) != (rows, cols);
-        let requested = rows.saturating_mul(cols);
-        Ok((grid, coarser.then(|| grid.coarsened(requested))))
+        scale: impl Into<Scale>,
+    ) -> Result<Self, PlanError> {
+        Self::of(latents, Axes::new(1, rows, cols), scale)
     }
 
-    /// Of all grids of `shards` shards that fit, the one with the least exchanged bytes, of those
-    /// the one whose largest shard is smallest, of those the one with the fewest columns. If none
-    /// fits, the same for the largest number of shards below for which one does, with a notice;
-    /// a single shard always fits.
+    /// A grid of so many shards along each axis over `latents`, with an output of this scale.
     ///
     /// # Errors
-    /// [`PlanError::Zero`], and those of [`ShardGrid::new`] for a single shard.
-    pub fn choose(
+    /// [`PlanError::Zero`], [`PlanError::FirstFrameMissing`], [`PlanError::TooManyBands`] where
+    /// there are more bands than cells, [`PlanError::OutputTooLarge`], and
+    /// [`PlanError::TooManyShards`] beyond [`MAX_SHARDS`].
+    pub fn of(
         latents: Size,
-        shards: u32,
-        scale: u32,
-        layers: &[LayerHalo],
-    ) -> Result<(Self, Option<Notice>), PlanError> {
-        nonzero("shards", shards)?;
-        let single = Self::new(latents, 1, 1, scale)?;
-        let most_rows = most_bands(Axis::Height, latents.height, layers);
-        let most_cols = most_bands(Axis::Width, latents.width, layers);
-        let most = u32::try_from(u64::from(most_rows) * u64::from(most_cols)).unwrap_or(u32::MAX);
-        let best = |count: u32| {
-            divisors(count)
-                .filter(|&rows| rows <= most_rows && count / rows <= most_cols)
-                .filter_map(|rows| Self::new(latents, rows, count / rows, scale).ok())
-                .min_by_key(|grid| (grid.halo_bytes(layers), grid.largest(), grid.cols()))
-        };
-        let grid = (1..=shards.min(most).min(MAX_SHARDS)).rev().find_map(best).unwrap_or(single);
-        Ok((grid, (grid.len() != shards).then(|| grid.coarsened(shards))))
+        shards: Axes<u32>,
+        scale: impl Into<Scale>,
+    ) -> Result<Self, PlanError> {
+        let scale = scale.into();
+        scale.output(latents)?;
+        check_shards(shards)?;
+        for axis in Axis::ALL {
+            let (bands, extent) = (shards[axis], latents.along(axis));
+            if bands > extent {
+                return Err(PlanError::TooManyBands { axis, bands, extent });
+            }
+        }
+        let Axes { time: slices, height: rows, width: cols } = shards;
+        if shards_of(shards) > u128::from(MAX_SHARDS) {
+            return Err(PlanError::TooManyShards { slices, rows, cols, max: MAX_SHARDS });
+        }
+        let axes = Axes::from_fn(|axis| Cores {
+            extent: latents.along(axis),
+            slots: shards[axis],
+            scale: scale.along(axis),
+        });
+        Ok(Self { axes, scale })
     }
 
-    fn coarsened(&self, requested: u32) -> Notice {
-        Notice::ShardsCoarsened { requested, rows: self.rows(), cols: self.cols() }
+    /// Shards along each axis.
+    pub const fn shards(&self) -> Axes<u32> {
+        Axes::new(self.slices(), self.rows(), self.cols())
+    }
+
+    /// Bands of frames.
+    pub const fn slices(&self) -> u32 {
+        self.axes.time.slots
     }
 
     /// Bands of rows.
     pub const fn rows(&self) -> u32 {
-        self.rows.slots
+        self.axes.height.slots
     }
 
     /// Bands of columns.
     pub const fn cols(&self) -> u32 {
-        self.cols.slots
+        self.axes.width.slots
     }
 
     /// How many shards there are.
     pub const fn len(&self) -> u32 {
         // At most MAX_SHARDS.
-        self.rows.slots * self.cols.slots
+        self.slices() * self.rows() * self.cols()
     }
 
     /// The latents, in cells.
     pub const fn latents(&self) -> Size {
-        Size::new(self.rows.extent, self.cols.extent)
+        let Axes { time, height, width } = &self.axes;
+        Size::video(time.extent, height.extent, width.extent)
     }
 
     /// The output, in pixels.
     pub const fn output(&self) -> Size {
-        // Checked when the grid was made.
-        let scale = self.rows.scale;
-        Size::new(self.rows.extent * scale, self.cols.extent * scale)
+        let Axes { time, height, width } = &self.axes;
+        Size::video(time.output(), height.output(), width.output())
     }
 
-    /// Pixels per latent cell.
-    pub const fn scale(&self) -> u32 {
-        self.rows.scale
+    /// How the output lies on the latents.
+    pub const fn scale(&self) -> Scale {
+        self.scale
     }
 
-    /// Shard `index` in row-major order.
+    /// The places of shard `index` along the axes.
+    fn place(&self, index: u32) -> Option<Axes<u32>> {
+        let (rows, cols) = (self.rows(), self.cols());
+        let place = Axes::new(index / (rows * cols), index / cols % rows, index % cols);
+        (index < self.len()).then_some(place)
+    }
+
+    /// The shard at these places.
+    const fn index(&self, place: Axes<u32>) -> u32 {
+        (place.time * self.rows() + place.height) * self.cols() + place.width
+    }
+
+    /// Shard `index` in the order of time, rows and columns.
     pub fn shard(&self, index: u32) -> Option<Shard> {
-        if index >= self.len() {
-            return None;
-        }
-        let (row, col) = (index / self.cols(), index % self.cols());
-        let ((top, bottom), (left, right)) = (self.rows.range(row), self.cols.range(col));
-        let core = Region::new(top, left, bottom - top, right - left);
-        Some(Shard { index, row, col, core })
+        let place = self.place(index)?;
+        let Axes { time: slice, height: row, width: col } = place;
+        Some(Shard { index, slice, row, col, core: self.part(index, Scale::ONE) })
     }
 
     /// What a shard owns of a layer, in that layer's cells; empty for a shard that does not exist.
-    /// Exact for layers up to the picture's scale; beyond it, coordinates stop at `u32::MAX`.
-    pub fn part(&self, index: u32, scale: u32) -> Region {
-        let Some(Shard { core, .. }) = self.shard(index) else { return Region::default() };
-        // Ends of the latents, which are u32. Scaled one by one, parts stay beside each other.
-        let (bottom, right) = (core.bottom() as u32, core.right() as u32);
-        let (top, left) = (core.top.saturating_mul(scale), core.left.saturating_mul(scale));
-        Region::new(
-            top,
-            left,
-            bottom.saturating_mul(scale) - top,
-            right.saturating_mul(scale) - left,
-        )
+    /// Exact for layers up to the output's scale; beyond it, coordinates stop at `u32::MAX`.
+    pub fn part(&self, index: u32, scale: impl Into<Scale>) -> Region {
+        let scale = scale.into();
+        let Some(place) = self.place(index) else { return Region::default() };
+        let along = |axis| self.axes[axis].part(place[axis], scale.along(axis));
+        Region::from_spans(Axes::from_fn(along))
     }
 
-    /// `reach`, with 0 on the sides where the picture ends; none for a shard that does not exist.
-    pub fn margins(&self, index: u32, reach: Margins) -> Margins {
-        let Some(Shard { row, col, .. }) = self.shard(index) else { return Margins::NONE };
-        let inside = |inside: bool, cells: u32| if inside { cells } else { 0 };
-        Margins::of_frame([
-            inside(row > 0, reach.top),
-            inside(row + 1 < self.rows(), reach.bottom),
-            inside(col > 0, reach.left),
-            inside(col + 1 < self.cols(), reach.right),
-        ])
-    }
-
-    /// Whether every halo of such a layer lies within the direct neighbours: no band is thinner than
-    /// what is fetched from it.
-    pub fn fits(&self, scale: u32, reach: Margins) -> bool {
-        let layers = [LayerHalo { scale, reach, bytes_per_cell: 0 }];
-        self.rows() <= most_bands(Axis::Height, self.rows.extent, &layers)
-            && self.cols() <= most_bands(Axis::Width, self.cols.extent, &layers)
+    /// What there is of `reach` around a shard's part of a layer: 0 on the sides where the video
+    /// ends, in the past no more frames than there are before the part, and no frames around a part
+    /// without frames, of which nothing is computed. None for a shard that does not exist.
+    pub fn margins(&self, index: u32, scale: impl Into<Scale>, reach: Margins) -> Margins {
+        let Some(place) = self.place(index) else { return Margins::NONE };
+        let part = self.part(index, scale);
+        Margins::from_axes(Axes::from_fn(|axis| {
+            let [before, behind] = reach.along(axis);
+            let before = if place[axis] > 0 { before } else { 0 };
+            let behind = if place[axis] + 1 < self.axes[axis].slots { behind } else { 0 };
+            match axis {
+                Axis::Time if part.frames == 0 => [0, 0],
+                Axis::Time => [before.min(part.first), behind],
+                Axis::Height | Axis::Width => [before, behind],
+            }
+        }))
     }
 
     /// Bytes that all shards receive for these layers; stops at `u64::MAX`. Constant time a layer.
     /// Cells of a layer beyond `u32` count, although no [`part`](Self::part) has them.
     pub fn halo_bytes(&self, layers: &[LayerHalo]) -> u64 {
         let bytes_of = |layer: &LayerHalo| {
-            let Margins { top, bottom, left, right, .. } = layer.reach;
-            let scale = u128::from(layer.scale);
-            // Whole rows for bands of rows, whole columns for bands of columns, and corners, which
-            // are the product. Lengths are below 2^64 and what is fetched along them below 2^53.
-            let rows = u128::from(fetched(self.rows, layer.scale, [top, bottom]));
-            let cols = u128::from(fetched(self.cols, layer.scale, [left, right]));
-            let height = u128::from(self.rows.extent) * scale;
-            let width = u128::from(self.cols.extent) * scale;
-            let cells = rows * width + cols * height + rows * cols;
+            let lengths = Axes::from_fn(|axis| {
+                let (cores, scale) = (self.axes[axis], layer.scale.along(axis));
+                let own = scale.cells(cores.extent);
+                (u128::from(own), u128::from(cores.fetched(scale, layer.reach.along(axis))))
+            });
+            // What all shards hold of a layer is a product of what all bands of each axis hold, the
+            // fetched cells with their own, and so are corners. Without what all of them own:
+            let Axes { time: (frames, more), height, width } = lengths;
+            let held = (height.0 + height.1).saturating_mul(width.0 + width.1);
+            let in_frames =
+                height.1.saturating_mul(width.0 + width.1).saturating_add(height.0 * width.1);
+            let cells = more.saturating_mul(held).saturating_add(frames.saturating_mul(in_frames));
             cells.saturating_mul(u128::from(layer.bytes_per_cell))
         };
         let bytes = layers.iter().map(bytes_of).fold(0, u128::saturating_add);
@@ -235,61 +216,59 @@ impl ShardGrid {
     }
 
     /// Latent cells of the largest shard.
-    fn largest(&self) -> u64 {
-        let longest = |cores: Cores| u64::from(cores.extent.div_ceil(cores.slots));
-        longest(self.rows) * longest(self.cols)
+    fn largest(&self) -> u128 {
+        let longest = |axis| {
+            let Cores { extent, slots, .. } = self.axes[axis];
+            u128::from(extent.div_ceil(slots))
+        };
+        Axis::ALL.into_iter().map(longest).product()
     }
 
     /// The largest shard over the mean.
     pub fn imbalance(&self) -> f64 {
-        self.largest() as f64 * f64::from(self.len()) / self.latents().area() as f64
+        self.largest() as f64 * f64::from(self.len()) / self.latents().volume() as f64
     }
 
-    pub(crate) const fn axes(&self) -> (Cores, Cores) {
-        (self.rows, self.cols)
+    pub(crate) const fn axes(&self) -> Axes<Cores> {
+        self.axes
     }
 }
 
-/// Into how many bands an axis can be cut without any of them being empty, or thinner than a halo
-/// that is fetched from it; an axis that is not cut has no halo.
-fn most_bands(axis: Axis, extent: u32, layers: &[LayerHalo]) -> u32 {
-    // Of `n` bands all but the last lend cells to the next, and the thinnest of them is the first,
-    // with floor(extent / n) latent cells. All but the first lend cells to the previous one, and
-    // the thinnest of these has floor((extent + 1) / n). Both decrease with `n`.
-    let most = |cells: u64, reach: u32, scale: u32| match (reach, scale) {
-        (0, _) => cells,
-        // A layer without cells has no room for any halo.
-        (_, 0) => 1,
-        _ => cells / u64::from(reach.div_ceil(scale)),
-    };
-    let cells = u64::from(extent);
-    let fitting = layers.iter().map(|layer| {
-        let [before, behind] = layer.reach.along(axis);
-        most(cells, before, layer.scale).min(most(cells + 1, behind, layer.scale))
-    });
-    // No more than `extent`, which is u32.
-    fitting.fold(cells, u64::min).max(1) as u32
+/// Shards along all axes together.
+fn shards_of(shards: Axes<u32>) -> u128 {
+    Axis::ALL.into_iter().map(|axis| u128::from(shards[axis])).product()
 }
 
-/// Cells of a layer of `scale` cells per latent cell that all bands of an axis together fetch from
-/// the bands beside them.
-fn fetched(axis: Cores, scale: u32, [before, behind]: [u32; 2]) -> u64 {
-    let (cells, longer) = (axis.extent / axis.slots, axis.extent % axis.slots);
-    let lent = |cells: u32, reach: u32| (u64::from(cells) * u64::from(scale)).min(reach.into());
-    // All bands but one lend, `longer` of them one cell more than the others can.
-    let total = |longer: u32, reach: u32| {
-        let others = u64::from(axis.slots - 1 - longer) * lent(cells, reach);
-        if longer == 0 { others } else { others + u64::from(longer) * lent(cells + 1, reach) }
-    };
-    // The last band, which lends nothing to a next one, is among the longer if there are any; the
-    // first, which lends nothing to a previous one, never is.
-    total(longer.saturating_sub(1), before) + total(longer, behind)
+fn check_shards(shards: Axes<u32>) -> Result<(), PlanError> {
+    nonzero("shard slices", shards.time)?;
+    nonzero("shard rows", shards.height)?;
+    nonzero("shard columns", shards.width)
 }
 
-/// The divisors of `number`, which is at least 1, in no particular order.
-fn divisors(number: u32) -> impl Iterator<Item = u32> {
-    (1..=number.isqrt()).filter(move |&small| number.is_multiple_of(small)).flat_map(move |small| {
-        let large = number / small;
-        core::iter::once(small).chain((large != small).then_some(large))
-    })
+impl Cores {
+    /// Cells of a layer that all bands together fetch from the bands beside them. None of the bands
+    /// is empty of latents.
+    fn fetched(self, scale: crate::TimeScale, [before, behind]: [u32; 2]) -> u64 {
+        let Some(others) = self.slots.checked_sub(2) else { return 0 };
+        let (shorter, longer) = (self.extent / self.slots, self.extent % self.slots);
+        // The first band never is among the longer ones. The last one is if there are any.
+        let first = scale.cells(shorter);
+        let lent = |latents: u32, reach: u32| {
+            (u64::from(latents) * u64::from(scale.factor)).min(reach.into())
+        };
+        let total = |bands: u32, longer: u32, reach: u32| {
+            let shorter_lend = u64::from(bands - longer) * lent(shorter, reach);
+            // Where none is longer, a longer one might have more latents than there are.
+            match longer {
+                0 => shorter_lend,
+                _ => shorter_lend + u64::from(longer) * lent(shorter + 1, reach),
+            }
+        };
+        // All but the last lend to the next one, and all but the first to the previous one, unless
+        // that is a first one without cells.
+        let forward = first.min(before.into()) + total(others, longer.saturating_sub(1), before);
+        let back = total(others + 1, longer, behind);
+        let (start, end) = self.range(1);
+        forward + back - if first == 0 { lent(end - start, behind) } else { 0 }
+    }
 }

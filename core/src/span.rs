@@ -1,6 +1,6 @@
 //! One output axis cut into spans in which the same pieces overlap.
 
-use crate::TileAxis;
+use crate::{TileAxis, TimeScale};
 
 /// How pieces lie along one output axis.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -21,8 +21,8 @@ pub(crate) struct Cores {
     pub(crate) extent: u32,
     /// Cores asked for.
     pub(crate) slots: u32,
-    /// Pixels per latent cell.
-    pub(crate) scale: u32,
+    /// How pixels lie on latent cells. The output's extent fits `u32`.
+    pub(crate) scale: TimeScale,
 }
 
 impl Cores {
@@ -46,6 +46,20 @@ impl Cores {
         let slot = u64::from(self.slot(index));
         let cut = |slot: u64| (slot * u64::from(self.extent) / u64::from(self.slots)) as u32;
         (cut(slot), cut(slot + 1))
+    }
+
+    /// Start and length of the `index`-th core that is not empty, in a layer's cells. They stop at
+    /// `u32::MAX`; as both ends do, parts stay beside each other.
+    pub(crate) fn part(self, index: u32, scale: TimeScale) -> (u32, u32) {
+        let (start, end) = self.range(index);
+        let [start, end] = [start, end].map(|cell| scale.at(cell).unwrap_or(u32::MAX));
+        (start, end - start)
+    }
+
+    /// Cells of the output.
+    pub(crate) const fn output(self) -> u32 {
+        // They fit: that was checked.
+        self.scale.cells(self.extent) as u32
     }
 }
 
@@ -75,10 +89,10 @@ impl SpanAxis {
         }
     }
 
-    /// How far piece `i - back` of the axis starts before piece `i`, in output units.
-    pub(crate) fn shift(&self, back: u32) -> u64 {
+    /// How far piece `index - back` of the axis starts before piece `index`, in output units.
+    pub(crate) fn shift(&self, index: u32, back: u32) -> u64 {
         match self {
-            Self::Tiles(axis) => u64::from(back) * u64::from(axis.row_limit()),
+            Self::Tiles(axis) => axis.shift(index, back),
             Self::Whole { .. } | Self::Cores(_) => 0,
         }
     }
@@ -101,11 +115,11 @@ impl SpanAxis {
         let span = match self {
             Self::Whole { extent } => whole(0, *extent),
             Self::Cores(cores) => {
-                let (start, end) = cores.range(owner);
-                whole(start * cores.scale, (end - start) * cores.scale)
+                let (start, len) = cores.part(owner, cores.scale);
+                whole(start, len)
             }
             Self::Tiles(axis) => {
-                let kept = axis.row_limit().min(axis.output_len(owner));
+                let kept = axis.kept(owner);
                 let span = tile_span(axis, owner, cursor.offset, kept);
                 if span.offset + span.len < kept {
                     cursor.offset = span.offset + span.len;

@@ -2,7 +2,8 @@
 
 use core::iter::FusedIterator;
 
-use crate::{Axis, Direction, PlanError, Region, Size, TileAxis, Tiling};
+use crate::axis::check_extent;
+use crate::{Axes, Axis, Direction, PlanError, Region, Size, TileAxis, Tiling};
 
 /// The tiles of one input, as diffusers cuts them: from every multiple of the stride inside the
 /// input, clipped at its end. The last tile of an axis may lie inside its predecessor; it is
@@ -10,22 +11,25 @@ use crate::{Axis, Direction, PlanError, Region, Size, TileAxis, Tiling};
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct TileGrid {
     direction: Direction,
-    height: TileAxis,
-    width: TileAxis,
+    axes: Axes<TileAxis>,
 }
 
 /// One tile.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Tile {
-    /// Its place in row-major order.
+    /// Its place in the order of time, rows and columns.
     pub index: u64,
+    /// Its place in time in the grid.
+    pub slice: u32,
     /// Its row in the grid.
     pub row: u32,
     /// Its column in the grid.
     pub col: u32,
     /// The window of the input, in latent cells to decode, in pixels to encode.
     pub input: Region,
-    /// Where the whole tile, uncropped, lies in the output, in output units.
+    /// The part of the computed window that is not dropped, in its own output units.
+    pub keep: Region,
+    /// Where that part, uncropped, lies in the output, in output units.
     pub output: Region,
 }
 
@@ -34,18 +38,38 @@ impl TileGrid {
     /// The grid of `input` (latent cells to decode, pixels to encode), whether or not diffusers
     /// would tile it: see [`triggers`](Self::triggers).
     ///
+    /// Where frames are tiled, diffusers looks at them and at frames' sides apart: an input with no
+    /// more frames than a tile is not cut in time, and one whose frames are no larger than a tile is
+    /// cut in time alone.
+    ///
     /// # Errors
-    /// [`PlanError`] where a size is 0, an overlap is not in `0..1`, the output leaves `u32`, or
-    /// diffusers would return an image of the wrong size.
+    /// [`PlanError`] where a size is 0, an overlap is not in `0..1`, the output leaves `u32`,
+    /// diffusers would return an output of the wrong size or mix frames up, or there are more tiles
+    /// than `u64` counts.
     pub fn new(direction: Direction, input: Size, tiling: &Tiling) -> Result<Self, PlanError> {
-        let axis = |axis, extent, axis_tiling| {
-            TileAxis::new(axis, direction, extent, axis_tiling, tiling.scale)
+        let triggers = |axis| tiling.triggers_along(axis, direction, input);
+        let in_time = triggers(Axis::Time);
+        let in_space = triggers(Axis::Height) || triggers(Axis::Width);
+        let axis = |axis| {
+            check_extent(axis, direction, input.along(axis))?;
+            let cells = tiling.cells(axis, direction)?;
+            let cut = match axis {
+                Axis::Time => in_time,
+                Axis::Height | Axis::Width => in_space || !in_time,
+            };
+            let cells = cells.filter(|_| cut);
+            let scale = tiling.scale.along(axis);
+            TileAxis::new(axis, direction, input.along(axis), scale, cells)
         };
-        Ok(Self {
-            direction,
-            height: axis(Axis::Height, input.height, &tiling.height)?,
-            width: axis(Axis::Width, input.width, &tiling.width)?,
-        })
+        let (height, width) = (axis(Axis::Height)?, axis(Axis::Width)?);
+        tiling.scale.check()?;
+        let axes = Axes { time: axis(Axis::Time)?, height, width };
+        let [slices, rows, cols] = Axis::ALL.map(|axis| axes[axis].count());
+        let frame = u64::from(rows) * u64::from(cols);
+        match frame.checked_mul(slices.into()) {
+            Some(_) => Ok(Self { direction, axes }),
+            None => Err(PlanError::TooManyTiles { slices, rows, cols }),
+        }
     }
 
     /// Which way through the VAE.
@@ -53,75 +77,94 @@ impl TileGrid {
         self.direction
     }
 
+    /// The axes.
+    pub const fn axes(&self) -> &Axes<TileAxis> {
+        &self.axes
+    }
+
+    /// The axis of the frames.
+    pub const fn time(&self) -> &TileAxis {
+        &self.axes.time
+    }
+
     /// The axis of the rows.
     pub const fn height(&self) -> &TileAxis {
-        &self.height
+        &self.axes.height
     }
 
     /// The axis of the columns.
     pub const fn width(&self) -> &TileAxis {
-        &self.width
+        &self.axes.width
     }
 
     /// The input that is tiled.
     pub const fn input(&self) -> Size {
-        Size::new(self.height.extent(), self.width.extent())
+        let Axes { time, height, width } = &self.axes;
+        Size::video(time.extent(), height.extent(), width.extent())
     }
 
     /// The stitched output.
     pub const fn output(&self) -> Size {
-        Size::new(self.height.output_extent(), self.width.output_extent())
+        let Axes { time, height, width } = &self.axes;
+        Size::video(time.output_extent(), height.output_extent(), width.output_extent())
     }
 
-    /// Whether diffusers would tile this input: it exceeds the tile, strictly, on either axis.
+    /// Whether diffusers would tile this input: it exceeds the tile, strictly, on any axis.
     pub const fn triggers(&self) -> bool {
-        self.height.extent() > self.height.tile() || self.width.extent() > self.width.tile()
+        let Axes { time, height, width } = &self.axes;
+        time.triggers() || height.triggers() || width.triggers()
+    }
+
+    /// Tiles along time.
+    pub const fn slices(&self) -> u32 {
+        self.axes.time.count()
     }
 
     /// Rows of tiles.
     pub const fn rows(&self) -> u32 {
-        self.height.count()
+        self.axes.height.count()
     }
 
     /// Columns of tiles.
     pub const fn cols(&self) -> u32 {
-        self.width.count()
+        self.axes.width.count()
     }
 
     /// How many tiles there are.
     pub const fn len(&self) -> u64 {
-        self.rows() as u64 * self.cols() as u64
+        // Checked when the grid was made.
+        self.slices() as u64 * (self.rows() as u64 * self.cols() as u64)
     }
 
-    /// Tile `index` in row-major order.
-    pub fn tile(&self, index: u64) -> Option<Tile> {
+    /// The places of tile `index` along the axes.
+    pub(crate) fn place(&self, index: u64) -> Option<Axes<u32>> {
         if index >= self.len() {
             return None;
         }
-        // Row and column are below `rows` and `cols`, which are u32.
-        let cols = u64::from(self.cols());
-        let (row, col) = ((index / cols) as u32, (index % cols) as u32);
-        let (height, width) = (&self.height, &self.width);
+        // Each place is below its axis' count, which is u32.
+        let (rows, cols) = (u64::from(self.rows()), u64::from(self.cols()));
+        let slice = (index / (rows * cols)) as u32;
+        Some(Axes::new(slice, (index / cols % rows) as u32, (index % cols) as u32))
+    }
+
+    /// Tile `index` in the order of time, rows and columns.
+    pub fn tile(&self, index: u64) -> Option<Tile> {
+        let place = self.place(index)?;
+        let spans = |of: fn(&TileAxis, u32) -> (u32, u32)| {
+            Region::from_spans(Axes::from_fn(|axis| of(&self.axes[axis], place[axis])))
+        };
         Some(Tile {
             index,
-            row,
-            col,
-            input: Region::new(
-                height.start(row),
-                width.start(col),
-                height.len(row),
-                width.len(col),
-            ),
-            output: Region::new(
-                height.output_start(row),
-                width.output_start(col),
-                height.output_len(row),
-                width.output_len(col),
-            ),
+            slice: place.time,
+            row: place.height,
+            col: place.width,
+            input: spans(|axis, at| (axis.start(at), axis.len(at))),
+            keep: spans(|axis, at| (axis.skipped(at), axis.output_len(at))),
+            output: spans(|axis, at| (axis.output_start(at), axis.output_len(at))),
         })
     }
 
-    /// All tiles in row-major order, lazily.
+    /// All tiles in order, lazily.
     pub const fn tiles(&self) -> Tiles {
         Tiles { grid: *self, next: 0 }
     }

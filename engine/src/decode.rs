@@ -3,22 +3,24 @@
 mod estimate;
 mod report;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 pub use report::{DecodeReport, PieceReport};
 
-use halovae_core::{Plan, PlanError};
+use halovae_core::{Plan, PlanError, Size, Strategy};
 
 use crate::backend::{Backend, BackendError, DeviceId, WeightSource};
 use crate::event::{Event, Observer, Silent};
+use crate::flow::Flows;
 use crate::group::{Cancel, Cause, Failure, Group, GroupError, Links, ThreadGroup};
 use crate::program::{Program, fuse};
 use crate::rank::{Beside, RankDevice, RankJob};
 use crate::schedule::{Schedule, piece_tag};
 use crate::shard::{Cut, ParkLimit, UncutError};
 use crate::sink::Sink;
-use crate::stitch::{StitchError, StitchTimes, stitch_image};
+use crate::stitch::{PiecePart, StitchError, StitchTimes, stitch_image};
 use crate::tensor::{HostTensor, Shape};
 use report::Reports;
 
@@ -54,6 +56,10 @@ impl From<GroupError> for DecodeError {
     }
 }
 
+/// Frames of latents that are decoded at a time where nothing else is asked for: the fewest, so that
+/// memory is least and the first frames come soonest.
+pub const CHUNK: u32 = 1;
+
 /// Whom a decode tells, who can end it, and where values wait.
 #[derive(Clone)]
 pub struct Control<'a> {
@@ -64,6 +70,8 @@ pub struct Control<'a> {
     /// For a decode with more shards than ranks: how much may wait on each rank's device. Without
     /// a limit all values do.
     pub park: Option<ParkLimit>,
+    /// At most so many frames of latents are decoded at a time. It changes no value.
+    pub chunk: u32,
     /// For devices whose memory is the host's: how many bytes can still be had, if the system
     /// tells. When a rank has no room, it is told what fits in that.
     pub free: Option<fn() -> Option<u64>>,
@@ -71,7 +79,7 @@ pub struct Control<'a> {
 
 impl Default for Control<'_> {
     fn default() -> Self {
-        Self { observer: &Silent, cancel: Cancel::new(), park: None, free: None }
+        Self { observer: &Silent, cancel: Cancel::new(), park: None, chunk: CHUNK, free: None }
     }
 }
 
@@ -219,15 +227,15 @@ impl<B: Backend> Decoder<B> {
         let place = Place { first: group.rank(), size: group.size() };
         let schedule = Schedule::new(plan, images as u32, group.size())?;
         let cut = self.cut(plan, group.size())?;
-        let output = plan.output();
-        let [height, width] = [output.height as usize, output.width as usize];
+        let flows = self.flows(plan, control.chunk);
         let channels = program.out_channels() as usize;
+        let output = Shape { batch: images, ..Shape::sample(plan.output(), channels) };
         if let Some(sink) = &mut sink {
-            sink.begin(Shape::new(images, height, width, channels)).map_err(DecodeError::Sink)?;
+            sink.begin(output).map_err(DecodeError::Sink)?;
         }
         control.observer.event(Event::Planned {
             pieces: schedule.items().len() as u64,
-            rows: (images * height) as u64,
+            rows: (output.images() * output.height) as u64,
         });
         for rank in &self.ranks {
             rank.backend.reset_peak();
@@ -239,11 +247,22 @@ impl<B: Backend> Decoder<B> {
         let reports = Reports::new(control.observer);
         let stitched = std::thread::scope(|scope| {
             for &(device, group) in ranks {
-                let (schedule, reports) = (&schedule, &reports);
+                let (schedule, flows, reports) = (&schedule, &flows, &reports);
                 let (cut, park) = (cut.as_ref(), control.park.as_ref());
                 let (beside, free) = (&beside[..], control.free);
-                let job =
-                    RankJob { device, group, latents, plan, schedule, cut, park, beside, free };
+                let job = RankJob {
+                    device,
+                    group,
+                    latents,
+                    plan,
+                    schedule,
+                    flows,
+                    cut,
+                    park,
+                    chunk: control.chunk,
+                    beside,
+                    free,
+                };
                 let thread = std::thread::Builder::new();
                 if thread.spawn_scoped(scope, move || job.run(reports)).is_err() {
                     // The ranks that have begun are told, and end.
@@ -258,7 +277,8 @@ impl<B: Backend> Decoder<B> {
                 }
             }
             let Some(sink) = sink else { return Ok(StitchTimes::default()) };
-            let stitched = stitch_all(group, plan, &schedule, ranks.len(), sink, channels, control);
+            let stitched =
+                stitch_all(group, (plan, &schedule, &flows), ranks.len(), sink, channels, control);
             if let Err(DecodeError::Sink(error)) = &stitched {
                 // The ranks still decode for a picture that nobody takes any more.
                 let cause = Cause::Sink(error.to_string());
@@ -278,11 +298,18 @@ impl<B: Backend> Decoder<B> {
                 place,
                 cut.as_ref(),
                 control.park.as_ref(),
+                control.chunk,
             ),
             measured_peak_bytes: self.measured_peak_bytes(),
             way,
             sent: self.ranks.iter().flat_map(|rank| &rank.links).map(|l| l.take_sent()).sum(),
         })
+    }
+
+    /// In which chunks the plan's windows go through the program.
+    fn flows(&self, plan: &Plan, chunk: u32) -> Flows {
+        let frames = plan.pieces().map(|piece| piece.input.frames);
+        Flows::new(&self.ranks[0].program, frames, chunk)
     }
 
     fn measured_peak_bytes(&self) -> u64 {
@@ -299,22 +326,22 @@ fn check_latents(shape: Shape, plan: &Plan, program: &Program) -> Result<(), Dec
             program.latent_channels()
         )));
     }
-    let fits = shape.height == input.height as usize && shape.width == input.width as usize;
-    if !fits || shape.batch == 0 {
+    let words = |Size { frames, height, width }: Size| match frames {
+        1 => format!("{height} x {width}"),
+        _ => format!("{frames} x {height} x {width}"),
+    };
+    if shape.size() != input || shape.batch == 0 {
         return Err(DecodeError::Latents(format!(
-            "the latents are {shape} (batch x height x width x channels), the plan is for {} x {}",
-            input.height, input.width
+            "the latents are {shape} (batch x height x width x channels), the plan is for {}",
+            words(input)
         )));
     }
-    let scaled = [input.height, input.width].map(|cells| cells.checked_mul(program.scale()));
-    let output = plan.output();
-    if scaled != [Some(output.height), Some(output.width)] {
+    let (output, scale) = (plan.output(), program.out_scale());
+    if scale.layer(input) != Some(output) {
         return Err(DecodeError::Latents(format!(
-            "the plan makes {} x {} pixels of {} x {} cells, this VAE {} pixels a cell",
-            output.height,
-            output.width,
-            input.height,
-            input.width,
+            "the plan makes {} pixels of {} cells, this VAE {} pixels a cell",
+            words(output),
+            words(input),
             program.scale()
         )));
     }
@@ -325,8 +352,7 @@ fn check_latents(shape: Shape, plan: &Plan, program: &Program) -> Result<(), Dec
 /// themselves.
 fn stitch_all<G: Group + ?Sized>(
     group: &G,
-    plan: &Plan,
-    schedule: &Schedule,
+    (plan, schedule, flows): (&Plan, &Schedule, &Flows),
     here: usize,
     sink: &mut dyn Sink,
     channels: usize,
@@ -334,12 +360,25 @@ fn stitch_all<G: Group + ?Sized>(
 ) -> Result<StitchTimes, DecodeError> {
     let mut times = StitchTimes::default();
     for image in 0..schedule.images() {
-        let fetch = |piece| -> Result<Vec<f32>, GroupError> {
-            let item = schedule.item(image, piece);
-            let keep = plan.piece(piece).expect("the stitcher asks for pieces of the plan").keep;
-            let len = keep.area() as usize * channels;
+        let parts = plan.pieces().flat_map(|piece| {
+            let kept = piece.keep.first..piece.keep.first + piece.keep.frames;
+            let parts: Vec<_> = match plan.strategy() {
+                Strategy::Sharded => vec![kept.clone()],
+                _ => flows.of(piece.input.frames).parts(kept.clone()).collect(),
+            };
+            let part = move |part: Range<u32>| PiecePart {
+                piece: piece.index,
+                frames: part.start - kept.start..part.end - kept.start,
+            };
+            parts.into_iter().map(part)
+        });
+        let fetch = |part: &PiecePart| -> Result<Vec<f32>, GroupError> {
+            let item = schedule.item(image, part.piece);
+            let keep = plan.piece(part.piece).expect("parts are of pieces of the plan").keep;
+            let frames = part.frames.end - part.frames.start;
+            let len = frames as usize * keep.area() as usize * channels;
             let data = group.receive(item.owner, piece_tag(item.index), len)?;
-            if item.owner as usize >= here {
+            if item.owner as usize >= here && part.frames.end == keep.frames {
                 control
                     .observer
                     .event(Event::PieceReceived { rank: item.owner, piece: item.index });
@@ -347,12 +386,11 @@ fn stitch_all<G: Group + ?Sized>(
             Ok(data)
         };
         let rows_done = |rows| control.observer.event(Event::RowsWritten { rows });
-        let spent = stitch_image(plan, channels, image as usize, sink, fetch, rows_done).map_err(
-            |error| match error {
-                StitchError::Piece(error) => error.into(),
-                StitchError::Sink(error) => DecodeError::Sink(error),
-            },
-        )?;
+        let spent = stitch_image(plan, channels, image as usize, parts, sink, fetch, rows_done);
+        let spent = spent.map_err(|error| match error {
+            StitchError::Piece(error) => error.into(),
+            StitchError::Sink(error) => DecodeError::Sink(error),
+        })?;
         times.stitch += spent.stitch;
         times.write += spent.write;
     }

@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod decode;
 pub mod event;
 pub mod execute;
+pub mod flow;
 pub mod group;
 pub mod latents;
 pub mod model;

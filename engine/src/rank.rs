@@ -1,17 +1,19 @@
 //! What one rank of a decode does: its pieces, one after the other, or its shards.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use halovae_core::Plan;
+use halovae_core::{Plan, Region};
 
 use crate::backend::{Backend, BackendError, Memory};
 use crate::decode::PieceReport;
-use crate::execute::{Stop, execute};
+use crate::execute::{Execution, Stop, execute};
+use crate::flow::Flows;
 use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Way};
-use crate::program::{Analysis, Program};
+use crate::program::{Program, peak_bytes};
 use crate::room::{Room, Tried};
 use crate::schedule::{Item, Schedule, piece_tag};
 use crate::shard::{self, Cut, ParkLimit, ShardJob, ShardStop};
@@ -35,14 +37,14 @@ impl<B: Backend> RankDevice<B> {
         cut: Option<&Cut>,
         rank: u32,
         park: Option<&ParkLimit>,
+        chunk: u32,
     ) -> u64 {
         if let Some(cut) = cut {
             let limit = park.map(|park| park.bytes);
             return shard::peak_bytes(&self.program, cut, rank, &self.backend, limit);
         }
         let windows = schedule.windows_of(rank).into_iter();
-        let peaks = windows
-            .map(|window| Analysis::new(&self.program, window, &self.backend).peak_live_bytes);
+        let peaks = windows.map(|window| peak_bytes(&self.program, window, chunk, &self.backend));
         peaks.max().unwrap_or(0)
     }
 }
@@ -54,9 +56,12 @@ pub(crate) struct RankJob<'a, B: Backend, G: ?Sized> {
     pub(crate) latents: &'a HostTensor,
     pub(crate) plan: &'a Plan,
     pub(crate) schedule: &'a Schedule,
+    pub(crate) flows: &'a Flows,
     /// For the sharded strategy.
     pub(crate) cut: Option<&'a Cut>,
     pub(crate) park: Option<&'a ParkLimit>,
+    /// See [`Control`](crate::decode::Control).
+    pub(crate) chunk: u32,
     /// All ranks of this process.
     pub(crate) beside: &'a [Beside<'a, B>],
     /// See [`Control`](crate::decode::Control).
@@ -135,38 +140,61 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
     ) -> Result<(), RankStop> {
         for item in self.schedule.items_of(self.group.rank()) {
             piece.set(Some(item.index));
-            let (report, data) = self.decode(item).map_err(|stop| stop.on(piece.get()))?;
-            progress.piece(report, item.index, 4 * data.len() as u64);
-            if self.group.send(0, piece_tag(item.index), data).is_err() {
-                return Err(RankStop::Stopped);
+            let start = Instant::now();
+            let mut bytes = 0;
+            let send = |data: Vec<f32>| {
+                bytes += 4 * data.len() as u64;
+                self.group.send(0, piece_tag(item.index), data).map_err(|_| RankStop::Stopped)
+            };
+            self.decode(item, send).map_err(|stop| stop.on(piece.get()))?;
+            progress.piece(self.report(item, start.elapsed().as_secs_f64()), item.index, bytes);
+        }
+        Ok(())
+    }
+
+    /// Decodes a piece, and sends its kept frames as they are finished.
+    fn decode(
+        &self,
+        item: Item,
+        mut send: impl FnMut(Vec<f32>) -> Result<(), RankStop>,
+    ) -> Result<(), RankStop> {
+        let RankDevice { backend, program, weights, .. } = self.device;
+        let piece = self.plan.piece(item.piece).expect("a schedule names pieces of its own plan");
+        let flow = self.flows.of(piece.input.frames);
+        let upload = |frames: Range<u32>| {
+            let (first, len) = (piece.input.first + frames.start, frames.end - frames.start);
+            let window = self.latents.crop(item.image as usize, piece.input.over(first, len))?;
+            backend.upload(&window)
+        };
+        let check = |_| self.group.check();
+        if let [step] = flow.steps() {
+            let input = upload(step.latents.clone())?;
+            let output = backend.repeat(weights, input, &mut |input| {
+                execute(backend, program, weights, input, check)
+            })?;
+            return send(self.finished(&output, piece.keep)?);
+        }
+        let mut execution = Execution::new(backend, program, weights, piece.input.frames);
+        let keep = piece.keep.first..piece.keep.first + piece.keep.frames;
+        for step in flow.steps() {
+            let output = execution.push(upload(step.latents.clone())?, check)?;
+            let kept = step.kept(&keep);
+            if let (Some(output), false) = (output, kept.is_empty()) {
+                let first = kept.start - step.finished.start;
+                let kept = piece.keep.over(first, kept.end - kept.start);
+                send(self.finished(&output, kept)?)?;
             }
         }
         Ok(())
     }
 
-    fn decode(&self, item: Item) -> Result<(PieceReport, Vec<f32>), RankStop> {
-        let start = Instant::now();
-        let RankDevice { backend, program, weights, .. } = self.device;
-        let piece = self.plan.piece(item.piece).expect("a schedule names pieces of its own plan");
-        let window = self.latents.crop(item.image as usize, piece.input)?;
-        let input = backend.upload(&window)?;
-        drop(window);
-        let output = backend.repeat(weights, input, &mut |input| {
-            execute(backend, program, weights, input, |_| self.group.check())
-        });
-        let output = output.map_err(|stop| match stop {
-            Stop::Op { name, error } => {
-                let cause = Cause::Backend(error);
-                RankStop::Failed { piece: None, op: Some(name), cause }
-            }
-            Stop::Asked(_) => RankStop::Stopped,
-        })?;
-        let data = backend.download(&output, piece.keep)?.into_data();
-        if !data.iter().all(|value| value.is_finite()) {
-            let cause = Cause::NotFinite;
-            return Err(RankStop::Failed { piece: None, op: None, cause });
+    /// A part of what was decoded.
+    fn finished(&self, output: &B::Tensor, kept: Region) -> Result<Vec<f32>, RankStop> {
+        let data = self.device.backend.download(output, kept)?.into_data();
+        match data.iter().all(|value| value.is_finite()) {
+            true => Ok(data),
+            false => Err(RankStop::Failed { piece: None, op: None, cause: Cause::NotFinite }),
         }
-        Ok((self.report(item, start.elapsed().as_secs_f64()), data))
     }
 
     fn run_shards(
@@ -263,6 +291,7 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
             together,
             sharing: sharing.len() as u32,
             on_host: self.free.is_some(),
+            chunk: self.chunk,
         };
         let Memory { current, peak } = backend.memory();
         let (held, ranks) = (peak.saturating_sub(current), sharing.len() as u64);
@@ -303,6 +332,17 @@ impl RankStop {
         match self {
             Self::Failed { op, cause, .. } => Self::Failed { piece, op, cause },
             Self::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl<E> From<Stop<E>> for RankStop {
+    fn from(stop: Stop<E>) -> Self {
+        match stop {
+            Stop::Op { name, error } => {
+                Self::Failed { piece: None, op: Some(name), cause: Cause::Backend(error) }
+            }
+            Stop::Asked(_) => Self::Stopped,
         }
     }
 }

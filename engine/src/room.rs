@@ -5,8 +5,9 @@ use std::fmt;
 use halovae_core::{AxisTiling, Direction, Plan, Size, TileGrid, Tiling};
 use serde::{Deserialize, Serialize};
 
+use crate::flow::Flow;
 use crate::format_bytes;
-use crate::program::{Analysis, MemoryModel, Program};
+use crate::program::{MemoryModel, Program, peak_bytes};
 use crate::shard;
 use crate::stitch::stitching_bytes;
 
@@ -50,6 +51,8 @@ pub(crate) struct Tried {
     pub(crate) sharing: u32,
     /// Whether the device's memory is the host's.
     pub(crate) on_host: bool,
+    /// Frames of latents that are decoded at a time.
+    pub(crate) chunk: u32,
 }
 
 impl Room {
@@ -61,11 +64,11 @@ impl Room {
         bytes: u64,
         tried: &Tried,
     ) -> Self {
-        let Tried { latents, window, ranks, together, sharing, .. } = *tried;
+        let Tried { latents, window, ranks, together, sharing, chunk, .. } = *tried;
         let largest = window.height.max(window.width);
         let fits = |side: u32| {
-            let tile = Size::new(side.min(latents.height), side.min(latents.width));
-            let values = Analysis::new(program, tile, model).peak_live_bytes;
+            let [height, width] = [latents.height, latents.width].map(|extent| side.min(extent));
+            let values = peak_bytes(program, Size { height, width, ..latents }, chunk, model);
             // An estimate may be a little below what is taken.
             let values = values.saturating_add(values / 16).saturating_mul(sharing.into());
             let beside = tried.beside(program, side);
@@ -101,9 +104,11 @@ impl Tried {
             tile_sample_min_size: side.checked_mul(scale)?,
             tile_sample_stride: (side - side / 4).checked_mul(scale)?,
         };
-        let tiling = Tiling { height: axis, width: axis, scale };
+        let tiling = Tiling::new(axis, axis, program.out_scale());
         let grid = TileGrid::new(Direction::Decode, self.latents, &tiling).ok()?;
-        let stitching = stitching_bytes(&Plan::tiled(grid), program.out_channels(), self.ranks);
+        let plan = Plan::tiled(grid);
+        let frames = Flow::new(program, self.latents.frames, self.chunk).most_finished();
+        let stitching = stitching_bytes(&plan, program.out_channels(), self.ranks, frames);
         Some(stitching.saturating_add(HOST_BYTES))
     }
 }

@@ -5,21 +5,40 @@ use std::io;
 use crate::backend::BackendError;
 use crate::tensor::{HostTensor, Shape};
 
-/// Takes finished rows, top to bottom, image by image, so that nobody holds a whole picture.
+/// Where rows lie in the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowsAt {
+    /// The image or video of the batch.
+    pub image: usize,
+    /// The frame; 0 in an image.
+    pub frame: usize,
+    /// The first row.
+    pub top: usize,
+}
+
+impl RowsAt {
+    /// Rows of an image.
+    pub const fn of_image(image: usize, top: usize) -> Self {
+        Self { image, frame: 0, top }
+    }
+}
+
+/// Takes finished rows, frame by frame and top to bottom, image by image, so that the whole result
+/// need not be in memory.
 pub trait Sink {
-    /// Called once before any row, with the extents of the whole result (`batch` images).
+    /// Called once before any row, with the extents of the whole result (`batch` images or videos).
     ///
     /// # Errors
     /// That the result cannot be written there, for example because its format has no such size.
     fn begin(&mut self, shape: Shape) -> io::Result<()>;
 
-    /// Takes rows `top..` of `image`: f32 as the decoder gave them (not clamped), channels last,
-    /// `rows.len() / (width * channels)` rows. Rows of an image come in order without gaps, and
-    /// the images in order.
+    /// Takes rows: f32 as the decoder gave them (not clamped), channels last,
+    /// `rows.len() / (width * channels)` rows. Rows of a frame come in order without gaps, the frames
+    /// in order, and the images in order.
     ///
     /// # Errors
     /// What the file system says.
-    fn write_rows(&mut self, image: usize, top: usize, rows: &[f32]) -> io::Result<()>;
+    fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()>;
 }
 
 /// Keeps the result in memory.
@@ -42,10 +61,10 @@ impl Sink for MemorySink {
         Ok(())
     }
 
-    fn write_rows(&mut self, image: usize, top: usize, rows: &[f32]) -> io::Result<()> {
+    fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()> {
         let picture = self.picture.as_mut().ok_or_else(|| io::Error::other("rows before begin"))?;
-        let Shape { height, width, channels, .. } = picture.shape();
-        let from = (image * height + top) * width * channels;
+        let Shape { frames, height, width, channels, .. } = picture.shape();
+        let from = ((at.image * frames + at.frame) * height + at.top) * width * channels;
         picture.data_mut()[from..][..rows.len()].copy_from_slice(rows);
         Ok(())
     }

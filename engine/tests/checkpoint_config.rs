@@ -1,6 +1,6 @@
 //! `config.json`: defaults, the values of real models, and everything that no decoder can have.
 
-use halovae_core::AxisTiling;
+use halovae_core::{AxisTiling, Tiling};
 use halovae_engine::checkpoint::{AutoencoderKlConfig, ConfigError, VaeConfig, parse_config};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ fn the_config_of_flux_is_read() {
     assert_eq!(config, expected);
     assert_eq!(config.scale(), 8);
     let tiling = config.tiling();
-    assert_eq!((tiling.height, tiling.width, tiling.scale), (tile(1024, 128), tile(1024, 128), 8));
+    assert_eq!(tiling, Tiling::new(tile(1024, 128), tile(1024, 128), 8));
     let space = config.latent_space();
     assert_eq!((space.scaling_factor, space.shift_factor), (0.3611, 0.1159));
     assert_eq!(space.mean_and_std, None);

@@ -6,8 +6,8 @@ use halovae_engine::checkpoint::{VaeConfig, parse_config};
 use halovae_engine::conformance::{RandomWeights, Reference};
 use halovae_engine::execute::execute;
 use halovae_engine::program::{
-    Analysis, Geometry, Liveness, MemoryModel, Op, Program, ProgramBuilder, ReceptiveField,
-    ValueId, fuse,
+    Analysis, Geometry, MemoryModel, Op, Program, ProgramBuilder, ReceptiveField, ValueId, fuse,
+    peak_bytes,
 };
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
@@ -53,7 +53,7 @@ fn flux_has_the_published_size_and_work() {
     // as counted on diffusers' model.
     let parameters = program.weight_bytes() / 4;
     assert_eq!(parameters / 10_000, 4954, "{parameters} parameters");
-    let analysis = Analysis::new(&program, Size::new(128, 128), &Plain);
+    let analysis = Analysis::new(&program, Size::new(128, 128), 1, &Plain);
     let tera = |flops: u128| flops as f64 / 2.0 / 1e12;
     let convs = tera(analysis.flops - analysis.attention_flops);
     assert!((4.93..4.97).contains(&convs), "{convs}T multiply-adds in convs");
@@ -183,7 +183,7 @@ proptest! {
         let plain = config(&blocks, layers, 4, attention).decoder().expect("a sound config");
         let program = if fused { fuse(&plain, |_, _| true) } else { plain };
         let geometry = Geometry::new(&program, 1, Size::new(height, width));
-        let got = Liveness::new(&program).peak_bytes(&program, &geometry, &Plain);
+        let got = peak_bytes(&program, Size::new(height, width), 1, &Plain);
 
         // The obvious way: at each op, everything written that is still to be read, and its output.
         let written_at = |id: ValueId| program.ops().iter().position(|op| op.output() == id);

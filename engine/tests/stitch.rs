@@ -6,7 +6,7 @@ use halovae_core::{AxisTiling, Direction, PatchGrid, Plan, Size, TileGrid, Tilin
 use halovae_engine::conformance::Random;
 use halovae_engine::schedule::Schedule;
 use halovae_engine::sink::{MemorySink, Sink};
-use halovae_engine::stitch::stitch_image;
+use halovae_engine::stitch::{PiecePart, stitch_image};
 use halovae_engine::tensor::Shape;
 use proptest::prelude::*;
 
@@ -19,34 +19,51 @@ fn random_pieces(plan: &Plan, seed: u64) -> Vec<Vec<f32>> {
     let mut random = Random::new(seed);
     plan.pieces()
         .map(|piece| {
-            let len = piece.keep.area() as usize * CHANNELS;
+            let len = piece.keep.volume() as usize * CHANNELS;
             (0..len).map(|_| random.uniform(-1.0, 1.0)).collect()
         })
         .collect()
 }
 
 fn stitch(plan: &Plan, pieces: &[Vec<f32>]) -> Vec<f32> {
+    stitch_in_parts(plan, pieces, u32::MAX)
+}
+
+/// The same from parts of at most `most` frames.
+fn stitch_in_parts(plan: &Plan, pieces: &[Vec<f32>], most: u32) -> Vec<f32> {
     let mut sink = MemorySink::default();
     let output = plan.output();
-    let [height, width] = [output.height as usize, output.width as usize];
-    sink.begin(Shape::new(1, height, width, CHANNELS)).expect("small");
-    let mut asked = 0;
+    sink.begin(Shape::sample(output, CHANNELS)).expect("small");
+    let parts: Vec<PiecePart> = plan
+        .pieces()
+        .flat_map(|piece| {
+            let frames = piece.keep.frames;
+            (0..frames).step_by(most.min(frames) as usize).map(move |first| PiecePart {
+                piece: piece.index,
+                frames: first..(first.saturating_add(most)).min(frames),
+            })
+        })
+        .collect();
+    let mut asked = Vec::new();
     let mut rows = 0;
     stitch_image::<Infallible>(
         plan,
         CHANNELS,
         0,
+        parts.iter().cloned(),
         &mut sink,
-        |piece| {
-            assert_eq!(piece, asked, "pieces are asked for in order");
-            asked += 1;
-            Ok(pieces[piece as usize].clone())
+        |part| {
+            asked.push(part.clone());
+            let keep = plan.piece(part.piece).expect("a piece of the plan").keep;
+            let frame = keep.area() as usize * CHANNELS;
+            let frames = part.frames.start as usize * frame..part.frames.end as usize * frame;
+            Ok(pieces[part.piece as usize][frames].to_vec())
         },
         |done| rows += done,
     )
     .unwrap_or_else(|error| panic!("{error:?}"));
-    assert_eq!(asked as usize, pieces.len(), "every piece is fetched, so that no sender waits");
-    assert_eq!(rows as usize, height);
+    assert_eq!(asked, parts, "every part is fetched once and in order, so that no sender waits");
+    assert_eq!(rows, u64::from(output.frames) * u64::from(output.height));
     sink.into_picture().expect("begun").into_data()
 }
 
@@ -130,7 +147,7 @@ proptest! {
             tile_sample_min_size: tile[i] * scale,
             tile_sample_stride: stride[i] * scale,
         };
-        let tiling = Tiling { height: axis(0), width: axis(1), scale };
+        let tiling = Tiling::new(axis(0), axis(1), scale);
         let grid = TileGrid::new(Direction::Decode, Size::new(height, width), &tiling)
             .expect("a consistent tiling");
         let plan = Plan::tiled(grid);
@@ -170,7 +187,7 @@ proptest! {
     ) {
         let latents = Size::new(height, width);
         let axis = AxisTiling::Stride { tile_sample_min_size: 8, tile_sample_stride: 6 };
-        let tiling = Tiling { height: axis, width: axis, scale: 1 };
+        let tiling = Tiling::new(axis, axis, 1);
         let plan = if patch {
             let tile = Size::new(8, 8);
             Plan::patch(PatchGrid::new(latents, ranks, tile, [0.25; 2], 1).expect("sound"))

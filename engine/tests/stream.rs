@@ -8,7 +8,7 @@ use halovae_engine::backend::{Backend, BackendError, WeightSource};
 use halovae_engine::conformance::{Array, RandomWeights, Reference};
 use halovae_engine::execute::{Execution, execute};
 use halovae_engine::program::{
-    Edge, FrameRepeat, Op, Program, ProgramBuilder, ValueId, WeightSpec, fuse,
+    Edge, FrameRepeat, Program, ProgramBuilder, ValueId, WeightSpec, fuse,
 };
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;

@@ -16,7 +16,7 @@ use halovae_engine::tensor::{HostTensor, Shape};
 pub enum Cut {
     /// In one piece.
     Whole,
-    /// In tiles of the config's size with that overlap factor, whatever the config has.
+    /// In tiles of the config's size with that overlap factor.
     Tiled(f64),
     /// In one patch for each of so many ranks.
     Patch(u32),
@@ -40,18 +40,15 @@ pub fn plan(config: &dyn VaeConfig, latents: Size, cut: Cut) -> Plan {
     match cut {
         Cut::Whole => Plan::whole(latents, scale).expect("a plan"),
         Cut::Tiled(tile_overlap_factor) => {
-            let [height, width] = [own.height, own.width].map(|own| {
-                let tile_latent_min_size = match own {
-                    AxisTiling::Overlap { tile_latent_min_size, .. } => tile_latent_min_size,
-                    AxisTiling::Stride { tile_sample_min_size, .. } => tile_sample_min_size / scale,
-                };
-                AxisTiling::Overlap {
-                    tile_sample_min_size: tile_latent_min_size * scale,
+            let [height, width] = [own.height, own.width].map(|own| match own {
+                AxisTiling::Overlap { tile_latent_min_size, .. } => AxisTiling::Overlap {
+                    tile_sample_min_size: tile_latent_min_size * scale.space,
                     tile_latent_min_size,
                     tile_overlap_factor,
-                }
+                },
+                other => panic!("tiles of an overlap factor, and not {other:?}"),
             });
-            let tiling = Tiling { height, width, scale };
+            let tiling = Tiling::new(height, width, scale);
             let grid = TileGrid::new(Direction::Decode, latents, &tiling).expect("a grid");
             Plan::tiled(grid)
         }

@@ -13,7 +13,7 @@ use halovae_engine::conformance::Random;
 use halovae_engine::decode::{Control, DecodeError, Decoder};
 use halovae_engine::event::{Event, Observer};
 use halovae_engine::group::{Cancel, Cause, Failure, ThreadGroup};
-use halovae_engine::sink::{MemorySink, Sink};
+use halovae_engine::sink::{MemorySink, RowsAt, Sink};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::{Fault, FaultKind, Faulty, Gate};
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
@@ -308,7 +308,7 @@ impl Sink for FullSink {
         if self.refuses_begin { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    fn write_rows(&mut self, _: usize, _: usize, rows: &[f32]) -> io::Result<()> {
+    fn write_rows(&mut self, _: RowsAt, rows: &[f32]) -> io::Result<()> {
         let count = rows.len() / self.row_len;
         self.room = self.room.checked_sub(count).ok_or(io::ErrorKind::StorageFull)?;
         Ok(())

@@ -40,7 +40,7 @@ fn tiling(tile: Size, overlap: [f64; 2], scale: u32) -> Tiling {
         tile_latent_min_size: cells,
         tile_overlap_factor,
     };
-    Tiling { height: axis(tile.height, overlap[0]), width: axis(tile.width, overlap[1]), scale }
+    Tiling::new(axis(tile.height, overlap[0]), axis(tile.width, overlap[1]), scale)
 }
 
 proptest! {

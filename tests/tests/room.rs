@@ -21,7 +21,7 @@ fn tiled(latents: Size, scale: u32, pixels: u32) -> Plan {
         tile_latent_min_size: pixels / scale,
         tile_overlap_factor: 0.25,
     };
-    let tiling = Tiling { height: axis, width: axis, scale };
+    let tiling = Tiling::new(axis, axis, scale);
     Plan::tiled(TileGrid::new(Direction::Decode, latents, &tiling).expect("a grid"))
 }
 
@@ -74,7 +74,7 @@ fn what_is_said_to_fit_does() {
             try_to(&decoder, &latents, &plan, None).expect(&what);
             // And not much less than what would do.
             let larger = tiled(size, scale, pixels * 2);
-            let estimate = |plan| decoder.estimate_peak_bytes(plan, 1, Place::all(1), None);
+            let estimate = |plan| decoder.estimate_peak_bytes(plan, 1, Place::all(1), None, 1);
             assert!(estimate(&larger).expect("a plan") > held, "{what}: {pixels} is too few");
             said[0] += 1;
         }

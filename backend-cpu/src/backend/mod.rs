@@ -182,20 +182,17 @@ impl MemoryModel for CpuBackend {
         }
     }
 
-    /// Scratch stays for the ops that follow, so each op has that of the largest so far.
     fn workspace_bytes(
         &self,
-        program: &Program,
+        _program: &Program,
         op: &Op,
         shapes: &dyn Fn(ValueId) -> Shape,
     ) -> u64 {
         let threads = self.threads();
-        let last = program.ops().iter().position(|other| other == op);
-        let so_far = &program.ops()[..last.map_or(0, |at| at + 1)];
-        let of = |op: &Op| match op {
+        let bytes = match op {
             Op::Conv(conv) => {
                 let s = shapes(conv.input);
-                let size = [s.batch, s.height, s.width];
+                let size = [s.images(), s.height, s.width];
                 let (shape, padding) = (weights::shape_of(conv), padding_of(conv));
                 shape.workspace_bytes(self.level, size, &padding, conv.norm.is_some(), threads)
             }
@@ -205,7 +202,11 @@ impl MemoryModel for CpuBackend {
             }
             _ => 0,
         };
-        so_far.iter().map(of).max().unwrap_or_else(|| of(op)) as u64
+        bytes as u64
+    }
+
+    fn keeps_workspace(&self) -> bool {
+        true
     }
 
     fn prepared_weight_bytes(&self, program: &Program) -> u64 {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use halovae_core::{AxisTiling, Direction, Size, TileAxis, TileGrid, Tiling};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Detail, Naming};
+use halovae_engine::decode::CHUNK;
 use halovae_engine::format_bytes;
 use halovae_engine::program::{Analysis, Program, ReceptiveField, fuse};
 
@@ -16,6 +17,9 @@ use crate::error::Error;
 use crate::notices::Notice;
 use crate::plan_options::{cells_of_pixels, tile_pixels};
 use crate::plan_table::flops;
+
+/// Height and width for the figures of a model without tiles.
+const UNTILED_PIXELS: u32 = 512;
 
 /// Prints what is known about the checkpoint.
 ///
@@ -131,7 +135,7 @@ fn describe_program(text: &mut String, program: &Program) {
 fn describe_costs(text: &mut String, program: &Program, latents: Size) -> Result<(), Error> {
     let cpu = backend::cpu(backend::threads(None))?;
     let fused = fuse(program, |program, op| cpu.supports(program, op));
-    let figures = Analysis::new(&fused, latents, &cpu);
+    let figures = Analysis::new(&fused, latents, CHUNK, &cpu);
     let pixels = [latents.height, latents.width].map(|cells| cells * program.scale());
     let _ = writeln!(text, "\nwhole decode to {} pixels (height x width)", by(pixels));
     let attention = 100.0 * figures.attention_flops as f64 / (figures.flops as f64).max(1.0);
@@ -151,20 +155,25 @@ fn describe_tiles(text: &mut String, tiling: &Tiling) {
     text.push_str("\ntiles by default\n");
     let [height, width] = tile_cells(tiling);
     let axes = [tiling.height, tiling.width];
-    line(text, "tile_sample_min_size", by(axes.map(tile_pixels)));
+    if let [Some(rows), Some(columns)] = axes.map(tile_pixels) {
+        line(text, "tile_sample_min_size", by([rows, columns]));
+    }
     line(text, "tile_latent_min_size", by([height, width]));
-    match axes {
-        [
-            AxisTiling::Overlap { tile_overlap_factor: rows, .. },
-            AxisTiling::Overlap { tile_overlap_factor: columns, .. },
-        ] if rows == columns => line(text, "tile_overlap_factor", rows),
-        _ => {
-            let own = axes.map(|axis| match axis {
-                AxisTiling::Overlap { tile_overlap_factor, .. } => tile_overlap_factor.to_string(),
-                AxisTiling::Stride { tile_sample_stride, .. } => tile_sample_stride.to_string(),
-            });
-            line(text, "tile_sample_stride", own.join(" x "));
+    for (axis, name) in axes.iter().zip(["height", "width"]) {
+        let (kind, value) = match axis {
+            AxisTiling::Whole => ("tiles", "none".into()),
+            AxisTiling::Overlap { tile_overlap_factor, .. } => {
+                ("tile_overlap_factor", tile_overlap_factor.to_string())
+            }
+            AxisTiling::Stride { tile_sample_stride, .. } => {
+                ("tile_sample_stride", tile_sample_stride.to_string())
+            }
+        };
+        if axes[0] == axes[1] {
+            line(text, kind, value);
+            break;
         }
+        line(text, kind, format_args!("{value} ({name})"));
     }
     match TileGrid::new(Direction::Decode, Size::new(height, width), tiling) {
         Ok(grid) => {
@@ -179,9 +188,11 @@ fn describe_tiles(text: &mut String, tiling: &Tiling) {
 
 /// Height and width of a tile in latent cells.
 fn tile_cells(tiling: &Tiling) -> [u32; 2] {
+    let in_cells = |pixels: u32| pixels.checked_div(tiling.scale.space).unwrap_or(0).max(1);
     [tiling.height, tiling.width].map(|axis| match axis {
+        AxisTiling::Whole => in_cells(UNTILED_PIXELS),
         AxisTiling::Overlap { tile_latent_min_size, .. } => tile_latent_min_size,
-        AxisTiling::Stride { tile_sample_min_size, .. } => tile_sample_min_size / tiling.scale,
+        AxisTiling::Stride { tile_sample_min_size, .. } => in_cells(tile_sample_min_size),
     })
 }
 

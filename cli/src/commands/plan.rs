@@ -28,7 +28,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         check_all(&[written], subject.sources())?;
     }
     if args.compare {
-        let sizes = compared_sizes(args, subject.tiling().scale)?;
+        let sizes = compared_sizes(args, subject.tiling().scale.space)?;
         let comparison = Comparison::new(&mut subject, &sizes, &args.compare_ranks)?;
         say_notices(comparison.notices(), verbosity);
         return match args.format {
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
             PlanFormat::Svg => emit(compare_svg::draw(&comparison).as_bytes(), output),
         };
     }
-    let latents = latents(args, subject.tiling().scale)?;
+    let latents = latents(args, subject.tiling().scale.space)?;
     let (mut planned, estimates) = subject.plan(latents, &args.ranks, group)?;
     planned.notices.splice(0..0, subject.notices().iter().cloned());
     say_notices(&planned.notices, verbosity);

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use halovae_engine::sink::Sink;
+use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
 use super::encoded::{EncodedFormat, EncodedPicture};
@@ -184,9 +184,9 @@ impl Sink for Pictures {
         Ok(())
     }
 
-    fn write_rows(&mut self, image: usize, _top: usize, rows: &[f32]) -> io::Result<()> {
+    fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()> {
         let begun = self.begun.as_mut().ok_or_else(|| io::Error::other("rows before begin"))?;
-        let path = numbered(&self.path, image, begun.images);
+        let path = numbered(&self.path, at.image, begun.images);
         begun.write_rows(self.format, &path, rows).map_err(|error| about(&path, error))
     }
 }
@@ -278,8 +278,8 @@ mod tests {
                 sink.begin(shape).unwrap();
                 let cut = 4 * 7 * channels;
                 for image in 0..2 {
-                    sink.write_rows(image, 0, &values[..cut]).unwrap();
-                    sink.write_rows(image, 4, &values[cut..]).unwrap();
+                    sink.write_rows(RowsAt::of_image(image, 0), &values[..cut]).unwrap();
+                    sink.write_rows(RowsAt::of_image(image, 4), &values[cut..]).unwrap();
                 }
                 let files = Temporary::commit(sink.finish().unwrap()).unwrap();
                 assert_eq!(files.len(), 2);
@@ -319,7 +319,7 @@ mod tests {
             let shape = Shape::new(1, 9, 7, channels);
             let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[3].0, Depth::Eight));
             sink.begin(shape).unwrap();
-            sink.write_rows(0, 0, &ramp(shape, Depth::Eight).0).unwrap();
+            sink.write_rows(RowsAt::of_image(0, 0), &ramp(shape, Depth::Eight).0).unwrap();
             Temporary::commit(sink.finish().unwrap()).unwrap();
             let mut file = Decoder::new(std::fs::File::open(path).unwrap()).unwrap();
             let extra = file.find_tag(Tag::ExtraSamples).unwrap();
@@ -335,7 +335,7 @@ mod tests {
         let values: Vec<f32> = (0..32 * 32 * 3).map(|i| (i / 3 % 32) as f32 / 32.0 - 0.5).collect();
         let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[1].0, Depth::Eight));
         sink.begin(shape).unwrap();
-        sink.write_rows(0, 0, &values).unwrap();
+        sink.write_rows(RowsAt::of_image(0, 0), &values).unwrap();
         Temporary::commit(sink.finish().unwrap()).unwrap();
         let read = image::open(path).unwrap().into_bytes();
         for (read, value) in read.iter().zip(values) {
@@ -375,8 +375,8 @@ mod tests {
             let (values, _) = ramp(shape, Depth::Eight);
             let mut sink = Box::new(Pictures::new(path, format, Depth::Eight));
             sink.begin(shape).unwrap();
-            sink.write_rows(0, 0, &values).unwrap();
-            sink.write_rows(1, 0, &values[..7 * 3]).unwrap();
+            sink.write_rows(RowsAt::of_image(0, 0), &values).unwrap();
+            sink.write_rows(RowsAt::of_image(1, 0), &values[..7 * 3]).unwrap();
             assert!(sink.finish().is_err());
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{extension}");
         }

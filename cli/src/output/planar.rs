@@ -4,7 +4,7 @@
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use halovae_engine::sink::Sink;
+use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
 use super::{FileSink, Temporary, about};
@@ -86,9 +86,9 @@ impl Sink for Planar {
         Ok(())
     }
 
-    fn write_rows(&mut self, image: usize, top: usize, rows: &[f32]) -> io::Result<()> {
+    fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()> {
         let begun = self.begun.as_mut().ok_or_else(|| io::Error::other("rows before begin"))?;
-        begun.write_rows(image, top, rows).map_err(|error| about(&self.path, error))
+        begun.write_rows(at.image, at.top, rows).map_err(|error| about(&self.path, error))
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
                     .flat_map(|y| (0..width).map(move |x| (y, x)))
                     .flat_map(|(y, x)| (0..channels).map(move |c| value([n, c, y, x])))
                     .collect();
-                sink.write_rows(n, top, &values).unwrap();
+                sink.write_rows(RowsAt::of_image(n, top), &values).unwrap();
             }
         }
         let files = Temporary::commit(sink.finish().unwrap()).unwrap();
@@ -217,7 +217,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut sink = Box::new(Planar::new(folder.path().join("a.npy"), npy::header));
         sink.begin(Shape::new(1, 2, 2, 1)).unwrap();
-        sink.write_rows(0, 0, &[1.0, 2.0]).unwrap();
+        sink.write_rows(RowsAt::of_image(0, 0), &[1.0, 2.0]).unwrap();
         assert!(sink.finish().is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -2,10 +2,10 @@
 
 use core::iter::FusedIterator;
 
-use super::{Margins, Shard, ShardGrid};
-use crate::Region;
+use super::ShardGrid;
+use crate::{Axes, Axis, Margins, Region, Scale};
 
-/// A rectangle of a layer that travels from the shard that owns it to one that reads it.
+/// A box of a layer's cells that travels from the shard that owns it to one that reads it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Transfer {
     /// The owner.
@@ -13,21 +13,21 @@ pub struct Transfer {
     /// The reader.
     pub to: u32,
     /// The cells, in the layer's own coordinates.
-    pub rect: Region,
+    pub region: Region,
 }
 
 impl ShardGrid {
-    /// What shard `to` receives of a layer from its neighbours, up to eight, in row-major order.
-    /// A corner comes where both its sides have a margin. Of a halo that does not
+    /// What shard `to` receives of a layer from its neighbours, up to 26, in the order of their
+    /// indices. A corner comes where all its sides have a margin. Of a halo that does not
     /// [fit](Self::fits) it is what the neighbours own.
-    pub fn received(&self, to: u32, scale: u32, reach: Margins) -> Transfers {
-        Transfers { grid: *self, shard: to, receives: true, scale, reach, next: 0 }
+    pub fn received(&self, to: u32, scale: impl Into<Scale>, reach: Margins) -> Transfers {
+        Transfers { grid: *self, shard: to, receives: true, scale: scale.into(), reach, next: 0 }
     }
 
     /// What shard `from` sends of a layer: the same transfers from the other side, in the order of
     /// the receivers.
-    pub fn sent(&self, from: u32, scale: u32, reach: Margins) -> Transfers {
-        Transfers { grid: *self, shard: from, receives: false, scale, reach, next: 0 }
+    pub fn sent(&self, from: u32, scale: impl Into<Scale>, reach: Margins) -> Transfers {
+        Transfers { receives: false, ..self.received(from, scale, reach) }
     }
 }
 
@@ -37,50 +37,51 @@ pub struct Transfers {
     grid: ShardGrid,
     shard: u32,
     receives: bool,
-    scale: u32,
+    scale: Scale,
     reach: Margins,
-    /// The place of the next neighbour among the 3 x 3 around the shard.
+    /// The place of the next neighbour among the 3 x 3 x 3 around the shard.
     next: u32,
 }
 
 impl Transfers {
     /// The transfer between the shard and its neighbour at a place, if there is one.
     fn at(&self, place: u32) -> Option<Transfer> {
-        let Shard { row, col, .. } = self.grid.shard(self.shard)?;
-        if place == 4 {
+        let own = self.grid.place(self.shard)?;
+        if place == 13 {
             return None;
         }
-        // Below the last row is no shard, and what it owns is empty.
-        let row = (row + place / 3).checked_sub(1)?;
-        let col = (col + place % 3).checked_sub(1).filter(|&col| col < self.grid.cols())?;
-        let other = row * self.grid.cols() + col;
+        let steps = Axes::new(place / 9, place / 3 % 3, place % 3);
+        let beside = |axis: Axis| {
+            let beside = (own[axis] + steps[axis]).checked_sub(1)?;
+            (beside < self.grid.shards()[axis]).then_some(beside)
+        };
+        let other = Axes::new(beside(Axis::Time)?, beside(Axis::Height)?, beside(Axis::Width)?);
+        let other = self.grid.index(other);
         let (from, to) = match self.receives {
             true => (other, self.shard),
             false => (self.shard, other),
         };
-        let window = grown(self.grid.part(to, self.scale), self.grid.margins(to, self.reach));
-        let rect = window.intersect(self.grid.part(from, self.scale))?;
-        Some(Transfer { from, to, rect })
+        let margins = self.grid.margins(to, self.scale, self.reach);
+        let window = grown(self.grid.part(to, self.scale), margins);
+        let region = window.intersect(self.grid.part(from, self.scale))?;
+        Some(Transfer { from, to, region })
     }
 }
 
-/// A rectangle with its margins; what lies before the origin or beyond `u32` is cut off.
+/// A region with its margins; what lies before the origin or beyond `u32` is cut off.
 fn grown(part: Region, margins: Margins) -> Region {
-    let Margins { top, bottom, left, right, .. } = margins;
-    let axis = |start: u32, len: u32, before: u32, behind: u32| {
+    Region::from_spans(Axes::from_fn(|axis| {
+        let ((start, len), [before, behind]) = (part.span(axis), margins.along(axis));
         let first = start.saturating_sub(before);
         (first, (start - first).saturating_add(len).saturating_add(behind))
-    };
-    let (top, height) = axis(part.top, part.height, top, bottom);
-    let (left, width) = axis(part.left, part.width, left, right);
-    Region::new(top, left, height, width)
+    }))
 }
 
 impl Iterator for Transfers {
     type Item = Transfer;
 
     fn next(&mut self) -> Option<Transfer> {
-        while self.next < 9 {
+        while self.next < 27 {
             let place = self.next;
             self.next += 1;
             if let Some(transfer) = self.at(place) {

@@ -1,36 +1,50 @@
-use crate::cases::{Case, case, flux, shard_grid};
-use crate::diffusers::stitch;
+use crate::cases::{Case, any_case, any_shards, case, flux, time_scale, video};
+use crate::diffusers::{Video, stitch};
 use halovae_core::*;
 use proptest::prelude::*;
 
 /// A made-up pixel of a decoded tile, in -1..1.
-fn pixel(tile: u64, y: u32, x: u32) -> f64 {
-    let mut hash = tile << 40 ^ u64::from(y) << 20 ^ u64::from(x);
+fn pixel(tile: u64, t: u32, y: u32, x: u32) -> f64 {
+    let mut hash = tile << 40 ^ u64::from(t) << 30 ^ u64::from(y) << 15 ^ u64::from(x);
     hash = (hash ^ hash >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (hash >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
+/// What has been painted of a video.
+struct Canvas(Video);
+
+impl Canvas {
+    fn new(Size { frames, height, width }: Size) -> Self {
+        let frame = vec![vec![f64::NAN; width as usize]; height as usize];
+        Self(vec![frame; frames as usize])
+    }
+
+    fn row(&mut self, t: u32, y: u32) -> &mut [f64] {
+        &mut self.0[t as usize][y as usize]
+    }
+}
+
 /// Stitches with bands, blocks, terms and weights, and checks what they promise on the way.
-fn stitch_by_terms(plan: &Plan) -> Result<Vec<Vec<f64>>, TestCaseError> {
-    let Size { height, width, .. } = plan.output();
-    let mut image = vec![vec![f64::NAN; width as usize]; height as usize];
-    let mut next_row = 0;
-    let mut last_pieces = 0..0;
+fn stitch_by_terms(plan: &Plan) -> Result<Video, TestCaseError> {
+    let output = plan.output();
+    let mut canvas = Canvas::new(output);
+    let (mut next_frame, mut next_row) = (0, 0);
     for band in plan.bands() {
-        prop_assert_eq!(band.top, next_row);
-        prop_assert!(band.height > 0);
+        prop_assert_eq!((band.first, band.top), (next_frame, next_row));
+        prop_assert!(band.frames > 0 && band.height > 0);
         next_row += band.height;
-        let pieces = band.pieces();
-        prop_assert!(last_pieces.start <= pieces.start && last_pieces.end <= pieces.end);
-        let mut used = vec![];
+        if next_row == output.height {
+            (next_frame, next_row) = (band.first + band.frames, 0);
+        }
         let mut next_col = 0;
         for block in band.blocks() {
-            let rect = block.rect;
-            prop_assert_eq!((rect.top, rect.height), (band.top, band.height));
-            prop_assert_eq!(rect.left, next_col);
-            prop_assert!(rect.width > 0);
-            next_col += rect.width;
+            let region = block.region;
+            prop_assert_eq!(region.span(Axis::Time), (band.first, band.frames));
+            prop_assert_eq!(region.span(Axis::Height), (band.top, band.height));
+            prop_assert_eq!(region.left, next_col);
+            prop_assert!(region.width > 0);
+            next_col += region.width;
             let terms: Vec<Term> = block.terms().collect();
             prop_assert_eq!(terms.len(), block.term_count() as usize);
             let mut left = block.terms();
@@ -39,73 +53,123 @@ fn stitch_by_terms(plan: &Plan) -> Result<Vec<Vec<f64>>, TestCaseError> {
                 left.next();
             }
             prop_assert!(terms.is_sorted_by(|a, b| a.piece < b.piece));
-            used.extend(terms.iter().map(|term| term.piece));
             check_terms(plan, &block, &terms)?;
-            let mut weights = vec![0.0; rect.width as usize];
-            for dy in 0..rect.height {
-                let mut sums = vec![0.0; rect.width as usize];
-                let row = &mut image[(rect.top + dy) as usize];
-                for term in &terms {
-                    term.fill_weights(dy, &mut weights);
-                    for dx in 0..rect.width {
-                        let weight = weights[dx as usize];
-                        prop_assert!((0.0..=1.0).contains(&weight));
-                        sums[dx as usize] += weight;
-                        let out = &mut row[(rect.left + dx) as usize];
-                        if term.piece == terms[0].piece {
-                            prop_assert!(out.is_nan(), "painted twice");
-                            *out = 0.0;
-                        }
-                        let Region { top, left, .. } = term.source;
-                        *out += f64::from(weight) * pixel(term.piece, top + dy, left + dx);
-                    }
+            for dt in 0..region.frames {
+                for dy in 0..region.height {
+                    let row = canvas.row(region.first + dt, region.top + dy);
+                    let row = &mut row[region.left as usize..][..region.width as usize];
+                    paint_row(plan, &terms, dt, dy, row)?;
                 }
-                prop_assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");
             }
         }
-        prop_assert_eq!(next_col, width);
-        used.sort_unstable();
-        used.dedup();
-        prop_assert!(used.iter().copied().eq(pieces.clone()));
-        last_pieces = pieces;
+        prop_assert_eq!(next_col, output.width);
     }
-    prop_assert_eq!(next_row, height);
-    Ok(image)
+    prop_assert_eq!((next_frame, next_row), (output.frames, 0));
+    check_held(plan)?;
+    Ok(canvas.0)
+}
+
+fn paint_row(
+    plan: &Plan,
+    terms: &[Term],
+    dt: u32,
+    dy: u32,
+    row: &mut [f64],
+) -> Result<(), TestCaseError> {
+    prop_assert!(row.iter().all(|pixel| pixel.is_nan()), "painted twice");
+    row.fill(0.0);
+    let mut weights = vec![0.0; row.len()];
+    let mut sums = vec![0.0; row.len()];
+    for term in terms {
+        term.fill_weights(dt, dy, &mut weights);
+        let Region { first, top, left, .. } = term.source;
+        // Tiles are made up as they come from the decoder, with the frame that is dropped.
+        let dropped = match plan {
+            Plan::Tiled(_) => plan.piece(term.piece).unwrap().keep.first,
+            _ => 0,
+        };
+        for (dx, out) in (0u32..).zip(row.iter_mut()) {
+            let weight = weights[dx as usize];
+            prop_assert!((0.0..=1.0).contains(&weight));
+            sums[dx as usize] += weight;
+            let value = pixel(term.piece, dropped + first + dt, top + dy, left + dx);
+            *out += f64::from(weight) * value;
+        }
+    }
+    prop_assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");
+    Ok(())
+}
+
+/// The pieces that are held are those that have been read or are, and still are or will be; in the
+/// last frames, also those between them.
+fn check_held(plan: &Plan) -> Result<(), TestCaseError> {
+    let bands: Vec<Band> = plan.bands().collect();
+    let reads = |band: &Band| -> Vec<u64> {
+        band.blocks().flat_map(|block| block.terms()).map(|term| term.piece).collect()
+    };
+    let reads: Vec<Vec<u64>> = bands.iter().map(reads).collect();
+    let read = |bands: std::ops::Range<usize>, piece: u64| {
+        reads[bands].iter().any(|band| band.contains(&piece))
+    };
+    let mut last = 0..0;
+    for (at, band) in bands.iter().enumerate() {
+        let pieces = band.pieces();
+        prop_assert!(last.start <= pieces.start && last.end <= pieces.end);
+        last = pieces.clone();
+        let held: Vec<u64> = (0..plan.piece_count())
+            .filter(|&piece| read(0..at + 1, piece) && read(at..bands.len(), piece))
+            .collect();
+        prop_assert_eq!(held.first(), Some(&pieces.start));
+        prop_assert_eq!(held.last(), Some(&(pieces.end - 1)));
+        if band.first + band.frames < plan.output().frames {
+            prop_assert!(pieces.eq(held));
+        }
+    }
+    prop_assert_eq!(last.end, plan.piece_count());
+    Ok(())
 }
 
 /// Sources lie where the block lies, and all ways to ask for a weight agree.
 fn check_terms(plan: &Plan, block: &Block, terms: &[Term]) -> Result<(), TestCaseError> {
-    let rect = block.rect;
+    let region = block.region;
     for term in terms {
         let piece = plan.piece(term.piece).unwrap();
-        prop_assert_eq!(term.source.size(), rect.size());
+        prop_assert_eq!(term.source.size(), region.size());
         prop_assert!(piece.keep.size().at_origin().contains(term.source));
-        prop_assert_eq!(piece.output.top + term.source.top, rect.top);
-        prop_assert_eq!(piece.output.left + term.source.left, rect.left);
+        for axis in Axis::ALL {
+            let start = |region: Region| region.span(axis).0;
+            prop_assert_eq!(start(piece.output) + start(term.source), start(region));
+        }
         prop_assert_eq!(term.is_unit(), terms.len() == 1);
-        let inside = rect.width as usize;
+        let inside = region.width as usize;
         let mut row = vec![f32::NAN; inside + 2];
         let mut columns = row.clone();
         let mut short = vec![f32::NAN; inside / 2];
         term.fill_column_weights(&mut columns);
-        for dy in [0, rect.height / 2, rect.height - 1] {
-            term.fill_weights(dy, &mut row);
-            term.fill_weights(dy, &mut short);
+        let Size { frames, height, width } = region.size();
+        let places = [(0, 0), (frames / 2, height / 2), (frames - 1, height - 1)];
+        for (dt, dy) in places {
+            term.fill_weights(dt, dy, &mut row);
+            term.fill_weights(dt, dy, &mut short);
             prop_assert_eq!(&row[..inside / 2], &short[..]);
-            for dx in 0..rect.width {
-                let weight = term.weight(dy, dx);
+            for dx in 0..width {
+                let weight = term.weight(dt, dy, dx);
                 prop_assert_eq!(row[dx as usize], weight);
-                prop_assert_eq!((term.row_weight(dy) * term.column_weight(dx)) as f32, weight);
+                let factors = term.frame_weight(dt) * term.row_weight(dy) * term.column_weight(dx);
+                prop_assert_eq!(factors as f32, weight);
                 prop_assert_eq!(columns[dx as usize], term.column_weight(dx) as f32);
                 prop_assert!(!term.is_unit() || weight == 1.0);
             }
         }
         prop_assert_eq!(&row[inside..], &[0.0, 0.0]);
         prop_assert_eq!(&columns[inside..], &[0.0, 0.0]);
-        prop_assert_eq!(term.weight(0, rect.width), 0.0);
-        prop_assert_eq!(term.weight(rect.height, 0), 0.0);
-        term.fill_weights(rect.height, &mut row);
-        prop_assert!(row.iter().all(|&weight| weight == 0.0));
+        for beyond in [(0, 0, width), (0, height, 0), (frames, 0, 0)] {
+            prop_assert_eq!(term.weight(beyond.0, beyond.1, beyond.2), 0.0);
+        }
+        for (dt, dy) in [(0, height), (frames, 0)] {
+            term.fill_weights(dt, dy, &mut row);
+            prop_assert!(row.iter().all(|&weight| weight == 0.0));
+        }
     }
     Ok(())
 }
@@ -114,10 +178,31 @@ fn compare(case: &Case) -> Result<(), TestCaseError> {
     let blended = stitch_by_terms(&Plan::tiled(case.grid()))?;
     let expected = stitch(case, pixel);
     prop_assert_eq!(blended.len(), expected.len());
-    for (y, (row, expected)) in blended.iter().zip(&expected).enumerate() {
-        prop_assert_eq!(row.len(), expected.len());
-        for (x, (got, expected)) in row.iter().zip(expected).enumerate() {
-            prop_assert!((got - expected).abs() < 2e-6, "({y}, {x}): {got} for {expected}");
+    for (t, (frame, expected)) in blended.iter().zip(&expected).enumerate() {
+        prop_assert_eq!(frame.len(), expected.len());
+        for (y, (row, expected)) in frame.iter().zip(expected).enumerate() {
+            prop_assert_eq!(row.len(), expected.len());
+            for (x, (got, expected)) in row.iter().zip(expected).enumerate() {
+                let same = (got - expected).abs() < 2e-6;
+                prop_assert!(same, "({t}, {y}, {x}): {got} for {expected}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The output is each piece's kept region at its place, unchanged.
+fn is_pasted(plan: &Plan) -> Result<(), TestCaseError> {
+    let video = stitch_by_terms(plan)?;
+    for Piece { index, output, .. } in plan.pieces() {
+        for t in 0..output.frames {
+            for y in 0..output.height {
+                let row = &video[(output.first + t) as usize][(output.top + y) as usize];
+                for x in 0..output.width {
+                    let got = row[(output.left + x) as usize];
+                    prop_assert_eq!(got, pixel(index, t, y, x));
+                }
+            }
         }
     }
     Ok(())
@@ -129,88 +214,90 @@ proptest! {
         compare(&case)?;
     }
 
+    #[test]
+    fn terms_are_the_cascade_of_diffusers_in_time(case in video()) {
+        compare(&case)?;
+    }
+
     /// The pieces that a pixel's block names are those that reach it through the ramps, and two
     /// neighbouring blocks or bands never have the same ones.
     #[test]
-    fn blocks_are_the_largest_rectangles_of_the_same_tiles(case in case()) {
+    fn blocks_are_the_largest_boxes_of_the_same_tiles(case in any_case()) {
         let grid = case.grid();
-        let reach = |axis: &TileAxis, at: u32| {
-            let mut tile = at / axis.row_limit();
+        let reach = |axis: Axis, at: u32| {
+            let axis = &grid.axes()[axis];
+            let mut tile = (0..axis.count()).rfind(|&tile| axis.output_start(tile) <= at).unwrap();
             let last = tile;
             while tile > 0 && at - axis.output_start(tile) < axis.ramp_extent(tile) {
                 tile -= 1;
             }
             tile..=last
         };
+        let of_span = |axis: Axis, region: Region| {
+            let (start, len) = region.span(axis);
+            let pieces = reach(axis, start);
+            let same = (start..start + len).all(|at| reach(axis, at) == pieces);
+            same.then_some(pieces).ok_or_else(|| TestCaseError::fail("a span of different tiles"))
+        };
         let mut above = None;
         for band in grid.bands() {
-            let rows = reach(grid.height(), band.top);
-            for y in band.top..band.top + band.height {
-                prop_assert_eq!(reach(grid.height(), y), rows.clone());
-            }
-            prop_assert_ne!(above.replace(rows.clone()), Some(rows.clone()));
             let mut before = None;
             for block in band.blocks() {
-                let cols = reach(grid.width(), block.rect.left);
-                for x in block.rect.left..block.rect.left + block.rect.width {
-                    prop_assert_eq!(reach(grid.width(), x), cols.clone());
+                let [slices, rows, cols] = Axis::ALL.map(|axis| of_span(axis, block.region));
+                let (slices, rows, cols) = (slices?, rows?, cols?);
+                if before.is_none() {
+                    let frame = (band.first, slices.clone(), rows.clone());
+                    let same_slices = above.as_ref().is_none_or(|(first, above, _)| {
+                        *first == band.first || *above != slices
+                    });
+                    prop_assert!(same_slices);
+                    prop_assert_ne!(above.replace(frame.clone()), Some(frame));
                 }
                 prop_assert_ne!(before.replace(cols.clone()), Some(cols.clone()));
-                let expected = rows.clone().flat_map(|row| {
-                    let cols = cols.clone();
-                    cols.map(move |col| u64::from(row) * u64::from(grid.cols()) + u64::from(col))
-                });
-                prop_assert!(block.terms().map(|term| term.piece).eq(expected));
+                let mut expected = vec![];
+                for slice in slices {
+                    for row in rows.clone() {
+                        let row = slice * grid.rows() + row;
+                        let col = |col| u64::from(row) * u64::from(grid.cols()) + u64::from(col);
+                        expected.extend(cols.clone().map(col));
+                    }
+                }
+                let pieces: Vec<u64> = block.terms().map(|term| term.piece).collect();
+                prop_assert_eq!(pieces, expected);
             }
         }
     }
 
     #[test]
     fn patches_partition_the_output(
-        height in 1u32..30, width in 1u32..30, ranks in 1u32..40, scale in 1u32..4,
+        frames in 1u32..4, height in 1u32..30, width in 1u32..30, ranks in 1u32..40,
+        time in time_scale(), space in 1u32..4,
     ) {
-        let tile = Size::new(8, 6);
-        let grid =
-            PatchGrid::new(Size::new(height, width), ranks, tile, [0.5, 0.25], scale).unwrap();
-        let image = stitch_by_terms(&Plan::patch(grid))?;
-        for patch in grid.patches() {
-            for y in 0..patch.output.height {
-                for x in 0..patch.output.width {
-                    let got = image[(patch.output.top + y) as usize][(patch.output.left + x) as usize];
-                    prop_assert_eq!(got, pixel(patch.index, y, x));
-                }
-            }
-        }
+        let (tile, latents) = (Size::new(8, 6), Size::video(frames, height, width));
+        let scale = Scale::video(time, space);
+        let grid = PatchGrid::new(latents, ranks, tile, [0.5, 0.25], scale).unwrap();
+        is_pasted(&Plan::patch(grid))?;
     }
-}
 
-proptest! {
     #[test]
-    fn shards_partition_the_output(grid in shard_grid()) {
-        let plan = Plan::sharded(grid);
-        let image = stitch_by_terms(&plan)?;
-        for piece in plan.pieces() {
-            for y in 0..piece.output.height {
-                for x in 0..piece.output.width {
-                    let (row, col) = (piece.output.top + y, piece.output.left + x);
-                    let got = image[row as usize][col as usize];
-                    prop_assert_eq!(got, pixel(piece.index, y, x));
-                }
-            }
-        }
+    fn shards_partition_the_output(grid in any_shards()) {
+        is_pasted(&Plan::sharded(grid))?;
     }
 }
 
 #[test]
 fn a_whole_plan_is_one_unit_term() {
-    let plan = Plan::whole(Size::new(5, 7), 3).unwrap();
-    let image = stitch_by_terms(&plan).unwrap();
-    assert_eq!(image.len(), 15);
-    for (y, row) in (0..).zip(&image) {
-        assert_eq!(row.len(), 21);
-        assert!((0..).zip(row).all(|(x, &got)| got == pixel(0, y, x)));
+    let scale = Scale::video(TimeScale::first_alone(4), 3);
+    for (plan, frames) in [
+        (Plan::whole(Size::new(5, 7), 3), 1),
+        (Plan::whole(Size::video(3, 5, 7), 3), 3),
+        (Plan::whole(Size::video(3, 5, 7), scale), 9),
+    ] {
+        let plan = plan.unwrap();
+        assert_eq!(plan.output(), Size::video(frames, 15, 21));
+        is_pasted(&plan).unwrap();
+        assert_eq!(plan.bands().flat_map(|band| band.blocks()).count(), 1);
     }
-    assert_eq!(plan.bands().flat_map(|band| band.blocks()).count(), 1);
 }
 
 /// Section by section of a corner, with the closed form for overlaps of at most a half.
@@ -220,9 +307,9 @@ fn corner_weights_of_flux() {
     let corner = grid
         .bands()
         .flat_map(|band| band.blocks())
-        .find(|block| (block.rect.top, block.rect.left) == (768, 768))
+        .find(|block| (block.region.top, block.region.left) == (768, 768))
         .unwrap();
-    assert_eq!(corner.rect, Region::new(768, 768, 256, 256));
+    assert_eq!(corner.region, Region::new(768, 768, 256, 256));
     let terms: Vec<Term> = corner.terms().collect();
     assert_eq!(terms.iter().map(|term| term.piece).collect::<Vec<_>>(), [0, 1, 2, 3]);
     for (dy, dx) in [(0, 0), (1, 2), (64, 128), (255, 255)] {
@@ -230,7 +317,7 @@ fn corner_weights_of_flux() {
         let expected =
             [(1.0 - wy) * (1.0 - wx * wx), (1.0 - wy) * wx * wx, wy * (1.0 - wx), wy * wx];
         for (term, expected) in terms.iter().zip(expected) {
-            assert!((f64::from(term.weight(dy, dx)) - expected).abs() < 1e-7);
+            assert!((f64::from(term.weight(0, dy, dx)) - expected).abs() < 1e-7);
         }
     }
 }
@@ -239,11 +326,11 @@ fn corner_weights_of_flux() {
 #[test]
 fn bands_of_huge_grids_cost_nothing() {
     let axis = AxisTiling::Stride { tile_sample_min_size: 4, tile_sample_stride: 1 };
-    let tiling = Tiling { height: axis, width: axis, scale: 1 };
+    let tiling = Tiling::new(axis, axis, 1);
     let grid = TileGrid::new(Direction::Decode, Size::new(u32::MAX, u32::MAX), &tiling).unwrap();
     let bands: Vec<Band> = grid.bands().take(1000).collect();
     assert_eq!(bands[999].top, 999);
     let block = bands[999].blocks().nth(1000).unwrap();
-    assert_eq!(block.rect, Region::new(999, 1000, 1, 1));
+    assert_eq!(block.region, Region::new(999, 1000, 1, 1));
     assert_eq!(block.term_count(), 16);
 }

@@ -118,12 +118,12 @@ fn a_notice_replaces_one_of_its_kind() {
     notices.push(Notice::SizeClamped { requested: 5, group: 2 });
     notices.push(Notice::TilingSwitchedOn { ranks: 3 });
     notices.push(Notice::ParallelUnsupported { requested: 5 });
-    notices.push(Notice::ShardsCoarsened { requested: 5, rows: 2, cols: 2 });
+    notices.push(Notice::ShardsCoarsened { requested: 5, slices: 3, rows: 2, cols: 2 });
     let expected = [
         Notice::TilingSwitchedOn { ranks: 3 },
         Notice::SizeClamped { requested: 5, group: 2 },
         Notice::ParallelUnsupported { requested: 5 },
-        Notice::ShardsCoarsened { requested: 5, rows: 2, cols: 2 },
+        Notice::ShardsCoarsened { requested: 5, slices: 3, rows: 2, cols: 2 },
     ];
     assert!(notices.iter().eq(expected));
     assert_eq!((notices.len(), notices.is_empty()), (4, false));

@@ -1,4 +1,4 @@
-use crate::cases::{case, flux, shard_grid};
+use crate::cases::{any_case, any_shards, flux, hunyuan};
 use halovae_core::*;
 use proptest::prelude::*;
 
@@ -11,33 +11,42 @@ const MODEL: WorkModel = WorkModel {
 };
 
 /// Latent cells of a piece from its rectangles alone.
-fn cells(plan: &Plan, piece: &Piece) -> u64 {
+fn latents(plan: &Plan, piece: &Piece) -> Size {
     match plan.direction() {
-        Direction::Decode => piece.input.area(),
-        Direction::Encode => piece.keep.area(),
+        Direction::Decode => piece.input.size(),
+        Direction::Encode => {
+            // Of each tile of frames but the first, a latent is dropped.
+            let tiled = matches!(plan, Plan::Tiled(grid) if grid.slices() > 1);
+            let dropped = u32::from(tiled && piece.output.first > 0);
+            let Size { frames, height, width } = piece.keep.size();
+            Size::video(frames + dropped, height, width)
+        }
     }
 }
 
 fn check(plan: &Plan, ranks: u32) -> Result<(), TestCaseError> {
     let latents = match plan.direction() {
-        Direction::Decode => plan.input().area(),
-        Direction::Encode => plan.output().area(),
+        Direction::Decode => plan.input(),
+        Direction::Encode => plan.output(),
     };
-    let sizes: Vec<u64> = plan.pieces().map(|piece| cells(plan, &piece)).collect();
+    let of_pieces: Vec<Size> = plan.pieces().map(|piece| self::latents(plan, &piece)).collect();
+    let sizes: Vec<u64> = of_pieces.iter().map(|size| size.volume() as u64).collect();
     let processed: u64 = sizes.iter().sum();
     prop_assert_eq!(plan.processed_cells(), u128::from(processed));
-    prop_assert_eq!(plan.redundancy(), processed as f64 / latents as f64);
+    prop_assert_eq!(plan.redundancy(), processed as f64 / latents.volume() as f64);
     prop_assert!(plan.redundancy() >= 1.0);
-    // A shard's cells meet all others in attention, another piece's only its own.
+    // A shard's cells meet all others of their frame in attention, another piece's only its own.
     let is_sharded = plan.strategy() == halovae_core::Strategy::Sharded;
-    let pairs = |n: u64| n * if is_sharded { latents } else { n };
-    let work = |n: u64| n as f64 * 3.0 + pairs(n) as f64 * 0.5;
-    let flops: f64 = sizes.iter().copied().map(work).sum();
+    let pairs =
+        |size: Size| size.volume() as u64 * if is_sharded { latents.area() } else { size.area() };
+    let work = |size: Size| size.volume() as f64 * 3.0 + pairs(size) as f64 * 0.5;
+    let flops: f64 = of_pieces.iter().copied().map(work).sum();
     prop_assert!((plan.flops(&MODEL) - flops).abs() <= flops * 1e-12);
 
     let mut costs = vec![0; sizes.len()];
     piece_costs(plan, &MODEL, &mut costs).unwrap();
-    let expected: Vec<u64> = sizes.iter().map(|&n| (n * 3 + pairs(n) / 2).max(1)).collect();
+    let expected: Vec<u64> =
+        of_pieces.iter().map(|&size| (size.volume() as u64 * 3 + pairs(size) / 2).max(1)).collect();
     prop_assert_eq!(&costs, &expected);
     piece_costs(plan, &WorkModel::default(), &mut costs).unwrap();
     prop_assert_eq!(&costs, &sizes);
@@ -47,7 +56,7 @@ fn check(plan: &Plan, ranks: u32) -> Result<(), TestCaseError> {
     owners.reverse();
     let mut estimates = vec![RankEstimate::default(); ranks as usize];
     estimate_ranks(plan, &owners, &MODEL, &mut estimates).unwrap();
-    let pixels: Vec<u64> = plan.pieces().map(|piece| piece.keep.area()).collect();
+    let pixels: Vec<u64> = plan.pieces().map(|piece| piece.keep.volume() as u64).collect();
     let mut travelled = 0;
     for (rank, estimate) in (0..).zip(&estimates) {
         let mine = || (0..owners.len()).filter(|&piece| owners[piece] == rank);
@@ -55,7 +64,7 @@ fn check(plan: &Plan, ranks: u32) -> Result<(), TestCaseError> {
         travelled += sent;
         prop_assert_eq!(estimate.pieces, mine().count() as u64);
         prop_assert_eq!(estimate.cells, mine().map(|i| u128::from(sizes[i])).sum::<u128>());
-        let flops: f64 = mine().map(|i| work(sizes[i])).sum();
+        let flops: f64 = mine().map(|i| work(of_pieces[i])).sum();
         prop_assert!((estimate.flops - flops).abs() <= flops * 1e-12);
         let largest = mine().map(|i| sizes[i]).max().unwrap_or(0);
         prop_assert_eq!(estimate.peak_bytes, 1000 + 7 * largest);
@@ -69,10 +78,11 @@ fn check(plan: &Plan, ranks: u32) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn closed_forms_are_sums_over_pieces(
-        case in case(), ranks in 1u32..5, height in 1u32..40, width in 1u32..40,
+        case in any_case(), ranks in 1u32..5, frames in 1u32..4, height in 1u32..40,
+        width in 1u32..40,
     ) {
         check(&Plan::tiled(case.grid()), ranks)?;
-        let latents = Size::new(height, width);
+        let latents = Size::video(frames, height, width);
         check(&Plan::whole(latents, 3).unwrap(), ranks)?;
         let tile = Size::new(16, 16);
         let patches = PatchGrid::new(latents, ranks * 3, tile, [0.25, 0.5], 2).unwrap();
@@ -81,7 +91,7 @@ proptest! {
 
     /// Shards do the work of a whole decode, no more and no less, whoever does it.
     #[test]
-    fn shards_share_out_a_whole_decode(grid in shard_grid(), ranks in 1u32..5) {
+    fn shards_share_out_a_whole_decode(grid in any_shards(), ranks in 1u32..5) {
         let (plan, latents) = (Plan::sharded(grid), grid.latents());
         check(&plan, ranks)?;
         let whole = Plan::whole(latents, grid.scale()).unwrap();
@@ -100,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn sharded_plans_are_what_they_are_made_of(grid in shard_grid()) {
+    fn sharded_plans_are_what_they_are_made_of(grid in any_shards()) {
         let plan = Plan::sharded(grid);
         prop_assert_eq!(plan.strategy(), halovae_core::Strategy::Sharded);
         prop_assert_eq!(plan.strategy().to_string(), "sharded");
@@ -119,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn plans_are_what_they_are_made_of(case in case()) {
+    fn plans_are_what_they_are_made_of(case in any_case()) {
         let grid = case.grid();
         let plan = Plan::tiled(grid);
         prop_assert_eq!(plan.direction(), case.direction);
@@ -130,8 +140,7 @@ proptest! {
         for tile in grid.tiles() {
             let left = (grid.len() - tile.index) as usize;
             prop_assert_eq!(pieces.size_hint(), (left, Some(left)));
-            let keep = tile.output.size().at_origin();
-            let Tile { index, input, output, .. } = tile;
+            let Tile { index, input, keep, output, .. } = tile;
             prop_assert_eq!(pieces.next(), Some(Piece { index, input, keep, output }));
         }
         prop_assert_eq!(pieces.next(), None);
@@ -166,6 +175,19 @@ fn redundancy_of_flux() {
     let plan = Plan::tiled(grid);
     assert_eq!(plan.processed_cells(), 320 * 320);
     assert_eq!(plan.redundancy(), 1.5625);
+}
+
+/// 33 latent frames of HunyuanVideo: ten windows of 5, each of them 3 behind the one before, and a
+/// last one of 3. None of them exceeds a tile in space.
+#[test]
+fn redundancy_of_hunyuan() {
+    let latents = Size::video(33, 30, 32);
+    let plan = Plan::tiled(TileGrid::new(Direction::Decode, latents, &hunyuan()).unwrap());
+    assert_eq!(plan.processed_cells(), (10 * 5 + 3) * 30 * 32);
+    assert_eq!(plan.redundancy(), 53.0 / 33.0);
+    // Attention is of single frames.
+    let attention = WorkModel { flops_per_cell: 0.0, flops_per_cell_pair: 1.0, ..MODEL };
+    assert_eq!(plan.flops(&attention), 53.0 * 960.0 * 960.0);
 }
 
 #[test]

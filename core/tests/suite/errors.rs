@@ -1,6 +1,6 @@
 //! Every error: what raises it and what it says.
 
-use crate::cases::{flux, wan};
+use crate::cases::{flux, hunyuan, wan};
 use halovae_core::*;
 
 fn overlap(sample: u32, latent: u32, factor: f64) -> AxisTiling {
@@ -22,7 +22,21 @@ fn says<T: core::fmt::Debug>(result: Result<T, PlanError>, expected: &str) {
 }
 
 fn decode(height: AxisTiling, width: AxisTiling, scale: u32) -> Result<TileGrid, PlanError> {
-    TileGrid::new(Direction::Decode, Size::new(300, 300), &Tiling { height, width, scale })
+    TileGrid::new(Direction::Decode, Size::new(300, 300), &Tiling::new(height, width, scale))
+}
+
+/// Tiles of frames, `factor` of them for each latent frame but the first.
+fn in_time(tile: u32, stride: u32, factor: u32) -> Result<TileGrid, PlanError> {
+    let scale = Scale::video(TimeScale::first_alone(factor), 8);
+    TileGrid::new(Direction::Decode, Size::video(9, 1, 1), &tiles_of_frames(tile, stride, scale))
+}
+
+fn tiles_of_frames(tile: u32, stride: u32, scale: Scale) -> Tiling {
+    Tiling::new(AxisTiling::Whole, AxisTiling::Whole, scale).with_time(TimeTiling {
+        tile_sample_min_num_frames: tile,
+        tile_sample_stride_num_frames: stride,
+        dropped: DroppedFrame::First,
+    })
 }
 
 #[test]
@@ -54,7 +68,7 @@ fn zeros() {
     says(patch(1, 1, 1, 1, 1, 0), &format!("scale {advice}"));
 
     let shards = |h, w, rows, cols, scale| ShardGrid::new(Size::new(h, w), rows, cols, scale);
-    let fit = |rows, cols| ShardGrid::fit(Size::new(4, 4), rows, cols, 8, &[]);
+    let fit = |rows, cols| ShardGrid::fit(Size::new(4, 4), Axes::new(1, rows, cols), 8, &[]);
     says(shards(0, 1, 1, 1, 1), &format!("latent height {advice}"));
     says(shards(1, 0, 1, 1, 1), &format!("latent width {advice}"));
     says(shards(1, 1, 0, 1, 1), &format!("shard rows {advice}"));
@@ -70,9 +84,21 @@ fn zeros() {
     says(conv(1, 0, 1), &format!("stride {advice}"));
     says(conv(1, 1, 0), &format!("repeat {advice}"));
 
+    says(Plan::whole(Size::video(0, 1, 1), 1), &format!("latent frames {advice}"));
     says(Plan::whole(Size::new(0, 1), 1), &format!("latent height {advice}"));
     says(Plan::whole(Size::new(1, 0), 1), &format!("latent width {advice}"));
     says(Plan::whole(Size::new(1, 1), 0), &format!("scale {advice}"));
+    let still = Scale::video(TimeScale::first_alone(0), 8);
+    says(Plan::whole(Size::new(1, 1), still), &format!("scale in time {advice}"));
+    for (direction, name) in [(Direction::Decode, "latent frames"), (Direction::Encode, "frames")] {
+        let video = Size::video(0, 8, 8);
+        says(TileGrid::new(direction, video, &hunyuan()), &format!("{name} {advice}"));
+    }
+    says(ShardGrid::of(Size::new(4, 4), Axes::new(0, 1, 1), 8), &format!("shard slices {advice}"));
+    says(in_time(0, 4, 4), &format!("tile_sample_min_num_frames {advice}"));
+    says(in_time(4, 0, 4), &format!("tile_sample_stride_num_frames {advice}"));
+    says(Chunks::new(0, 1), &format!("latent frames {advice}"));
+    says(Chunks::new(1, 0), &format!("frames of a chunk {advice}"));
 }
 
 #[test]
@@ -137,6 +163,93 @@ fn tilings() {
         decode(fine, stride(1024, 32), 8),
         "tile_sample_stride 32 (width) puts more than 16 tiles of tile_sample_min_size 1024 over \
          one pixel; use a stride of at least 64",
+    );
+}
+
+#[test]
+fn videos() {
+    says(
+        in_time(18, 12, 4),
+        "tile_sample_min_num_frames 18 (time) is not a multiple of the scale 4; set it to 16",
+    );
+    says(
+        in_time(16, 10, 4),
+        "tile_sample_stride_num_frames 10 (time) is not a multiple of the scale 4; set it to 8",
+    );
+    says(
+        in_time(16, 20, 4),
+        "tile_sample_stride_num_frames 20 (time) exceeds tile_sample_min_num_frames 16, which \
+         leaves gaps; use a stride of at most 16",
+    );
+    says(
+        in_time(200, 8, 4),
+        "tile_sample_stride_num_frames 8 (time) puts more than 16 tiles of \
+         tile_sample_min_num_frames 200 over one pixel; use a stride of at least 16",
+    );
+    let even = Scale::video(TimeScale::even(4), 8);
+    says(
+        TileGrid::new(Direction::Decode, Size::video(9, 1, 1), &tiles_of_frames(16, 12, even)),
+        "frames are tiled, but 4 lie on each latent frame, the first one included; \
+         tile rows and columns only",
+    );
+    let behind = Scale::video(TimeScale { factor: 4, law: TimeLaw::AfterFirst }, 8);
+    let missing = "an output of 4 frames for each latent frame but the first has no first frame; \
+         give the scale of an output in which that one is alone";
+    says(Plan::whole(Size::new(1, 1), behind), missing);
+    says(ShardGrid::new(Size::new(1, 1), 1, 1, behind), missing);
+    let axis = AxisTiling::Whole;
+    let grid = TileGrid::new(Direction::Decode, Size::new(1, 1), &Tiling::new(axis, axis, behind));
+    says(grid, missing);
+    let encode = |frames, scale| {
+        TileGrid::new(Direction::Encode, Size::video(frames, 8, 8), &Tiling::new(axis, axis, scale))
+    };
+    let alone = Scale::video(TimeScale::first_alone(4), 8);
+    for (frames, near) in [(80, [77, 81]), (2, [1, 5]), (4, [1, 5])] {
+        says(
+            encode(frames, alone),
+            &format!(
+                "{frames} frames are not one frame and a multiple of 4; cut them to {} or pad \
+                 them to {}",
+                near[0], near[1]
+            ),
+        );
+    }
+    says(
+        encode(7, even),
+        "video time 7 is not a multiple of the scale 4; crop it to 4 or pad it to 8",
+    );
+    says(
+        Plan::whole(Size::video(1 << 30, 1, 1), Scale::video(TimeScale::first_alone(8), 1)),
+        "1073741824 latent frames times scale 8 exceed 4294967295 frames; \
+         decode at most 536870911 latent frames",
+    );
+    says(
+        ShardGrid::of(Size::video(3, 4, 4), Axes::new(4, 1, 1), 8),
+        "4 shards along the time of 3 latent frames; use 3 or fewer",
+    );
+    says(
+        ShardGrid::of(Size::video(200, 200, 200), Axes::new(102, 102, 102), 1),
+        "a grid of 102 x 102 x 102 shards exceeds 1048576 shards; use a coarser grid",
+    );
+    let unit = AxisTiling::Stride { tile_sample_min_size: 1, tile_sample_stride: 1 };
+    let frames = TimeTiling {
+        tile_sample_min_num_frames: 1,
+        tile_sample_stride_num_frames: 1,
+        dropped: DroppedFrame::First,
+    };
+    let most = u32::MAX;
+    says(
+        TileGrid::new(
+            Direction::Decode,
+            Size::video(most, most, most),
+            &Tiling::new(unit, unit, 1).with_time(frames),
+        ),
+        "a grid of 4294967294 x 4294967295 x 4294967295 tiles exceeds 18446744073709551615 tiles; \
+         use longer strides",
+    );
+    says(
+        Chunks::fit(9, 100, |frames| 101 * u64::from(frames)),
+        "chunks of one latent frame need 101 bytes, more than the limit of 100; allow 101 or more",
     );
 }
 

@@ -7,9 +7,9 @@ proptest! {
     #[test]
     fn tiles_are_those_of_diffusers(case in case()) {
         let grid = case.grid();
-        let vertical = axis_loop(case.direction, &case.tiling.height, case.tiling.scale);
-        let horizontal = axis_loop(case.direction, &case.tiling.width, case.tiling.scale);
-        let scale = case.tiling.scale as usize;
+        let vertical = axis_loop(case.direction, &case.tiling.height, case.tiling.scale.space);
+        let horizontal = axis_loop(case.direction, &case.tiling.width, case.tiling.scale.space);
+        let scale = case.tiling.scale.space as usize;
         let out = |len: usize| match case.direction {
             Direction::Decode => len * scale,
             Direction::Encode => len / scale,
@@ -22,7 +22,8 @@ proptest! {
                     top as u32, left as u32, (bottom - top) as u32, (right - left) as u32,
                 );
                 let output = Region::new(out(top), out(left), out(bottom - top), out(right - left));
-                let expected = Tile { index, row, col, input, output };
+                let keep = output.size().at_origin();
+                let expected = Tile { index, slice: 0, row, col, input, keep, output };
                 prop_assert_eq!(tiles.size_hint(), ((grid.len() - index) as usize,
                     Some((grid.len() - index) as usize)));
                 prop_assert_eq!(tiles.next(), Some(expected));
@@ -77,7 +78,7 @@ proptest! {
     #[test]
     fn the_trigger_is_strict_on_either_axis(case in case()) {
         let grid = case.grid();
-        let tile = |tiling: &AxisTiling| axis_loop(case.direction, tiling, case.tiling.scale).tile;
+        let tile = |tiling: &AxisTiling| axis_loop(case.direction, tiling, case.tiling.scale.space).tile;
         let Size { height, width, .. } = case.input;
         let expected = height as usize > tile(&case.tiling.height)
             || width as usize > tile(&case.tiling.width);
@@ -101,7 +102,7 @@ proptest! {
         let per_cell = if direction == Direction::Decode { 1 } else { scale };
         let input = Size::new(tile * tiles * per_cell, per_cell);
         let grid = |factor| {
-            let tiling = Tiling { height: axis(factor), width: axis(0.0), scale };
+            let tiling = Tiling::new(axis(factor), axis(0.0), scale);
             TileGrid::new(direction, input, &tiling)
         };
         // As a user writes it, and as Rust reads it.
@@ -158,7 +159,7 @@ proptest! {
             tile_overlap_factor: f64::from(shared) / f64::from(tile),
         };
         let width = AxisTiling::Stride { tile_sample_min_size: 8, tile_sample_stride: 8 };
-        let tiling = Tiling { height, width, scale: 8 };
+        let tiling = Tiling::new(height, width, 8);
         for direction in [Direction::Decode, Direction::Encode] {
             let grid = TileGrid::new(direction, Size::new(8, 8), &tiling).unwrap();
             let cells = if direction == Direction::Decode { 1 } else { 8 };
@@ -179,7 +180,7 @@ proptest! {
                 tile_sample_stride: stride,
             };
             let whole = tile % scale == 0 && stride % scale == 0;
-            match TileGrid::new(Direction::Decode, input, &Tiling { height, width: unit, scale }) {
+            match TileGrid::new(Direction::Decode, input, &Tiling::new(height, unit, scale)) {
                 Ok(_) => {
                     prop_assert!(whole && stride <= tile && stride * MAX_BLEND_DEPTH >= tile);
                     return Ok(());
@@ -218,7 +219,7 @@ fn decimals_mean_what_they_say() {
             tile_latent_min_size: tile,
             tile_overlap_factor: factor,
         };
-        let tiling = Tiling { height: axis, width: axis, scale: 8 };
+        let tiling = Tiling::new(axis, axis, 8);
         let grid = TileGrid::new(Direction::Decode, Size::new(200, 200), &tiling).unwrap();
         let axis = grid.height();
         assert_eq!((axis.stride(), axis.blend_extent()), (tile - shared, shared * 8), "{factor}");
@@ -256,7 +257,7 @@ fn the_deepest_overlap_is_accepted() {
         tile_latent_min_size: 16,
         tile_overlap_factor: 15.0 / 16.0,
     };
-    let tiling = Tiling { height: axis, width: axis, scale: 8 };
+    let tiling = Tiling::new(axis, axis, 8);
     for (direction, input) in [(Direction::Decode, 40), (Direction::Encode, 320)] {
         let grid = TileGrid::new(direction, Size::new(input, input), &tiling).unwrap();
         assert_eq!((grid.rows(), grid.cols()), (40, 40));
@@ -265,7 +266,7 @@ fn the_deepest_overlap_is_accepted() {
 
 #[test]
 fn a_scale_of_zero_is_no_panic() {
-    let tiling = Tiling { scale: 0, ..wan() };
+    let tiling = Tiling::new(wan().height, wan().width, 0);
     assert!(tiling.triggers(Direction::Decode, Size::new(1, 1)));
     assert!(!tiling.triggers(Direction::Decode, Size::new(0, 0)));
 }
@@ -273,7 +274,7 @@ fn a_scale_of_zero_is_no_panic() {
 #[test]
 fn the_deepest_blend_is_accepted_and_one_deeper_is_not() {
     let axis = |stride| AxisTiling::Stride { tile_sample_min_size: 64, tile_sample_stride: stride };
-    let tiling = |stride| Tiling { height: axis(stride), width: axis(64), scale: 1 };
+    let tiling = |stride| Tiling::new(axis(stride), axis(64), 1);
     let grid = TileGrid::new(Direction::Decode, Size::new(200, 64), &tiling(4)).unwrap();
     let deepest = grid.bands().flat_map(|band| band.blocks()).map(|block| block.term_count());
     assert_eq!(deepest.max(), Some(MAX_BLEND_DEPTH));

@@ -93,7 +93,7 @@ fn the_halo_of_a_stored_stride_is_exact() {
             tile_sample_min_size: tile * 8,
             tile_sample_stride: (tile - shared) * 8,
         };
-        let tiling = Tiling { height: axis, width: axis, scale: 8 };
+        let tiling = Tiling::new(axis, axis, 8);
         let grid = PatchGrid::like(Size::new(400, 400), 4, &tiling).unwrap();
         assert_eq!(grid.halo(Axis::Height, Size::new(1, 1)), shared / 2, "{shared} of {tile}");
     }

@@ -1,149 +1,138 @@
 //! Shards against sets of cells: what each owns, reads and sends, counted cell by cell.
 
-use std::ops::Range;
-
-use crate::cases::shard_grid;
+use crate::cases::{any_shards, bands, conv, layer_scale, layers, margins};
 use halovae_core::*;
 use proptest::prelude::*;
-use proptest::strategy::Strategy;
 
-fn margins(most: u32) -> impl Strategy<Value = Margins> {
-    [0..=most, 0..=most, 0..=most, 0..=most].prop_map(Margins::of_frame)
+fn transposed(Region { first, top, left, frames, height, width }: Region) -> Region {
+    Region::new(left, top, width, height).over(first, frames)
 }
 
-fn layers() -> impl Strategy<Value = Vec<LayerHalo>> {
-    let layer = (1u32..=4, margins(5), 0u64..9)
-        .prop_map(|(scale, reach, bytes_per_cell)| LayerHalo { scale, reach, bytes_per_cell });
-    prop::collection::vec(layer, 0..4)
-}
-
-/// A conv that keeps extents in proportion.
-fn conv() -> impl Strategy<Value = Window> {
-    (1u32..=7, 1u32..=2, 1u32..=3)
-        .prop_flat_map(|(kernel, stride, upsample)| {
-            let padding = kernel.saturating_sub(stride)..kernel;
-            (Just((kernel, stride, upsample)), padding)
-        })
-        .prop_flat_map(|(numbers, padding)| (Just((numbers, padding)), 0..=padding))
-        .prop_map(|(((kernel, stride, repeat), padding), before)| Window {
-            kernel,
-            stride,
-            before,
-            behind: padding - before,
-            repeat,
-            ..Window::POINT
-        })
-}
-
-fn transposed(Region { top, left, height, width, .. }: Region) -> Region {
-    Region::new(left, top, width, height)
-}
-
-fn flipped(Margins { top, bottom, left, right, .. }: Margins) -> Margins {
-    Margins::of_frame([left, right, top, bottom])
+fn flipped(Margins { past, future, top, bottom, left, right }: Margins) -> Margins {
+    Margins { past, future, top: left, bottom: right, left: top, right: bottom }
 }
 
 /// How often each cell of a layer was counted.
-struct Cells(Vec<Vec<u32>>);
+struct Cells {
+    size: Size,
+    counts: Vec<u32>,
+}
 
 impl Cells {
-    fn new(grid: &ShardGrid, scale: u32) -> Self {
-        let Size { height, width, .. } = grid.latents();
-        Self(vec![vec![0; (width * scale) as usize]; (height * scale) as usize])
+    fn new(size: Size) -> Self {
+        Self { size, counts: vec![0; size.volume() as usize] }
     }
 
-    fn add(&mut self, rect: Region) {
-        for row in &mut self.0[rect.top as usize..rect.bottom() as usize] {
-            row[rect.left as usize..rect.right() as usize].iter_mut().for_each(|n| *n += 1);
+    fn add(&mut self, region: Region) {
+        let Size { height, width, .. } = self.size;
+        for t in region.first..region.first + region.frames {
+            for y in region.top..region.top + region.height {
+                let start = ((t * height + y) * width + region.left) as usize;
+                self.counts[start..][..region.width as usize].iter_mut().for_each(|n| *n += 1);
+            }
         }
     }
 
-    fn counts(&self) -> impl Iterator<Item = u32> + '_ {
-        self.0.iter().flatten().copied()
+    /// Whether a cell was counted once where all its places are in, and else not at all.
+    fn are(&self, inside: &Axes<Vec<bool>>) -> bool {
+        let mut counts = self.counts.iter();
+        let expected = inside.time.iter().flat_map(|t| {
+            let frame = inside.height.iter().flat_map(|y| inside.width.iter().map(move |x| y & x));
+            frame.map(move |cell| t & cell)
+        });
+        expected.zip(&mut counts).all(|(inside, &count)| count == u32::from(inside))
     }
 }
 
-/// The bands of `extent` latent cells, as the documentation has them.
-fn bands(extent: u32, count: u32) -> Vec<Range<u32>> {
-    (0..count).map(|k| k * extent / count..(k + 1) * extent / count).collect()
+/// The latent cell that each cell of a layer belongs to along an axis, written out.
+fn owners(scale: TimeScale, latents: u32) -> Vec<u32> {
+    let cells = |latent: u32| match (scale.law, latent) {
+        (TimeLaw::Even, _) | (_, 1..) => scale.factor,
+        (TimeLaw::FirstAlone, 0) => 1,
+        (TimeLaw::AfterFirst, 0) => 0,
+    };
+    (0..latents).flat_map(|latent| (0..cells(latent)).map(move |_| latent)).collect()
 }
 
-/// Whether no band is empty or thinner than what the bands beside it fetch from it.
-fn axis_fits(extent: u32, count: u32, scale: u32, before: u32, behind: u32) -> bool {
-    let bands = bands(extent, count);
-    let cells = |band: &Range<u32>| (band.end - band.start) * scale;
-    bands.iter().all(|band| !band.is_empty())
-        && bands.windows(2).all(|pair| cells(&pair[0]) >= before && cells(&pair[1]) >= behind)
-}
-
-fn grid_fits(latents: Size, rows: u32, cols: u32, layers: &[LayerHalo]) -> bool {
-    rows <= latents.height
-        && cols <= latents.width
-        && layers.iter().all(|&LayerHalo { scale, reach, .. }| {
-            axis_fits(latents.height, rows, scale, reach.top, reach.bottom)
-                && axis_fits(latents.width, cols, scale, reach.left, reach.right)
-        })
-}
-
-fn all_received(grid: &ShardGrid, scale: u32, reach: Margins) -> Vec<Transfer> {
+fn all_received(grid: &ShardGrid, scale: Scale, reach: Margins) -> Vec<Transfer> {
     (0..grid.len()).flat_map(|to| grid.received(to, scale, reach)).collect()
 }
 
-fn bytes_received(grid: &ShardGrid, layers: &[LayerHalo]) -> u64 {
-    let bytes = |layer: &LayerHalo| {
-        let received = all_received(grid, layer.scale, layer.reach);
-        received.iter().map(|t| t.rect.area() * layer.bytes_per_cell).sum::<u64>()
-    };
-    layers.iter().map(bytes).sum()
-}
-
-fn largest(grid: &ShardGrid) -> u64 {
-    (0..grid.len()).map(|index| grid.shard(index).unwrap().core.area()).max().unwrap()
-}
-
-/// Input cells along an axis of `extent` of them that output `at` reads, padding left out.
-fn taps(conv: &Window, at: u32, extent: u32) -> Vec<usize> {
-    let first = i64::from(at * conv.stride) - i64::from(conv.before);
-    (first..first + i64::from(conv.kernel))
-        .filter(|&cell| (0..i64::from(extent * conv.repeat)).contains(&cell))
-        .map(|cell| cell as usize / conv.repeat as usize)
-        .collect()
+/// What a shard's outputs read along an axis, with its own cells: of a layer of this scale, by a
+/// conv whose output has `output` cells per latent cell.
+fn held_along(
+    grid: &ShardGrid,
+    index: u32,
+    axis: Axis,
+    scale: TimeScale,
+    conv: &Window,
+) -> Vec<bool> {
+    let place = grid.shard(index).unwrap();
+    let place = Axes::new(place.slice, place.row, place.col)[axis];
+    let latents = grid.latents().along(axis);
+    let band = bands(latents, grid.shards()[axis])[place as usize].clone();
+    let input = owners(scale, latents);
+    let mut held: Vec<bool> = input.iter().map(|latent| band.contains(latent)).collect();
+    let factor = scale.factor * conv.repeat / conv.stride;
+    let output = owners(TimeScale { factor, ..scale }, latents);
+    // The place of the cell that stands at each place the kernel slides over.
+    let mut unrolled = vec![None; conv.before as usize];
+    for cell in 0..input.len() {
+        let times = if conv.first_alone && cell == 0 { 1 } else { conv.repeat };
+        unrolled.extend((0..times).map(|_| Some(cell)));
+    }
+    for (at, latent) in output.iter().enumerate() {
+        if band.contains(latent) {
+            let taps = unrolled.iter().skip(at * conv.stride as usize).take(conv.kernel as usize);
+            taps.flatten().for_each(|&cell| held[cell] = true);
+        }
+    }
+    held
 }
 
 proptest! {
     #[test]
-    fn parts_partition_every_layer(grid in shard_grid(), scale in 1u32..=4) {
-        let mut cells = Cells::new(&grid, scale);
-        let (rows, cols) = (grid.rows(), grid.cols());
-        let Size { height, width, .. } = grid.latents();
-        let (row_bands, col_bands) = (bands(height, rows), bands(width, cols));
-        prop_assert_eq!(grid.len(), rows * cols);
-        prop_assert_eq!(
-            grid.output(), Size::new(height * grid.scale(), width * grid.scale())
-        );
+    fn parts_partition_every_layer(grid in any_shards(), scale in layer_scale()) {
+        let latents = grid.latents();
+        let shards = grid.shards();
+        prop_assert_eq!(shards, Axes::new(grid.slices(), grid.rows(), grid.cols()));
+        prop_assert_eq!(grid.len(), shards.time * shards.height * shards.width);
+        prop_assert_eq!(Some(grid.output()), grid.scale().layer(latents));
+        let size = scale.layer(latents).unwrap();
+        let all_bands = Axes::from_fn(|axis| bands(latents.along(axis), shards[axis]));
+        let mut cells = Cells::new(size);
         for index in 0..grid.len() {
             let shard = grid.shard(index).unwrap();
-            prop_assert_eq!((shard.index, shard.row * cols + shard.col), (index, index));
-            prop_assert!(shard.row < rows && shard.col < cols);
-            let Region { top, left, height, width, .. } = shard.core;
-            prop_assert_eq!(top..top + height, row_bands[shard.row as usize].clone());
-            prop_assert_eq!(left..left + width, col_bands[shard.col as usize].clone());
-            let part = Region::new(top * scale, left * scale, height * scale, width * scale);
-            prop_assert_eq!(grid.part(index, scale), part);
+            let Shard { slice, row, col, core, .. } = shard;
+            let place = (slice * shards.height + row) * shards.width + col;
+            prop_assert_eq!((shard.index, place), (index, index));
+            let place = Axes::new(slice, row, col);
+            let part = grid.part(index, scale);
+            for axis in Axis::ALL {
+                let band = all_bands[axis][place[axis] as usize].clone();
+                let (start, len) = core.span(axis);
+                prop_assert_eq!(start..start + len, band.clone());
+                let (start, len) = part.span(axis);
+                for (cell, latent) in (0..).zip(owners(scale.along(axis), latents.along(axis))) {
+                    let inside = (start..start + len).contains(&cell);
+                    prop_assert_eq!(inside, band.contains(&latent));
+                }
+            }
             cells.add(part);
         }
-        prop_assert!(cells.counts().all(|count| count == 1));
-        for bands in [row_bands, col_bands] {
-            let lens = || bands.iter().map(|band| band.end - band.start);
+        prop_assert!(cells.counts.iter().all(|&count| count == 1));
+        for axis in Axis::ALL {
+            let lens = || all_bands[axis].iter().map(|band| band.end - band.start);
             prop_assert!(lens().max().unwrap() - lens().min().unwrap() <= 1);
         }
-        let mean = f64::from(height * width) / f64::from(grid.len());
-        prop_assert!((grid.imbalance() - largest(&grid) as f64 / mean).abs() < 1e-9);
+        let volumes = (0..grid.len()).map(|index| grid.shard(index).unwrap().core.volume());
+        let mean = latents.volume() as f64 / f64::from(grid.len());
+        prop_assert!((grid.imbalance() - volumes.max().unwrap() as f64 / mean).abs() < 1e-9);
 
         let beyond = grid.len();
-        let reach = Margins::of_frame([1; 4]);
+        let reach = Margins::NONE.map(|_| 1);
         prop_assert_eq!((grid.shard(beyond), grid.part(beyond, scale)), (None, Region::default()));
-        prop_assert!(grid.margins(beyond, reach).is_none());
+        prop_assert!(grid.margins(beyond, scale, reach).is_none());
         prop_assert_eq!(grid.received(beyond, scale, reach).count(), 0);
         prop_assert_eq!(grid.sent(beyond, scale, reach).count(), 0);
     }
@@ -173,114 +162,119 @@ proptest! {
     /// Tap by tap: a shard's part and what it receives are what its outputs read.
     #[test]
     fn a_part_and_what_it_receives_is_what_a_conv_reads(
-        latents in (1u32..=9, 1u32..=9), shards in (1u32..=4, 1u32..=4),
-        vertical in conv(), horizontal in conv(), factor in 1u32..=2,
+        latents in (1u32..=7, 1u32..=7, 1u32..=7), shards in (1u32..=4, 1u32..=4, 1u32..=4),
+        layer in layer_scale(), temporal in conv(), vertical in conv(), horizontal in conv(),
     ) {
-        let (height, width) = latents;
-        let latents = Size::new(height, width);
-        // Parts of the input are whole strides.
-        let scale = factor * vertical.stride.max(horizontal.stride);
-        let [[top, bottom], [left, right]] =
-            [vertical, horizontal].map(|conv| conv.reach().unwrap());
-        let reach = Margins::of_frame([top, bottom, left, right]);
-        let layer = LayerHalo { scale, reach, bytes_per_cell: 1 };
-        let (grid, _) = ShardGrid::fit(latents, shards.0, shards.1, 8, &[layer]).unwrap();
-        let (height, width) = (height * scale, width * scale);
-        // Longer strides leave cells that nobody reads, at the picture's end or between outputs.
-        let reads_all = vertical.stride == 1 && horizontal.stride == 1;
+        let latents = Size::video(latents.0, latents.1, latents.2);
+        let shards = Axes::new(shards.0, shards.1, shards.2);
+        // A lone first frame is a part without a whole stride.
+        let even = layer.time.law == TimeLaw::Even;
+        let first_alone = layer.time.law == TimeLaw::FirstAlone;
+        let temporal = Window { first_alone, ..temporal };
+        let convs = Axes::new(if even || temporal.stride == 1 { temporal } else { Window::POINT },
+            vertical, horizontal);
+        let time = TimeScale { factor: layer.time.factor * convs.time.stride, ..layer.time };
+        let scale = Scale::video(time, layer.space * vertical.stride.max(horizontal.stride));
+        let reach = Margins::from_axes(convs.map(|conv| conv.reach().unwrap()));
+        let exchanged = LayerHalo { scale, reach, bytes_per_cell: 1 };
+        let (grid, _) = ShardGrid::fit(latents, shards, 8, &[exchanged]).unwrap();
+        let size = scale.layer(latents).unwrap();
         for index in 0..grid.len() {
             let part = grid.part(index, scale);
-            let outputs = |start: u32, len: u32, conv: &Window| {
-                let output = |cell: u32| cell * conv.repeat / conv.stride;
-                output(start)..output(start + len)
-            };
-            let mut read = Cells::new(&grid, scale);
-            for y in outputs(part.top, part.height, &vertical) {
-                let rows = taps(&vertical, y, height);
-                for x in outputs(part.left, part.width, &horizontal) {
-                    for col in taps(&horizontal, x, width) {
-                        rows.iter().for_each(|&row| read.0[row][col] = 1);
-                    }
-                }
-            }
-            let mut held = Cells::new(&grid, scale);
+            let mut held = Cells::new(size);
             held.add(part);
             for transfer in grid.received(index, scale, reach) {
-                held.add(transfer.rect);
+                held.add(transfer.region);
             }
-            prop_assert!(held.counts().all(|count| count <= 1), "held twice");
-            if reads_all {
-                prop_assert_eq!(&held.0, &read.0);
-            }
-            // Rectangles: the rows of which it owns or reads a cell, times such columns.
-            let mut needed = Cells::new(&grid, scale);
-            needed.add(part);
-            let reads = |row: usize, col: usize| needed.0[row][col] + read.0[row][col] > 0;
-            let rows: Vec<bool> = (0..height as usize)
-                .map(|row| (0..width as usize).any(|col| reads(row, col))).collect();
-            let cols: Vec<bool> = (0..width as usize)
-                .map(|col| (0..height as usize).any(|row| reads(row, col))).collect();
-            for (held, &row) in held.0.iter().zip(&rows) {
-                prop_assert!(held.iter().zip(&cols).all(|(&n, &col)| n == u32::from(row && col)));
-            }
+            let inside = Axes::from_fn(|axis| {
+                held_along(&grid, index, axis, scale.along(axis), &convs[axis])
+            });
+            prop_assert!(held.are(&inside));
             // Margins are as wide as what is held, so a backend can rely on them.
-            let Margins { top, bottom, left, right, .. } = grid.margins(index, reach);
-            let Region { top: y, left: x, height, width, .. } = part;
-            let around = Region::new(y - top, x - left, top + height + bottom, left + width + right);
-            let mut framed = Cells::new(&grid, scale);
-            framed.add(around);
-            prop_assert_eq!(framed.0, held.0);
+            let margins = grid.margins(index, scale, reach);
+            let mut framed = Cells::new(size);
+            framed.add(Region::from_spans(Axes::from_fn(|axis| {
+                let ((start, len), [before, behind]) = (part.span(axis), margins.along(axis));
+                (start - before, before + len + behind)
+            })));
+            prop_assert_eq!(framed.counts, held.counts);
         }
     }
 
     /// Also where halos go beyond the neighbours.
     #[test]
-    fn sends_and_receives_match(grid in shard_grid(), scale in 1u32..=4, reach in margins(9)) {
+    fn sends_and_receives_match(
+        grid in any_shards(), scale in layer_scale(), reach in margins(7),
+    ) {
         let mut received = all_received(&grid, scale, reach);
         let sent: Vec<Transfer> =
             (0..grid.len()).flat_map(|from| grid.sent(from, scale, reach)).collect();
         for index in 0..grid.len() {
             let froms: Vec<u32> = grid.received(index, scale, reach).map(|t| t.from).collect();
             let tos: Vec<u32> = grid.sent(index, scale, reach).map(|t| t.to).collect();
-            prop_assert!(froms.len() <= 8 && tos.len() <= 8);
+            prop_assert!(froms.len() <= 26 && tos.len() <= 26);
             prop_assert!(froms.is_sorted_by(|a, b| a < b) && tos.is_sorted_by(|a, b| a < b));
         }
-        let shard = |index| grid.shard(index).unwrap();
-        for &Transfer { from, to, rect } in &sent {
+        let place = |index| {
+            let Shard { slice, row, col, .. } = grid.shard(index).unwrap();
+            Axes::new(slice, row, col)
+        };
+        for &Transfer { from, to, region } in &sent {
             prop_assert_ne!(from, to);
-            prop_assert!(!rect.is_empty());
-            prop_assert!(grid.part(from, scale).contains(rect));
-            let (a, b) = (shard(from), shard(to));
-            prop_assert!(a.row.abs_diff(b.row) <= 1 && a.col.abs_diff(b.col) <= 1);
-            let margins = grid.margins(to, reach);
-            if a.row != b.row && a.col != b.col {
-                let vertical = if a.row < b.row { margins.top } else { margins.bottom };
-                let horizontal = if a.col < b.col { margins.left } else { margins.right };
-                prop_assert!(vertical > 0 && horizontal > 0, "a corner between no margins");
+            prop_assert!(!region.is_empty());
+            prop_assert!(grid.part(from, scale).contains(region));
+            let (from, margins) = (place(from), grid.margins(to, scale, reach));
+            for axis in Axis::ALL {
+                let (from, to) = (from[axis], place(to)[axis]);
+                prop_assert!(from.abs_diff(to) <= 1);
+                let [before, behind] = margins.along(axis);
+                prop_assert!(from >= to || before > 0, "a corner between no margins");
+                prop_assert!(from <= to || behind > 0, "a corner between no margins");
             }
         }
         received.sort_by_key(|transfer| (transfer.from, transfer.to));
         prop_assert_eq!(received, sent);
     }
 
+    /// No halo begins before the video, and none lies around a part without frames.
     #[test]
-    fn height_and_width_are_alike(grid in shard_grid(), layers in layers()) {
-        let Size { height, width, .. } = grid.latents();
-        let other =
-            ShardGrid::new(Size::new(width, height), grid.cols(), grid.rows(), grid.scale())
-                .unwrap();
-        let place = |index: u32| index % grid.cols() * grid.rows() + index / grid.cols();
+    fn halos_in_time_end_at_the_first_frame(
+        grid in any_shards(), scale in layer_scale(), reach in margins(7),
+    ) {
+        for index in 0..grid.len() {
+            let (part, shard) = (grid.part(index, scale), grid.shard(index).unwrap());
+            let Margins { past, future, .. } = grid.margins(index, scale, reach);
+            prop_assert_eq!(past, if part.frames == 0 { 0 } else { reach.past.min(part.first) });
+            let last = shard.slice + 1 == grid.slices();
+            prop_assert_eq!(future, if last || part.frames == 0 { 0 } else { reach.future });
+            // A rank that has all before it needs no more than one neighbour of a fitting grid.
+            if grid.fits(scale, reach) && shard.slice > 0 {
+                let before = grid.part(index - grid.rows() * grid.cols(), scale);
+                prop_assert!(past <= before.frames);
+            }
+        }
+    }
+
+    #[test]
+    fn height_and_width_are_alike(grid in any_shards(), layers in layers()) {
+        let Size { frames, height, width } = grid.latents();
+        let Axes { time: slices, height: rows, width: cols } = grid.shards();
+        let turned = Size::video(frames, width, height);
+        let other = ShardGrid::of(turned, Axes::new(slices, cols, rows), grid.scale()).unwrap();
+        let place = |index: u32| {
+            let (slice, frame) = (index / (rows * cols), index % (rows * cols));
+            slice * rows * cols + frame % cols * rows + frame / cols
+        };
         for &LayerHalo { scale, reach, .. } in &layers {
             for index in 0..grid.len() {
                 let there = place(index);
                 prop_assert_eq!(other.part(there, scale), transposed(grid.part(index, scale)));
-                prop_assert_eq!(
-                    other.margins(there, flipped(reach)), flipped(grid.margins(index, reach))
-                );
+                let margins = grid.margins(index, scale, reach);
+                prop_assert_eq!(other.margins(there, scale, flipped(reach)), flipped(margins));
                 let mut expected: Vec<Transfer> = grid
                     .received(index, scale, reach)
-                    .map(|Transfer { from, to, rect }| Transfer {
-                        from: place(from), to: place(to), rect: transposed(rect),
+                    .map(|Transfer { from, to, region }| Transfer {
+                        from: place(from), to: place(to), region: transposed(region),
                     })
                     .collect();
                 expected.sort_by_key(|transfer| transfer.from);
@@ -295,59 +289,6 @@ proptest! {
             .collect();
         prop_assert_eq!(grid.halo_bytes(&layers), other.halo_bytes(&turned));
         prop_assert_eq!(grid.imbalance(), other.imbalance());
-    }
-
-    #[test]
-    fn halo_bytes_are_those_of_all_transfers(grid in shard_grid(), layers in layers()) {
-        prop_assert_eq!(grid.halo_bytes(&layers), bytes_received(&grid, &layers));
-        let Size { height, width, .. } = grid.latents();
-        for layer in &layers {
-            let LayerHalo { scale, reach, .. } = *layer;
-            let fits = grid_fits(Size::new(height, width), grid.rows(), grid.cols(), &[*layer]);
-            prop_assert_eq!(grid.fits(scale, reach), fits);
-        }
-    }
-
-    #[test]
-    fn an_explicit_grid_is_coarsened_no_more_than_it_must(
-        height in 1u32..=20, width in 1u32..=20, rows in 1u32..=24, cols in 1u32..=24,
-        layers in layers(),
-    ) {
-        let latents = Size::new(height, width);
-        let (grid, notice) = ShardGrid::fit(latents, rows, cols, 8, &layers).unwrap();
-        let most_rows = (1..=rows).rev().find(|&rows| grid_fits(latents, rows, 1, &layers));
-        let most_cols = (1..=cols).rev().find(|&cols| grid_fits(latents, 1, cols, &layers));
-        prop_assert_eq!((Some(grid.rows()), Some(grid.cols())), (most_rows, most_cols));
-        prop_assert!(layers.iter().all(|layer| grid.fits(layer.scale, layer.reach)));
-        let expected = ((grid.rows(), grid.cols()) != (rows, cols)).then_some(
-            Notice::ShardsCoarsened {
-                requested: rows * cols, rows: grid.rows(), cols: grid.cols(),
-            }
-        );
-        prop_assert_eq!(notice, expected);
-        prop_assert_eq!(ShardGrid::new(latents, grid.rows(), grid.cols(), 8), Ok(grid));
-    }
-
-    #[test]
-    fn the_chosen_grid_is_the_best(
-        height in 1u32..=14, width in 1u32..=14, shards in 1u32..=40, layers in layers(),
-    ) {
-        let latents = Size::new(height, width);
-        let (grid, notice) = ShardGrid::choose(latents, shards, 8, &layers).unwrap();
-        let best = (1..=shards).rev().find_map(|count| {
-            (1..=count)
-                .filter(|&cols| count % cols == 0)
-                .filter(|&cols| grid_fits(latents, count / cols, cols, &layers))
-                .map(|cols| ShardGrid::new(latents, count / cols, cols, 8).unwrap())
-                .min_by_key(|grid| {
-                    (bytes_received(grid, &layers), largest(grid), grid.cols())
-                })
-        });
-        prop_assert_eq!(Some(grid), best);
-        let expected = (grid.len() != shards).then_some(Notice::ShardsCoarsened {
-            requested: shards, rows: grid.rows(), cols: grid.cols(),
-        });
-        prop_assert_eq!(notice, expected);
     }
 }
 
@@ -369,23 +310,19 @@ fn reach_of_the_usual_convs() {
     }
 }
 
-/// Two bands of 3 cells are 1 and 2 long: the second can lend 2 cells, the first cannot.
+/// Four bands of five latent frames are 1, 1, 1 and 2 long; a causal conv of HunyuanVideo reads two
+/// frames of the past.
 #[test]
-fn uneven_bands_lend_what_they_have() {
-    let grid = ShardGrid::new(Size::new(3, 1), 2, 1, 8).unwrap();
-    assert!(grid.fits(1, Margins { bottom: 2, ..Margins::NONE }));
-    assert!(!grid.fits(1, Margins { top: 2, ..Margins::NONE }));
-    assert!(grid.fits(2, Margins { top: 2, ..Margins::NONE }));
-}
-
-#[test]
-fn the_most_shards() {
-    let latents = Size::new(2000, 2000);
-    let grid = ShardGrid::new(latents, 1024, 1024, 1).unwrap();
-    assert_eq!((MAX_SHARDS, grid.len()), (1_048_576, 1_048_576));
-    let reach = Margins { top: 1, ..Margins::NONE };
-    let bytes = |bytes_per_cell| grid.halo_bytes(&[LayerHalo { scale: 2, reach, bytes_per_cell }]);
-    assert_eq!((bytes(3), bytes(u64::MAX)), (1023 * 4000 * 3, u64::MAX));
-    let expected = PlanError::TooManyShards { rows: 1024, cols: 1025, max: MAX_SHARDS };
-    assert_eq!(ShardGrid::new(latents, 1024, 1025, 1), Err(expected));
+fn the_first_frames_of_a_causal_vae() {
+    let scale = |factor| Scale::video(TimeScale::first_alone(factor), 8);
+    let grid = ShardGrid::of(Size::video(5, 4, 4), Axes::new(4, 1, 1), scale(4)).unwrap();
+    let frames = |scale: Scale| [0, 1, 2, 3].map(|index| grid.part(index, scale).frames);
+    assert_eq!(frames(grid.scale()), [1, 4, 4, 8]);
+    let behind = Scale::video(TimeScale { factor: 2, law: TimeLaw::AfterFirst }, 8);
+    assert_eq!(frames(behind), [0, 2, 2, 4]);
+    let reach = Margins { past: 2, ..Margins::NONE };
+    let past = |scale: Scale| [0, 1, 2, 3].map(|index| grid.margins(index, scale, reach).past);
+    assert_eq!((past(scale(2)), past(behind)), ([0, 1, 2, 2], [0, 0, 2, 2]));
+    // The second shard has but one frame of the latents to lend, and the third wants two.
+    assert!(grid.fits(scale(2), reach) && !grid.fits(scale(1), reach));
 }

@@ -1,14 +1,14 @@
 //! Which ranks decode, and who has what.
 
-use crate::cases::{case, shard_grid};
+use crate::cases::{any_case, any_shards};
 use halovae_core::*;
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
 
 /// A plan of any kind.
 fn plan() -> impl Strategy<Value = Plan> {
-    let tiled = case().prop_map(|case| Plan::tiled(case.grid()));
-    let sharded = shard_grid().prop_map(Plan::sharded);
+    let tiled = any_case().prop_map(|case| Plan::tiled(case.grid()));
+    let sharded = any_shards().prop_map(Plan::sharded);
     let latents = (1u32..9, 1u32..9).prop_map(|(height, width)| Size::new(height, width));
     let whole = latents.prop_map(|latents| Plan::whole(latents, 8).unwrap());
     let latents = (1u32..9, 1u32..9).prop_map(|(height, width)| Size::new(height, width));
@@ -47,7 +47,7 @@ proptest! {
 
     #[test]
     fn every_shard_has_one_rank_and_every_rank_an_even_share(
-        grid in shard_grid(), ranks in 0u32..60, images in 1u32..3,
+        grid in any_shards(), ranks in 0u32..60, images in 1u32..3,
     ) {
         let mut owned = 0;
         let busy = ranks.clamp(1, grid.len());
@@ -72,7 +72,7 @@ proptest! {
 
     /// Tiles go by size to the least loaded rank, those of all images together.
     #[test]
-    fn tiles_go_to_the_least_loaded(case in case(), images in 1u32..3, ranks in 1u32..9) {
+    fn tiles_go_to_the_least_loaded(case in any_case(), images in 1u32..3, ranks in 1u32..9) {
         let plan = Plan::tiled(case.grid());
         let mut costs = vec![0; plan.piece_count() as usize];
         piece_costs(&plan, &WorkModel::default(), &mut costs).unwrap();
@@ -96,7 +96,7 @@ proptest! {
 #[test]
 fn eight_ranks_and_six_tiles() {
     let axis = |tile| AxisTiling::Stride { tile_sample_min_size: tile, tile_sample_stride: tile };
-    let tiling = Tiling { height: axis(64), width: axis(64), scale: 8 };
+    let tiling = Tiling::new(axis(64), axis(64), 8);
     let grid = TileGrid::new(Direction::Decode, Size::new(16, 24), &tiling).unwrap();
     let plan = Plan::tiled(grid);
     assert_eq!(plan.piece_count(), 6);

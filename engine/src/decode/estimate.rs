@@ -25,9 +25,11 @@ impl<B: Backend> Decoder<B> {
         images: u32,
         place: Place,
         park: Option<&ParkLimit>,
+        chunk: u32,
     ) -> Result<u64, DecodeError> {
         let schedule = Schedule::new(plan, images, place.size)?;
-        Ok(self.peak_bytes(&schedule, place, self.cut(plan, place.size)?.as_ref(), park))
+        let cut = self.cut(plan, place.size)?;
+        Ok(self.peak_bytes(&schedule, place, cut.as_ref(), park, chunk))
     }
 
     pub(super) fn peak_bytes(
@@ -36,11 +38,12 @@ impl<B: Backend> Decoder<B> {
         place: Place,
         cut: Option<&Cut>,
         park: Option<&ParkLimit>,
+        chunk: u32,
     ) -> u64 {
         let mut counted: Vec<DeviceId> = Vec::new();
         let mut total = 0u64;
         for (rank, device) in (place.first..).zip(&self.ranks) {
-            total = total.saturating_add(device.peak_bytes(schedule, cut, rank, park));
+            total = total.saturating_add(device.peak_bytes(schedule, cut, rank, park, chunk));
             let id = device.backend.device();
             if !counted.contains(&id) {
                 total = total.saturating_add(device.backend.prepared_weight_bytes(&device.program));
@@ -52,10 +55,11 @@ impl<B: Backend> Decoder<B> {
 
     /// Bytes that a process's host holds beside values, workspace and weights to decode by `plan`:
     /// finished pieces and rows where it stitches, and its ranks' stacks.
-    pub fn host_bytes(&self, plan: &Plan, place: Place) -> u64 {
-        let channels = self.ranks[0].program.out_channels();
+    pub fn host_bytes(&self, plan: &Plan, place: Place, chunk: u32) -> u64 {
+        let program = &self.ranks[0].program;
+        let (channels, frames) = (program.out_channels(), self.flows(plan, chunk).most_finished());
         let stitching = match place.first {
-            0 => stitching_bytes(plan, channels, place.size),
+            0 => stitching_bytes(plan, channels, place.size, frames),
             _ => 0,
         };
         stitching.saturating_add(STACK_BYTES.saturating_mul(self.rank_count().into()))
@@ -71,6 +75,7 @@ impl<B: Backend> Decoder<B> {
         plan: &Plan,
         images: u32,
         place: Place,
+        chunk: u32,
         bytes: u64,
     ) -> Result<Room, DecodeError> {
         let schedule = Schedule::new(plan, images, place.size)?;
@@ -83,6 +88,7 @@ impl<B: Backend> Decoder<B> {
             together: self.rank_count(),
             sharing: self.rank_count(),
             on_host: true,
+            chunk,
         };
         let bytes = bytes.saturating_sub(STACK_BYTES.saturating_mul(self.rank_count().into()));
         Ok(Room::new(&self.ranks[0].program, &self.ranks[0].backend, bytes, &tried))

@@ -4,10 +4,8 @@ mod held;
 
 use std::ops::Range;
 
-use halovae_core::{Axis, Window};
-
 use crate::backend::{Backend, BackendError, FrameReads, Operand, Operands};
-use crate::program::{Edge, FrameRepeat, Op, Program, Reads, Timeline, ValueId, taps};
+use crate::program::{Edge, Op, Program, Reads, Timeline, ValueId, taps};
 use held::Held;
 
 /// Why a run ended early.
@@ -118,7 +116,7 @@ impl<'a, B: Backend> Execution<'a, B> {
         self.timeline.advance(op.output(), outputs.end);
         let mut owned = Vec::new();
         // What is read tap by tap has no slot of its own.
-        let by_tap = |slot: usize| slot == 0 && over_time(op).is_some();
+        let by_tap = |slot: usize| slot == 0 && op.by_tap().is_some();
         for (slot, operand) in op.reads().enumerate() {
             owned.push(match by_tap(slot) {
                 true => None,
@@ -180,24 +178,12 @@ impl<'a, B: Backend> Execution<'a, B> {
 
     /// What an op's taps in time read, if it has any.
     fn frame_reads(&self, op: &Op, outputs: &Range<u64>) -> Option<FrameReads<'_, B::Tensor>> {
-        let (window, edge) = over_time(op)?;
+        let (window, edge) = op.by_tap()?;
         let operand = op.reads().next()?;
         let read = self.timeline.read(operand, outputs);
         let total = self.timeline.total(operand.0);
         let taps = taps(&window, edge == Edge::Repeat, total, &read, outputs);
         let parts = self.values[operand.0.index()].parts(&read);
         Some(FrameReads::new(parts, window.kernel as usize, taps))
-    }
-}
-
-/// The window in time through which an op reads its first operand tap by tap, and what stands beyond
-/// its ends. Other operands are read frame by frame.
-fn over_time(op: &Op) -> Option<(Window, Edge)> {
-    match *op {
-        Op::Conv(conv) if !conv.is_framewise() => Some((conv.windows.time, conv.edges[Axis::Time])),
-        Op::Upsample { frames, .. } if frames != FrameRepeat::NONE => {
-            Some((frames.window(), Edge::Zeros))
-        }
-        _ => None,
     }
 }

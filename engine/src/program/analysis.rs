@@ -2,7 +2,7 @@
 
 use halovae_core::{Axes, Size, Window};
 
-use super::{Conv, Liveness, MemoryModel, Op, Program, Reads, ValueId};
+use super::{Conv, MemoryModel, Op, Program, Reads, ValueId, peak_bytes};
 use crate::tensor::Shape;
 
 /// The extents of every value for given latents.
@@ -102,8 +102,9 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// Figures for one sample of `latents` cells on a backend with that memory model.
-    pub fn new(program: &Program, latents: Size, model: &dyn MemoryModel) -> Self {
+    /// Figures for one sample of `latents` cells on a backend with that memory model, at most `chunk`
+    /// frames of them at a time.
+    pub fn new(program: &Program, latents: Size, chunk: u32, model: &dyn MemoryModel) -> Self {
         let geometry = Geometry::new(program, 1, latents);
         let sum = |counts: fn(&Op) -> bool| {
             let counted = program.ops.iter().filter(|op| counts(op));
@@ -112,7 +113,7 @@ impl Analysis {
         Self {
             flops: sum(|_| true),
             attention_flops: sum(|op| matches!(op, Op::Attention { .. })),
-            peak_live_bytes: Liveness::new(program).peak_bytes(program, &geometry, model),
+            peak_live_bytes: peak_bytes(program, latents, chunk, model),
             weight_bytes: model.prepared_weight_bytes(program),
         }
     }

@@ -1,6 +1,6 @@
-//! When values die, and how much memory a decode needs at its worst moment.
+//! When values die, and what a backend needs besides them.
 
-use super::{Geometry, Op, Program, ValueId};
+use super::{Op, Program, ValueId};
 use crate::tensor::Shape;
 
 /// What a backend needs besides the values themselves; estimates are made with it.
@@ -17,6 +17,12 @@ pub trait MemoryModel {
     /// Bytes that `op` needs only while it runs. `shapes` gives the extents of every value.
     fn workspace_bytes(&self, program: &Program, op: &Op, shapes: &dyn Fn(ValueId) -> Shape)
     -> u64;
+
+    /// Whether workspace stays for the ops that follow, so that each of them holds as much as the
+    /// most that one before it needed.
+    fn keeps_workspace(&self) -> bool {
+        false
+    }
 
     /// Bytes of the prepared weights on the device.
     fn prepared_weight_bytes(&self, program: &Program) -> u64;
@@ -44,44 +50,5 @@ impl Liveness {
     /// Whether nothing reads `value` after the op at place `op`.
     pub fn dies_at(&self, value: ValueId, op: usize) -> bool {
         self.last_reader[value.index()] == op
-    }
-
-    /// The most bytes of values and workspace that are held at once, weights not counted.
-    pub fn peak_bytes(
-        &self,
-        program: &Program,
-        geometry: &Geometry,
-        model: &dyn MemoryModel,
-    ) -> u64 {
-        // Bytes of a value stop at u64::MAX; their sums must not, or freeing one would underflow.
-        let bytes = |id: ValueId| u128::from(model.value_bytes(geometry.shape(id)));
-        // Of the memory that each value lies in.
-        let mut held = vec![0; program.values.len()];
-        held[program.input.index()] = bytes(program.input);
-        let mut live = bytes(program.input);
-        let mut peak = live;
-        for (index, op) in program.ops.iter().enumerate() {
-            let reused = model
-                .in_place(program, op)
-                .filter(|&id| self.dies_at(id, index) && op.count_reads(id) == 1);
-            let workspace = model.workspace_bytes(program, op, &|id| geometry.shape(id));
-            held[op.output().index()] = match reused {
-                Some(id) => held[id.index()],
-                None => bytes(op.output()),
-            };
-            if reused.is_none() {
-                live += held[op.output().index()];
-            }
-            peak = peak.max(live + u128::from(workspace));
-            let mut freed = [None; 3];
-            for (slot, id) in op.inputs().enumerate() {
-                let again = freed.contains(&Some(id));
-                if self.dies_at(id, index) && Some(id) != reused && !again {
-                    live -= held[id.index()];
-                    freed[slot] = Some(id);
-                }
-            }
-        }
-        u64::try_from(peak).unwrap_or(u64::MAX)
     }
 }

@@ -3,7 +3,7 @@
 
 use halovae_core::{Axes, Window};
 
-use super::{Conv, Op, ValueId};
+use super::{Conv, Edge, FrameRepeat, Op, ValueId};
 
 /// How an op reads an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,19 @@ impl Op {
     /// How often it reads a value.
     pub(crate) fn count_reads(&self, value: ValueId) -> usize {
         self.inputs().filter(|&read| read == value).count()
+    }
+
+    /// The window in time through which the first operand is read tap by tap, and what stands beyond
+    /// its ends: of a conv over time, and of repeats of frames. Other operands are read frame by
+    /// frame.
+    pub(crate) fn by_tap(&self) -> Option<(Window, Edge)> {
+        match *self {
+            Op::Conv(conv) if !conv.is_framewise() => Some((conv.windows.time, conv.edges.time)),
+            Op::Upsample { frames, .. } if frames != FrameRepeat::NONE => {
+                Some((frames.window(), Edge::Zeros))
+            }
+            _ => None,
+        }
     }
 
     /// Whether an output depends on every position of a frame or more, so that cutting the input

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use halovae_core::{Margins, Plan, Region, ShardGrid, Transfer};
+use halovae_core::{Margins, Plan, Region, Scale, ShardGrid, Transfer};
 
 use super::pass::{Segment, UncutError, segments};
 use crate::program::{Program, ValueId, ValueKind};
@@ -59,7 +59,7 @@ impl Cut {
     /// The part of a feature map that a shard owns, in the map's own cells.
     pub fn part(&self, program: &Program, value: ValueId, shard: u32) -> Region {
         let (_, scale) = program.features(value);
-        self.grid.part(shard, scale.space)
+        self.grid.part(shard, scale)
     }
 
     /// The extents of what a shard holds of a value, for one sample.
@@ -67,7 +67,7 @@ impl Cut {
         match program.value(value).kind {
             ValueKind::Features { channels, .. } => {
                 let part = self.part(program, value, shard);
-                Shape::new(1, part.height as usize, part.width as usize, channels as usize)
+                Shape::sample(part.size(), channels as usize)
             }
             ValueKind::Stats { groups } => Shape::new(1, groups as usize, 1, 2),
         }
@@ -75,14 +75,14 @@ impl Cut {
 
     /// What a rank's shards receive for one halo, those of its own shards included: the ranks that
     /// own it, in their order, and of each what its message has, in that order.
-    pub fn received(&self, rank: u32, scale: u32, reach: Margins) -> Vec<(u32, Vec<Transfer>)> {
+    pub fn received(&self, rank: u32, scale: Scale, reach: Margins) -> Vec<(u32, Vec<Transfer>)> {
         let shards = self.shards_of(rank);
         let transfers = shards.flat_map(|shard| self.grid.received(shard, scale, reach));
         self.by_rank(transfers, |transfer| transfer.from)
     }
 
     /// What a rank's shards send for one halo: the same from the other side.
-    pub fn sent(&self, rank: u32, scale: u32, reach: Margins) -> Vec<(u32, Vec<Transfer>)> {
+    pub fn sent(&self, rank: u32, scale: Scale, reach: Margins) -> Vec<(u32, Vec<Transfer>)> {
         let shards = self.shards_of(rank);
         let transfers = shards.flat_map(|shard| self.grid.sent(shard, scale, reach));
         self.by_rank(transfers, |transfer| transfer.to)
@@ -122,8 +122,8 @@ mod tests {
             let reach = Margins::of_frame([reach, 1, 2, reach]);
             let mut received = 0;
             for to in 0..cut.ranks() {
-                for (from, message) in cut.received(to, 2, reach) {
-                    let sent = cut.sent(from, 2, reach);
+                for (from, message) in cut.received(to, 2.into(), reach) {
+                    let sent = cut.sent(from, 2.into(), reach);
                     let same = sent.into_iter().find(|&(rank, _)| rank == to);
                     prop_assert_eq!(same.map(|(_, message)| message), Some(message.clone()));
                     for transfer in &message {

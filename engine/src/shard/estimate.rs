@@ -29,6 +29,7 @@ pub fn peak_bytes(
         parked: HashMap::new(),
         here: 0,
         peak: 0,
+        kept_workspace: 0,
     };
     let shards = cut.shards_of(rank);
     for shard in shards.clone() {
@@ -60,6 +61,8 @@ struct Walk<'a> {
     parked: HashMap<(ValueId, u32), Option<u128>>,
     here: u128,
     peak: u128,
+    /// Workspace that stays for later ops.
+    kept_workspace: u128,
 }
 
 impl Walk<'_> {
@@ -95,9 +98,14 @@ impl Walk<'_> {
         }
     }
 
-    fn workspace(&self, op: &Op, shard: u32) -> u128 {
+    fn workspace(&mut self, op: &Op, shard: u32) -> u128 {
         let shapes = |id: ValueId| self.cut.shape(self.program, id, shard);
-        self.model.workspace_bytes(self.program, op, &shapes).into()
+        let needed = self.model.workspace_bytes(self.program, op, &shapes).into();
+        if !self.model.keeps_workspace() {
+            return needed;
+        }
+        self.kept_workspace = self.kept_workspace.max(needed);
+        self.kept_workspace
     }
 
     fn shard(&mut self, ops: std::ops::Range<usize>, halos: &[HaloExchange], shard: u32) {
@@ -208,15 +216,16 @@ fn halo_bytes(
     shard: u32,
     model: &dyn MemoryModel,
 ) -> u128 {
-    let (channels, _) = program.features(exchange.value);
+    let (channels, scale) = program.features(exchange.value);
     let part = cut.part(program, exchange.value, shard);
-    let Margins { top, bottom, left, right, .. } = cut.grid().margins(shard, exchange.reach);
+    let Margins { top, bottom, left, right, .. } = cut.grid().margins(shard, scale, exchange.reach);
     let wide = left as usize + part.width as usize + right as usize;
     let strips = [(top as usize, wide), (bottom as usize, wide)]
         .into_iter()
         .chain([(part.height as usize, left as usize), (part.height as usize, right as usize)]);
     let bytes = |(height, width)| {
-        u128::from(model.value_bytes(Shape::new(1, height, width, channels as usize)))
+        let strip = Shape::new(1, height, width, channels as usize);
+        u128::from(model.value_bytes(strip.over(part.frames as usize)))
     };
     strips.map(bytes).sum()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use halovae_core::{Margins, Region, Transfer};
+use halovae_core::{Margins, Region, Size, Transfer};
 
 use super::cut::Cut;
 use super::exchange::{Exchange, For, Parcel, Transit};
@@ -73,10 +73,10 @@ impl<'a, B: Backend> Borders<'a, B> {
         let (channels, scale) = program.features(value);
         let me = group.rank();
         let mut outgoing = Vec::new();
-        for (rank, transfers) in cut.sent(me, scale.space, reach) {
+        for (rank, transfers) in cut.sent(me, scale, reach) {
             let mut parcels = Vec::new();
             for transfer in transfers {
-                let border = cut_out(transfer.from, transfer.rect)?;
+                let border = cut_out(transfer.from, transfer.region)?;
                 if rank == me {
                     self.waiting.insert((op, transfer.from, transfer.to), border);
                 } else {
@@ -87,11 +87,11 @@ impl<'a, B: Backend> Borders<'a, B> {
                 outgoing.push((rank, parcels));
             }
         }
-        let mut received = cut.received(me, scale.space, reach);
+        let mut received = cut.received(me, scale, reach);
         received.retain(|&(rank, _)| rank != me);
         if !outgoing.is_empty() || !received.is_empty() {
             let tag = Tags::Borders.tag(op);
-            let shape = |transfer: &Transfer| shape_of(transfer.rect, channels);
+            let shape = |transfer: &Transfer| shape_of(transfer.region, channels);
             let shapes = |(rank, transfers): &For<Transfer>| -> For<Shape> {
                 (*rank, transfers.iter().map(shape).collect())
             };
@@ -116,12 +116,12 @@ impl<'a, B: Backend> Borders<'a, B> {
         let (channels, scale) = program.features(value);
         let around = Around {
             part: cut.part(program, value, shard),
-            margins: cut.grid().margins(shard, reach),
+            margins: cut.grid().margins(shard, scale, reach),
         };
         let mut parts: Margins<Vec<(Region, Parcel<B::Tensor>)>> = Margins::default();
-        for transfer in cut.grid().received(shard, scale.space, reach) {
+        for transfer in cut.grid().received(shard, scale, reach) {
             let border = self.waiting.remove(&(op, transfer.from, shard));
-            let (side, place) = around.place(transfer.rect);
+            let (side, place) = around.place(transfer.region);
             side.of(&mut parts).push((place, border.expect("every neighbour's border has come")));
         }
         let mut strip = |side: Side| {
@@ -150,7 +150,7 @@ impl<'a, B: Backend> Borders<'a, B> {
 }
 
 fn shape_of(rect: Region, channels: u32) -> Shape {
-    Shape::new(1, rect.height as usize, rect.width as usize, channels as usize)
+    Shape::sample(rect.size(), channels as usize)
 }
 
 /// A side of a part, as [`Halo`] has them.
@@ -192,7 +192,7 @@ impl Around {
             Side::Left => (part.height, margins.left),
             Side::Right => (part.height, margins.right),
         };
-        Shape::new(1, height as usize, width as usize, channels as usize)
+        Shape::sample(Size::video(part.frames, height, width), channels as usize)
     }
 
     /// The strip that a border, in the coordinates of the whole map, belongs to, and where it lies
@@ -209,6 +209,7 @@ impl Around {
         } else {
             (Side::Right, part.top, part.right() as u32)
         };
-        (side, Region { top: rect.top - top, left: rect.left - left, ..rect })
+        let first = rect.first - part.first;
+        (side, Region { first, top: rect.top - top, left: rect.left - left, ..rect })
     }
 }

@@ -92,7 +92,7 @@ pub fn exchanged_layers(program: &Program) -> Result<Vec<LayerHalo>, UncutError>
         if let Some(halo) = halo_exchange(program, index, op)? {
             let (channels, scale) = program.features(halo.value);
             let bytes_per_cell = 4 * u64::from(channels);
-            layers.push(LayerHalo { scale: scale.space, reach: halo.reach, bytes_per_cell });
+            layers.push(LayerHalo { scale, reach: halo.reach, bytes_per_cell });
         }
     }
     Ok(layers)

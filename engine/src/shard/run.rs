@@ -152,7 +152,12 @@ where
             let (park, exchange) = (&self.park, self.exchange);
             let cut_out = |shard: u32, rect: Region| {
                 let part = cut.part(program, halo.value, shard);
-                let own = Region { top: rect.top - part.top, left: rect.left - part.left, ..rect };
+                let own = Region {
+                    first: rect.first - part.first,
+                    top: rect.top - part.top,
+                    left: rect.left - part.left,
+                    ..rect
+                };
                 park.region(exchange, (halo.value, shard), own)
             };
             self.borders.send(&self.group, cut, program, halo, cut_out)?;
@@ -241,7 +246,10 @@ where
         }));
         let mut halos = cut.segments().iter().flat_map(|segment| &segment.halos);
         let halo = halos.find(|halo| halo.op == index);
-        let margins = halo.map(|halo| cut.grid().margins(shard, halo.reach));
+        let margins = halo.map(|halo| {
+            let (_, scale) = program.features(halo.value);
+            cut.grid().margins(shard, scale, halo.reach)
+        });
         let (borders, group) = (&mut self.borders, &self.group);
         // What the group or the host said, if the halo did not come.
         let mut lost = None;
@@ -275,7 +283,7 @@ where
         self.exchange.settle(&self.group)?;
         let backend = self.job.backend;
         let shape = backend.shape(output);
-        let all = Region::new(0, 0, shape.height as u32, shape.width as u32);
+        let all = shape.size().at_origin();
         let data = backend.download(output, all).map(HostTensor::into_data);
         let data =
             data.map_err(|error| failed(self.job.program, op, shard, Cause::Backend(error)))?;

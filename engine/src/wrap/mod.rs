@@ -36,6 +36,10 @@ macro_rules! delegate_memory_model {
                 self.inner.workspace_bytes(program, op, shapes)
             }
 
+            fn keeps_workspace(&self) -> bool {
+                self.inner.keeps_workspace()
+            }
+
             fn prepared_weight_bytes(&self, program: &$crate::program::Program) -> u64 {
                 self.inner.prepared_weight_bytes(program)
             }

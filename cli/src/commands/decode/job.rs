@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use halovae_core::{Plan, ShardGrid};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::Checkpoint;
-use halovae_engine::decode::{Control, Decoder, Place};
+use halovae_engine::decode::{CHUNK, Control, Decoder, Place};
 use halovae_engine::format_bytes;
 use halovae_engine::group::{Cancel, FirstRanks, Group, Tag, Way};
 use halovae_engine::program::Program;
@@ -99,7 +99,9 @@ impl Job<'_> {
         let mut sink = output.as_ref().map(OutputFile::sink);
         let progress = Progress::new(verbosity.quiet);
         let free: Option<fn() -> Option<u64>> = on_host.then_some(memory::available);
-        let control = Control { observer: &progress, cancel: cancel.clone(), park, free };
+        let cancel_too = cancel.clone();
+        let control =
+            Control { observer: &progress, cancel: cancel_too, park, free, ..Control::default() };
         let into = sink.as_mut().map(|sink| -> &mut dyn Sink { sink.as_mut() });
         let (done, sent) = match (processes, into) {
             (None, Some(sink)) => {
@@ -256,12 +258,13 @@ fn memory_notice<B: Backend>(
     available: u64,
 ) -> Result<Option<Notice>, Error> {
     let taken: u64 = decoder.backends().map(|backend| backend.memory().current).sum();
-    let estimate = decoder.estimate_peak_bytes(plan, images, place, park)?;
-    let needed = estimate.saturating_sub(taken).saturating_add(decoder.host_bytes(plan, place));
+    let estimate = decoder.estimate_peak_bytes(plan, images, place, park, CHUNK)?;
+    let needed =
+        estimate.saturating_sub(taken).saturating_add(decoder.host_bytes(plan, place, CHUNK));
     if needed <= available {
         return Ok(None);
     }
-    let instead = room::flags(&decoder.room(plan, images, place, available)?);
+    let instead = room::flags(&decoder.room(plan, images, place, CHUNK, available)?);
     Ok(Some(Notice::Memory { needed, available, instead }))
 }
 

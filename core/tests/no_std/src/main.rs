@@ -16,7 +16,7 @@ fn status() -> Result<u8, PlanError> {
         tile_latent_min_size: 128,
         tile_overlap_factor: 0.25,
     };
-    let tiling = Tiling { height: axis, width: axis, scale: 8 };
+    let tiling = Tiling::new(axis, axis, 8);
     let grid = TileGrid::new(Direction::Decode, Size::new(256, 192), &tiling)?;
     let plan = Plan::tiled(grid);
 
@@ -41,6 +41,20 @@ core::arch::global_asm!(".globl _start", "_start:", "bl {}", sym entry);
 
 extern "C" fn entry() -> ! {
     exit(status().unwrap_or(1))
+}
+
+/// What the compiler asks of every platform to copy larger values; a C library would have it.
+///
+/// # Safety
+/// Both are valid for `len` bytes and do not overlap.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+    for at in 0..len {
+        // SAFETY: the caller's promise; `at` is below `len`.
+        unsafe { *to.add(at) = *from.add(at) };
+    }
+    to
 }
 
 #[panic_handler]

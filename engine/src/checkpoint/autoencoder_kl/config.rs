@@ -174,7 +174,7 @@ impl VaeConfig for AutoencoderKlConfig {
             tile_latent_min_size: pixels / scale,
             tile_overlap_factor: TILE_OVERLAP_FACTOR,
         });
-        Tiling { height, width, scale }
+        Tiling::new(height, width, scale)
     }
 
     fn latent_space(&self) -> LatentSpace {

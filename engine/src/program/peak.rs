@@ -1,0 +1,160 @@
+//! How much memory a decode needs at its worst moment: the same steps as an
+//! [`Execution`](crate::execute::Execution) takes, with sizes in the place of values.
+
+use std::ops::Range;
+
+use halovae_core::Size;
+
+use super::{Geometry, MemoryModel, Op, Program, Timeline, ValueId};
+use crate::tensor::Shape;
+
+/// The most bytes of values and workspace that are held at once to decode one sample of `latents`,
+/// at most `chunk` frames of them at a time; weights are not counted.
+pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn MemoryModel) -> u64 {
+    let mut walk = Walk {
+        program,
+        model,
+        geometry: Geometry::new(program, 1, latents),
+        timeline: Timeline::new(program, latents.frames),
+        held: vec![Vec::new(); program.values.len()],
+        live: 0,
+        workspace: 0,
+        peak: 0,
+    };
+    let (input, output) = (program.input(), program.output());
+    let mut start = 0;
+    while start < latents.frames {
+        let end = start.saturating_add(chunk.max(1)).min(latents.frames);
+        let frames = start.into()..end.into();
+        walk.push(input, &frames, walk.bytes(input, &frames));
+        walk.timeline.advance(input, end.into());
+        for op in &program.ops {
+            let outputs = walk.timeline.ready(op);
+            if !outputs.is_empty() {
+                walk.run(op, &outputs);
+            }
+        }
+        // Finished frames leave the device.
+        if !walk.timeline.is_read(output) {
+            walk.drop_before(output, u64::MAX);
+        }
+        start = end;
+    }
+    u64::try_from(walk.peak).unwrap_or(u64::MAX)
+}
+
+/// Frames that are held, and the bytes of the memory in which they lie.
+#[derive(Clone, Debug)]
+struct Part {
+    frames: Range<u64>,
+    bytes: u128,
+}
+
+struct Walk<'a> {
+    program: &'a Program,
+    model: &'a dyn MemoryModel,
+    geometry: Geometry,
+    timeline: Timeline,
+    held: Vec<Vec<Part>>,
+    // A value's bytes stop at u64::MAX; their sums must not, or freeing one would underflow.
+    live: u128,
+    /// That stays for later ops.
+    workspace: u128,
+    peak: u128,
+}
+
+impl Walk<'_> {
+    fn shape(&self, id: ValueId, frames: &Range<u64>) -> Shape {
+        // No more frames than the value has, which are usize.
+        self.geometry.shape(id).over((frames.end - frames.start) as usize)
+    }
+
+    fn bytes(&self, id: ValueId, frames: &Range<u64>) -> u128 {
+        self.model.value_bytes(self.shape(id, frames)).into()
+    }
+
+    fn reach(&mut self, bytes: u128) {
+        self.peak = self.peak.max(bytes);
+    }
+
+    fn push(&mut self, id: ValueId, frames: &Range<u64>, bytes: u128) {
+        self.held[id.index()].push(Part { frames: frames.clone(), bytes });
+        self.live += bytes;
+        self.reach(self.live);
+    }
+
+    /// Where the part that holds exactly these frames is, if one does.
+    fn exactly(&self, id: ValueId, frames: &Range<u64>) -> Option<usize> {
+        self.held[id.index()].iter().position(|part| part.frames == *frames)
+    }
+
+    fn run(&mut self, op: &Op, outputs: &Range<u64>) {
+        let (program, model) = (self.program, self.model);
+        self.timeline.advance(op.output(), outputs.end);
+        // What is read, for the workspace; and copies of what does not lie in one tensor.
+        let mut read = Vec::new();
+        let mut copies = 0;
+        let mut reused = None;
+        for (slot, operand @ (id, _)) in op.reads().enumerate() {
+            let frames = self.timeline.read(operand, outputs);
+            let by_tap = slot == 0 && op.by_tap().is_some();
+            let exact = self.exactly(id, &frames);
+            if !by_tap && exact.is_none() {
+                copies += self.bytes(id, &frames);
+            }
+            let dies = op.count_reads(id) == 1
+                && id != program.output
+                && self.timeline.needed(program, id) == self.timeline.end(id);
+            if let Some(at) =
+                exact.filter(|_| dies && !by_tap && model.in_place(program, op) == Some(id))
+            {
+                reused = Some((id, at));
+            }
+            read.push((id, frames));
+        }
+        let shapes = |id: ValueId| match read.iter().find(|(read, _)| *read == id) {
+            Some((_, frames)) => self.shape(id, frames),
+            None if id == op.output() => self.shape(id, outputs),
+            None => self.geometry.shape(id),
+        };
+        let workspace = u128::from(model.workspace_bytes(program, op, &shapes));
+        let bytes = match reused {
+            Some((id, at)) => {
+                let part = self.held[id.index()].remove(at);
+                self.live -= part.bytes;
+                part.bytes
+            }
+            None => self.bytes(op.output(), outputs),
+        };
+        let scratch = match model.keeps_workspace() {
+            true => self.workspace.max(workspace),
+            false => workspace,
+        };
+        self.reach(self.live + bytes + copies + scratch);
+        self.workspace = if model.keeps_workspace() { scratch } else { 0 };
+        self.push(op.output(), outputs, bytes);
+        for id in op.inputs().filter(|&id| id != program.output) {
+            let needed = self.timeline.needed(program, id);
+            self.drop_before(id, needed);
+        }
+    }
+
+    fn drop_before(&mut self, id: ValueId, first: u64) {
+        let parts = std::mem::take(&mut self.held[id.index()]);
+        for mut part in parts {
+            if part.frames.end <= first {
+                self.live -= part.bytes;
+                continue;
+            }
+            if part.frames.start < first {
+                // The copy of what stays, beside what it is a copy of.
+                let kept = first..part.frames.end;
+                let copy = self.bytes(id, &kept);
+                self.reach(self.live + copy + self.workspace);
+                self.live = self.live - part.bytes + copy;
+                part = Part { frames: kept, bytes: copy };
+            }
+            self.held[id.index()].push(part);
+        }
+    }
+}
