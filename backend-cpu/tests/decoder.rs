@@ -6,7 +6,7 @@ use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::execute::execute;
-use halovae_engine::model::autoencoder_kl;
+use halovae_engine::model::Model;
 use halovae_engine::program::{Analysis, Program, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 
@@ -20,7 +20,7 @@ fn program(backend: &CpuBackend) -> Program {
         norm_num_groups: 16,
         ..AutoencoderKlConfig::default()
     };
-    let plain = autoencoder_kl::decoder(&config).unwrap();
+    let plain = config.decoder().unwrap();
     fuse(&plain, |program, op| backend.supports(program, op))
 }
 

@@ -18,7 +18,7 @@ use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::RandomWeights;
 use halovae_engine::execute::{Stop, execute};
-use halovae_engine::model::autoencoder_kl;
+use halovae_engine::model::Model;
 use halovae_engine::program::{Program, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 
@@ -51,7 +51,7 @@ impl Side {
             use_post_quant_conv: false,
             ..AutoencoderKlConfig::default()
         };
-        let plain = autoencoder_kl::decoder(&config).expect("a possible config");
+        let plain = config.decoder().expect("a possible config");
         let program = fuse(&plain, |program, op| backend.supports(program, op));
         let weights = backend.prepare(&program, &RandomWeights { seed: 1 }).expect("room");
         Self { backend, program, weights }

@@ -10,7 +10,7 @@ use halovae_engine::backend::{Backend, BackendError, Operand, Operands};
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::execute::{Stop, execute};
-use halovae_engine::model::autoencoder_kl;
+use halovae_engine::model::Model;
 use halovae_engine::program::{Analysis, FrameRepeat, Op, Program, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 
@@ -28,7 +28,7 @@ fn program(backend: &impl Backend) -> Program {
         norm_num_groups: 8,
         ..AutoencoderKlConfig::default()
     };
-    let plain = autoencoder_kl::decoder(&config).unwrap();
+    let plain = config.decoder().unwrap();
     fuse(&plain, |program, op| backend.supports(program, op))
 }
 

@@ -9,7 +9,7 @@ use halovae_engine::backend::{Backend, BackendError};
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::execute::{Stop, execute};
-use halovae_engine::model::autoencoder_kl;
+use halovae_engine::model::Model;
 use halovae_engine::program::{Analysis, FrameRepeat, Op, Program, ProgramBuilder, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_wgpu::{Options, Precision};
@@ -24,7 +24,7 @@ fn program(backend: &impl Backend) -> Program {
         norm_num_groups: 16,
         ..AutoencoderKlConfig::default()
     };
-    let plain = autoencoder_kl::decoder(&config).unwrap();
+    let plain = config.decoder().unwrap();
     fuse(&plain, |program, op| backend.supports(program, op))
 }
 

@@ -183,13 +183,17 @@ pub(crate) struct RankArgs {
 /// Tiles, where they are not to be the model's own.
 #[derive(Debug, Args)]
 pub(crate) struct TileArgs {
-    /// Tile size in pixels: one number, or height x width [default: the VAE's sample_size]
+    /// Tile size in pixels: one number, or height x width [default: the VAE's own]
     #[arg(long, value_name = "PX[xPX]")]
     pub(crate) tile_sample_min_size: Option<Pair<u32>>,
     /// Part of a tile that it shares with the next, from 0 to below 1: one number, or
-    /// height x width [default: 0.25]
+    /// height x width [default: the VAE's own, else 0.25]
     #[arg(long, value_name = "F[xF]")]
     pub(crate) tile_overlap_factor: Option<Pair<f64>>,
+    /// Distance of tiles in pixels instead of an overlap factor: one number, or height x width
+    /// [default: the VAE's own, where it stores one]
+    #[arg(long, value_name = "PX[xPX]", conflicts_with = "tile_overlap_factor")]
+    pub(crate) tile_sample_stride: Option<Pair<u32>>,
 }
 
 /// More ranks than anybody has; bounds the time of a comparison.
@@ -245,16 +249,8 @@ pub(crate) struct PlanArgs {
     pub(crate) tiles: TileArgs,
     /// Tile size in latent cells: one number, or height x width
     /// [default: tile-sample-min-size / scale]
-    #[arg(long, value_name = "CELLS[xCELLS]")]
+    #[arg(long, value_name = "CELLS[xCELLS]", conflicts_with = "tile_sample_stride")]
     pub(crate) tile_latent_min_size: Option<Pair<u32>>,
-    /// Distance of tiles in pixels, for models that store it (Wan, Qwen-Image, HunyuanVideo,
-    /// LTX-2) instead of an overlap factor
-    #[arg(
-        long,
-        value_name = "PX[xPX]",
-        conflicts_with_all = ["vae", "tile_overlap_factor", "tile_latent_min_size"]
-    )]
-    pub(crate) tile_sample_stride: Option<Pair<u32>>,
     /// Plan every strategy over image sizes and numbers of ranks, and compare what each takes: work,
     /// memory, and bytes between ranks
     #[arg(long, conflicts_with_all = COMPARED)]

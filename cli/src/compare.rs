@@ -7,7 +7,7 @@ use crate::args::{RankArgs, ShardGridArg, StrategyArg};
 use crate::error::Error;
 use crate::estimates::Estimates;
 use crate::notices::Notice;
-use crate::plan_options::Planned;
+use crate::plan_options::{Planned, tile_pixels};
 use crate::subject::{Decoder, Subject};
 
 /// More of either could not be read, as a table or as a drawing.
@@ -134,7 +134,7 @@ impl Comparison {
         let tiling = subject.tiling();
         Ok(Self {
             scale: tiling.scale.space,
-            tile: Size::new(tile(&tiling.height), tile(&tiling.width)),
+            tile: Size::new(tile(tiling.height), tile(tiling.width)),
             sizes,
             ranks,
             decoder: subject.decoder(),
@@ -208,10 +208,7 @@ fn grid(plan: &Plan) -> [u32; 2] {
     }
 }
 
-fn tile(tiling: &AxisTiling) -> u32 {
-    match *tiling {
-        AxisTiling::Overlap { tile_sample_min_size, .. }
-        | AxisTiling::Stride { tile_sample_min_size, .. } => tile_sample_min_size,
-        AxisTiling::Whole => u32::MAX,
-    }
+/// A tile in pixels; without end where there are none.
+fn tile(axis: AxisTiling) -> u32 {
+    tile_pixels(axis).unwrap_or(u32::MAX)
 }

@@ -93,12 +93,12 @@ impl Notice {
 
     /// What was guessed for a checkpoint without a config.
     fn guessed(checkpoint: &Checkpoint) -> Option<Self> {
-        let config = serde_json::to_value(checkpoint.config()).unwrap_or_default();
+        let config = checkpoint.config().to_json();
         let fields: Vec<_> = checkpoint
             .guessed()
             .iter()
             // Where these matter, a decode is refused.
-            .filter(|field| !["scaling_factor", "shift_factor"].contains(field))
+            .filter(|field| !checkpoint.guessed_of_space().contains(field))
             .map(|&field| (field, config.get(field).map(ToString::to_string).unwrap_or_default()))
             .collect();
         (!fields.is_empty()).then_some(Self::Guessed { fields })

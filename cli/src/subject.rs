@@ -57,9 +57,9 @@ impl Subject {
             let tiling = options.tiling(None, args.scale.unwrap_or(0))?;
             return Ok(Self { options, tiling, known: None, sources: Vec::new() });
         };
-        let Plannable { config, program, notices, sources } =
+        let Plannable { tiling, program, notices, sources } =
             open_config(vae, args.config.as_deref(), args.variant.as_deref())?;
-        let tiling = options.tiling(Some(&config), program.scale())?;
+        let tiling = options.tiling(Some(&tiling), program.scale())?;
         let layers = exchanged_layers(&program)?;
         let cpu = backend::cpu(1)?;
         let program = fuse(&program, |program, op| cpu.supports(program, op));

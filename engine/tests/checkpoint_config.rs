@@ -1,11 +1,25 @@
 //! `config.json`: defaults, the values of real models, and everything that no decoder can have.
 
-use halovae_engine::checkpoint::{AutoencoderKlConfig, ConfigError};
+use halovae_core::{AxisTiling, Tiling};
+use halovae_engine::checkpoint::{AutoencoderKlConfig, ConfigError, VaeConfig, parse_config};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn parse(value: &Value) -> Result<AutoencoderKlConfig, ConfigError> {
-    AutoencoderKlConfig::from_json(value.to_string().as_bytes())
+    parse_bytes(value.to_string().as_bytes())
+}
+
+fn parse_bytes(json: &[u8]) -> Result<AutoencoderKlConfig, ConfigError> {
+    let config = parse_config(json)?;
+    Ok(config
+        .downcast_ref::<AutoencoderKlConfig>()
+        .expect("the config of an AutoencoderKL")
+        .clone())
+}
+
+/// Tiles of these pixels and latent cells.
+fn tile(tile_sample_min_size: u32, tile_latent_min_size: u32) -> AxisTiling {
+    AxisTiling::Overlap { tile_sample_min_size, tile_latent_min_size, tile_overlap_factor: 0.25 }
 }
 
 /// The config of FLUX.1's VAE.
@@ -63,9 +77,8 @@ fn the_config_of_flux_is_read() {
     };
     assert_eq!(config, expected);
     assert_eq!(config.scale(), 8);
-    assert_eq!(config.tile_sample_min_size(), [1024, 1024]);
-    assert_eq!(config.tile_latent_min_size(), [128, 128]);
-    assert_eq!(config.tile_overlap_factor(), 0.25);
+    let tiling = config.tiling();
+    assert_eq!(tiling, Tiling::new(tile(1024, 128), tile(1024, 128), 8));
     let space = config.latent_space();
     assert_eq!((space.scaling_factor, space.shift_factor), (0.3611, 0.1159));
     assert_eq!(space.mean_and_std, None);
@@ -86,8 +99,8 @@ fn absent_fields_take_the_defaults_of_the_class() {
 #[test]
 fn sizes_of_tiles_are_rounded_down_per_axis() {
     let config = parse(&with("sample_size", json!([100, 520]))).unwrap();
-    assert_eq!(config.tile_sample_min_size(), [100, 520]);
-    assert_eq!(config.tile_latent_min_size(), [12, 65]);
+    let tiling = config.tiling();
+    assert_eq!([tiling.height, tiling.width], [tile(100, 12), tile(520, 65)]);
 }
 
 #[test]
@@ -130,7 +143,7 @@ fn another_class_is_named() {
 
 #[test]
 fn text_that_is_no_config_is_refused() {
-    let message = |text: &str| AutoencoderKlConfig::from_json(text.as_bytes()).unwrap_err();
+    let message = |text: &str| parse_bytes(text.as_bytes()).unwrap_err();
     assert!(message("").to_string().starts_with("is not JSON: "));
     assert!(message("{\"in_channels\": NaN}").to_string().starts_with("is not JSON: "));
     assert!(matches!(message("[1, 2]"), ConfigError::NotAnObject { .. }));
@@ -139,10 +152,7 @@ fn text_that_is_no_config_is_refused() {
     assert!(matches!(message(&nested), ConfigError::Json(_)));
     let long = format!("{{\"x\": \"{}\"}}", "x".repeat(1 << 20));
     assert!(matches!(message(&long), ConfigError::TooLarge { limit: 1_048_576 }));
-    assert!(matches!(
-        AutoencoderKlConfig::from_json(b"{\"x\": \"\xff\"}"),
-        Err(ConfigError::Json(_))
-    ));
+    assert!(matches!(parse_bytes(b"{\"x\": \"\xff\"}"), Err(ConfigError::Json(_))));
 }
 
 #[test]
@@ -303,13 +313,13 @@ proptest! {
     #[test]
     fn a_valid_config_survives_being_written_and_read(config in valid_config()) {
         config.validate().unwrap();
-        let json = serde_json::to_vec(&config).unwrap();
-        prop_assert_eq!(AutoencoderKlConfig::from_json(&json).unwrap(), config.clone());
+        prop_assert_eq!(parse(&config.to_json()).unwrap(), config.clone());
         prop_assert!(config.scale().is_power_of_two());
-        let tiles = config.tile_sample_min_size().into_iter().zip(config.tile_latent_min_size());
-        for (pixels, cells) in tiles {
+        let tiling = config.tiling();
+        for (axis, pixels) in [tiling.height, tiling.width].into_iter().zip(config.sample_size) {
+            let cells = pixels / (1 << (config.block_out_channels.len() - 1));
             prop_assert!(cells >= 1);
-            prop_assert_eq!(cells, pixels / (1 << (config.block_out_channels.len() - 1)));
+            prop_assert_eq!(axis, tile(pixels, cells));
         }
         let space = config.latent_space();
         prop_assert!(space.scaling_factor.is_normal() && space.shift_factor.is_finite());

@@ -13,7 +13,7 @@ fn tensor(shape: &[usize]) -> Tensor {
 /// The model that is named for a file, with a config and without, and the tensor that tells it.
 #[track_caller]
 fn named(tensors: &Tensors) -> (&'static str, String) {
-    let mut found = [None, Some(AutoencoderKlConfig::default())].map(|config| {
+    let mut found = [None, Some(AutoencoderKlConfig::default().into())].map(|config| {
         match Checkpoint::from_bytes(serialize(tensors), config) {
             Err(error @ CheckpointError::Unsupported { .. }) => {
                 let message = error.to_string();

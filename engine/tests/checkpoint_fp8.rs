@@ -47,7 +47,8 @@ fn codes(dtype: &str, shape: &str, scale: Option<f32>) -> Vec<f32> {
         data.extend(scale.to_le_bytes());
     }
     let file = raw_file(&format!("{{{header}}}"), &data);
-    let checkpoint = Checkpoint::from_bytes(file, Some(AutoencoderKlConfig::default())).unwrap();
+    let checkpoint =
+        Checkpoint::from_bytes(file, Some(AutoencoderKlConfig::default().into())).unwrap();
     read(&checkpoint, "decoder.x.weight")
 }
 

@@ -28,7 +28,7 @@ fn read_all(checkpoint: &Checkpoint) -> usize {
 
 /// Opens `bytes`, and reads all of it or checks the message.
 fn exercise(bytes: &[u8]) -> Result<(), String> {
-    for config in [None, Some(AutoencoderKlConfig::default())] {
+    for config in [None, Some(AutoencoderKlConfig::default().into())] {
         match Checkpoint::from_bytes(bytes.to_vec(), config) {
             Ok(checkpoint) => {
                 read_all(&checkpoint);
@@ -70,7 +70,9 @@ fn small() -> Vec<u8> {
 #[test]
 fn a_file_cut_at_any_byte_is_refused() {
     let bytes = small();
-    assert!(Checkpoint::from_bytes(bytes.clone(), Some(AutoencoderKlConfig::default())).is_ok());
+    assert!(
+        Checkpoint::from_bytes(bytes.clone(), Some(AutoencoderKlConfig::default().into())).is_ok()
+    );
     for length in 0..bytes.len() {
         let error = header_error(&bytes[..length]);
         let expected = match length {
@@ -230,7 +232,7 @@ fn scalars_and_empty_tensors_are_read() {
         ("decoder.empty".to_owned(), Tensor::new(Dtype::F32, &[2, 0, 3], &[])),
     ]
     .into();
-    let config = Some(AutoencoderKlConfig::default());
+    let config = Some(AutoencoderKlConfig::default().into());
     let checkpoint = Checkpoint::from_bytes(serialize(&tensors), config).unwrap();
     assert_eq!(read_all(&checkpoint), 1);
     let error = Checkpoint::from_bytes(serialize(&tensors), None).unwrap_err();

@@ -2,7 +2,9 @@
 
 mod checkpoint_common;
 
-use checkpoint_common::{Model, Tensor, Tensors, assert_holds, borrowed, open_bytes, serialize};
+use checkpoint_common::{
+    LDM, Model, Tensor, Tensors, assert_holds, borrowed, kl_config, open_bytes, serialize,
+};
 use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, CheckpointError, Naming};
 use safetensors::Dtype;
 
@@ -57,7 +59,7 @@ fn attention_is_read_whatever_its_parts_are_called() {
             let ldm = model.ldm(Dtype::F32, prefix, ones);
             for to in PARTS {
                 let checkpoint = open_bytes(&with_parts(&ldm, PARTS[0], to));
-                assert_eq!((checkpoint.naming(), checkpoint.prefix()), (Naming::Ldm, prefix));
+                assert_eq!((checkpoint.naming(), checkpoint.prefix()), (LDM, prefix));
                 assert_holds(&checkpoint, &model);
                 assert_eq!(checkpoint.config(), plain.config());
                 assert!(checkpoint.ignored().is_empty());
@@ -115,7 +117,7 @@ fn attention_under_an_unknown_name_is_not_left_out() {
         let renamed =
             tensors.iter().map(|(name, tensor)| (name.replace(module, other), tensor.clone()));
         let checkpoint = open_bytes(&renamed.collect());
-        assert!(checkpoint.config().mid_block_add_attention, "{other}");
+        assert!(kl_config(&checkpoint).mid_block_add_attention, "{other}");
         let expected = model.expected();
         let error = checkpoint.verify(borrowed(&expected)).unwrap_err();
         assert_eq!((error.missing.len(), error.extra.len()), (10, 10), "{error}");
@@ -137,7 +139,7 @@ fn attention_of_the_encoder_alone_is_a_file_with_a_hole() {
         let mut tensors = model.ldm(Dtype::F32, "vae.", 2);
         tensors.insert(format!("vae.{name}"), one());
         let checkpoint = open_bytes(&tensors);
-        assert_eq!(checkpoint.config().mid_block_add_attention, attention, "{name}");
+        assert_eq!(kl_config(&checkpoint).mid_block_add_attention, attention, "{name}");
         if attention {
             let whole = Model::default().expected();
             let error = checkpoint.verify(borrowed(&whole)).unwrap_err();
@@ -199,7 +201,7 @@ fn what_is_unknown_outside_the_decoder_is_ignored() {
 fn advice_depends_on_where_the_config_is_from() {
     let tensors = Model::default().diffusers(Dtype::F32);
     let checkpoint = |config| Checkpoint::from_bytes(serialize(&tensors), config).unwrap();
-    let given = checkpoint(Some(AutoencoderKlConfig::default()));
+    let given = checkpoint(Some(AutoencoderKlConfig::default().into()));
     let inferred = checkpoint(None);
     let advice = |checkpoint: &Checkpoint, expected: &[(String, Vec<usize>)]| {
         checkpoint.verify(borrowed(expected)).unwrap_err().to_string()

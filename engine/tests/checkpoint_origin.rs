@@ -2,7 +2,7 @@
 
 mod checkpoint_common;
 
-use checkpoint_common::{Model, Tensor, Tensors, serialize};
+use checkpoint_common::{Model, Tensor, Tensors, kl_config, serialize};
 use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, CheckpointError};
 use safetensors::Dtype;
 
@@ -166,7 +166,7 @@ fn names_beside_the_vae_tell_the_model() {
         let left: &[&str] = if is_sd { &["sample_size"] } else { &[] };
         assert_eq!(checkpoint.guessed(), left, "{names:?}");
         let sample_size = if is_sd { 512 } else { 1024 };
-        assert_eq!(checkpoint.config().sample_size, [sample_size; 2], "{names:?}");
+        assert_eq!(kl_config(&checkpoint).sample_size, [sample_size; 2], "{names:?}");
     }
 }
 
@@ -184,7 +184,7 @@ fn playgrounds_mean_and_deviation_are_read_from_the_file() {
         assert_eq!(space.scaling_factor, 0.5);
         assert_eq!(space.mean_and_std, Some((MEAN.to_vec(), STD.to_vec())));
         // As the model's config.json has them.
-        let config = checkpoint.config();
+        let config = kl_config(&checkpoint);
         assert_eq!(config.latents_mean, Some(vec![-1.6574, 1.886, -1.383, 2.5155]));
         assert!(checkpoint.guessed().is_empty());
     }
@@ -255,7 +255,7 @@ fn a_config_tells_instead() {
         mid_block_add_attention: false,
         ..AutoencoderKlConfig::default()
     };
-    let checkpoint = Checkpoint::from_bytes(bytes, Some(config)).unwrap();
+    let checkpoint = Checkpoint::from_bytes(bytes, Some(config.into())).unwrap();
     assert_eq!(checkpoint.latent_space().unwrap().scaling_factor, 0.5);
     assert!(checkpoint.guessed().is_empty() && checkpoint.model().is_none());
 }

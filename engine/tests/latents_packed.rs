@@ -1,7 +1,7 @@
 //! Latents as pipelines pack them for a transformer: where every value goes, and which shapes are
 //! taken for what.
 
-use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_engine::checkpoint::{AutoencoderKlConfig, VaeConfig};
 use halovae_engine::latents::{
     ForDecoder, LatentSpace, Latents, LatentsError, LatentsFile, LatentsFormat, Packing,
     TokenOrder, Wanted,

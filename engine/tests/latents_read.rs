@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_engine::checkpoint::{AutoencoderKlConfig, VaeConfig};
 use halovae_engine::latents::{LatentSpace, Latents, LatentsError, LatentsFormat};
 use proptest::prelude::*;
 use safetensors::Dtype;

@@ -2,10 +2,9 @@
 
 use halovae_core::Size;
 use halovae_engine::backend::Backend;
-use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_engine::checkpoint::{VaeConfig, parse_config};
 use halovae_engine::conformance::{RandomWeights, Reference};
 use halovae_engine::execute::execute;
-use halovae_engine::model::autoencoder_kl;
 use halovae_engine::program::{
     Analysis, Geometry, MemoryModel, Op, Program, ProgramBuilder, ReceptiveField, ValueId, fuse,
     peak_bytes,
@@ -13,7 +12,7 @@ use halovae_engine::program::{
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
 
-fn config(blocks: &[u32], layers: u32, channels: u32, attention: bool) -> AutoencoderKlConfig {
+fn config(blocks: &[u32], layers: u32, channels: u32, attention: bool) -> Box<dyn VaeConfig> {
     let json = serde_json::json!({
         "_class_name": "AutoencoderKL",
         "latent_channels": channels,
@@ -25,11 +24,11 @@ fn config(blocks: &[u32], layers: u32, channels: u32, attention: bool) -> Autoen
         "up_block_types": vec!["UpDecoderBlock2D"; blocks.len()],
         "down_block_types": vec!["DownEncoderBlock2D"; blocks.len()],
     });
-    AutoencoderKlConfig::from_json(json.to_string().as_bytes()).expect("a sound config")
+    parse_config(json.to_string().as_bytes()).expect("a sound config")
 }
 
 fn flux() -> Program {
-    autoencoder_kl::decoder(&config(&[128, 256, 512, 512], 2, 16, true)).expect("Flux exists")
+    config(&[128, 256, 512, 512], 2, 16, true).decoder().expect("Flux exists")
 }
 
 /// Holds nothing but the values.
@@ -148,8 +147,7 @@ proptest! {
         height in 1usize..4, width in 1usize..4, decline in 0u64..64,
     ) {
         let blocks: Vec<u32> = [4, 8, 8][..levels].to_vec();
-        let plain = autoencoder_kl::decoder(&config(&blocks, layers, latent, attention))
-            .expect("a sound config");
+        let plain = config(&blocks, layers, latent, attention).decoder().expect("a sound config");
         // A backend may decline any fusion; the function stays the same.
         let fused = fuse(&plain, |program, op| {
             (decline >> (program.op_name(op).len() % 6)) & 1 == 0
@@ -182,8 +180,7 @@ proptest! {
         height in 1u32..9, width in 1u32..9,
     ) {
         let blocks: Vec<u32> = [32, 64, 64][..levels].to_vec();
-        let plain = autoencoder_kl::decoder(&config(&blocks, layers, 4, attention))
-            .expect("a sound config");
+        let plain = config(&blocks, layers, 4, attention).decoder().expect("a sound config");
         let program = if fused { fuse(&plain, |_, _| true) } else { plain };
         let geometry = Geometry::new(&program, 1, Size::new(height, width));
         let got = peak_bytes(&program, Size::new(height, width), 1, &Plain);

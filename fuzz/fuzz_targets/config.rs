@@ -2,15 +2,24 @@
 
 #![no_main]
 
-use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_core::AxisTiling;
+use halovae_engine::checkpoint::parse_config;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    match AutoencoderKlConfig::from_json(bytes) {
+    match parse_config(bytes) {
         Ok(config) => {
             config.validate().expect("what is read is valid");
-            let tiles = config.tile_latent_min_size();
-            assert!(tiles.into_iter().all(|cells| cells >= 1), "{tiles:?}");
+            let tiling = config.tiling();
+            for axis in [tiling.height, tiling.width] {
+                let cells = match axis {
+                    AxisTiling::Overlap { tile_latent_min_size, .. } => tile_latent_min_size,
+                    AxisTiling::Stride { tile_sample_min_size, .. } => {
+                        tile_sample_min_size / tiling.scale
+                    }
+                };
+                assert!(cells >= 1, "{tiling:?}");
+            }
             let space = config.latent_space();
             assert!(space.scaling_factor.is_normal() && space.shift_factor.is_finite());
         }

@@ -3,8 +3,8 @@
 #![no_main]
 
 use halovae_core::{
-    AxisTiling, Block, Direction, DitParallel, LayerHalo, Margins, PatchGrid, Plan,
-    RankEstimate, RankLoad, Region, Request, ShardGrid, Size, TileGrid, Tiling, Window, WorkModel, balance,
+    AxisTiling, Block, Direction, DitParallel, LayerHalo, Margins, PatchGrid, Plan, RankEstimate,
+    RankLoad, Region, Request, ShardGrid, Size, TileGrid, Tiling, Window, WorkModel, balance,
     choose_strategy, contiguous, estimate_ranks, largest_first, piece_costs, round_robin,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -145,14 +145,8 @@ fn shards(size: Size, scale: u32, input: &Input) {
             assert!(sent.any(|other| other == transfer), "{transfer:?}");
         }
     }
-    let axis = Window {
-        kernel,
-        stride,
-        before: top,
-        behind: bottom,
-        repeat: left,
-        ..Window::POINT
-    };
+    let axis =
+        Window { kernel, stride, before: top, behind: bottom, repeat: left, ..Window::POINT };
     if let Ok([before, behind]) = axis.reach() {
         assert!(before <= top && behind <= kernel);
     }

@@ -9,7 +9,7 @@ use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::AutoencoderKlConfig;
 use halovae_engine::conformance::{RandomWeights, Reference};
 use halovae_engine::execute::execute;
-use halovae_engine::model::autoencoder_kl;
+use halovae_engine::model::Model as _;
 use halovae_engine::program::{
     Analysis, Geometry, Liveness, MemoryModel, Op, Program, ReceptiveField, ValueId, fuse,
 };
@@ -108,7 +108,7 @@ fuzz_target!(|input: Input| {
     if (config.layers_per_block + 1) * levels > MAX_RESNETS {
         return;
     }
-    let plain = match autoencoder_kl::decoder(&config) {
+    let plain = match config.decoder() {
         Ok(program) => program,
         Err(error) => {
             assert!(!error.to_string().contains('\n'), "{error}");

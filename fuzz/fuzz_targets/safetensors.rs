@@ -2,10 +2,10 @@
 
 #![no_main]
 
-use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint};
+use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, VaeConfig};
 use libfuzzer_sys::fuzz_target;
 
-fn read(bytes: &[u8], config: Option<AutoencoderKlConfig>) {
+fn read(bytes: &[u8], config: Option<Box<dyn VaeConfig>>) {
     let checkpoint = match Checkpoint::from_bytes(bytes.to_vec(), config) {
         Ok(checkpoint) => checkpoint,
         Err(error) => return assert!(!error.to_string().contains('\n'), "{error}"),
@@ -28,5 +28,5 @@ fn read(bytes: &[u8], config: Option<AutoencoderKlConfig>) {
 
 fuzz_target!(|bytes: &[u8]| {
     read(bytes, None);
-    read(bytes, Some(AutoencoderKlConfig::default()));
+    read(bytes, Some(AutoencoderKlConfig::default().into()));
 });

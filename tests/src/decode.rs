@@ -3,10 +3,10 @@
 use halovae_core::{AxisTiling, Direction, PatchGrid, Plan, ShardGrid, Size, TileGrid, Tiling};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::{Backend, WeightSource};
-use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint};
+use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, VaeConfig};
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::decode::{Control, Decoder};
-use halovae_engine::model::autoencoder_kl;
+use halovae_engine::model::Model;
 use halovae_engine::program::Program;
 use halovae_engine::sink::MemorySink;
 use halovae_engine::tensor::{HostTensor, Shape};
@@ -34,26 +34,25 @@ pub fn size_of(latents: &HostTensor) -> Size {
 ///
 /// # Panics
 /// If there is none: tests ask for possible ones.
-pub fn plan(config: &AutoencoderKlConfig, latents: Size, cut: Cut) -> Plan {
-    let scale = config.scale();
-    let [latent_height, latent_width] = config.tile_latent_min_size();
+pub fn plan(config: &dyn VaeConfig, latents: Size, cut: Cut) -> Plan {
+    let own = config.tiling();
+    let scale = own.scale;
     match cut {
         Cut::Whole => Plan::whole(latents, scale).expect("a plan"),
         Cut::Tiled(tile_overlap_factor) => {
-            let axis = |tile_latent_min_size| AxisTiling::Overlap {
-                tile_sample_min_size: tile_latent_min_size * scale,
-                tile_latent_min_size,
-                tile_overlap_factor,
-            };
-            let tiling = Tiling::new(axis(latent_height), axis(latent_width), scale);
+            let [height, width] = [own.height, own.width].map(|own| match own {
+                AxisTiling::Overlap { tile_latent_min_size, .. } => AxisTiling::Overlap {
+                    tile_sample_min_size: tile_latent_min_size * scale.space,
+                    tile_latent_min_size,
+                    tile_overlap_factor,
+                },
+                other => panic!("tiles of an overlap factor, and not {other:?}"),
+            });
+            let tiling = Tiling::new(height, width, scale);
             let grid = TileGrid::new(Direction::Decode, latents, &tiling).expect("a grid");
             Plan::tiled(grid)
         }
-        Cut::Patch(ranks) => {
-            let tile = Size::new(latent_height, latent_width);
-            let overlap = [config.tile_overlap_factor(); 2];
-            Plan::patch(PatchGrid::new(latents, ranks, tile, overlap, scale).expect("a grid"))
-        }
+        Cut::Patch(ranks) => Plan::patch(PatchGrid::like(latents, ranks, &own).expect("a grid")),
         Cut::Sharded(rows, cols) => {
             Plan::sharded(ShardGrid::new(latents, rows, cols, scale).expect("a grid"))
         }
@@ -65,7 +64,7 @@ pub fn plan(config: &AutoencoderKlConfig, latents: Size, cut: Cut) -> Plan {
 /// # Panics
 /// If the config has none or the weights do not fit it.
 pub fn program(checkpoint: &Checkpoint) -> Program {
-    let program = autoencoder_kl::decoder(checkpoint.config()).expect("a program");
+    let program = checkpoint.config().decoder().expect("a program");
     let expected = program.weights().iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
     checkpoint.verify(expected).expect("the weights of that program");
     program
@@ -132,7 +131,7 @@ impl SmallModel {
     /// # Panics
     /// Never: the config is possible.
     pub fn program(&self) -> Program {
-        autoencoder_kl::decoder(&self.config).expect("a program")
+        self.config.decoder().expect("a program")
     }
 
     /// Its decoder on these backends, one a rank.

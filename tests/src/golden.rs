@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint};
+use halovae_engine::checkpoint::{Checkpoint, VaeConfig};
 use halovae_engine::tensor::HostTensor;
 
 use crate::compare::{Difference, relative_rms};
@@ -45,7 +45,7 @@ impl Golden {
     }
 
     /// Its config.
-    pub fn config(&self) -> &AutoencoderKlConfig {
+    pub fn config(&self) -> &dyn VaeConfig {
         self.checkpoint.config()
     }
 

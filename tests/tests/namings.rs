@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Naming};
+use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, ConfigSource, Naming};
 use halovae_engine::tensor::HostTensor;
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, cpu_decoder, decode, plan, size_of};
@@ -38,7 +38,7 @@ impl Case {
 
     /// The decoder's weights under the names of the LDM and BFL code.
     fn ldm(&self, prefix: &str) -> RawFile {
-        let levels = self.golden.config().block_out_channels.len();
+        let levels = config(&self.golden.checkpoint).block_out_channels.len();
         let decoder = RawFile {
             tensors: self
                 .weights
@@ -63,6 +63,10 @@ fn is_of_decoder(name: &str) -> bool {
     name.starts_with("decoder.") || name.starts_with("post_quant_conv.")
 }
 
+fn config(checkpoint: &Checkpoint) -> &AutoencoderKlConfig {
+    checkpoint.config().downcast_ref().expect("the config of an AutoencoderKL")
+}
+
 fn whole(checkpoint: &Checkpoint, golden: &Golden) -> HostTensor {
     let plan = plan(checkpoint.config(), size_of(&golden.latents), Cut::Whole);
     decode(&cpu_decoder(checkpoint, 1), &golden.latents, &plan)
@@ -78,7 +82,7 @@ fn ldm_under_every_prefix() {
             let what = format!("{name} as LDM under `{prefix}`");
             let checkpoint = case.check(&what, &file, Some(&case.config()));
             assert_eq!(checkpoint.prefix(), prefix);
-            assert_eq!(checkpoint.naming(), Naming::Ldm, "{name}");
+            assert_eq!(checkpoint.naming(), Naming::Original("LDM, BFL"), "{name}");
         }
     }
 }
@@ -93,7 +97,7 @@ fn ldm_from_converters_that_know_the_new_attention() {
                 let renamed = case
                     .ldm(prefix)
                     .renamed(|name, tensor| naming::to_converted_ldm(matrices, name, tensor));
-                let attention = case.golden.config().mid_block_add_attention;
+                let attention = config(&case.golden.checkpoint).mid_block_add_attention;
                 let converted = format!("{prefix}decoder.mid.attn_1.to_out.0.weight");
                 assert_eq!(renamed.tensors.contains_key(&converted), attention, "{name}");
                 renamed.write(&file);
@@ -113,7 +117,7 @@ fn config_from_shapes() {
     case.ldm("first_stage_model.").write(&file);
     let checkpoint = case.check("f8-sd without a config", &file, None);
     assert_eq!(*checkpoint.config_source(), ConfigSource::Shapes);
-    let (got, expected) = (checkpoint.config(), case.golden.config());
+    let (got, expected) = (config(&checkpoint), config(&case.golden.checkpoint));
     assert_eq!(got.block_out_channels, expected.block_out_channels);
     assert_eq!(got.layers_per_block, expected.layers_per_block);
     assert_eq!(got.latent_channels, expected.latent_channels);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use halovae_core::{Direction, Size, TileAxis, TileGrid};
+use halovae_core::{AxisTiling, Direction, Size, TileAxis, TileGrid, Tiling};
 use halovae_engine::backend::Backend;
-use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Naming};
+use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Detail, Naming};
 use halovae_engine::decode::CHUNK;
 use halovae_engine::format_bytes;
 use halovae_engine::program::{Analysis, Program, ReceptiveField, fuse};
@@ -15,8 +15,11 @@ use crate::backend;
 use crate::console::{emit, say_notices};
 use crate::error::Error;
 use crate::notices::Notice;
-use crate::plan_options::{TileOptions, cells_of_pixels};
+use crate::plan_options::{cells_of_pixels, tile_pixels};
 use crate::plan_table::flops;
+
+/// Height and width for the figures of a model without tiles.
+const UNTILED_PIXELS: u32 = 512;
 
 /// Prints what is known about the checkpoint.
 ///
@@ -26,7 +29,8 @@ pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error>
     let VaeArgs { vae, config, variant } = &args.vae;
     let (checkpoint, program) = super::open_vae(vae, config.as_deref(), variant.as_deref())?;
     let notices = Notice::of_checkpoint(&checkpoint, variant.as_deref());
-    let own = checkpoint.config().tile_latent_min_size();
+    let tiling = checkpoint.config().tiling();
+    let own = tile_cells(&tiling);
     let cells = |flag, pixels: Option<u32>, own| {
         pixels.map_or(Ok(own), |pixels| cells_of_pixels(flag, pixels, program.scale()))
     };
@@ -39,7 +43,7 @@ pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error>
     describe_checkpoint(&mut text, &checkpoint, &program);
     describe_program(&mut text, &program);
     describe_costs(&mut text, &program, latents)?;
-    describe_tiles(&mut text, &checkpoint, &program);
+    describe_tiles(&mut text, &tiling);
     say_notices(&notices, verbosity);
     emit(text.as_bytes(), None)
 }
@@ -51,18 +55,18 @@ fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
 }
 
 fn describe_checkpoint(text: &mut String, checkpoint: &Checkpoint, program: &Program) {
-    let config = checkpoint.config();
     line(text, "checkpoint", checkpoint.path().display());
     let files = checkpoint.weight_files().iter().filter_map(|file| file.file_name());
     let files: Vec<_> = files.map(|name| name.to_string_lossy()).collect();
     line(text, "files", files.join(", "));
-    line(text, "model", "AutoencoderKL, decoder");
+    let config = checkpoint.config();
+    line(text, "model", format_args!("{}, decoder", config.class()));
     let naming = match checkpoint.naming() {
-        Naming::Diffusers => "diffusers",
-        Naming::Ldm => "original (LDM, BFL)",
+        Naming::Diffusers => "diffusers".to_owned(),
+        Naming::Original(whose) => format!("original ({whose})"),
     };
     match checkpoint.prefix() {
-        "" => line(text, "naming", naming),
+        "" => line(text, "naming", &naming),
         prefix => line(text, "naming", format_args!("{naming}, under `{prefix}`")),
     }
     let source = match checkpoint.config_source() {
@@ -86,19 +90,25 @@ fn describe_checkpoint(text: &mut String, checkpoint: &Checkpoint, program: &Pro
     line(text, "weights", types.join(", "));
     let parameters: usize = program.weights().iter().map(|spec| spec.elements()).sum();
     line(text, "parameters", grouped(parameters));
-    line(text, "latent_channels", config.latent_channels);
-    line(text, "out_channels", config.out_channels);
-    line(text, "block_out_channels", format_args!("{:?}", config.block_out_channels));
-    line(text, "layers_per_block", config.layers_per_block);
-    line(text, "norm_num_groups", config.norm_num_groups);
-    line(text, "post_quant_conv", yes_no(config.use_post_quant_conv));
-    line(text, "mid_block_attention", yes_no(config.mid_block_add_attention));
-    line(text, "scaling_factor", config.scaling_factor);
-    line(text, "shift_factor", config.shift_factor);
-    if config.latents_mean.is_some() && config.latents_std.is_some() {
-        line(text, "latents_mean, _std", "per channel, instead of shift_factor");
+    for (name, detail) in config.details() {
+        line(text, name, in_words(&detail));
     }
-    line(text, "sample_size", by(config.sample_size));
+}
+
+fn in_words(detail: &Detail) -> String {
+    match detail {
+        Detail::Count(count) => count.to_string(),
+        Detail::Counts(counts) => format!("{counts:?}"),
+        Detail::Number(number) => number.to_string(),
+        Detail::Flag(flag) => yes_no(*flag).into(),
+        Detail::Flags(flags) => {
+            let words: Vec<_> = flags.iter().map(|&flag| yes_no(flag)).collect();
+            words.join(", ")
+        }
+        Detail::Sides(sides) => by(*sides),
+        Detail::Text(text) => (*text).into(),
+        other => format!("{other:?}"),
+    }
 }
 
 fn describe_program(text: &mut String, program: &Program) {
@@ -141,17 +151,31 @@ fn describe_costs(text: &mut String, program: &Program, latents: Size) -> Result
     Ok(())
 }
 
-fn describe_tiles(text: &mut String, checkpoint: &Checkpoint, program: &Program) {
+fn describe_tiles(text: &mut String, tiling: &Tiling) {
     text.push_str("\ntiles by default\n");
-    let config = checkpoint.config();
-    line(text, "tile_sample_min_size", by(config.tile_sample_min_size()));
-    line(text, "tile_latent_min_size", by(config.tile_latent_min_size()));
-    line(text, "tile_overlap_factor", config.tile_overlap_factor());
-    let [height, width] = config.tile_latent_min_size();
-    let grid = TileOptions::default().tiling(Some(config), program.scale()).and_then(|tiling| {
-        Ok(TileGrid::new(Direction::Decode, Size::new(height, width), &tiling)?)
-    });
-    match grid {
+    let [height, width] = tile_cells(tiling);
+    let axes = [tiling.height, tiling.width];
+    if let [Some(rows), Some(columns)] = axes.map(tile_pixels) {
+        line(text, "tile_sample_min_size", by([rows, columns]));
+    }
+    line(text, "tile_latent_min_size", by([height, width]));
+    for (axis, name) in axes.iter().zip(["height", "width"]) {
+        let (kind, value) = match axis {
+            AxisTiling::Whole => ("tiles", "none".into()),
+            AxisTiling::Overlap { tile_overlap_factor, .. } => {
+                ("tile_overlap_factor", tile_overlap_factor.to_string())
+            }
+            AxisTiling::Stride { tile_sample_stride, .. } => {
+                ("tile_sample_stride", tile_sample_stride.to_string())
+            }
+        };
+        if axes[0] == axes[1] {
+            line(text, kind, value);
+            break;
+        }
+        line(text, kind, format_args!("{value} ({name})"));
+    }
+    match TileGrid::new(Direction::Decode, Size::new(height, width), tiling) {
         Ok(grid) => {
             let axes = |f: fn(&TileAxis) -> u32| by([f(grid.height()), f(grid.width())]);
             line(text, "stride", format_args!("{} latent cells", axes(TileAxis::stride)));
@@ -160,6 +184,16 @@ fn describe_tiles(text: &mut String, checkpoint: &Checkpoint, program: &Program)
         }
         Err(error) => line(text, "not possible", error),
     }
+}
+
+/// Height and width of a tile in latent cells.
+fn tile_cells(tiling: &Tiling) -> [u32; 2] {
+    let in_cells = |pixels: u32| pixels.checked_div(tiling.scale.space).unwrap_or(0).max(1);
+    [tiling.height, tiling.width].map(|axis| match axis {
+        AxisTiling::Whole => in_cells(UNTILED_PIXELS),
+        AxisTiling::Overlap { tile_latent_min_size, .. } => tile_latent_min_size,
+        AxisTiling::Stride { tile_sample_min_size, .. } => in_cells(tile_sample_min_size),
+    })
 }
 
 fn yes_no(value: bool) -> &'static str {

@@ -8,8 +8,8 @@ pub(crate) mod plan;
 
 use std::path::{Path, PathBuf};
 
-use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, CheckpointError, read_config};
-use halovae_engine::model::autoencoder_kl;
+use halovae_core::Tiling;
+use halovae_engine::checkpoint::{Checkpoint, CheckpointError, VaeConfig, read_config};
 use halovae_engine::program::Program;
 
 use crate::error::Error;
@@ -30,7 +30,8 @@ fn open_vae(
 
 /// What can be planned for.
 pub(crate) struct Plannable {
-    pub(crate) config: AutoencoderKlConfig,
+    /// The tiles of its own.
+    pub(crate) tiling: Tiling,
     pub(crate) program: Program,
     /// What is to be told of it.
     pub(crate) notices: Vec<Notice>,
@@ -47,7 +48,7 @@ pub(crate) fn open_config(
 ) -> Result<Plannable, Error> {
     match open_vae(vae, config, variant) {
         Ok((checkpoint, program)) => Ok(Plannable {
-            config: checkpoint.config().clone(),
+            tiling: checkpoint.config().tiling(),
             program,
             notices: Notice::of_checkpoint(&checkpoint, variant),
             sources: checkpoint.sources().to_vec(),
@@ -59,13 +60,13 @@ pub(crate) fn open_config(
         })) => {
             sources.extend(config.map(PathBuf::from));
             let config = read_config(config.unwrap_or(&own))?;
-            let program = decoder(vae, &config)?;
-            Ok(Plannable { config, program, notices: Vec::new(), sources })
+            let program = decoder(vae, &*config)?;
+            Ok(Plannable { tiling: config.tiling(), program, notices: Vec::new(), sources })
         }
         Err(error) => Err(error),
     }
 }
 
-fn decoder(vae: &Path, config: &AutoencoderKlConfig) -> Result<Program, Error> {
-    autoencoder_kl::decoder(config).map_err(|source| Error::Program { path: vae.into(), source })
+fn decoder(vae: &Path, config: &dyn VaeConfig) -> Result<Program, Error> {
+    config.decoder().map_err(|source| Error::Program { path: vae.into(), source })
 }

@@ -9,8 +9,7 @@ use super::dtype::{self, Dtype};
 use super::error::CheckpointError;
 use super::folder::Located;
 use super::header::{self, HeaderError, TensorInfo};
-use super::infer::Surroundings;
-use super::keys::{self, KeyMap, Role};
+use super::keys::{Keys, Role};
 use super::sniff::FileKind;
 use super::storage::Storage;
 use super::{convert, hub, text};
@@ -106,20 +105,6 @@ fn help(path: &Path, error: &HeaderError) -> String {
     }
 }
 
-/// What the tensors beside the decoder tell about the model.
-pub(crate) fn surroundings(tensors: &[RawTensor], prefix: &str) -> Surroundings {
-    let find = |wanted: &str| of_vae(tensors, prefix).find(|&(name, _)| name == wanted);
-    let encoder_channels =
-        find("encoder.conv_in.weight").and_then(|(_, shape)| u32::try_from(*shape.get(1)?).ok());
-    let is_attention =
-        |name: &str| name.starts_with("encoder.") && keys::is_in_middle_beside_resnets(name);
-    Surroundings {
-        has_quant_conv: find("quant_conv.weight").is_some(),
-        encoder_channels,
-        encoder_attention: of_vae(tensors, prefix).any(|(name, _)| is_attention(name)),
-    }
-}
-
 /// Names without prefix, and shapes, of what the VAE has.
 pub(crate) fn of_vae<'a>(
     tensors: &'a [RawTensor],
@@ -142,31 +127,29 @@ pub(crate) struct Sorted {
 /// Finds the decoder's weights.
 pub(crate) fn sort_out(
     path: &Path,
-    key_map: &KeyMap,
+    keys: &Keys,
     files: &[Storage],
-    tensors: Vec<RawTensor>,
+    tensors: &[RawTensor],
 ) -> Result<Sorted, CheckpointError> {
     let mut sorted = Sorted::default();
     let mut scales = Vec::new();
     let mut refused = Vec::new();
     for RawTensor { name: raw_name, file, info } in tensors {
-        let role = key_map.role(&raw_name);
+        let role = keys.role(raw_name);
         let name = match &role {
             Role::Other => continue,
             Role::Unknown => {
-                sorted.unknown.push(raw_name);
+                sorted.unknown.push(raw_name.clone());
                 continue;
             }
             Role::Decoder(name) | Role::Scale(name) => name.clone(),
         };
         let Some(dtype) = Dtype::from_file(info.dtype) else {
-            refused.push((raw_name, info.dtype.to_string()));
+            refused.push((raw_name.clone(), info.dtype.to_string()));
             continue;
         };
-        let TensorInfo { mut shape, range, .. } = info;
-        if keys::is_attention_matrix(&name) && matches!(shape[..], [_, _, 1] | [_, _, 1, 1]) {
-            shape.truncate(2);
-        }
+        let shape = keys.names.shape(&name, info.shape.clone());
+        let (file, raw_name, range) = (*file, raw_name.clone(), info.range.clone());
         let stored = Stored { file, raw_name, dtype, shape, range, scales: Vec::new() };
         match role {
             Role::Scale(_) => scales.push((name, stored)),

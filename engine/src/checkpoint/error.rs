@@ -78,20 +78,22 @@ pub enum CheckpointError {
     },
     /// No config, and the weights do not tell it.
     #[error(
-        "the decoder in `{}` is not that of an AutoencoderKL: {problem}; give the config.json that \
-         belongs to it, if it is one",
+        "the decoder in `{}` is not that of an {class}: {problem}; give the config.json that belongs \
+         to it, if it is one",
         path.display()
     )]
     NotInferable {
         /// The file or folder of the weights.
         path: PathBuf,
+        /// The class of diffusers that it was taken for.
+        class: &'static str,
         /// What is missing or odd.
         problem: String,
     },
     /// No config, and nothing that tells how a pipeline scales latents.
     #[error(
         "{}; give the config.json in the folder `vae` of the model's pipeline",
-        untold(.path, .models)
+        untold(.path, .models, .reason)
     )]
     UntoldSpace {
         /// The file or folder of the weights.
@@ -99,11 +101,12 @@ pub enum CheckpointError {
         /// The models that have parts in it, where these contradict each other: several, or one
         /// whose VAE is another.
         models: Vec<&'static str>,
+        /// What makes a guess useless, as the end of a sentence.
+        reason: &'static str,
     },
     /// A model that is known and not supported.
     #[error(
-        "`{}` holds {models}: it has {}; that is not supported, only AutoencoderKL is (SD 1.x to \
-         3.5, SDXL, FLUX.1, Z-Image)",
+        "`{}` holds {models}: it has {}; that is not supported, only {classes_are} ({supported})",
         path.display(),
         text::escaped(.evidence)
     )]
@@ -114,6 +117,10 @@ pub enum CheckpointError {
         models: &'static str,
         /// The tensor that tells it.
         evidence: String,
+        /// The classes that are supported, with their verb.
+        classes_are: String,
+        /// The models whose VAEs are supported.
+        supported: String,
     },
     /// Several VAEs in one file.
     #[error(
@@ -180,15 +187,12 @@ fn dtypes(weights: &[(String, String)]) -> String {
     text::listed(weights.iter().map(|(name, dtype)| format!("{} is {dtype}", text::escaped(name))))
 }
 
-fn untold(path: &Path, models: &[&str]) -> String {
+fn untold(path: &Path, models: &[&str], reason: &str) -> String {
     let path = path.display();
     let contradiction =
         format!("the parts of `{path}` contradict each other in how a pipeline scales its latents");
     match models {
-        [] => format!(
-            "nothing in `{path}` says how a pipeline scales its latents: models of the same shapes \
-             (SD 1.5 and SDXL, FLUX.1 and SD 3) differ in it"
-        ),
+        [] => format!("nothing in `{path}` says how a pipeline scales its latents: {reason}"),
         [one] => format!(
             "{contradiction}: there are tensors of {one}, but the VAE has another number of latent \
              channels"
@@ -209,80 +213,5 @@ impl CheckpointError {
 
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.into(), source }
-    }
-}
-
-/// A weight of another shape than its decoder has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misshapen {
-    /// Its canonical name.
-    pub name: String,
-    /// What the decoder has.
-    pub expected: Vec<usize>,
-    /// What the checkpoint has.
-    pub found: Vec<usize>,
-}
-
-impl std::fmt::Display for Misshapen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [found, expected] = [&self.found, &self.expected].map(|extents| text::shape(extents));
-        write!(f, "{} is {found}, expected {expected}", text::escaped(&self.name))
-    }
-}
-
-/// Every difference between the weights of a checkpoint and those that its decoder reads. The
-/// message lists twelve of each kind.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.message())]
-pub struct WeightsError {
-    /// The file or folder of the weights.
-    pub path: Box<Path>,
-    /// Where the config is from, for people.
-    pub config: Box<str>,
-    /// How many weights the decoder reads.
-    pub expected: usize,
-    /// Weights that the decoder reads and the checkpoint lacks.
-    pub missing: Vec<String>,
-    /// Weights that no part of the decoder reads.
-    pub extra: Vec<String>,
-    /// Weights of another shape.
-    pub misshapen: Vec<Misshapen>,
-    /// Whether the config is inferred from the weights.
-    pub inferred: bool,
-}
-
-impl WeightsError {
-    fn message(&self) -> String {
-        let mut parts = Vec::new();
-        if !self.missing.is_empty() {
-            let (count, list) = (self.missing.len(), text::names(&self.missing));
-            parts.push(format!("{count} of {} weights missing ({list})", self.expected));
-        }
-        if !self.extra.is_empty() {
-            parts.push(format!("{} unexpected ({})", self.extra.len(), text::names(&self.extra)));
-        }
-        if !self.misshapen.is_empty() {
-            let (count, list) = (self.misshapen.len(), text::listed(&self.misshapen));
-            parts.push(format!("{count} misshapen ({list})"));
-        }
-        format!(
-            "`{}` does not hold the decoder that {} describes: {}; {}",
-            self.path.display(),
-            self.config,
-            parts.join(", "),
-            self.advice()
-        )
-    }
-
-    fn advice(&self) -> &'static str {
-        let incomplete = self.extra.is_empty() && self.misshapen.is_empty();
-        match (self.inferred, incomplete) {
-            (true, true) => "the file is incomplete, fetch it again",
-            (true, false) => "such a decoder is not supported",
-            (false, true) => "fetch the weights again, or give the config that belongs to them",
-            (false, false) => {
-                "give the config that belongs to these weights, if they are an AutoencoderKL's"
-            }
-        }
     }
 }

@@ -11,42 +11,50 @@
 //! the decoder is not read. Files are not trusted: whatever a header claims is checked against the
 //! bytes that are there, and no memory is set aside on its word.
 
+mod autoencoder_kl;
 mod config;
 mod contents;
 mod convert;
 mod dtype;
 mod error;
 mod families;
+mod family;
+mod fields;
 mod file_names;
 mod folder;
 pub(crate) mod header;
 mod hub;
-mod infer;
 mod keys;
-mod origin;
 mod prefix;
+mod registry;
+mod shapes;
+mod signs;
 mod sniff;
-mod space;
 pub(crate) mod storage;
 pub(crate) mod text;
+mod verify;
 mod view;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use config::{AutoencoderKlConfig, ConfigError, MAX_LEVELS};
+pub use autoencoder_kl::{AutoencoderKlConfig, MAX_LEVELS};
+pub use config::{ConfigError, Detail, VaeConfig};
 pub use dtype::Dtype;
-pub use error::{CheckpointError, Misshapen, WeightsError};
+pub use error::CheckpointError;
 pub use header::HeaderError;
 pub use keys::Naming;
+pub use registry::parse_config;
 pub use sniff::FileKind;
 pub use text::names as listed_names;
+pub use verify::{Misshapen, WeightsError};
 pub use view::TensorView;
 
 use contents::{Sorted, Stored};
+use family::{Found, Inferred, UntoldSpace};
 use folder::Located;
-use infer::Inferred;
-use keys::KeyMap;
+use keys::Keys;
+use registry::Evidence;
 use storage::Storage;
 
 use crate::latents::LatentSpace;
@@ -72,13 +80,13 @@ pub struct Checkpoint {
     path: PathBuf,
     variant: Option<String>,
     weight_files: Vec<PathBuf>,
-    config: AutoencoderKlConfig,
+    config: Box<dyn VaeConfig>,
     config_source: ConfigSource,
     sources: Vec<PathBuf>,
     model: Option<&'static str>,
-    contradicting: Vec<&'static str>,
     guessed: Vec<&'static str>,
-    key_map: KeyMap,
+    untold: Option<UntoldSpace>,
+    keys: Keys,
     files: Vec<Storage>,
     weights: BTreeMap<String, Stored>,
     ignored: Vec<String>,
@@ -135,7 +143,7 @@ impl Checkpoint {
     /// As [`open`](Self::open), with `<memory>` for the file.
     pub fn from_bytes(
         bytes: Vec<u8>,
-        config: Option<AutoencoderKlConfig>,
+        config: Option<Box<dyn VaeConfig>>,
     ) -> Result<Self, CheckpointError> {
         let path = PathBuf::from("<memory>");
         let located = Located::alone(path.clone());
@@ -149,24 +157,35 @@ impl Checkpoint {
     fn assemble(
         located: Located,
         files: Vec<Storage>,
-        config: Option<(AutoencoderKlConfig, ConfigSource)>,
+        config: Option<(Box<dyn VaeConfig>, ConfigSource)>,
     ) -> Result<Self, CheckpointError> {
         let tensors = contents::collect(&located, &files)?;
         let Located { path, weights: weight_files, variant, .. } = located;
         let names = tensors.iter().map(|tensor| tensor.name.as_str());
-        let key_map = KeyMap::detect(names).map_err(|found| CheckpointError::Several {
-            path: path.clone(),
-            prefixes: found.into_iter().map(|prefix| format!("`{prefix}`")).collect(),
+        let prefix = prefix::find(names.clone(), registry::anchors()).map_err(|found| {
+            let prefixes = found.into_iter().map(|prefix| format!("`{prefix}`")).collect();
+            CheckpointError::Several { path: path.clone(), prefixes }
         })?;
-        if let Some((family, evidence)) =
-            families::of_tensors(contents::of_vae(&tensors, &key_map.prefix))
-        {
-            let evidence = format!("{}{evidence}", key_map.prefix);
-            return Err(CheckpointError::Unsupported { path, models: family.models, evidence });
-        }
-        let surroundings = contents::surroundings(&tensors, &key_map.prefix);
-        let evidence = origin::find(&tensors, &files);
-        let Sorted { weights, unknown } = contents::sort_out(&path, &key_map, &files, tensors)?;
+        let told = match registry::of_tensors(contents::of_vae(&tensors, prefix)) {
+            Evidence::Family(family) => family,
+            Evidence::Unsupported(family, evidence) => {
+                return Err(CheckpointError::Unsupported {
+                    path,
+                    models: family.models,
+                    evidence: format!("{prefix}{evidence}"),
+                    classes_are: registry::classes_are(),
+                    supported: registry::models(),
+                });
+            }
+        };
+        let family = match &config {
+            None => told,
+            Some((config, _)) => registry::of_config(&**config)
+                .map_err(|source| CheckpointError::Config { path: path.clone(), source })?,
+        };
+        let mut names = names.filter_map(|name| name.strip_prefix(prefix));
+        let keys = Keys { prefix: prefix.into(), names: family.names(&mut names) };
+        let Sorted { weights, unknown } = contents::sort_out(&path, &keys, &files, &tensors)?;
         if weights.is_empty() {
             let problem = match unknown.is_empty() {
                 true => "expected tensors `decoder.*`, alone or under a prefix such as \
@@ -178,29 +197,33 @@ impl Checkpoint {
             };
             return Err(CheckpointError::NoDecoder { path, problem });
         }
-        let not_inferable = |problem| CheckpointError::NotInferable { path: path.clone(), problem };
+        let not_inferable = |problem| CheckpointError::NotInferable {
+            path: path.clone(),
+            class: family.about().class(),
+            problem,
+        };
         let (inferred, config_source) = match config {
             Some((config, source)) => (Inferred::given(config), source),
             None => {
-                let inferred =
-                    infer::config(&weights, surroundings, evidence).map_err(not_inferable)?;
+                let found = Found { weights: &weights, tensors: &tensors, files: &files, prefix };
+                let inferred = family.infer(&found).map_err(not_inferable)?;
                 inferred.config.validate().map_err(|error| not_inferable(error.to_string()))?;
                 (inferred, ConfigSource::Shapes)
             }
         };
-        let Inferred { config, model, contradicting, guessed } = inferred;
-        let sources = Vec::new();
+        let Inferred { config, model, mut guessed, untold } = inferred;
+        guessed.extend(untold.iter().flat_map(|untold| untold.fields));
         Ok(Self {
             path,
             variant,
             weight_files,
             config,
             config_source,
-            sources,
+            sources: Vec::new(),
             model,
-            contradicting,
             guessed,
-            key_map,
+            untold,
+            keys,
             files,
             weights,
             ignored: unknown,
@@ -228,8 +251,8 @@ impl Checkpoint {
     }
 
     /// The config, validated.
-    pub fn config(&self) -> &AutoencoderKlConfig {
-        &self.config
+    pub fn config(&self) -> &dyn VaeConfig {
+        &*self.config
     }
 
     /// Where the config is from.
@@ -252,37 +275,45 @@ impl Checkpoint {
     /// Fields of the config that neither shapes nor a [`model`](Self::model) tell, and that were set
     /// to those of the best known model of the same shapes; empty if there is a config file.
     ///
-    /// `norm_num_groups` is 32, or the largest power of two that divides every channel count.
-    /// 16 latent channels without post_quant_conv are taken for FLUX.1 (`sample_size` 1024), all
-    /// else for SD 1.5 (512). A guessed scaling decodes nothing: see
-    /// [`latent_space`](Self::latent_space).
+    /// Of an AutoencoderKL, `norm_num_groups` is 32, or the largest power of two that divides every
+    /// channel count; 16 latent channels without post_quant_conv are taken for FLUX.1 (`sample_size`
+    /// 1024), all else for SD 1.5 (512).
     pub fn guessed(&self) -> &[&'static str] {
         &self.guessed
+    }
+
+    /// Those of the [`guessed`](Self::guessed) fields that say how a pipeline's latents become what the
+    /// decoder takes. They decode nothing: see [`latent_space`](Self::latent_space).
+    pub fn guessed_of_space(&self) -> &'static [&'static str] {
+        self.untold.as_ref().map_or(&[], |untold| untold.fields)
     }
 
     /// How latents of a pipeline become what the decoder takes.
     ///
     /// # Errors
     /// [`CheckpointError::UntoldSpace`] where there is neither a config nor a
-    /// [`model`](Self::model), or parts of several that contradict each other: SD 1.5 and SDXL have the same shapes, and so have FLUX.1 and SD 3,
-    /// but their pipelines scale latents differently.
+    /// [`model`](Self::model), or parts of several that contradict each other, and VAEs of the same
+    /// shapes have pipelines that scale latents differently: SD 1.5's and SDXL's, FLUX.1's and SD 3's.
     pub fn latent_space(&self) -> Result<LatentSpace, CheckpointError> {
-        if self.guessed.contains(&"scaling_factor") {
-            let models = self.contradicting.clone();
-            return Err(CheckpointError::UntoldSpace { path: self.path.clone(), models });
+        match &self.untold {
+            None => Ok(self.config.latent_space()),
+            Some(UntoldSpace { contradicting, reason, .. }) => Err(CheckpointError::UntoldSpace {
+                path: self.path.clone(),
+                models: contradicting.clone(),
+                reason,
+            }),
         }
-        Ok(self.config.latent_space())
     }
 
     /// How the file names its weights.
     pub fn naming(&self) -> Naming {
-        self.key_map.naming
+        self.keys.names.naming()
     }
 
     /// What precedes the names of the VAE's weights in the file, as `first_stage_model.`, or
     /// nothing. Letters, digits and `._-`, with a dot at the end.
     pub fn prefix(&self) -> &str {
-        &self.key_map.prefix
+        &self.keys.prefix
     }
 
     /// Names of the VAE's tensors that are outside the decoder and that are nothing known: left
@@ -315,35 +346,18 @@ impl Checkpoint {
         &self,
         expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
     ) -> Result<(), WeightsError> {
-        let expected: BTreeMap<_, _> = expected.into_iter().collect();
-        let mut missing = Vec::new();
-        let mut misshapen = Vec::new();
-        for (&name, &shape) in &expected {
-            match self.weights.get(name) {
-                None => missing.push(name.to_owned()),
-                Some(stored) if stored.shape != shape => misshapen.push(Misshapen {
-                    name: name.into(),
-                    expected: shape.into(),
-                    found: stored.shape.clone(),
-                }),
-                Some(_) => {}
-            }
-        }
-        let unread = self.weights.iter().filter(|(name, _)| !expected.contains_key(name.as_str()));
-        let extra: Vec<_> = unread.map(|(_, stored)| stored.raw_name.clone()).collect();
-        if missing.is_empty() && extra.is_empty() && misshapen.is_empty() {
-            return Ok(());
-        }
-        let config = match &self.config_source {
-            ConfigSource::File(path) => format!("`{}`", path.display()),
-            ConfigSource::Given => "the given config".into(),
-            ConfigSource::Shapes => "the config inferred from some of its shapes".into(),
-        };
-        let path = self.path.as_path().into();
-        let expected = expected.len();
-        let config = config.into();
-        let inferred = self.config_source == ConfigSource::Shapes;
-        Err(WeightsError { path, config, expected, missing, extra, misshapen, inferred })
+        verify::compare(&self.weights, expected).map_err(|error| {
+            let (config, class) = match &self.config_source {
+                ConfigSource::File(path) => {
+                    (format!("`{}`", path.display()), Some(self.config.class()))
+                }
+                ConfigSource::Given => ("the given config".into(), Some(self.config.class())),
+                ConfigSource::Shapes => {
+                    ("the config inferred from some of its shapes".into(), None)
+                }
+            };
+            WeightsError { path: self.path.as_path().into(), config: config.into(), class, ..error }
+        })
     }
 }
 
@@ -362,11 +376,11 @@ fn explain_missing_weights(error: CheckpointError) -> CheckpointError {
 ///
 /// # Errors
 /// [`CheckpointError::Io`] and [`CheckpointError::Config`] name the file.
-pub fn read_config(path: &Path) -> Result<AutoencoderKlConfig, CheckpointError> {
+pub fn read_config(path: &Path) -> Result<Box<dyn VaeConfig>, CheckpointError> {
     let limit = config::MAX_JSON_BYTES;
     let io = |source| CheckpointError::io(path, source);
     let config = match storage::read_small(path, limit).map_err(io)? {
-        Some(bytes) => AutoencoderKlConfig::from_json(&bytes),
+        Some(bytes) => parse_config(&bytes),
         None => Err(match sniff::sniff(&storage::read_head(path).map_err(io)?) {
             None | Some(FileKind::Text(_)) => ConfigError::TooLarge { limit },
             Some(found) => ConfigError::OtherFormat { found },

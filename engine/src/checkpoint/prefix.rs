@@ -3,38 +3,54 @@
 /// Prefixes that a VAE usually has inside a larger checkpoint. Where both occur the later counts,
 /// as it does in diffusers.
 const USUAL: [&str; 2] = ["first_stage_model.", "vae."];
-/// A weight of every decoder that is supported; what precedes it is a prefix.
-const CONV_IN: &str = "decoder.conv_in.weight";
 /// Longest prefix that is looked for.
 const MAX_PREFIX: usize = 80;
 
 /// The prefix of the VAE among all names of a file, or nothing: letters, digits and `._-` only.
+/// `anchors` are weights of which every decoder has one. What precedes the first of them that is there
+/// is a prefix.
 ///
 /// # Errors
 /// The prefixes of several decoders, where nothing tells which one is meant.
 pub(crate) fn find<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
+    anchors: impl IntoIterator<Item = &'static str>,
 ) -> Result<&'a str, Vec<&'a str>> {
-    let usual = |is_sign: fn(&str) -> bool| {
-        let has =
-            |prefix: &&str| names.clone().filter_map(|name| name.strip_prefix(prefix)).any(is_sign);
-        USUAL.into_iter().rev().find(has)
-    };
-    if let Some(usual) = usual(|name| name == CONV_IN) {
-        return Ok(usual);
+    for anchor in anchors {
+        if let Some(prefix) = of_anchor(names.clone(), anchor)? {
+            return Ok(prefix);
+        }
+    }
+    // Where nothing is a whole decoder, what is left of one tells what is missing.
+    Ok(usual(names, |name| name.starts_with("decoder.")).unwrap_or_default())
+}
+
+/// The usual prefix that there is, of a name that is a sign when it is taken away.
+fn usual<'a>(
+    names: impl Iterator<Item = &'a str> + Clone,
+    is_sign: impl Fn(&str) -> bool,
+) -> Option<&'static str> {
+    let has =
+        |prefix: &&str| names.clone().filter_map(|name| name.strip_prefix(prefix)).any(&is_sign);
+    USUAL.into_iter().rev().find(has)
+}
+
+/// What precedes `anchor`, if it is there.
+fn of_anchor<'a>(
+    names: impl Iterator<Item = &'a str> + Clone,
+    anchor: &str,
+) -> Result<Option<&'a str>, Vec<&'a str>> {
+    if let Some(usual) = usual(names.clone(), |name| name == anchor) {
+        return Ok(Some(usual));
     }
     let mut found: Vec<_> = names
         .clone()
-        .filter_map(|name| name.strip_suffix(CONV_IN))
+        .filter_map(|name| name.strip_suffix(anchor))
         .filter(|prefix| prefix.is_empty() || is_path(prefix))
         .collect();
-    // Where nothing is a whole decoder, what is left of one tells what is missing.
-    if found.is_empty() {
-        return Ok(usual(|name| name.starts_with("decoder.")).unwrap_or_default());
-    }
     // With its names as they are, the VAE is what the file is about.
     if found.contains(&"") {
-        return Ok("");
+        return Ok(Some(""));
     }
     // A usual one, behind that of the larger model.
     for usual in USUAL.into_iter().rev() {
@@ -46,7 +62,8 @@ pub(crate) fn find<'a>(
         }
     }
     match found[..] {
-        [prefix] => Ok(prefix),
+        [] => Ok(None),
+        [prefix] => Ok(Some(prefix)),
         _ => Err(found),
     }
 }
@@ -59,10 +76,24 @@ fn is_path(prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{CONV_IN, find};
+    const CONV_IN: &str = "decoder.conv_in.weight";
+
+    fn find<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<&'a str, Vec<&'a str>> {
+        super::find(names, [CONV_IN, "decoder.first.weight"])
+    }
 
     #[test]
-    fn prefixes_that_nobody_wrote_down_are_found() {
+    fn the_first_anchor_that_is_there_tells() {
+        let of = |names: &[&str]| find(names.iter().copied()).map(str::to_owned).unwrap();
+        let (first, second) = ("a.decoder.conv_in.weight", "b.decoder.first.weight");
+        assert_eq!(of(&[second]), "b.");
+        assert_eq!(of(&[second, first]), "a.");
+        assert_eq!(of(&["vae.decoder.first.weight", first]), "a.");
+        assert_eq!(of(&["vae.decoder.first.weight", "x"]), "vae.");
+    }
+
+    #[test]
+    fn unusual_prefixes_are_found() {
         let prefix = |prefixes: &[&str]| {
             let names: Vec<_> =
                 prefixes.iter().map(|prefix| format!("{prefix}{CONV_IN}")).collect();

@@ -6,24 +6,13 @@ use halovae_core::Region;
 
 use super::{Random, RandomWeights};
 use crate::backend::{Backend, BackendError};
-use crate::checkpoint::AutoencoderKlConfig;
 use crate::execute::{Stop, execute};
-use crate::model::autoencoder_kl;
+use crate::model::small_decoder;
 use crate::program::fuse;
 use crate::tensor::{HostTensor, Shape};
 
-/// Wide enough that kernels for many channels run, and those for few; no multiples of tiles.
+/// No multiples of tiles.
 const SIDES: [usize; 2] = [9, 7];
-
-fn config() -> AutoencoderKlConfig {
-    AutoencoderKlConfig {
-        block_out_channels: vec![128, 160],
-        layers_per_block: 1,
-        latent_channels: 4,
-        norm_num_groups: 32,
-        ..AutoencoderKlConfig::default()
-    }
-}
 
 /// How often an image of the same size is decoded: a backend that [repeats](Backend::repeat) decodes
 /// may do so in another way each time up to the third.
@@ -45,11 +34,10 @@ pub fn deviation(reference: &impl Backend, tested: &impl Backend) -> Result<f64,
 
 /// All pixels of the images.
 fn decode<B: Backend>(backend: &B) -> Result<Vec<f32>, BackendError> {
-    let plain = autoencoder_kl::decoder(&config()).expect("a possible config");
-    let program = fuse(&plain, |program, op| backend.supports(program, op));
+    let program = fuse(&small_decoder(), |program, op| backend.supports(program, op));
     let weights = backend.prepare(&program, &RandomWeights { seed: 1 })?;
     let [height, width] = SIDES;
-    let shape = Shape::new(1, height, width, config().latent_channels as usize);
+    let shape = Shape::new(1, height, width, program.latent_channels() as usize);
     let mut pixels = Vec::new();
     for seed in 0..TIMES {
         let mut random = Random::new(seed);

@@ -5,49 +5,49 @@
 //! `layers_per_block + 1` resnets and (but for the last level) a nearest upsample with a conv, at
 //! the end norm, SiLU and conv_out.
 
+use super::Model;
 use crate::checkpoint::AutoencoderKlConfig;
 use crate::program::{Program, ProgramBuilder, ProgramError, ValueId};
 
 /// Of every group norm in this family; torch's default is another.
 const EPS: f32 = 1e-6;
 
-/// The decoder as a program of plain ops, `post_quant_conv` included where the model has one.
-///
-/// # Errors
-/// [`ProgramError`] names the first module that cannot exist with this config.
-pub fn decoder(config: &AutoencoderKlConfig) -> Result<Program, ProgramError> {
-    let groups = config.norm_num_groups;
-    let mut builder = ProgramBuilder::new(config.latent_channels)?;
-    let mut x = builder.latents();
-    if config.use_post_quant_conv {
-        x = builder.conv("post_quant_conv", x, config.latent_channels, 1)?;
-    }
-    let deepest = config.block_out_channels.last().copied().unwrap_or(0);
-    x = builder.conv("decoder.conv_in", x, deepest, 3)?;
-
-    x = resnet(&mut builder, "decoder.mid_block.resnets.0", x, deepest, groups)?;
-    if config.mid_block_add_attention {
-        x = attention(&mut builder, "decoder.mid_block.attentions.0", x, groups)?;
-    }
-    x = resnet(&mut builder, "decoder.mid_block.resnets.1", x, deepest, groups)?;
-
-    let levels = config.block_out_channels.len();
-    for (level, &channels) in config.block_out_channels.iter().rev().enumerate() {
-        let block = format!("decoder.up_blocks.{level}");
-        for layer in 0..=config.layers_per_block {
-            x = resnet(&mut builder, &format!("{block}.resnets.{layer}"), x, channels, groups)?;
+impl Model for AutoencoderKlConfig {
+    /// `post_quant_conv` is included where the model has one.
+    fn decoder(&self) -> Result<Program, ProgramError> {
+        let groups = self.norm_num_groups;
+        let mut builder = ProgramBuilder::new(self.latent_channels)?;
+        let mut x = builder.latents();
+        if self.use_post_quant_conv {
+            x = builder.conv("post_quant_conv", x, self.latent_channels, 1)?;
         }
-        if level + 1 < levels {
-            let name = format!("{block}.upsamplers.0");
-            x = builder.upsample(&name, x, 2)?;
-            x = builder.conv(&format!("{name}.conv"), x, channels, 3)?;
-        }
-    }
+        let deepest = self.block_out_channels.last().copied().unwrap_or(0);
+        x = builder.conv("decoder.conv_in", x, deepest, 3)?;
 
-    x = builder.group_norm("decoder.conv_norm_out", x, groups, EPS)?;
-    x = builder.silu("decoder.conv_act", x)?;
-    x = builder.conv("decoder.conv_out", x, config.out_channels, 3)?;
-    builder.finish(x)
+        x = resnet(&mut builder, "decoder.mid_block.resnets.0", x, deepest, groups)?;
+        if self.mid_block_add_attention {
+            x = attention(&mut builder, "decoder.mid_block.attentions.0", x, groups)?;
+        }
+        x = resnet(&mut builder, "decoder.mid_block.resnets.1", x, deepest, groups)?;
+
+        let levels = self.block_out_channels.len();
+        for (level, &channels) in self.block_out_channels.iter().rev().enumerate() {
+            let block = format!("decoder.up_blocks.{level}");
+            for layer in 0..=self.layers_per_block {
+                x = resnet(&mut builder, &format!("{block}.resnets.{layer}"), x, channels, groups)?;
+            }
+            if level + 1 < levels {
+                let name = format!("{block}.upsamplers.0");
+                x = builder.upsample(&name, x, 2)?;
+                x = builder.conv(&format!("{name}.conv"), x, channels, 3)?;
+            }
+        }
+
+        x = builder.group_norm("decoder.conv_norm_out", x, groups, EPS)?;
+        x = builder.silu("decoder.conv_act", x)?;
+        x = builder.conv("decoder.conv_out", x, self.out_channels, 3)?;
+        builder.finish(x)
+    }
 }
 
 /// norm, SiLU, conv, norm, SiLU, conv, plus the input, through a conv 1x1 where channels change.

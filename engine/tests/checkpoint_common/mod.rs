@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use halovae_engine::checkpoint::Checkpoint;
+use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, Naming};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -37,6 +37,9 @@ impl Tensor {
         Self { dtype, shape: shape.to_vec(), bytes }
     }
 }
+
+/// What files in LDM naming follow.
+pub(crate) const LDM: Naming = Naming::Original("LDM, BFL");
 
 /// Tensors by the name that a file gives them.
 pub(crate) type Tensors = BTreeMap<String, Tensor>;
@@ -215,6 +218,12 @@ pub(crate) fn values(weight: usize, elements: usize) -> Vec<f32> {
 
 pub(crate) fn open_bytes(tensors: &Tensors) -> Checkpoint {
     Checkpoint::from_bytes(serialize(tensors), None).unwrap()
+}
+
+/// The config of a checkpoint of an AutoencoderKL.
+#[track_caller]
+pub(crate) fn kl_config(checkpoint: &Checkpoint) -> &AutoencoderKlConfig {
+    checkpoint.config().downcast_ref().expect("the config of an AutoencoderKL")
 }
 
 pub(crate) fn read(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {

@@ -10,7 +10,7 @@ mod refused;
 
 use std::path::Path;
 
-use checkpoint_common::{Model, Tensors, borrowed, serialize, write};
+use checkpoint_common::{Model, Tensors, borrowed, kl_config, serialize, write};
 use halovae_engine::checkpoint::{Checkpoint, CheckpointError, ConfigSource};
 use safetensors::Dtype;
 use tempfile::TempDir;
@@ -177,7 +177,7 @@ fn both_spellings_of_indices_and_shards_are_read() {
                     let checkpoint = Checkpoint::open_variant(path, None, wanted).unwrap();
                     assert_eq!(offset(&checkpoint), 3.0, "{}", path.display());
                     assert_eq!(checkpoint.weight_files().len(), 2);
-                    assert_eq!(checkpoint.config().norm_num_groups, 2);
+                    assert_eq!(kl_config(&checkpoint).norm_num_groups, 2);
                 }
                 assert_eq!(open(&vae).variant(), wanted);
             }
@@ -205,7 +205,7 @@ fn one_safetensors_file_of_another_name_is_read_and_several_are_named() {
     write(folder.path(), "config.json", model().config_json(2));
     let checkpoint = open(folder.path());
     assert_eq!((checkpoint.path(), offset(&checkpoint)), (sole.as_path(), 7.0));
-    assert_eq!(checkpoint.config().norm_num_groups, 2);
+    assert_eq!(kl_config(&checkpoint).norm_num_groups, 2);
     let other = write(folder.path(), "sdxl.vae.safetensors", serialize(&weights(8.0)));
     let [sole, other] = [sole, other].map(|path| format!("`{}`", path.display()));
     assert_told(folder.path(), &["give one of these", &sole, &other]);

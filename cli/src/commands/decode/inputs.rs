@@ -60,7 +60,7 @@ pub(super) fn make_plan(
     // The reader of latents refuses extents beyond u32, that of the batch included.
     let latents = Size::new(shape.height as u32, shape.width as u32);
     let options = TileOptions::from(&args.tiles);
-    let tiling = options.tiling(Some(checkpoint.config()), program.scale())?;
+    let tiling = options.tiling(Some(&checkpoint.config().tiling()), program.scale())?;
     let mut ranks = args.ranks;
     let requested = *ranks.vae_patch_parallel_size.get_or_insert(group_size.unwrap_or(1));
     let group = group_size.unwrap_or(requested);

@@ -8,7 +8,7 @@ use crate::checkpoint::file_names::{STEM, torch_index};
 use crate::checkpoint::sniff::{FileKind, sniff};
 use crate::checkpoint::storage::{broken_link, read_head};
 use crate::checkpoint::text::{escaped, listed};
-use crate::checkpoint::{convert, hub};
+use crate::checkpoint::{convert, hub, registry};
 
 /// More folders than anybody keeps models side by side in.
 const MAX_FOLDERS: usize = 256;
@@ -82,7 +82,7 @@ fn holds_vae(folder: &Path) -> bool {
         |folder: &Path| Listing::read(folder).is_ok_and(|listing| listing.has_weights());
     let is_vae = name.contains("vae")
         || read_head(&folder.join("config.json"))
-            .is_ok_and(|head| String::from_utf8_lossy(&head).contains("\"AutoencoderKL\""));
+            .is_ok_and(|head| registry::is_named_in(&String::from_utf8_lossy(&head)));
     (is_vae && has_weights(folder)) || has_weights(&folder.join("vae"))
 }
 

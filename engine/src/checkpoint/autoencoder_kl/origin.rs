@@ -4,9 +4,9 @@
 //! weights says how. A checkpoint of a whole model does: its diffusion model and its text encoders
 //! have names that no other model has.
 
-use super::contents::RawTensor;
 use super::space::SD3_SHIFT_FACTOR;
-use super::storage::Storage;
+use crate::checkpoint::contents::RawTensor;
+use crate::checkpoint::storage::Storage;
 
 /// Where a diffusion model's names begin: in checkpoints of LDM and ComfyUI, of AuraFlow, bare.
 const PREFIXES: [&str; 3] = ["model.diffusion_model.", "model.", ""];

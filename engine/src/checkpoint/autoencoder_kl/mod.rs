@@ -1,0 +1,45 @@
+//! `AutoencoderKL`: SD 1.5, SDXL, SD 3, FLUX.1, Z-Image.
+
+mod config;
+mod infer;
+mod names;
+mod origin;
+mod space;
+
+pub use config::{AutoencoderKlConfig, MAX_LEVELS};
+
+use names::AutoencoderKlNames;
+
+use super::config::{ConfigError, VaeConfig};
+use super::family::{About, Family, Found, Inferred};
+use super::fields::Fields;
+use super::keys::Names;
+
+const CLASS: &str = "AutoencoderKL";
+
+/// The family.
+pub(crate) struct AutoencoderKl;
+
+impl Family for AutoencoderKl {
+    fn about(&self) -> &'static About {
+        &About {
+            classes: &[CLASS, "FlaxAutoencoderKL"],
+            models: "SD 1.x to 3.5, SDXL, FLUX.1, Z-Image",
+            anchors: &["decoder.conv_in.weight"],
+            // Others have what this one has, and more.
+            evidence: &[],
+        }
+    }
+
+    fn parse(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError> {
+        AutoencoderKlConfig::from_fields(fields).map(Into::into)
+    }
+
+    fn names(&self, names: &mut dyn Iterator<Item = &str>) -> Box<dyn Names> {
+        Box::new(AutoencoderKlNames::detect(names))
+    }
+
+    fn infer(&self, found: &Found<'_>) -> Result<Inferred, String> {
+        infer::config(found)
+    }
+}

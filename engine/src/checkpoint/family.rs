@@ -1,0 +1,93 @@
+//! What the readers of checkpoints ask of a family of VAEs.
+
+use std::collections::BTreeMap;
+
+use super::config::{ConfigError, VaeConfig};
+use super::contents::{RawTensor, Stored};
+use super::fields::Fields;
+use super::keys::Names;
+use super::signs::Sign;
+use super::storage::Storage;
+
+/// A family of VAEs: how its files are known, and how they become a config and weights.
+///
+/// Each has a folder beside this file; [`super::registry`] lists them.
+pub(crate) trait Family: Sync {
+    fn about(&self) -> &'static About;
+
+    /// The config in these fields, validated. Absent fields take the defaults of diffusers' class.
+    ///
+    /// # Errors
+    /// The first field that cannot be.
+    fn parse(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError>;
+
+    /// How a file with these names is to be read; they are those under the VAE's prefix, without it.
+    fn names(&self, names: &mut dyn Iterator<Item = &str>) -> Box<dyn Names>;
+
+    /// The config that weights without one belong to. Not yet validated.
+    ///
+    /// # Errors
+    /// What is missing or odd, as the end of a sentence.
+    fn infer(&self, found: &Found<'_>) -> Result<Inferred, String>;
+}
+
+/// What is always the same of a family.
+pub(crate) struct About {
+    /// Classes of diffusers. The first is its own, the others' configs have the same fields.
+    pub(crate) classes: &'static [&'static str],
+    /// Models that have it, for people.
+    pub(crate) models: &'static str,
+    /// A weight of every decoder of this family, under each of its names.
+    pub(crate) anchors: &'static [&'static str],
+    /// As [`super::signs::witness`] reads it. The family without any is that of all files of which
+    /// there is evidence for no other.
+    pub(crate) evidence: &'static [&'static [Sign]],
+}
+
+impl About {
+    /// Its class in diffusers.
+    pub(crate) fn class(&self) -> &'static str {
+        self.classes[0]
+    }
+}
+
+/// What there is of a VAE without a config.
+pub(crate) struct Found<'a> {
+    /// The decoder's weights by canonical name.
+    pub(crate) weights: &'a BTreeMap<String, Stored>,
+    /// All tensors of the files, those of other models included, as they are named there.
+    pub(crate) tensors: &'a [RawTensor],
+    pub(crate) files: &'a [Storage],
+    /// What precedes the names of the VAE.
+    pub(crate) prefix: &'a str,
+}
+
+/// A config from weights, and what of it they do not tell.
+#[derive(Debug)]
+pub(crate) struct Inferred {
+    pub(crate) config: Box<dyn VaeConfig>,
+    /// The model that the VAE is part of, if that is told.
+    pub(crate) model: Option<&'static str>,
+    /// Fields that nothing tells, but for those of the latents' space.
+    pub(crate) guessed: Vec<&'static str>,
+    /// Where nothing tells the latents' space.
+    pub(crate) untold: Option<UntoldSpace>,
+}
+
+impl Inferred {
+    /// Nothing had to be inferred.
+    pub(crate) fn given(config: Box<dyn VaeConfig>) -> Self {
+        Self { config, model: None, guessed: Vec::new(), untold: None }
+    }
+}
+
+/// Why it is not known how latents of a pipeline become what the decoder takes.
+#[derive(Clone, Debug)]
+pub(crate) struct UntoldSpace {
+    /// The fields of the config that are guessed in its place.
+    pub(crate) fields: &'static [&'static str],
+    /// Models whose parts the file has, and of which no VAE is a part at once.
+    pub(crate) contradicting: Vec<&'static str>,
+    /// What makes a guess useless, as the end of a sentence.
+    pub(crate) reason: &'static str,
+}

@@ -1,0 +1,108 @@
+//! The families that are decoded, and which of them a config or a file is of.
+
+use serde_json::Value;
+
+use super::autoencoder_kl::AutoencoderKl;
+use super::config::{ConfigError, MAX_JSON_BYTES, VaeConfig};
+use super::families::{self, UnsupportedFamily};
+use super::family::Family;
+use super::fields::{Fields, shown};
+use super::signs::witness;
+use super::sniff::{FileKind, NotJson, parse_json};
+
+/// Every family that is decoded. The first is that of configs without a class and of files without
+/// evidence for any other.
+const FAMILIES: &[&dyn Family] = &[&AutoencoderKl];
+
+/// What the tensors of a file are evidence of, by what is named as the evidence.
+pub(crate) enum Evidence<'a> {
+    Family(&'static dyn Family),
+    Unsupported(&'static UnsupportedFamily, &'a str),
+}
+
+/// Reads and validates the text of a `config.json`, of any family that is decoded. Absent fields take
+/// the defaults of diffusers' class; unknown ones are ignored.
+///
+/// # Errors
+/// [`ConfigError`] names the first thing that cannot be: no JSON, another class, a field.
+pub fn parse_config(json: &[u8]) -> Result<Box<dyn VaeConfig>, ConfigError> {
+    if json.len() > MAX_JSON_BYTES {
+        return Err(ConfigError::TooLarge { limit: MAX_JSON_BYTES });
+    }
+    let value = parse_json(json, &FileKind::Json).map_err(|error| match error {
+        NotJson::Syntax(error) => ConfigError::Json(error),
+        NotJson::Other(found) => ConfigError::OtherFormat { found },
+    })?;
+    let Value::Object(map) = value else {
+        return Err(ConfigError::NotAnObject { found: shown(&value) });
+    };
+    let fields = Fields(&map);
+    let family = match fields.get("_class_name") {
+        None => FAMILIES[0],
+        Some(class) => {
+            let known = class.as_str().and_then(of_class);
+            known.ok_or_else(|| unsupported_class(shown(class)))?
+        }
+    };
+    family.parse(fields)
+}
+
+/// The family of a config.
+///
+/// # Errors
+/// [`ConfigError::Class`] where there is none.
+pub(crate) fn of_config(config: &dyn VaeConfig) -> Result<&'static dyn Family, ConfigError> {
+    let class = config.class();
+    of_class(class).ok_or_else(|| unsupported_class(format!("\"{class}\"")))
+}
+
+/// The family that tensors, by name without prefix and shape, are of.
+pub(crate) fn of_tensors<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone,
+) -> Evidence<'a> {
+    let is_told =
+        |family: &&&dyn Family| witness(family.about().evidence, tensors.clone()).is_some();
+    if let Some(&family) = FAMILIES.iter().find(is_told) {
+        return Evidence::Family(family);
+    }
+    match families::of_tensors(tensors) {
+        Some((family, evidence)) => Evidence::Unsupported(family, evidence),
+        None => Evidence::Family(FAMILIES[0]),
+    }
+}
+
+/// The weights by which the prefix of a VAE is found.
+pub(crate) fn anchors() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().flat_map(|family| family.about().anchors).copied()
+}
+
+/// Whether this is the beginning of a config that is decoded.
+pub(crate) fn is_named_in(json: &str) -> bool {
+    let names = |family: &&dyn Family| json.contains(&format!("\"{}\"", family.about().class()));
+    FAMILIES.iter().any(names)
+}
+
+/// The classes that are decoded, with their verb.
+pub(crate) fn classes_are() -> String {
+    let classes: Vec<_> = FAMILIES.iter().map(|family| family.about().class()).collect();
+    match classes.split_last() {
+        Some((last, [])) => format!("{last} is"),
+        Some((last, others)) => format!("{} and {last} are", others.join(", ")),
+        None => unreachable!("there is a family"),
+    }
+}
+
+/// The models whose VAEs are decoded.
+pub(crate) fn models() -> String {
+    let models: Vec<_> = FAMILIES.iter().map(|family| family.about().models).collect();
+    models.join("; ")
+}
+
+fn of_class(class: &str) -> Option<&'static dyn Family> {
+    FAMILIES.iter().copied().find(|family| family.about().classes.contains(&class))
+}
+
+fn unsupported_class(quoted: String) -> ConfigError {
+    let what = families::apposition(&quoted);
+    ConfigError::Class { found: quoted, what, supported: classes_are() }
+}

@@ -1,0 +1,41 @@
+//! Shapes of weights, from which a config is inferred.
+
+use std::collections::BTreeMap;
+
+use super::contents::Stored;
+use super::text;
+
+/// A decoder's weights by canonical name.
+#[derive(Clone, Copy)]
+pub(crate) struct Shapes<'a>(pub(crate) &'a BTreeMap<String, Stored>);
+
+/// Channels of a conv.
+pub(crate) struct ConvChannels {
+    pub(crate) outputs: u32,
+    pub(crate) inputs: u32,
+}
+
+impl Shapes<'_> {
+    /// Whether there is a weight of that name.
+    pub(crate) fn has(self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Channels of a conv over height and width.
+    ///
+    /// # Errors
+    /// That it is missing, or what it is instead, as the end of a sentence.
+    pub(crate) fn conv2d(self, name: &str) -> Result<ConvChannels, String> {
+        let stored = self.0.get(name).ok_or_else(|| format!("`{name}` is missing"))?;
+        let odd = || {
+            let found = text::shape(&stored.shape);
+            format!("`{name}` is {found}, expected the weights of a 2-d conv")
+        };
+        let &[outputs, inputs, _, _] = stored.shape.as_slice() else { return Err(odd()) };
+        let [outputs, inputs] = [outputs, inputs].map(u32::try_from);
+        Ok(ConvChannels {
+            outputs: outputs.map_err(|_| odd())?,
+            inputs: inputs.map_err(|_| odd())?,
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! Tensors that tell a family, by their names and shapes.
+
+/// What a tensor may tell. Paths are the beginning of a name, without the VAE's prefix; `#` stands
+/// for any index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sign {
+    /// It is there.
+    Is(&'static str),
+    /// It is the kernel of a conv over time, height and width.
+    Is3d(&'static str),
+    /// It is a conv with more channels behind it than before it.
+    Widens(&'static str),
+}
+
+/// The name of the last tensor of the first list of which every sign is there. Each list is evidence
+/// enough.
+pub(crate) fn witness<'a>(
+    evidence: &[&[Sign]],
+    tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone,
+) -> Option<&'a str> {
+    let find = |sign: &Sign| tensors.clone().find(|&(name, shape)| sign.is_in(name, shape));
+    evidence.iter().find_map(|signs| {
+        let found: Option<Vec<_>> = signs.iter().map(find).collect();
+        found?.last().map(|&(name, _)| name)
+    })
+}
+
+impl Sign {
+    fn is_in(self, name: &str, shape: &[usize]) -> bool {
+        match self {
+            Self::Is(path) => begins(name, path),
+            Self::Is3d(path) => shape.len() == 5 && begins(name, path),
+            Self::Widens(path) => {
+                matches!(shape, [outputs, inputs, ..] if outputs > inputs) && begins(name, path)
+            }
+        }
+    }
+}
+
+/// Whether the parts of `path` are the first ones of `name`.
+fn begins(name: &str, path: &str) -> bool {
+    let mut parts = name.split('.');
+    path.split('.').all(|wanted| match (wanted, parts.next()) {
+        ("#", Some(part)) => !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()),
+        (wanted, part) => part == Some(wanted),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_compared_part_by_part() {
+        assert!(begins("decoder.up.12.attn.0.q.bias", "decoder.up.#.attn.#"));
+        assert!(begins("bn.running_mean", "bn"));
+        assert!(!begins("bnorm.weight", "bn"));
+        assert!(!begins("decoder.up.x.attn.0", "decoder.up.#.attn.#"));
+        assert!(!begins("decoder.up..attn.0", "decoder.up.#.attn.#"));
+        assert!(!begins("decoder.up", "decoder.up.#"));
+    }
+}
