@@ -185,7 +185,7 @@ fn main() {
         let shape = ConvShape {
             in_channels: cin,
             out_channels: cout,
-            kernel: [k, k],
+            kernel: [1, k, k],
             stride: [1, 1],
             upsample: if upsample { 2 } else { 1 },
         };
@@ -232,8 +232,9 @@ fn main() {
                 match &conv {
                     Some(conv) => {
                         let input = ConvInput {
-                            values: x,
-                            size: [1, side, side],
+                            frames: &[x],
+                            taps: &[Some(0)],
+                            size: [side, side],
                             padding,
                             prologue,
                             residual: None,

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 
 use rayon::ThreadPool;
 
-use crate::conv::gemm::{Ahead, Gemm};
+use crate::conv::gemm::{Ahead, Gemm, Run};
 use crate::error::{KernelError, check};
 use crate::exp;
 use crate::pool::{Layout, Shared, Workspace, for_each};
@@ -340,12 +340,11 @@ impl Block<'_> {
             // a panel; all within the slices that the caller vouches for.
             unsafe {
                 for key in (0..len).step_by(panel) {
+                    let b = self.packed.add((first + key) * channels);
                     (table.gemm)(&Gemm {
-                        a: self.q.as_ptr(),
                         a_rows: &q_rows,
-                        runs: &[0],
+                        runs: &[Run { a: self.q.as_ptr(), b }],
                         run_len: channels,
-                        b: self.packed.add((first + key) * channels),
                         ldb: panel,
                         c: scores.add(key),
                         c_rows: &s_rows,
@@ -405,11 +404,9 @@ impl Block<'_> {
                 let b = self.v.as_ptr().add(first * channels + c);
                 if columns >= lanes {
                     (self.table.gemm)(&Gemm {
-                        a: weights,
                         a_rows: weight_rows,
-                        runs: &[0],
+                        runs: &[Run { a: weights, b }],
                         run_len: len,
-                        b,
                         ldb: channels,
                         c: out.add(c),
                         c_rows: out_rows,

@@ -1,151 +1,13 @@
-//! Operations on each value by itself, and nearest upsampling.
+//! Operations on each value by itself.
 
 use std::mem::MaybeUninit;
 
 use rayon::ThreadPool;
 
-use crate::buffer::write_copy;
 use crate::error::{KernelError, check};
-use crate::exp;
 use crate::pool::{Shared, for_each};
+use crate::prologue::{Activate, Prologue};
 use crate::simd::{Level, Simd};
-
-/// What is done to each input value before the operation proper.
-#[derive(Clone, Copy, Debug)]
-pub enum Prologue<'a> {
-    /// Nothing.
-    None,
-    /// `silu(x)`.
-    Silu,
-    /// `x * scale + shift`, one pair for each batch item and channel (`[n][c]`).
-    Affine {
-        /// Factors, `[n][c]`.
-        scale: &'a [f32],
-        /// Summands, `[n][c]`.
-        shift: &'a [f32],
-    },
-    /// `silu(x * scale + shift)`, one pair for each batch item and channel (`[n][c]`).
-    AffineSilu {
-        /// Factors, `[n][c]`.
-        scale: &'a [f32],
-        /// Summands, `[n][c]`.
-        shift: &'a [f32],
-    },
-}
-
-impl<'a> Prologue<'a> {
-    pub(crate) fn check(&self, n: usize, c: usize) -> Result<(), KernelError> {
-        if let Self::Affine { scale, shift } | Self::AffineSilu { scale, shift } = self {
-            check("norm factors", n * c, scale.len())?;
-            check("norm summands", n * c, shift.len())?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn is_none(&self) -> bool {
-        matches!(self, Self::None)
-    }
-
-    /// Factors and summands of batch item `n` from channel `c0` of `c`, and whether SiLU follows.
-    pub(crate) fn at(&self, n: usize, c: usize, c0: usize) -> Pointwise {
-        match *self {
-            Self::None => {
-                Pointwise { scale: std::ptr::null(), shift: std::ptr::null(), silu: false }
-            }
-            Self::Silu => {
-                Pointwise { scale: std::ptr::null(), shift: std::ptr::null(), silu: true }
-            }
-            Self::Affine { scale, shift } => {
-                Pointwise { scale: &scale[n * c + c0], shift: &shift[n * c + c0], silu: false }
-            }
-            Self::AffineSilu { scale, shift } => {
-                Pointwise { scale: &scale[n * c + c0], shift: &shift[n * c + c0], silu: true }
-            }
-        }
-    }
-}
-
-/// A prologue as the kernels take it.
-#[derive(Clone, Copy)]
-pub(crate) struct Pointwise {
-    /// Factors by channel, or null for none.
-    pub scale: *const f32,
-    /// Summands by channel; null together with `scale`.
-    pub shift: *const f32,
-    pub silu: bool,
-}
-
-/// A row of pixels to map.
-pub(crate) struct Activate {
-    pub src: *const f32,
-    pub src_pixel: usize,
-    pub dst: *mut f32,
-    pub dst_pixel: usize,
-    pub pixels: usize,
-    pub channels: usize,
-    pub map: Pointwise,
-    /// Whether `dst` has room for whole vectors after each pixel's channels (they are filled up
-    /// with zeros or the map of zeros).
-    pub whole: bool,
-}
-
-/// Runs `a`.
-///
-/// # Safety
-///
-/// `S` is available, and the pointers are valid for the pixels and channels that `a` names.
-#[inline(always)]
-pub(crate) unsafe fn activate<S: Simd>(a: &Activate) {
-    // SAFETY: the contract is passed on.
-    unsafe {
-        match (a.map.scale.is_null(), a.map.silu) {
-            (true, false) => activate_as::<S, false, false>(a),
-            (true, true) => activate_as::<S, false, true>(a),
-            (false, false) => activate_as::<S, true, false>(a),
-            (false, true) => activate_as::<S, true, true>(a),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn activate_as<S: Simd, const AFFINE: bool, const SILU: bool>(a: &Activate) {
-    // SAFETY: the accesses stay within `channels` of each pixel, rounded up to whole vectors on the
-    // side of `dst` where `whole` allows it.
-    unsafe {
-        for pixel in 0..a.pixels {
-            let src = a.src.add(pixel * a.src_pixel);
-            let dst = a.dst.add(pixel * a.dst_pixel);
-            let mut c = 0;
-            while c + S::LANES <= a.channels {
-                let mut x = S::load(src.add(c));
-                if AFFINE {
-                    x = S::fma(x, S::load(a.map.scale.add(c)), S::load(a.map.shift.add(c)));
-                }
-                if SILU {
-                    x = exp::silu::<S>(x);
-                }
-                S::store(dst.add(c), x);
-                c += S::LANES;
-            }
-            if c < a.channels {
-                let n = a.channels - c;
-                let mut x = S::load_first(src.add(c), n);
-                if AFFINE {
-                    let scale = S::load_first(a.map.scale.add(c), n);
-                    x = S::fma(x, scale, S::load_first(a.map.shift.add(c), n));
-                }
-                if SILU {
-                    x = exp::silu::<S>(x);
-                }
-                if a.whole {
-                    S::store(dst.add(c), x);
-                } else {
-                    S::store_first(dst.add(c), x, n);
-                }
-            }
-        }
-    }
-}
 
 /// `out = a + b`; `out` may be `a` or `b`.
 ///
@@ -169,11 +31,31 @@ pub(crate) unsafe fn add<S: Simd>(a: *const f32, b: *const f32, out: *mut f32, l
     }
 }
 
-/// Floats of a task: large enough to be worth waking a thread for, small enough to balance.
-const TASK: usize = 1 << 15;
+/// The values of `low..=high` nearest to some values, in place; NaN stays NaN.
+///
+/// # Safety
+///
+/// `S` is available, and `values` is valid for `len` floats.
+#[inline(always)]
+pub(crate) unsafe fn clamp_all<S: Simd>(values: *mut f32, len: usize, [low, high]: [f32; 2]) {
+    // SAFETY: all accesses are below `len`.
+    unsafe {
+        let (low, high) = (S::splat(low), S::splat(high));
+        let mut i = 0;
+        while i < len {
+            let (at, n) = (values.add(i), (len - i).min(S::LANES));
+            // The second operand is returned when one is NaN.
+            S::store_first(at, S::max(low, S::min(high, S::load_first(at, n))), n);
+            i += S::LANES;
+        }
+    }
+}
 
-/// Applies `prologue` to every value of `input` (`[n][pixels][channels]`): a normalisation once its
-/// statistics are known, an activation, or both.
+/// Floats of a task: large enough to be worth waking a thread for, small enough to balance.
+pub(crate) const TASK: usize = 1 << 15;
+
+/// Applies `prologue` to every value of `input` (`[n][pixels][channels]`, `n` frames): a
+/// normalisation once its statistics are known, an activation, or both.
 ///
 /// # Errors
 ///
@@ -219,7 +101,7 @@ fn apply_to(
     out: Shared<f32>,
 ) -> Result<(), KernelError> {
     let table = level.table().ok_or(KernelError::Level { level: level.name() })?;
-    prologue.check(n, channels)?;
+    prologue.check([n, pixels, channels])?;
     if n * pixels * channels == 0 {
         return Ok(());
     }
@@ -238,7 +120,7 @@ fn apply_to(
                 dst_pixel: channels,
                 pixels: rows.min(pixels - first),
                 channels,
-                map: prologue.at(item, channels, 0),
+                map: prologue.at([item, n], [0, channels]).at_pixel(first),
                 whole: false,
             });
         }
@@ -297,38 +179,30 @@ pub fn add_assign(
     Ok(())
 }
 
-/// Nearest upsampling of `input` (`[n][h][w][c]`) by whole factors `[fh, fw]`.
+/// Brings every value to the nearest one from `low` to `high`; NaN stays NaN.
 ///
 /// # Errors
 ///
-/// [`KernelError::Size`] when a slice does not fit the shape.
-pub fn upsample(
+/// [`KernelError::Shape`] when there is nothing from `low` to `high`, [`KernelError::Level`] when the
+/// machine lacks `level`.
+pub fn clamp(
+    level: Level,
     pool: &ThreadPool,
-    input: &[f32],
-    [n, h, w, c]: [usize; 4],
-    [fh, fw]: [usize; 2],
-    out: &mut [MaybeUninit<f32>],
+    values: &mut [f32],
+    [low, high]: [f32; 2],
 ) -> Result<(), KernelError> {
-    check("input", n * h * w * c, input.len())?;
-    check("output", input.len() * fh * fw, out.len())?;
-    if out.is_empty() {
-        return Ok(());
+    let table = level.table().ok_or(KernelError::Level { level: level.name() })?;
+    if low.is_nan() || high.is_nan() || low > high {
+        return Err(KernelError::Shape {
+            reason: "a clamp's lower bound must not exceed the upper",
+        });
     }
-    let row = w * fw * c;
-    let out = Shared(out.as_mut_ptr());
-    for_each(pool, n * h, |i, _| {
-        let src = &input[i * w * c..][..w * c];
-        // SAFETY: the `fh` output rows of input row `i`, which no other task writes.
-        let rows = unsafe { std::slice::from_raw_parts_mut(out.get().add(i * fh * row), fh * row) };
-        let (first, rest) = rows.split_at_mut(row);
-        for (pixels, value) in first.chunks_exact_mut(fw * c).zip(src.chunks_exact(c)) {
-            for pixel in pixels.chunks_exact_mut(c) {
-                write_copy(pixel, value);
-            }
-        }
-        for other in rest.chunks_exact_mut(row) {
-            other.copy_from_slice(first);
-        }
+    let len = values.len();
+    let values = Shared(values.as_mut_ptr());
+    for_each(pool, len.div_ceil(TASK), |i, _| {
+        let at = i * TASK;
+        // SAFETY: these values are within the slice, and no other task touches them.
+        unsafe { (table.clamp)(values.get().add(at), TASK.min(len - at), [low, high]) };
     });
     Ok(())
 }

@@ -370,6 +370,12 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
         operands: Operands<'_, Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
 
+    /// Whether its tensors can have several frames; one that decodes images alone answers with
+    /// [`BackendError::Unsupported`] when it is given some.
+    fn holds_frames(&self) -> bool {
+        false
+    }
+
     /// Copies frames that lie in several tensors of one sample each into one tensor, one behind the
     /// other.
     ///

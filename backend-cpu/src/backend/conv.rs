@@ -1,14 +1,41 @@
 //! Convs: from an op and its operands to a kernel's input, with what is fused into it.
 
 use halovae_engine::backend::{BackendError, Halo, Operands};
-use halovae_engine::program::{self, Op, Program};
+use halovae_engine::program::{self, NormOver, Op, Program};
+use halovae_engine::tensor::Shape;
 
+use super::CpuBackend;
+use super::norm::{Factors, Normed};
 use super::store::Value;
 use super::weights::CpuWeights;
-use super::{CpuBackend, norm_prologue};
 use crate::conv::{ConvInput, LateStrips, Margins, Resume, Strips};
-use crate::elementwise::Prologue;
 use crate::error::KernelError;
+
+/// What a conv reads in time: the frames, and for each output frame and tap which of them.
+struct Read<'a> {
+    shape: Shape,
+    frames: Vec<&'a [f32]>,
+    taps: Vec<Option<usize>>,
+    outputs: Shape,
+}
+
+impl<'a> Read<'a> {
+    fn new(conv: &program::Conv, operands: &'a Operands<'_, Value>) -> Self {
+        if conv.is_framewise() {
+            let input = operands.get(0);
+            let (shape, frames) = (input.shape(), input.frames());
+            let taps = (0..frames.len()).map(Some).collect();
+            return Self { shape, frames, taps, outputs: conv.output_shape(shape) };
+        }
+        let reads = operands.frames();
+        let parts = reads.parts().iter();
+        let frames = parts.flat_map(|(value, range)| value.frames()[range.clone()].to_vec());
+        let shape =
+            reads.parts().first().map_or(Shape::new(1, 0, 0, 0), |(value, _)| value.shape());
+        let outputs = conv.output_shape(shape).over(reads.outputs());
+        Self { shape, frames: frames.collect(), taps: reads.taps().to_vec(), outputs }
+    }
+}
 
 impl CpuBackend {
     pub(super) fn conv(
@@ -27,7 +54,9 @@ impl CpuBackend {
                 lost = Some(error);
                 KernelError::Halo
             })?;
-            resume(&strips(margins, &halo));
+            let factors = self.factors_of_strips(conv, &halo)?;
+            let values = halo.each_ref().map(values_of);
+            resume(&Strips { margins, values, factors: factors.each_ref().map(values_of) });
             Ok(())
         };
         let halo = margins.map(|margins| LateStrips { margins, fetch: &mut fetch });
@@ -47,26 +76,36 @@ impl CpuBackend {
     ) -> Result<Value, KernelError> {
         let prepared = weights.conv(conv);
         let residual_at = conv.residual_operand();
-        let affine = conv.norm.map(|n| self.norm(&n, weights, operands.get(1))).transpose()?;
         let onto = residual_at.and_then(|at| operands.take_owned(at));
-        let input = operands.get(0);
-        let shape = input.shape();
+        let read = Read::new(conv, &operands);
+        let Shape { height, width, channels, .. } = read.shape;
+        let factors = match conv.norm {
+            Some(norm) => {
+                let stats = norm.stats().map(|_| operands.get(1));
+                self.factors(&norm, weights, stats, (&read.frames, channels))?
+            }
+            None => Factors::None,
+        };
+        let of_frames = factors.of_frames();
+        let residual = match residual_at {
+            Some(at) if onto.is_none() => Some(operands.get(at).frames()),
+            _ => None,
+        };
         let padding = padding_of(conv);
         let input = ConvInput {
-            values: input.data(),
-            size: [shape.images(), shape.height, shape.width],
+            frames: &read.frames,
+            taps: &read.taps,
+            size: [height, width],
             padding,
-            prologue: match (&affine, conv.norm) {
-                (Some((scale, shift)), Some(norm)) => norm_prologue(&norm, scale, shift),
-                _ => Prologue::None,
+            prologue: match &conv.norm {
+                Some(norm) => factors.prologue(&Normed { norm, weights, of_frames: &of_frames }),
+                None => crate::prologue::Prologue::None,
             },
-            residual: match residual_at {
-                Some(at) if onto.is_none() => Some(operands.get(at).data()),
-                _ => None,
-            },
+            residual: residual.as_deref(),
         };
         let normed = !input.prologue.is_none();
-        let bytes = prepared.workspace_bytes(input.size, &padding, normed, self.threads());
+        let size = [read.outputs.images(), height, width];
+        let bytes = prepared.workspace_bytes(size, &padding, normed, self.threads());
         match onto {
             Some(mut onto) => {
                 self.store.with_workspace(bytes, |workspace| {
@@ -75,7 +114,7 @@ impl CpuBackend {
                 Ok(onto)
             }
             None => {
-                let mut out = self.store.value(conv.output_shape(shape))?;
+                let mut out = self.store.value(read.outputs)?;
                 self.store.with_workspace(bytes, |workspace| {
                     prepared.run(&self.pool, workspace, input, halo, out.uninit())
                 })?;
@@ -83,13 +122,32 @@ impl CpuBackend {
             }
         }
     }
+
+    /// Factors of the strips' positions, where a norm over channels is fused into the conv.
+    fn factors_of_strips(
+        &self,
+        conv: &program::Conv,
+        halo: &Halo<Value>,
+    ) -> Result<Halo<Value>, KernelError> {
+        let Some(NormOver::Channels { floor }) = conv.norm.map(|norm| norm.over) else {
+            return Ok(Halo::default());
+        };
+        let of = |strip: &Option<Value>| match strip {
+            Some(strip) => {
+                self.position_factors(&strip.frames(), strip.shape().channels, floor).map(Some)
+            }
+            None => Ok(None),
+        };
+        Ok(Halo::of_frame([of(&halo.top)?, of(&halo.bottom)?, of(&halo.left)?, of(&halo.right)?]))
+    }
 }
 
+fn values_of(strip: &Option<Value>) -> &[f32] {
+    strip.as_ref().map_or(&[][..], Value::data)
+}
+
+/// Padding of rows and columns; that of frames is among the taps.
 pub(super) fn padding_of(conv: &program::Conv) -> Margins {
-    conv.padding().map(|cells| cells as usize)
-}
-
-fn strips<'a>(margins: Margins, halo: &'a Halo<Value>) -> Strips<'a> {
-    let data = |strip: &'a Option<Value>| strip.as_ref().map_or(&[][..], Value::data);
-    Strips { margins, values: halo.each_ref().map(data) }
+    let padding = conv.padding().map(|cells| cells as usize);
+    Margins { past: 0, future: 0, ..padding }
 }

@@ -2,25 +2,26 @@
 
 mod attention;
 mod conv;
+mod frames;
+mod memory;
+mod norm;
 mod store;
 mod weights;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use halovae_core::Region;
+use halovae_core::{Axes, Region};
 use halovae_engine::backend::{Backend, BackendError, DeviceId, Memory, Operands, WeightSource};
-use halovae_engine::program::{MemoryModel, Norm, Op, Program, ValueId};
+use halovae_engine::program::{Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::buffer::write_copy;
-use crate::elementwise::{self, Prologue};
 use crate::error::KernelError;
-use crate::norm::{self, Moments};
+use crate::prologue::Prologue;
 use crate::simd::Level;
 pub(crate) use attention::Attending;
-use attention::attention_shape;
-use conv::padding_of;
 use store::Store;
 pub use store::Value;
 pub use weights::CpuWeights;
@@ -77,141 +78,12 @@ impl CpuBackend {
             other => device_error(format!("`{what}`: {other}")),
         }
     }
-
-    /// Factors and summands of a norm, by sample and channel.
-    fn norm(
-        &self,
-        norm: &Norm,
-        weights: &CpuWeights,
-        stats: &Value,
-    ) -> Result<(Vec<f32>, Vec<f32>), KernelError> {
-        let moments: Vec<Moments> = stats
-            .data()
-            .chunks_exact(2)
-            .map(|pair| Moments { count: 1.0, mean: pair[0].into(), m2: pair[1].into() })
-            .collect();
-        let (beta, eps) = norm.of_groups();
-        let [gamma, beta] = [norm.gamma, beta].map(|id| weights.vector(id));
-        norm::affine(&moments, stats.shape().height, gamma, beta, eps.into())
-    }
-
-    fn stats(&self, input: &Value, groups: usize) -> Result<Value, KernelError> {
-        let shape = input.shape();
-        let bytes = norm::workspace_bytes(shape.channels, self.threads());
-        let positions = shape.frames * shape.height * shape.width;
-        let sizes = [shape.batch, positions, shape.channels];
-        let moments = self.store.with_workspace(bytes, |ws| {
-            norm::group_moments(self.level, &self.pool, ws, input.data(), sizes, groups)
-        })?;
-        let mut out = self.store.value(Shape::new(shape.batch, groups, 1, 2))?;
-        for (pair, m) in out.uninit().chunks_exact_mut(2).zip(&moments) {
-            pair[0].write(m.mean as f32);
-            pair[1].write(m.variance() as f32);
-        }
-        Ok(out)
-    }
-
-    /// An activation or a norm with known statistics.
-    fn map(
-        &self,
-        prologue: Prologue,
-        operands: &mut Operands<'_, Value>,
-    ) -> Result<Value, KernelError> {
-        let sizes = |s: Shape| [s.batch, s.frames * s.height * s.width, s.channels];
-        if let Some(mut value) = operands.take_owned(0) {
-            let sizes = sizes(value.shape());
-            elementwise::apply_in_place(self.level, &self.pool, value.data_mut(), sizes, prologue)?;
-            return Ok(value);
-        }
-        let input = operands.get(0);
-        let mut out = self.store.value(input.shape())?;
-        let sizes = sizes(input.shape());
-        elementwise::apply(self.level, &self.pool, input.data(), sizes, prologue, out.uninit())?;
-        Ok(out)
-    }
-
-    fn add(&self, operands: &mut Operands<'_, Value>) -> Result<Value, KernelError> {
-        for (at, other) in [(0, 1), (1, 0)] {
-            if let Some(mut sum) = operands.take_owned(at) {
-                let other = operands.get(other).data();
-                elementwise::add_assign(self.level, &self.pool, sum.data_mut(), other)?;
-                return Ok(sum);
-            }
-        }
-        let [a, b] = [operands.get(0), operands.get(1)];
-        let mut out = self.store.value(a.shape())?;
-        elementwise::sum(self.level, &self.pool, a.data(), b.data(), out.uninit())?;
-        Ok(out)
-    }
-
-    fn upsample(&self, input: &Value, factor: usize) -> Result<Value, KernelError> {
-        let s = input.shape();
-        let shape = Shape {
-            height: s.height.saturating_mul(factor),
-            width: s.width.saturating_mul(factor),
-            ..s
-        };
-        let mut out = self.store.value(shape)?;
-        let sizes = [s.images(), s.height, s.width, s.channels];
-        elementwise::upsample(&self.pool, input.data(), sizes, [factor; 2], out.uninit())?;
-        Ok(out)
-    }
 }
 
 const DEVICE: &str = "the CPU's memory";
 
 fn device_error(message: String) -> BackendError {
     BackendError::Device { device: "cpu".into(), message }
-}
-
-fn norm_prologue<'a>(norm: &Norm, scale: &'a [f32], shift: &'a [f32]) -> Prologue<'a> {
-    match norm.silu {
-        true => Prologue::AffineSilu { scale, shift },
-        false => Prologue::Affine { scale, shift },
-    }
-}
-
-impl MemoryModel for CpuBackend {
-    fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {
-        match *op {
-            Op::Conv(conv) => conv.residual,
-            Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
-                Some(input)
-            }
-            _ => None,
-        }
-    }
-
-    fn workspace_bytes(
-        &self,
-        _program: &Program,
-        op: &Op,
-        shapes: &dyn Fn(ValueId) -> Shape,
-    ) -> u64 {
-        let threads = self.threads();
-        let bytes = match op {
-            Op::Conv(conv) => {
-                let s = shapes(conv.input);
-                let size = [s.images(), s.height, s.width];
-                let (shape, padding) = (weights::shape_of(conv), padding_of(conv));
-                shape.workspace_bytes(self.level, size, &padding, conv.norm.is_some(), threads)
-            }
-            Op::NormStats { input, .. } => norm::workspace_bytes(shapes(*input).channels, threads),
-            Op::Attention { q, k, .. } => {
-                attention_shape(shapes(*q), shapes(*k)).workspace_bytes(self.level, threads)
-            }
-            _ => 0,
-        };
-        bytes as u64
-    }
-
-    fn keeps_workspace(&self) -> bool {
-        true
-    }
-
-    fn prepared_weight_bytes(&self, program: &Program) -> u64 {
-        weights::bytes(self, program)
-    }
 }
 
 impl Backend for CpuBackend {
@@ -234,7 +106,8 @@ impl Backend for CpuBackend {
     }
 
     fn supports(&self, _program: &Program, op: &Op) -> bool {
-        op.is_of_images()
+        // What stands beyond the ends in time is among the frames that taps read.
+        !matches!(op, Op::Conv(conv) if conv.edges != Axes { time: conv.edges.time, ..Axes::default() })
     }
 
     fn prepare(
@@ -290,20 +163,25 @@ impl Backend for CpuBackend {
             Op::NormStats { output, .. } => {
                 self.stats(operands.get(0), program.groups(output) as usize)
             }
-            Op::NormApply { norm, .. } => {
-                self.norm(&norm, weights, operands.get(1)).and_then(|(scale, shift)| {
-                    self.map(norm_prologue(&norm, &scale, &shift), &mut operands)
-                })
-            }
+            Op::NormApply { norm, .. } => self.norm(&norm, weights, &mut operands),
             Op::Silu { .. } => self.map(Prologue::Silu, &mut operands),
-            Op::Upsample { factor, .. } => self.upsample(operands.get(0), factor as usize),
+            Op::Clamp { low, high, .. } => self.clamp([low, high], &mut operands),
+            Op::Upsample { factor, frames, .. } => {
+                self.upsample(factor as usize, frames, &operands)
+            }
+            Op::Join { factor, .. } => self.join(factor as usize, &operands),
             Op::Add { .. } => self.add(&mut operands),
             Op::Attention { scale, .. } => self.attention(&operands, scale),
-            Op::Clamp { .. } | Op::Join { .. } => {
-                return Err(BackendError::unsupported(self.name(), op));
-            }
         };
         result.map_err(|error| self.error(program.op_name(op), error))
+    }
+
+    fn holds_frames(&self) -> bool {
+        true
+    }
+
+    fn gather(&self, parts: &[(&Value, Range<usize>)]) -> Result<Value, BackendError> {
+        self.copy_frames(parts).map_err(|error| self.error("frames", error))
     }
 
     fn attend(

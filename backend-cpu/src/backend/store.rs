@@ -168,6 +168,11 @@ impl Value {
         unsafe { self.buffer.assume_init() }
     }
 
+    /// The frames of all samples, `[height][width][channels]` each.
+    pub(super) fn frames(&self) -> Vec<&[f32]> {
+        self.data().chunks_exact(self.shape.frame_len().max(1)).collect()
+    }
+
     /// The elements, for an op that takes the memory for its output.
     pub(super) fn data_mut(&mut self) -> &mut [f32] {
         let len = self.buffer.len();

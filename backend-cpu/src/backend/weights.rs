@@ -1,5 +1,6 @@
 //! A program's weights, packed for the kernels.
 
+use halovae_core::Axis;
 use halovae_engine::backend::{BackendError, WeightSource};
 use halovae_engine::program::{self, Norm, Op, Program, WeightId};
 
@@ -26,10 +27,11 @@ fn key(conv: &program::Conv) -> ConvKey {
 
 /// The kernels' description of a convolution.
 pub(super) fn shape_of(conv: &program::Conv) -> ConvShape {
+    let kernel = Axis::ALL.map(|axis| conv.windows[axis].kernel as usize);
     ConvShape {
         in_channels: conv.in_channels as usize,
         out_channels: conv.out_channels as usize,
-        kernel: conv.kernel().map(|n| n as usize),
+        kernel,
         stride: conv.stride().map(|n| n as usize),
         upsample: conv.upsample() as usize,
     }

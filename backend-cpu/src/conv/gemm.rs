@@ -1,5 +1,5 @@
-//! The inner product that everything is made of: rows of `a`, each somewhere in memory, times one
-//! packed panel of `b`.
+//! The inner product that everything is made of: rows of stretches that lie anywhere in memory, times
+//! one packed panel.
 
 #![expect(
     clippy::needless_range_loop,
@@ -8,22 +8,27 @@
 
 use crate::simd::Simd;
 
-/// One panel's product: `c[row] = sum over runs and k of a[row][run][k] * b[..]`.
+/// A stretch of each left row, and the rows of the panel that it is multiplied with.
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
+    /// The stretch of a row whose offset is 0.
+    pub a: *const f32,
+    /// The first of the panel's rows.
+    pub b: *const f32,
+}
+
+/// One panel's product: `c[row] = sum over runs and k of run.a[row][k] * run.b[k]`.
 ///
 /// Each sum is one chain of (fused) multiply-adds in the order of `runs` and `k`, whatever row
 /// block a row falls in, so a row's result does not depend on how the rows were divided among
 /// calls. A chain may also be cut into several calls that start from what is in `c`.
 pub(crate) struct Gemm<'a> {
-    /// Base of the left rows.
-    pub a: *const f32,
-    /// Offset of each row from `a`, in floats.
+    /// Offset of each row from a stretch's `a`, in floats.
     pub a_rows: &'a [usize],
-    /// Offsets, from a row's start, of the stretches that make up its k values.
-    pub runs: &'a [usize],
+    /// The stretches that make up the rows; there may be none.
+    pub runs: &'a [Run],
     /// Length of each stretch.
     pub run_len: usize,
-    /// The panel: `runs.len() * run_len` rows of `ldb` floats.
-    pub b: *const f32,
     /// Distance between the panel's rows.
     pub ldb: usize,
     /// Base of the result's rows.
@@ -51,6 +56,12 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     pub(crate) const NONE: Self = Self { start: std::ptr::null(), floats: 0 };
+
+    /// One of `parts` equal parts.
+    pub(crate) fn part(self, part: usize, parts: usize) -> Self {
+        let floats = self.floats / parts;
+        Self { start: self.start.wrapping_add(part * floats), floats }
+    }
 }
 
 /// Runs `g`.
@@ -132,12 +143,12 @@ unsafe fn block<S: Simd, const MR: usize, const NV: usize>(
                 acc[i][NV - 1] = S::load_first(c.add((NV - 1) * S::LANES), tail);
             }
         }
-        let mut b = g.b;
         let (mut next, step) = (fetch.map(|f| f.next), fetch.map(|f| f.step));
-        for &run in g.runs {
-            let mut a = [g.a; MR];
+        for run in g.runs {
+            let mut b = run.b;
+            let mut a = [run.a; MR];
             for i in 0..MR {
-                a[i] = g.a.add(*g.a_rows.get_unchecked(row + i) + run);
+                a[i] = run.a.add(*g.a_rows.get_unchecked(row + i));
             }
             for k in 0..g.run_len {
                 let mut panel = [S::splat(0.0); NV];

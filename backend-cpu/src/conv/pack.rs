@@ -57,6 +57,20 @@ pub(crate) fn pack(
     Ok(Packed { data, rows })
 }
 
+/// Transforms the 3x3 kernels of all taps in time: all taps of the first position, then all of the
+/// second, so that a position's sum over time and channels is one stretch of a panel.
+pub(crate) fn planes(taps: &[f32], out: &mut [f32], transform: impl Fn(&[f32], &mut [f32])) {
+    let time = taps.len() / 9;
+    let mut positions = [0.0; 36];
+    let positions = &mut positions[..out.len() / time];
+    for (tap, plane) in taps.chunks_exact(9).enumerate() {
+        transform(plane, positions);
+        for (position, value) in positions.iter().enumerate() {
+            out[position * time + tap] = *value;
+        }
+    }
+}
+
 /// The weight transform of F(4x4, 3x3), in double precision and rounded once. See [`super::tiles`].
 pub(crate) fn f43(taps: &[f32], out: &mut [f32]) {
     let axis = |g: [f64; 3]| {

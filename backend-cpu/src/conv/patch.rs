@@ -1,7 +1,7 @@
 //! The input of a block of outputs, with the prologue applied and the padding in place.
 
 use super::halo::Strips;
-use crate::elementwise::{Activate, Pointwise};
+use crate::prologue::{Activate, Pointwise};
 use crate::simd::Table;
 
 /// A rectangle of one image, perhaps reaching over its edges, and where it goes.
@@ -12,7 +12,7 @@ pub(crate) struct Patch<'a> {
     pub size: [usize; 2],
     /// Channels of a stored pixel.
     pub src_channels: usize,
-    /// What lies around the image, and which batch item and first channel are wanted of it.
+    /// What lies around the image, and which frame and first channel are wanted of it.
     pub around: Option<(&'a Strips<'a>, [usize; 2])>,
     /// Nearest upsampling between what is stored and what the rectangle is cut from.
     pub scale: usize,
@@ -21,6 +21,7 @@ pub(crate) struct Patch<'a> {
     pub extent: [usize; 2],
     /// Channels that are wanted.
     pub channels: usize,
+    /// From the image's first pixel on.
     pub map: Pointwise,
     pub dst: *mut f32,
     /// Floats of a pixel in `dst`: at least `channels`.
@@ -29,22 +30,37 @@ pub(crate) struct Patch<'a> {
     pub whole: bool,
 }
 
-/// Stored pixels beside each other: the first column, the column behind the last, and the first
-/// value.
-pub(super) type Run = (isize, isize, *const f32);
+/// Stored pixels beside each other.
+#[derive(Clone, Copy)]
+pub(super) struct Beside {
+    /// The first column, and the column behind the last.
+    pub columns: [isize; 2],
+    pub values: *const f32,
+    /// Factors of the positions, or null.
+    pub factors: *const f32,
+}
+
+impl Beside {
+    /// No pixels.
+    pub(super) const NONE: Self =
+        Self { columns: [0; 2], values: std::ptr::null(), factors: std::ptr::null() };
+}
 
 impl Patch<'_> {
     /// The stored pixels of a row, from left to right without a gap; those that do not exist have
     /// no columns.
-    fn runs(&self, row: isize) -> [Run; 3] {
+    fn runs(&self, row: isize) -> [Beside; 3] {
         let [height, width] = self.size.map(|n| n as isize);
-        let mut runs = [(0, 0, std::ptr::null()); 3];
+        let mut runs = [Beside::NONE; 3];
         if (0..height).contains(&row) {
-            let own = self.src.wrapping_offset(row * width * self.src_channels as isize);
-            runs[1] = (0, width, own);
+            runs[1] = Beside {
+                columns: [0, width],
+                values: self.src.wrapping_offset(row * width * self.src_channels as isize),
+                factors: self.map.at_pixel((row * width) as usize).position,
+            };
         }
-        if let Some((strips, [item, channel])) = self.around {
-            strips.add_runs(&mut runs, row, self.size, self.src_channels, item, channel);
+        if let Some((strips, [frame, channel])) = self.around {
+            strips.add_runs(&mut runs, row, self.size, self.src_channels, frame, channel);
         }
         runs
     }
@@ -65,7 +81,8 @@ pub(crate) unsafe fn fill(table: &Table, p: &Patch) {
         let y = p.origin[0] + row as isize;
         // Columns of the patch that are written.
         let mut done = 0;
-        for (start, end, src) in p.runs(y.div_euclid(scale)) {
+        for Beside { columns: [start, end], values, factors } in p.runs(y.div_euclid(scale)) {
+            let map = p.map.with_positions(factors);
             let column = |cell: isize| {
                 (cell * scale - p.origin[1]).clamp(done as isize, columns as isize) as usize
             };
@@ -77,18 +94,16 @@ pub(crate) unsafe fn fill(table: &Table, p: &Patch) {
             // the columns from `left` to `right` are stored pixels `start..end`.
             unsafe {
                 dst.add(done * p.dst_pixel).write_bytes(0, (left - done) * p.dst_pixel);
-                let pixel = |x: usize| {
-                    let cell = (p.origin[1] + x as isize).div_euclid(scale) - start;
-                    src.add(cell as usize * p.src_channels)
-                };
+                let cell =
+                    |x: usize| ((p.origin[1] + x as isize).div_euclid(scale) - start) as usize;
                 let mut part = Activate {
-                    src: pixel(left),
+                    src: values.add(cell(left) * p.src_channels),
                     src_pixel: p.src_channels,
                     dst: dst.add(left * p.dst_pixel),
                     dst_pixel: p.dst_pixel,
                     pixels: right - left,
                     channels: p.channels,
-                    map: p.map,
+                    map: map.at_pixel(cell(left)),
                     whole: p.whole,
                 };
                 if p.scale == 1 {
@@ -96,7 +111,8 @@ pub(crate) unsafe fn fill(table: &Table, p: &Patch) {
                 } else {
                     part.pixels = 1;
                     for x in left..right {
-                        part.src = pixel(x);
+                        part.src = values.add(cell(x) * p.src_channels);
+                        part.map = map.at_pixel(cell(x));
                         part.dst = dst.add(x * p.dst_pixel);
                         (table.activate)(&part);
                     }

@@ -212,8 +212,8 @@ unsafe fn finish<S: Simd>(t: &TileOut, done: usize, out: &[[S::V; 4]; 4]) {
     }
 }
 
-/// F(4x4, 3x3): nine weights to 36, `vectors` vectors of them. `src` holds the nine taps `stride`
-/// floats apart, `dst` takes the 36 positions the same distance apart.
+/// F(4x4, 3x3): nine weights to 36, `vectors` vectors of them. `src` holds the nine taps, `dst` takes
+/// the 36 positions; `strides` are the floats from one to the next on each side.
 ///
 /// # Safety
 ///
@@ -222,7 +222,7 @@ unsafe fn finish<S: Simd>(t: &TileOut, done: usize, out: &[[S::V; 4]; 4]) {
 pub(crate) unsafe fn f43_weights<S: Simd>(
     src: *const f32,
     dst: *mut f32,
-    stride: usize,
+    strides: [usize; 2],
     vectors: usize,
 ) {
     // SAFETY: offsets stay within the stretches by the contract.
@@ -233,7 +233,7 @@ pub(crate) unsafe fn f43_weights<S: Simd>(
             for x in 0..3 {
                 let mut g = [S::splat(0.0); 3];
                 for y in 0..3 {
-                    g[y] = S::load(src.add((y * 3 + x) * stride + at));
+                    g[y] = S::load(src.add((y * 3 + x) * strides[0] + at));
                 }
                 let r = f43_weight::<S>(g);
                 for y in 0..6 {
@@ -243,7 +243,7 @@ pub(crate) unsafe fn f43_weights<S: Simd>(
             for y in 0..6 {
                 let r = f43_weight::<S>(half[y]);
                 for x in 0..6 {
-                    S::store(dst.add((y * 6 + x) * stride + at), r[x]);
+                    S::store(dst.add((y * 6 + x) * strides[1] + at), r[x]);
                 }
             }
         }

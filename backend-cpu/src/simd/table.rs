@@ -5,10 +5,12 @@ use super::portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2::Avx2, avx512::Avx512};
 use crate::attention::{self, Rescale, Softmax};
+use crate::channel_norm::{self, Positions};
 use crate::conv::gemm::{self, Gemm};
 use crate::conv::tiles::{self, TileIn, TileOut};
-use crate::elementwise::{self, Activate};
+use crate::elementwise;
 use crate::norm::{self, Chunk};
+use crate::prologue::{self, Activate};
 
 macro_rules! kernels {
     ($($(#[$doc:meta])* $name:ident: $module:ident :: $function:ident, ($($arg:ident: $ty:ty),*);)*) => {
@@ -68,15 +70,17 @@ kernels! {
     /// A panel of a matrix product.
     gemm: gemm::gemm, (g: &Gemm<'_>);
     /// Affine map and SiLU of a row of pixels.
-    activate: elementwise::activate, (a: &Activate);
+    activate: prologue::activate, (a: &Activate);
     /// Sum of two stretches.
     add: elementwise::add, (a: *const f32, b: *const f32, out: *mut f32, len: usize);
+    /// Brings a stretch within bounds.
+    clamp: elementwise::clamp_all, (values: *mut f32, len: usize, bounds: [f32; 2]);
     /// F(4x4, 3x3) input transform.
     f43_input: tiles::f43_input, (t: &TileIn);
     /// F(4x4, 3x3) output transform.
     f43_output: tiles::f43_output, (t: &TileOut);
     /// F(4x4, 3x3) weight transform.
-    f43_weights: tiles::f43_weights, (src: *const f32, dst: *mut f32, stride: usize, vectors: usize);
+    f43_weights: tiles::f43_weights, (src: *const f32, dst: *mut f32, strides: [usize; 2], vectors: usize);
     /// Input transform of the convolution after a doubling.
     doubled_input: tiles::doubled_input, (t: &TileIn);
     /// Output transform of the convolution after a doubling.
@@ -85,6 +89,8 @@ kernels! {
     chunk_sums: norm::chunk_sums, (c: &Chunk);
     /// Sums of squared deviations of a chunk of pixels by channel.
     chunk_squares: norm::chunk_squares, (c: &Chunk);
+    /// Factors of the positions of a channel norm.
+    positions: channel_norm::positions, (p: &Positions);
     /// One row's step of the online softmax.
     softmax: attention::softmax, (s: &mut Softmax);
     /// Scales a row.

@@ -7,6 +7,7 @@
 mod case;
 mod cases;
 mod deviation;
+mod over_time;
 mod parts;
 mod random;
 mod reference;
@@ -17,13 +18,17 @@ pub use cases::{
     out_of_place_operands, programs, shrinking_convs, transfers,
 };
 pub use deviation::deviation;
+pub use over_time::{
+    Step, can_hide_changes, chunks_of_frames, program_over_time, programs_over_time, run_at_once,
+    run_in_chunks,
+};
 pub use parts::{attention_in_blocks, convs_within_halos};
 pub use random::Random;
 pub use reference::{Array, Reference, ReferenceAttention};
 pub use rounding::{Make, Rounded, Rounding};
 
 use crate::backend::{BackendError, WeightSource};
-use crate::program::WeightSpec;
+use crate::program::{WeightPart, WeightSpec};
 
 /// Weights drawn from a seed, for tests and benchmarks: uniform, scaled so that a decoder's values
 /// keep their magnitude (`1 / sqrt(fan in)`), norms near identity.
@@ -39,6 +44,13 @@ impl WeightSource for RandomWeights {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         let mut random = Random::new(name_hash);
+        if spec.part != WeightPart::Whole {
+            let whole = WeightSpec { part: WeightPart::Whole, ..spec.clone() };
+            let mut values = vec![0.0; whole.elements()];
+            self.load(&whole, &mut values)?;
+            spec.take(&values, out);
+            return Ok(());
+        }
         let is_kernel = spec.shape.len() > 1;
         let fan_in: usize = spec.shape.iter().skip(1).product();
         let is_norm_scale =
@@ -69,13 +81,13 @@ macro_rules! backend_conformance {
         $crate::backend_conformance!(@tests $make;
             transfers, convs, convs_of_many_channels, fused_convs, shrinking_convs, norms, activations,
             attention, out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
-            memory_is_returned);
+            programs_over_time, chunks_of_frames, memory_is_returned);
     };
     ($make:expr, $rounding:expr) => {
         $crate::backend_conformance!(@rounded $make, $rounding;
             transfers, convs, convs_of_many_channels, fused_convs, shrinking_convs, norms, activations,
             attention, out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
-            memory_is_returned);
+            programs_over_time, chunks_of_frames, memory_is_returned);
     };
     (@rounded $make:expr, $rounding:expr; $($test:ident),* $(,)?) => {
         $(

@@ -105,6 +105,10 @@ macro_rules! delegate_backend {
             self.inner.held_bytes(tensor)
         }
 
+        fn holds_frames(&self) -> bool {
+            self.inner.holds_frames()
+        }
+
         fn gather(
             &self,
             parts: &[(&Self::Tensor, std::ops::Range<usize>)],

@@ -86,6 +86,10 @@ impl Backend for Reference {
         Ok(HostTensor::new(cut.shape, data).expect("one element for each place"))
     }
 
+    fn holds_frames(&self) -> bool {
+        true
+    }
+
     fn gather(&self, parts: &[(&Array, Range<usize>)]) -> Result<Array, BackendError> {
         Ok(Array::joined(parts))
     }

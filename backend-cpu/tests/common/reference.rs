@@ -2,79 +2,90 @@
 
 use halovae_cpu::kernels::{AttentionShape, ConvShape, Margins, Prologue};
 
-pub(crate) fn prologue(x: &[f32], n: usize, c: usize, prologue: &Prologue) -> Vec<f64> {
-    let item = x.len() / n;
+/// `x` is `[frames][pixels][c]`.
+pub(crate) fn prologue(x: &[f32], frames: usize, c: usize, prologue: &Prologue) -> Vec<f64> {
+    let len = x.len() / frames;
     x.iter()
         .enumerate()
         .map(|(i, &x)| {
-            let (x, at) = (f64::from(x), i / item * c + i % c);
+            let (x, frame, channel) = (f64::from(x), i / len, i % c);
             let silu = |x: f64| x / (1.0 + (-x).exp());
-            match prologue {
+            match *prologue {
                 Prologue::None => x,
                 Prologue::Silu => silu(x),
-                Prologue::Affine { scale, shift } => {
-                    x * f64::from(scale[at]) + f64::from(shift[at])
+                Prologue::Affine { scale, shift } | Prologue::AffineSilu { scale, shift } => {
+                    let frames_of_sample = frames / (scale.len() / c);
+                    let at = frame / frames_of_sample * c + channel;
+                    let y = x * f64::from(scale[at]) + f64::from(shift[at]);
+                    if matches!(prologue, Prologue::Affine { .. }) { y } else { silu(y) }
                 }
-                Prologue::AffineSilu { scale, shift } => {
-                    silu(x * f64::from(scale[at]) + f64::from(shift[at]))
+                Prologue::Positions { factors, gamma, silu: with_silu } => {
+                    let factor = f64::from(factors[frame][i % len / c]);
+                    let y = x * factor * f64::from(gamma[channel]);
+                    if with_silu { silu(y) } else { y }
                 }
             }
         })
         .collect()
 }
 
-pub(crate) fn conv2d(
+/// A convolution over frames `[h][w][in_channels]` of which each output frame reads those that its
+/// row of `taps` names.
+pub(crate) fn conv(
     shape: &ConvShape,
     padding: &Margins,
-    [n, h, w]: [usize; 3],
+    [h, w]: [usize; 2],
     x: &[f64],
+    taps: &[Option<usize>],
     weight: &[f32],
     bias: Option<&[f32]>,
-    residual: Option<&[f32]>,
 ) -> Vec<f64> {
     let [oh, ow] = shape.output_size([h, w], padding).unwrap();
-    let (cin, cout, [kh, kw]) = (shape.in_channels, shape.out_channels, shape.kernel);
+    let (cin, cout, [time, kh, kw]) = (shape.in_channels, shape.out_channels, shape.kernel);
     let factor = shape.upsample;
-    let mut out = Vec::with_capacity(n * oh * ow * cout);
+    let mut out = Vec::with_capacity(taps.len() / time * oh * ow * cout);
     // `[tap][in][out]`, so that the inner loop runs along memory.
-    let mut taps = vec![0.0; weight.len()];
+    let in_kernel = time * kh * kw;
+    let mut weights = vec![0.0; weight.len()];
     for (i, v) in weight.iter().enumerate() {
-        let (tap, rest) = (i % (kh * kw), i / (kh * kw));
+        let (tap, rest) = (i % in_kernel, i / in_kernel);
         let (ic, oc) = (rest % cin, rest / cin);
-        taps[(tap * cin + ic) * cout + oc] = f64::from(*v);
+        weights[(tap * cin + ic) * cout + oc] = f64::from(*v);
     }
-    for item in 0..n {
-        for oy in 0..oh {
-            for ox in 0..ow {
-                let mut sums: Vec<f64> =
-                    (0..cout).map(|oc| bias.map_or(0.0, |b| f64::from(b[oc]))).collect();
-                for ky in 0..kh {
-                    for kx in 0..kw {
-                        let y = (oy * shape.stride[0] + ky).wrapping_sub(padding.top);
-                        let x_at = (ox * shape.stride[1] + kx).wrapping_sub(padding.left);
-                        if y >= h * factor || x_at >= w * factor {
-                            continue;
-                        }
-                        let pixel = ((item * h + y / factor) * w + x_at / factor) * cin;
-                        for ic in 0..cin {
-                            let row = &taps[((ky * kw + kx) * cin + ic) * cout..][..cout];
-                            let value = x[pixel + ic];
-                            for (sum, weight) in sums.iter_mut().zip(row) {
-                                *sum += value * weight;
-                            }
-                        }
+    for frames in taps.chunks_exact(time) {
+        for (oy, ox) in (0..oh).flat_map(|oy| (0..ow).map(move |ox| (oy, ox))) {
+            let mut sums: Vec<f64> =
+                (0..cout).map(|oc| bias.map_or(0.0, |b| f64::from(b[oc]))).collect();
+            for tap in 0..in_kernel {
+                let Some(frame) = frames[tap / (kh * kw)] else { continue };
+                let (ky, kx) = (tap / kw % kh, tap % kw);
+                let y = (oy * shape.stride[0] + ky).wrapping_sub(padding.top);
+                let x_at = (ox * shape.stride[1] + kx).wrapping_sub(padding.left);
+                if y >= h * factor || x_at >= w * factor {
+                    continue;
+                }
+                let pixel = ((frame * h + y / factor) * w + x_at / factor) * cin;
+                for ic in 0..cin {
+                    let row = &weights[(tap * cin + ic) * cout..][..cout];
+                    for (sum, weight) in sums.iter_mut().zip(row) {
+                        *sum += x[pixel + ic] * weight;
                     }
                 }
-                out.extend(sums);
             }
-        }
-    }
-    if let Some(residual) = residual {
-        for (o, r) in out.iter_mut().zip(residual) {
-            *o += f64::from(*r);
+            out.extend(sums);
         }
     }
     out
+}
+
+/// The factor of each pixel's channel norm.
+pub(crate) fn position_factors_reference(x: &[f32], channels: usize, floor: f64) -> Vec<f64> {
+    x.chunks_exact(channels)
+        .map(|pixel| {
+            let norm = pixel.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            (channels as f64).sqrt() / norm.max(floor)
+        })
+        .collect()
 }
 
 /// Mean and biased variance of each batch item and group.

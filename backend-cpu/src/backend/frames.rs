@@ -1,0 +1,119 @@
+//! Ops that add, cut off, repeat and join.
+
+use std::ops::Range;
+
+use halovae_engine::backend::Operands;
+use halovae_engine::program::FrameRepeat;
+use halovae_engine::tensor::Shape;
+
+use super::CpuBackend;
+use super::store::Value;
+use crate::buffer::write_copy;
+use crate::error::KernelError;
+use crate::{elementwise, frames};
+
+impl CpuBackend {
+    pub(super) fn add(&self, operands: &mut Operands<'_, Value>) -> Result<Value, KernelError> {
+        for (at, other) in [(0, 1), (1, 0)] {
+            if let Some(mut sum) = operands.take_owned(at) {
+                let other = operands.get(other).data();
+                elementwise::add_assign(self.level, &self.pool, sum.data_mut(), other)?;
+                return Ok(sum);
+            }
+        }
+        let [a, b] = [operands.get(0), operands.get(1)];
+        let mut out = self.store.value(a.shape())?;
+        elementwise::sum(self.level, &self.pool, a.data(), b.data(), out.uninit())?;
+        Ok(out)
+    }
+
+    pub(super) fn clamp(
+        &self,
+        bounds: [f32; 2],
+        operands: &mut Operands<'_, Value>,
+    ) -> Result<Value, KernelError> {
+        let mut value = match operands.take_owned(0) {
+            Some(value) => value,
+            None => {
+                let input = operands.get(0);
+                let mut copy = self.store.value(input.shape())?;
+                write_copy(copy.uninit(), input.data());
+                copy
+            }
+        };
+        elementwise::clamp(self.level, &self.pool, value.data_mut(), bounds)?;
+        Ok(value)
+    }
+
+    pub(super) fn upsample(
+        &self,
+        factor: usize,
+        repeat: FrameRepeat,
+        operands: &Operands<'_, Value>,
+    ) -> Result<Value, KernelError> {
+        let scaled = |s: Shape| Shape {
+            height: s.height.saturating_mul(factor),
+            width: s.width.saturating_mul(factor),
+            ..s
+        };
+        if repeat == FrameRepeat::NONE {
+            let input = operands.get(0);
+            let s = input.shape();
+            let mut out = self.store.value(scaled(s))?;
+            let sizes = [s.images(), s.height, s.width, s.channels];
+            frames::upsample(&self.pool, input.data(), sizes, [factor; 2], out.uninit())?;
+            return Ok(out);
+        }
+        let reads = operands.frames();
+        let parts = reads.parts().iter();
+        let read: Vec<&[f32]> =
+            parts.flat_map(|(value, range)| value.frames()[range.clone()].to_vec()).collect();
+        let s = reads.parts().first().map_or(Shape::new(1, 0, 0, 0), |(value, _)| value.shape());
+        let mut out = self.store.value(scaled(s).over(reads.outputs()))?;
+        let len = scaled(s).frame_len().max(1);
+        let sizes = [1, s.height, s.width, s.channels];
+        for (to, tap) in out.uninit().chunks_exact_mut(len).zip(reads.taps()) {
+            let from = read[tap.expect("repeats of frames read frames")];
+            frames::upsample(&self.pool, from, sizes, [factor; 2], to)?;
+        }
+        Ok(out)
+    }
+
+    pub(super) fn join(
+        &self,
+        factor: usize,
+        operands: &Operands<'_, Value>,
+    ) -> Result<Value, KernelError> {
+        let (rest, first) = (operands.try_get(0), operands.try_get(1));
+        let of_rest = rest.map(|rest| {
+            let s = rest.shape();
+            Shape { channels: s.channels / factor, ..s }
+        });
+        let shape = first.map(Value::shape).or(of_rest).unwrap_or(Shape::new(1, 0, 0, 0));
+        let [first, rest] = [first, rest].map(|frames| frames.map_or_else(Vec::new, Value::frames));
+        let count = first.len() + factor * rest.len();
+        let mut out = self.store.value(shape.over(count))?;
+        let sizes = [shape.height * shape.width, shape.channels];
+        frames::join_frames(&self.pool, &first, &rest, factor, sizes, out.uninit())?;
+        Ok(out)
+    }
+
+    /// Copies frames of one sample into one value.
+    pub(super) fn copy_frames(
+        &self,
+        parts: &[(&Value, Range<usize>)],
+    ) -> Result<Value, KernelError> {
+        let count = parts.iter().map(|(_, range)| range.len()).sum();
+        let shape = parts.first().map_or(Shape::new(1, 0, 0, 0), |(value, _)| value.shape());
+        let mut out = self.store.value(shape.over(count))?;
+        let mut to = out.uninit();
+        for (value, range) in parts {
+            for frame in &value.frames()[range.clone()] {
+                let (here, behind) = to.split_at_mut(frame.len());
+                write_copy(here, frame);
+                to = behind;
+            }
+        }
+        Ok(out)
+    }
+}

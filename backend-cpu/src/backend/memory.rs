@@ -1,0 +1,56 @@
+//! What ops need besides their values, so that peaks can be estimated.
+
+use halovae_engine::program::{MemoryModel, Op, Program, ValueId};
+use halovae_engine::tensor::Shape;
+
+use super::attention::attention_shape;
+use super::conv::padding_of;
+use super::{CpuBackend, weights};
+use crate::norm;
+
+impl MemoryModel for CpuBackend {
+    fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {
+        match *op {
+            Op::Conv(conv) => conv.residual,
+            Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
+                Some(input)
+            }
+            Op::Clamp { input, .. } => Some(input),
+            Op::NormStats { .. } | Op::Upsample { .. } | Op::Join { .. } | Op::Attention { .. } => {
+                None
+            }
+        }
+    }
+
+    fn workspace_bytes(
+        &self,
+        _program: &Program,
+        op: &Op,
+        shapes: &dyn Fn(ValueId) -> Shape,
+    ) -> u64 {
+        let threads = self.threads();
+        let bytes = match op {
+            Op::Conv(conv) => {
+                let (read, written) = (shapes(conv.input), shapes(conv.output));
+                let size = [written.images(), read.height, read.width];
+                let (shape, padding) = (weights::shape_of(conv), padding_of(conv));
+                let normed = conv.norm.is_some();
+                shape.workspace_bytes(self.level, size, &padding, normed, threads)
+            }
+            Op::NormStats { input, .. } => norm::workspace_bytes(shapes(*input).channels, threads),
+            Op::Attention { q, k, .. } => {
+                attention_shape(shapes(*q), shapes(*k)).workspace_bytes(self.level, threads)
+            }
+            _ => 0,
+        };
+        bytes as u64
+    }
+
+    fn keeps_workspace(&self) -> bool {
+        true
+    }
+
+    fn prepared_weight_bytes(&self, program: &Program) -> u64 {
+        weights::bytes(self, program)
+    }
+}

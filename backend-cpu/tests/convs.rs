@@ -1,0 +1,228 @@
+//! Convolutions of images and videos against the sum as it is written, in f64, at every level of
+//! instructions that the machine has, and on several numbers of threads.
+
+use halovae_cpu::kernels::*;
+use proptest::prelude::*;
+
+mod common;
+use common::conv::*;
+use common::*;
+
+fn any_padding(most: usize) -> impl Strategy<Value = Margins> {
+    [0..=most, 0..=most, 0..=most, 0..=most].prop_map(Margins::of_frame)
+}
+
+/// What stays the same for all shapes: prologue, bias, residual, seed.
+fn fusions(prologues: u8) -> impl Strategy<Value = (u8, bool, bool, u64)> {
+    (0..prologues, any::<bool>(), any::<bool>(), any::<u32>().prop_map(u64::from))
+}
+
+fn images(
+    shape: ConvShape,
+    size: [usize; 3],
+    padding: Margins,
+    (prologue, bias, residual, seed): (u8, bool, bool, u64),
+) -> ConvCase {
+    ConvCase { padding, prologue, bias, residual, seed, ..ConvCase::of_images(shape, size) }
+}
+
+/// Output frames that read frames in any order, some of them none.
+fn any_taps(time: usize, frames: usize) -> impl Strategy<Value = Vec<Option<usize>>> {
+    let shuffled = prop::collection::vec(prop::option::weighted(0.8, 0..frames), time..=6 * time)
+        .prop_map(move |mut taps| {
+            taps.truncate(taps.len() / time * time);
+            taps
+        });
+    // A causal convolution: zeros in front, or the first frame again.
+    let causal = any::<bool>().prop_map(move |edge| {
+        let tap = |output: usize, tap: usize| match (output + tap).checked_sub(time - 1) {
+            None if edge => Some(0),
+            frame => frame,
+        };
+        (0..frames).flat_map(|output| (0..time).map(move |t| tap(output, t))).collect()
+    });
+    prop_oneof![shuffled, causal]
+}
+
+prop_compose! {
+    fn any_conv()(
+        channels in [1usize..40, 1usize..80],
+        kernel in [1usize..=5, 1usize..=5],
+        stride in [1usize..=3, 1usize..=2],
+        padding in any_padding(3),
+        upsample in 1usize..=3,
+        size in [1usize..3, 1usize..14, 1usize..14],
+        fused in fusions(4),
+    ) -> ConvCase {
+        let shape = ConvShape {
+            in_channels: channels[0], out_channels: channels[1],
+            kernel: [1, kernel[0], kernel[1]], stride, upsample,
+        };
+        images(shape, size, padding, fused)
+    }
+}
+
+prop_compose! {
+    fn transformed_conv()(
+        in_channels in 16usize..150,
+        out_channels in prop_oneof![1usize..200, Just(3), Just(64)],
+        padding in any_padding(2),
+        upsample in 1usize..=2,
+        size in [1usize..3, 1usize..30, 1usize..30],
+        fused in fusions(4),
+    ) -> ConvCase {
+        let shape = ConvShape {
+            in_channels, out_channels, kernel: [1, 3, 3], stride: [1, 1], upsample,
+        };
+        images(shape, size, padding, fused)
+    }
+}
+
+prop_compose! {
+    /// Direct ones of any kernel, and 3x3 ones that go through the transforms.
+    fn video_conv()(
+        time in 1usize..=3,
+        frames in 1usize..=5,
+    )(
+        in_channels in prop_oneof![1usize..40, 16usize..100],
+        out_channels in 1usize..100,
+        kernel in prop_oneof![3 => Just([3, 3]), 1 => Just([1, 1]), 1 => [1usize..=4, 1usize..=4]],
+        upsample in prop_oneof![2 => Just(1usize), 1 => Just(2)],
+        padding in any_padding(2),
+        size in [1usize..20, 1usize..20],
+        taps in any_taps(time, frames),
+        whole in any::<bool>(),
+        fused in fusions(6),
+        time in Just(time),
+        frames in Just(frames),
+    ) -> ConvCase {
+        let shape = ConvShape {
+            in_channels, out_channels, kernel: [time, kernel[0], kernel[1]],
+            stride: [1, 1], upsample,
+        };
+        let (prologue, bias, residual, seed) = fused;
+        let samples = if whole { 1 } else { frames };
+        ConvCase { shape, padding, frames, size, taps, samples, prologue, bias, residual, seed }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn conv_of_any_shape(case in any_conv()) {
+        check_conv(&case)?;
+    }
+
+    #[test]
+    fn conv_through_transforms(case in transformed_conv()) {
+        check_conv(&case)?;
+    }
+
+    #[test]
+    fn conv_of_videos(case in video_conv()) {
+        check_conv(&case)?;
+    }
+
+    #[test]
+    fn pointwise_conv(
+        channels in [1usize..300, 1usize..200],
+        size in [1usize..3, 1usize..20, 1usize..20],
+        fused in fusions(4),
+    ) {
+        let shape = ConvShape {
+            in_channels: channels[0], out_channels: channels[1], kernel: [1, 1, 1], stride: [1, 1],
+            upsample: 1,
+        };
+        check_conv(&images(shape, size, Margins::default(), fused))?;
+    }
+}
+
+/// The transforms at the depth of the real networks, where their error is largest. The bound is the
+/// one that 30 convolutions in a row can afford.
+#[test]
+fn transform_error_at_full_depth() {
+    for (cin, cout, side, upsample, time) in [
+        (512, 512, 26, 1, 1),
+        (512, 64, 28, 1, 1),
+        (256, 128, 24, 1, 1),
+        (128, 3, 40, 1, 1),
+        (512, 64, 12, 2, 1),
+        (384, 320, 24, 1, 3),
+        (96, 96, 24, 1, 3),
+    ] {
+        let kernel = [time, 3, 3];
+        let shape =
+            ConvShape { in_channels: cin, out_channels: cout, kernel, stride: [1, 1], upsample };
+        let case = ConvCase {
+            padding: Margins::of_frame([1; 4]),
+            prologue: 3,
+            bias: true,
+            // Two outputs, each of them of all frames.
+            taps: [0..time, 0..time].into_iter().flatten().map(Some).collect(),
+            ..ConvCase::of_images(shape, [time, side, side])
+        };
+        let data = case.data().unwrap();
+        let want = case.reference(&data);
+        for &level in Level::available() {
+            let conv = Conv::prepare(level, case.shape, &data.w, data.bias.as_deref()).unwrap();
+            assert_ne!(conv.algorithm([side, side], &case.padding), Algorithm::Direct);
+            let got = case.run(&conv, &data, 2);
+            let relative = max_error(&got, &want) / deviation(&want);
+            let rms =
+                (got.iter().zip(&want).map(|(g, w)| (f64::from(*g) - w).powi(2)).sum::<f64>()
+                    / want.len() as f64)
+                    .sqrt()
+                    / deviation(&want);
+            eprintln!(
+                "{cin}->{cout} {level:?} time {time} upsampled {upsample}: max {relative:.1e} rms {rms:.1e}"
+            );
+            assert!(relative <= 3e-5, "{cin}->{cout} {level:?}: {relative}");
+        }
+    }
+}
+
+#[test]
+fn wrong_sizes_are_errors() {
+    let shape = ConvShape {
+        in_channels: 4,
+        out_channels: 4,
+        kernel: [2, 3, 3],
+        stride: [1, 1],
+        upsample: 1,
+    };
+    let level = Level::detect();
+    assert!(matches!(
+        Conv::prepare(level, shape, &[0.0; 7], None),
+        Err(KernelError::Size { expected: 288, found: 7, .. })
+    ));
+    assert!(matches!(
+        Conv::prepare(level, ConvShape { stride: [0, 1], ..shape }, &[0.0; 288], None),
+        Err(KernelError::Shape { .. })
+    ));
+    let conv = Conv::prepare(level, shape, &[0.0; 288], None).unwrap();
+    let input = ConvInput {
+        frames: &[&[0.0; 8]],
+        taps: &[None, Some(0)],
+        size: [1, 2],
+        padding: Margins::default(),
+        prologue: Prologue::None,
+        residual: None,
+    };
+    let run = |input: ConvInput, len: usize| {
+        let mut out = Buffer::new(len).unwrap();
+        conv.run(&pool(1), &mut Workspace::new(), input, None, out.uninit())
+    };
+    // Too small for the kernel.
+    assert!(matches!(run(input, 0), Err(KernelError::Shape { .. })));
+    let input = ConvInput { padding: Margins::of_frame([1; 4]), ..input };
+    assert_eq!(run(input, 8), Ok(()));
+    // Half of an output frame's taps; a frame that is not there; a residual of another shape.
+    assert!(matches!(run(ConvInput { taps: &[None], ..input }, 0), Err(KernelError::Size { .. })));
+    let taps = [None, Some(1)];
+    assert!(matches!(run(ConvInput { taps: &taps, ..input }, 8), Err(KernelError::Shape { .. })));
+    let residual: [&[f32]; 1] = [&[0.0; 4]];
+    let input = ConvInput { residual: Some(&residual), ..input };
+    assert!(matches!(run(input, 8), Err(KernelError::Size { .. })));
+    assert!(matches!(Buffer::new(usize::MAX / 8), Err(KernelError::OutOfMemory { .. })));
+}
