@@ -41,6 +41,33 @@ pub trait Sink {
     fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()>;
 }
 
+/// Hands rows on, with their values cut off at both ends where there is a range.
+pub struct Clamped<'a> {
+    sink: &'a mut dyn Sink,
+    range: Option<[f32; 2]>,
+    rows: Vec<f32>,
+}
+
+impl<'a> Clamped<'a> {
+    /// Values below and above `range` are replaced by its ends on their way to `sink`.
+    pub fn new(sink: &'a mut dyn Sink, range: Option<[f32; 2]>) -> Self {
+        Self { sink, range, rows: Vec::new() }
+    }
+}
+
+impl Sink for Clamped<'_> {
+    fn begin(&mut self, shape: Shape) -> io::Result<()> {
+        self.sink.begin(shape)
+    }
+
+    fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()> {
+        let Some([low, high]) = self.range else { return self.sink.write_rows(at, rows) };
+        self.rows.clear();
+        self.rows.extend(rows.iter().map(|value| value.clamp(low, high)));
+        self.sink.write_rows(at, &self.rows)
+    }
+}
+
 /// Keeps the result in memory.
 #[derive(Debug, Default)]
 pub struct MemorySink {

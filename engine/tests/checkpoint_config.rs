@@ -125,7 +125,7 @@ fn both_names_of_silu_are_one() {
 #[test]
 fn another_class_is_named() {
     for (class, what) in [
-        ("AutoencoderKLWan", ", the VAE of Wan or Qwen-Image"),
+        ("AutoencoderKLMochi", ", the VAE of Mochi"),
         ("AutoencoderTiny", ", a tiny autoencoder (TAESD and its kin)"),
         ("AutoencoderKLFlux2", ", the VAE of FLUX.2 (its latents go through a batch norm)"),
         ("FluxTransformer2DModel", ""),
@@ -134,7 +134,10 @@ fn another_class_is_named() {
         let error = parse(&with("_class_name", json!(class))).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("is of class \"{class}\"{what}; only AutoencoderKL is supported")
+            format!(
+                "is of class \"{class}\"{what}; only AutoencoderKL, AutoencoderKLWan and \
+                 AutoencoderKLQwenImage are supported"
+            )
         );
     }
     let absent = json!({"block_out_channels": [32, 32]});

@@ -445,7 +445,7 @@ fn paths_that_are_no_checkpoint_are_explained() {
 fn the_config_of_another_model_says_so_first() {
     for with_weights in [false, true] {
         let folder = TempDir::new().unwrap();
-        write(folder.path(), "vae/config.json", "{\"_class_name\": \"AutoencoderKLWan\"}");
+        write(folder.path(), "vae/config.json", "{\"_class_name\": \"AutoencoderKLMochi\"}");
         if with_weights {
             write(folder.path(), &format!("vae/{WEIGHTS}"), "damaged as well");
         }
@@ -453,7 +453,7 @@ fn the_config_of_another_model_says_so_first() {
         let is_class = matches!(
             &error,
             CheckpointError::Config { source: ConfigError::Class { found, .. }, .. }
-                if found == "\"AutoencoderKLWan\""
+                if found == "\"AutoencoderKLMochi\""
         );
         assert!(is_class, "{error}");
     }

@@ -46,7 +46,8 @@ fn exercise(bytes: &[u8]) -> Result<(), TestCaseError> {
         for key in [None, Some("latent_tensor")] {
             match Latents::from_bytes(bytes, format, key) {
                 Ok(latents) => {
-                    let Latents { batch, channels, height, width, data } = latents;
+                    let Latents { batch, channels, frames, height, width, data } = latents;
+                    assert_eq!(frames, 1);
                     prop_assert_eq!(batch * channels * height * width, data.len());
                     prop_assert!(data.iter().all(|value| value.is_finite()));
                 }

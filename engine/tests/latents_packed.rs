@@ -19,7 +19,7 @@ const UNSCALED: LatentSpace =
 
 /// What a decoder of 16 channels with 8 pixels per cell wants.
 fn wanted(sides: Option<[u32; 2]>) -> Wanted {
-    Wanted { channels: 16, scale: 8, packing: Some(P2), sides }
+    Wanted { channels: 16, scale: 8, video: false, packing: Some(P2), sides }
 }
 
 fn file(tensors: &[(&str, &[usize], &[f32])]) -> LatentsFile {
@@ -150,7 +150,8 @@ fn only_a_vae_whose_pipelines_pack_has_packed_latents() {
     // SD 3's shapes are FLUX.1's, but its pipelines do not pack.
     let sd3 = AutoencoderKlConfig { shift_factor: 0.0609, ..config(16) };
     assert_eq!(sd3.packing(), None);
-    let wanted = Wanted { channels: 4, scale: 8, packing: config(4).packing(), sides: None };
+    let wanted =
+        Wanted { channels: 4, scale: 8, video: false, packing: config(4).packing(), sides: None };
     for space in [None, Some(&UNSCALED)] {
         let read = shaped(&[4, 9, 16]).for_decoder(&wanted, space).unwrap();
         assert_eq!((read.latents.height, read.latents.width, read.square), (9, 16, None));
@@ -244,6 +245,7 @@ proptest! {
         let wanted = Wanted {
             channels,
             scale: 8,
+            video: false,
             packing: Some(Packing { patch_height, patch_width, order }),
             sides: Some([height as u32 * 8, width as u32 * 8]),
         };

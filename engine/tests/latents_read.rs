@@ -28,7 +28,7 @@ fn golden_latents(batch: usize, factor: f32) -> Latents {
             }
         }
     }
-    Latents { batch, channels, height, width, data }
+    Latents { batch, channels, frames: 1, height, width, data }
 }
 
 /// A safetensors file of tensors `(key, type, shape, bytes)`.
@@ -217,7 +217,7 @@ fn values_that_are_no_numbers_are_refused_with_their_place() {
 fn channels_of_another_model_are_explained() {
     let latents = |channels, height, width| {
         let data = vec![0.0; channels * height * width];
-        Latents { batch: 1, channels, height, width, data }
+        Latents { batch: 1, channels, frames: 1, height, width, data }
     };
     latents(16, 8, 8).expect_channels(16).unwrap();
     let message = |latents: Latents| latents.expect_channels(16).unwrap_err().to_string();

@@ -34,7 +34,7 @@ fn run(input: &Input<'_>) -> Result<(), LatentsError> {
     let order = TokenOrder::ChannelsFirst;
     let packing = Packing { patch_height: 2, patch_width: 2, order };
     let wanted =
-        Wanted { channels, scale: 8, packing: input.packed.then_some(packing), sides: None };
+        Wanted { channels, scale: 8, video: input.video, packing: input.packed.then_some(packing), sides: None };
     for space in [None, Some(&space)] {
         let latents = match file.for_decoder(&wanted, space) {
             Ok(read) => read.latents,
@@ -43,7 +43,7 @@ fn run(input: &Input<'_>) -> Result<(), LatentsError> {
                 continue;
             }
         };
-        let elements = latents.batch * latents.channels * latents.height * latents.width;
+        let elements = latents.batch * latents.channels * latents.frames * latents.height * latents.width;
         assert_eq!(elements, latents.data.len());
         assert!(latents.data.iter().all(|value| value.is_finite()));
         assert_eq!(latents.channels, channels);

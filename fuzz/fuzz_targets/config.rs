@@ -14,8 +14,9 @@ fuzz_target!(|bytes: &[u8]| {
             for axis in [tiling.height, tiling.width] {
                 let cells = match axis {
                     AxisTiling::Overlap { tile_latent_min_size, .. } => tile_latent_min_size,
+                    AxisTiling::Whole => continue,
                     AxisTiling::Stride { tile_sample_min_size, .. } => {
-                        tile_sample_min_size / tiling.scale
+                        tile_sample_min_size / tiling.scale.space
                     }
                 };
                 assert!(cells >= 1, "{tiling:?}");

@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     match Latents::from_bytes(bytes, LatentsFormat::Npy, None) {
-        Ok(Latents { batch, channels, height, width, data }) => {
+        Ok(Latents { batch, channels, frames, height, width, data }) => {
+            assert_eq!(frames, 1);
             assert_eq!(batch * channels * height * width, data.len());
             assert!(data.iter().all(|value| value.is_finite()));
         }

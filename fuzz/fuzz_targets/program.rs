@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use halovae_core::{ShardGrid, Size};
 use halovae_engine::backend::Backend;
-use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_engine::checkpoint::{AutoencoderKlConfig, VaeConfig};
 use halovae_engine::conformance::{RandomWeights, Reference};
 use halovae_engine::execute::execute;
 use halovae_engine::model::Model as _;

@@ -24,10 +24,9 @@ pub enum Cut {
     Sharded(u32, u32),
 }
 
-/// Rows and columns of latents.
+/// Frames, rows and columns of latents.
 pub fn size_of(latents: &HostTensor) -> Size {
-    let Shape { height, width, .. } = latents.shape();
-    Size::new(height as u32, width as u32)
+    latents.shape().size()
 }
 
 /// The plan for latents of that size.

@@ -7,25 +7,34 @@ use halovae_engine::tensor::{HostTensor, Shape};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-/// Every tensor of a file of f32 tensors `[batch, channels, height, width]`, channels last.
+/// Every tensor of a file of f32 tensors `[batch, channels, height, width]`, channels last. There may
+/// be frames behind the channels, and neither height nor width.
 ///
 /// # Panics
 /// If the file is anything else.
 pub fn read(file: &Path) -> BTreeMap<String, HostTensor> {
     let bytes = std::fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-    tensors.tensors().into_iter().map(|(name, view)| (name, from_nchw(&view))).collect()
+    tensors.tensors().into_iter().map(|(name, view)| (name, from_file(&view))).collect()
 }
 
-fn from_nchw(view: &TensorView<'_>) -> HostTensor {
+fn from_file(view: &TensorView<'_>) -> HostTensor {
     assert_eq!(view.dtype(), Dtype::F32);
     let (elements, rest) = view.data().as_chunks::<4>();
     assert!(rest.is_empty());
     let values: Vec<f32> = elements.iter().copied().map(f32::from_le_bytes).collect();
-    let &[batch, channels, height, width] = view.shape() else {
-        panic!("{:?} are not four extents", view.shape());
+    let (extents, frames) = match *view.shape() {
+        [batch, channels] => ([batch, channels, 1, 1], 1),
+        [batch, channels, height, width] => ([batch, channels, height, width], 1),
+        // As rows, until it is known what is a frame.
+        [batch, channels, frames, height, width] => {
+            ([batch, channels, frames * height, width], frames)
+        }
+        ref other => panic!("{other:?} are no extents of images or videos"),
     };
-    channels_last(&values, [batch, channels, height, width])
+    let images = channels_last(&values, extents);
+    let shape = Shape { height: images.shape().height / frames, frames, ..images.shape() };
+    HostTensor::new(shape, images.into_data()).expect("as many elements as before")
 }
 
 /// Reorders `[batch, channels, height, width]` to channels last.

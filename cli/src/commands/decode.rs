@@ -6,7 +6,6 @@ mod latents;
 
 use std::time::{Duration, Instant};
 
-use halovae_core::Size;
 use halovae_engine::decode::Place;
 use halovae_engine::group::Cancel;
 use halovae_engine::tensor::Shape;
@@ -71,10 +70,9 @@ fn decode(
     }
     check_sharded_flags(args, &planned)?;
     if let Some(output) = &output {
-        let Size { height, width, .. } = planned.plan.output();
-        let [height, width, channels] =
-            [height, width, program.out_channels()].map(|extent| extent as usize);
-        let picture = Shape::new(latents.shape().batch, height, width, channels);
+        let size = planned.plan.output();
+        let picture = Shape::sample(size, program.out_channels() as usize);
+        let picture = Shape { batch: latents.shape().batch, ..picture };
         check_written(args, output, &checkpoint, picture)?;
     }
     let ranks = planned.ranks;

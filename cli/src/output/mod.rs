@@ -115,6 +115,10 @@ impl OutputFile {
     /// That the format cannot hold it.
     pub(crate) fn files(&self, shape: Shape) -> Result<Vec<PathBuf>, OutputError> {
         let fits = match self.format {
+            _ if shape.frames > 1 => Err(format!(
+                "would hold a video of {} frames, but only images are written; decode one frame of the latents",
+                shape.frames
+            )),
             Format::Picture(format) => format.check(shape, self.depth).map(drop),
             Format::Npy | Format::Safetensors => planar::check(shape).map(drop),
         };

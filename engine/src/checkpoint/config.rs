@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-use halovae_core::Tiling;
+use halovae_core::{Strategy, Tiling};
 use serde_json::Value;
 
 use super::sniff::FileKind;
@@ -27,6 +27,11 @@ pub trait VaeConfig: Model + Any + Debug + Send + Sync {
     /// [`ConfigError::Field`] for the first field that is impossible.
     fn validate(&self) -> Result<(), ConfigError>;
 
+    /// Whether the decoder takes videos, of which an image is one of a single frame.
+    fn is_video(&self) -> bool {
+        false
+    }
+
     /// The tiles that diffusers takes where the user gives none.
     fn tiling(&self) -> Tiling;
 
@@ -35,6 +40,12 @@ pub trait VaeConfig: Model + Any + Debug + Send + Sync {
 
     /// How pipelines of this VAE pack latents, where there are such.
     fn packing(&self) -> Option<Packing>;
+
+    /// Below and above what diffusers cuts off the values of a picture that was decoded by this
+    /// strategy: after tiles have been blended, so this is no op of the decoder.
+    fn output_range(&self, _strategy: Strategy) -> Option<[f32; 2]> {
+        None
+    }
 
     /// What it says of the decoder and its latents, in the order in which a reader wants to know it.
     fn details(&self) -> Vec<(&'static str, Detail)>;

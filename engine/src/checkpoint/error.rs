@@ -122,6 +122,23 @@ pub enum CheckpointError {
         /// The models whose VAEs are supported.
         supported: String,
     },
+    /// Weights of one family and the config of another.
+    #[error(
+        "`{}` holds the weights of an {told}: it has {}; its config is that of an {class}, give the \
+         one that belongs to the weights",
+        path.display(),
+        text::escaped(.evidence)
+    )]
+    OtherFamily {
+        /// The file or folder of the weights.
+        path: PathBuf,
+        /// The class of diffusers that has such weights.
+        told: &'static str,
+        /// The tensor that tells it.
+        evidence: String,
+        /// The class that the config is of.
+        class: &'static str,
+    },
     /// Several VAEs in one file.
     #[error(
         "`{}` holds several VAEs, under {}; expected one: save it to a file of its own",

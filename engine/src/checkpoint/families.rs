@@ -67,14 +67,6 @@ const FAMILIES: &[UnsupportedFamily] = &[
         ],
     },
     UnsupportedFamily {
-        models: "the VAE of Wan or Qwen-Image",
-        classes: &["AutoencoderKLWan", "AutoencoderKLQwenImage"],
-        evidence: &[
-            &[Is("decoder.middle.#.residual")],
-            &[Is("decoder.mid_block.resnets.#.norm1.gamma")],
-        ],
-    },
-    UnsupportedFamily {
         models: "the VAE of LTX-Video",
         classes: &[
             "AutoencoderKLLTXVideo",
@@ -201,7 +193,7 @@ mod tests {
         assert_eq!(found(&[query]), None);
         let gamma: (&str, &[usize]) = ("decoder.mid_block.resnets.0.norm1.gamma", &[8, 1, 1, 1]);
         assert_eq!(found(&[gamma, conv, query]), Some("the VAE of HunyuanVideo 1.5"));
-        assert_eq!(found(&[gamma, query]), Some("the VAE of Wan or Qwen-Image"));
+        assert_eq!(found(&[gamma, query]), None);
     }
 
     #[test]

@@ -39,8 +39,7 @@ pub(crate) struct About {
     pub(crate) models: &'static str,
     /// A weight of every decoder of this family, under each of its names.
     pub(crate) anchors: &'static [&'static str],
-    /// As [`super::signs::witness`] reads it. The family without any is that of all files of which
-    /// there is evidence for no other.
+    /// As [`super::signs::witness`] reads it.
     pub(crate) evidence: &'static [&'static [Sign]],
 }
 

@@ -25,6 +25,13 @@ impl<'a> Fields<'a> {
         self.get(field).map_or(Ok(default), |value| count(field, value))
     }
 
+    pub(crate) fn count_or_null(self, field: &'static str) -> Result<Option<u32>, ConfigError> {
+        match self.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => count(field, value).map(Some),
+        }
+    }
+
     pub(crate) fn counts(self, field: &'static str) -> Result<Option<Vec<u32>>, ConfigError> {
         let Some(value) = self.get(field) else { return Ok(None) };
         let list =
@@ -52,6 +59,16 @@ impl<'a> Fields<'a> {
             .iter()
             .map(|value| value.as_f64().ok_or_else(|| wrong(field, value, "only numbers in it")));
         numbers.collect::<Result<_, _>>().map(Some)
+    }
+
+    pub(crate) fn flags(self, field: &'static str) -> Result<Option<Vec<bool>>, ConfigError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let list =
+            value.as_array().ok_or_else(|| wrong(field, value, "a list of true and false"))?;
+        let flag = |value: &Value| {
+            value.as_bool().ok_or_else(|| wrong(field, value, "only true and false in it"))
+        };
+        list.iter().map(flag).collect::<Result<_, _>>().map(Some)
     }
 
     pub(crate) fn flag(self, field: &'static str, default: bool) -> Result<bool, ConfigError> {

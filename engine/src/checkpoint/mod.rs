@@ -12,6 +12,7 @@
 //! bytes that are there, and no memory is set aside on its word.
 
 mod autoencoder_kl;
+mod autoencoder_kl_wan;
 mod config;
 mod contents;
 mod convert;
@@ -39,6 +40,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use autoencoder_kl::{AutoencoderKlConfig, MAX_LEVELS};
+pub use autoencoder_kl_wan::{AutoencoderKlWanConfig, WanClass};
 pub use config::{ConfigError, Detail, VaeConfig};
 pub use dtype::Dtype;
 pub use error::CheckpointError;
@@ -166,8 +168,9 @@ impl Checkpoint {
             let prefixes = found.into_iter().map(|prefix| format!("`{prefix}`")).collect();
             CheckpointError::Several { path: path.clone(), prefixes }
         })?;
-        let told = match registry::of_tensors(contents::of_vae(&tensors, prefix)) {
-            Evidence::Family(family) => family,
+        let of_vae = contents::of_vae(&tensors, prefix);
+        let (told, evidence) = match registry::of_tensors(of_vae.clone()) {
+            Evidence::Family(family, evidence) => (family, evidence),
             Evidence::Unsupported(family, evidence) => {
                 return Err(CheckpointError::Unsupported {
                     path,
@@ -183,6 +186,14 @@ impl Checkpoint {
             Some((config, _)) => registry::of_config(&**config)
                 .map_err(|source| CheckpointError::Config { path: path.clone(), source })?,
         };
+        if let Some(evidence) = evidence.filter(|_| !registry::may_be(family, of_vae)) {
+            return Err(CheckpointError::OtherFamily {
+                path,
+                told: told.about().class(),
+                evidence: format!("{prefix}{evidence}"),
+                class: family.about().class(),
+            });
+        }
         let mut names = names.filter_map(|name| name.strip_prefix(prefix));
         let keys = Keys { prefix: prefix.into(), names: family.names(&mut names) };
         let Sorted { weights, unknown } = contents::sort_out(&path, &keys, &files, &tensors)?;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::autoencoder_kl::AutoencoderKl;
+use super::autoencoder_kl_wan::{AutoencoderKlQwenImage, AutoencoderKlWan};
 use super::config::{ConfigError, MAX_JSON_BYTES, VaeConfig};
 use super::families::{self, UnsupportedFamily};
 use super::family::Family;
@@ -11,12 +12,13 @@ use super::signs::witness;
 use super::sniff::{FileKind, NotJson, parse_json};
 
 /// Every family that is decoded. The first is that of configs without a class and of files without
-/// evidence for any other.
-const FAMILIES: &[&dyn Family] = &[&AutoencoderKl];
+/// evidence for any other, supported or not.
+const FAMILIES: &[&dyn Family] = &[&AutoencoderKl, &AutoencoderKlWan, &AutoencoderKlQwenImage];
 
-/// What the tensors of a file are evidence of, by what is named as the evidence.
+/// What the tensors of a file are evidence of, and the name of the tensor that tells it.
 pub(crate) enum Evidence<'a> {
-    Family(&'static dyn Family),
+    /// No tensor tells the first of all families where nothing is left of it.
+    Family(&'static dyn Family, Option<&'a str>),
     Unsupported(&'static UnsupportedFamily, &'a str),
 }
 
@@ -60,15 +62,24 @@ pub(crate) fn of_config(config: &dyn VaeConfig) -> Result<&'static dyn Family, C
 pub(crate) fn of_tensors<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone,
 ) -> Evidence<'a> {
-    let is_told =
-        |family: &&&dyn Family| witness(family.about().evidence, tensors.clone()).is_some();
-    if let Some(&family) = FAMILIES.iter().find(is_told) {
-        return Evidence::Family(family);
+    let told = |family: &dyn Family| witness(family.about().evidence, tensors.clone());
+    let [first, others @ ..] = FAMILIES else { unreachable!("there is a family") };
+    let other = others.iter().find_map(|&family| Some((family, told(family)?)));
+    if let Some((family, witness)) = other {
+        return Evidence::Family(family, Some(witness));
     }
-    match families::of_tensors(tensors) {
+    match families::of_tensors(tensors.clone()) {
         Some((family, evidence)) => Evidence::Unsupported(family, evidence),
-        None => Evidence::Family(FAMILIES[0]),
+        None => Evidence::Family(*first, told(*first)),
     }
+}
+
+/// Whether tensors, by name without prefix and shape, may be those of a family.
+pub(crate) fn may_be<'a>(
+    family: &dyn Family,
+    tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone,
+) -> bool {
+    witness(family.about().evidence, tensors).is_some()
 }
 
 /// The weights by which the prefix of a VAE is found.

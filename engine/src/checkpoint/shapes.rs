@@ -26,12 +26,29 @@ impl Shapes<'_> {
     /// # Errors
     /// That it is missing, or what it is instead, as the end of a sentence.
     pub(crate) fn conv2d(self, name: &str) -> Result<ConvChannels, String> {
+        self.conv(name, 2)
+    }
+
+    /// Channels of a conv over time, height and width.
+    ///
+    /// # Errors
+    /// As [`conv2d`](Self::conv2d).
+    pub(crate) fn conv3d(self, name: &str) -> Result<ConvChannels, String> {
+        self.conv(name, 3)
+    }
+
+    fn conv(self, name: &str, axes: usize) -> Result<ConvChannels, String> {
         let stored = self.0.get(name).ok_or_else(|| format!("`{name}` is missing"))?;
         let odd = || {
             let found = text::shape(&stored.shape);
-            format!("`{name}` is {found}, expected the weights of a 2-d conv")
+            format!("`{name}` is {found}, expected the weights of a {axes}-d conv")
         };
-        let &[outputs, inputs, _, _] = stored.shape.as_slice() else { return Err(odd()) };
+        let &[outputs, inputs, ref kernel @ ..] = stored.shape.as_slice() else {
+            return Err(odd());
+        };
+        if kernel.len() != axes {
+            return Err(odd());
+        }
         let [outputs, inputs] = [outputs, inputs].map(u32::try_from);
         Ok(ConvChannels {
             outputs: outputs.map_err(|_| odd())?,

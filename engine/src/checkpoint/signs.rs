@@ -6,13 +6,17 @@
 pub(crate) enum Sign {
     /// It is there.
     Is(&'static str),
+    /// It is the kernel of a conv over height and width.
+    Is2d(&'static str),
     /// It is the kernel of a conv over time, height and width.
     Is3d(&'static str),
     /// It is a conv with more channels behind it than before it.
     Widens(&'static str),
+    /// It is not there. Never the only sign.
+    Lacks(&'static str),
 }
 
-/// The name of the last tensor of the first list of which every sign is there. Each list is evidence
+/// The name that the last sign finds of the first list whose signs all hold. Each list is evidence
 /// enough.
 pub(crate) fn witness<'a>(
     evidence: &[&[Sign]],
@@ -20,15 +24,23 @@ pub(crate) fn witness<'a>(
 ) -> Option<&'a str> {
     let find = |sign: &Sign| tensors.clone().find(|&(name, shape)| sign.is_in(name, shape));
     evidence.iter().find_map(|signs| {
-        let found: Option<Vec<_>> = signs.iter().map(find).collect();
-        found?.last().map(|&(name, _)| name)
+        let mut witness = None;
+        for sign in signs.iter() {
+            match (sign, find(sign)) {
+                (Sign::Lacks(_), None) => {}
+                (Sign::Lacks(_), Some(_)) | (_, None) => return None,
+                (_, Some((name, _))) => witness = Some(name),
+            }
+        }
+        witness
     })
 }
 
 impl Sign {
     fn is_in(self, name: &str, shape: &[usize]) -> bool {
         match self {
-            Self::Is(path) => begins(name, path),
+            Self::Is(path) | Self::Lacks(path) => begins(name, path),
+            Self::Is2d(path) => shape.len() == 4 && begins(name, path),
             Self::Is3d(path) => shape.len() == 5 && begins(name, path),
             Self::Widens(path) => {
                 matches!(shape, [outputs, inputs, ..] if outputs > inputs) && begins(name, path)
@@ -49,6 +61,24 @@ fn begins(name: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_sign_of_one_list_must_hold() {
+        let told = |names: &[&'static str]| {
+            let evidence: &[&[Sign]] = &[
+                &[Sign::Lacks("c"), Sign::Is("a"), Sign::Is("b")],
+                &[Sign::Is3d("d"), Sign::Widens("d")],
+            ];
+            let tensors = names.iter().map(|&name| (name, &[2, 1, 1, 1, 1][..]));
+            witness(evidence, tensors)
+        };
+        assert_eq!(told(&["b.x", "a"]), Some("b.x"));
+        assert_eq!(told(&["a"]), None);
+        assert_eq!(told(&["b", "a", "c.x"]), None);
+        assert_eq!(told(&["c", "d.weight"]), Some("d.weight"));
+        let flat: &[usize] = &[2, 1, 1, 1];
+        assert_eq!(witness(&[&[Sign::Is3d("d")]], [("d", flat)].into_iter()), None);
+    }
 
     #[test]
     fn a_path_is_compared_part_by_part() {

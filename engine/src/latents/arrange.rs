@@ -11,6 +11,8 @@ pub struct Wanted {
     pub channels: usize,
     /// Pixels per latent cell, along each axis.
     pub scale: u32,
+    /// Whether it takes videos, whose frames are behind the channels.
+    pub video: bool,
     /// How pipelines of its model pack latents, if they do.
     pub packing: Option<Packing>,
     /// Height and width of the picture in pixels, where the user gives them: packed latents do not
@@ -80,7 +82,9 @@ pub(super) fn arrange(
 /// Cells, whose sides the shape tells.
 fn cells(shape: &[usize], wanted: &Wanted) -> Result<Arrangement, LatentsError> {
     match (wanted.sides, shape) {
-        (Some(given), &[.., height, width]) if matches!(shape.len(), 3 | 4) => {
+        (Some(given), &[.., height, width])
+            if matches!(shape.len(), 3 | 4) || (wanted.video && shape.len() == 5) =>
+        {
             let own = [height, width].map(|cells| pixels(cells, wanted.scale));
             Err(LatentsError::SidesKnown { shape: shown(shape), own, given })
         }

@@ -1,9 +1,36 @@
 //! What can be wrong with latents.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use crate::checkpoint::HeaderError;
+
+/// The place of a value among latents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The sample.
+    pub batch: usize,
+    /// The channel.
+    pub channel: usize,
+    /// The frame; 0 in an image.
+    pub frame: usize,
+    /// The row.
+    pub row: usize,
+    /// The column.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { batch, channel, frame, row, column } = self;
+        write!(f, "batch {batch}, channel {channel}, ")?;
+        if *frame > 0 {
+            write!(f, "frame {frame}, ")?;
+        }
+        write!(f, "row {row}, column {column}")
+    }
+}
 
 /// Why latents cannot be used. Messages begin with a verb; [`LatentsError::InFile`] puts the file
 /// before them.
@@ -76,16 +103,14 @@ pub enum LatentsError {
         expected: &'static str,
     },
     /// Too few or too many axes.
-    #[error(
-        "have {} axes (shape {shape}), expected [batch, channels, height, width] or [channels, \
-         height, width]{hint}",
-        axes
-    )]
+    #[error("have {axes} axes (shape {shape}), expected {expected}{hint}")]
     Axes {
         /// How many.
         axes: usize,
         /// The shape.
         shape: String,
+        /// What a decoder takes.
+        expected: &'static str,
         /// What to do, with leading punctuation.
         hint: &'static str,
     },
@@ -96,21 +121,12 @@ pub enum LatentsError {
         shape: String,
     },
     /// An infinity or NaN.
-    #[error(
-        "are {value} at batch {batch}, channel {channel}, row {row}, column {column}; expected \
-         finite numbers{hint}"
-    )]
+    #[error("are {value} at {at}; expected finite numbers{hint}")]
     NotFinite {
         /// The value, as it is read.
         value: f32,
-        /// The sample.
-        batch: usize,
-        /// The channel.
-        channel: usize,
-        /// The row.
-        row: usize,
-        /// The column.
-        column: usize,
+        /// Where.
+        at: Place,
         /// What may be the cause, with leading punctuation.
         hint: &'static str,
     },

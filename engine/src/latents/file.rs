@@ -89,7 +89,7 @@ impl LatentsFile {
     /// # Errors
     /// [`LatentsError::InFile`] for any other number of axes, and for values that are not finite.
     pub fn cells(&self) -> Result<Latents, LatentsError> {
-        self.stored.cells(&self.bytes).map_err(|source| in_file(&self.path, source))
+        self.stored.cells(&self.bytes, None).map_err(|source| in_file(&self.path, source))
     }
 
     /// The latents as a decoder takes them: unpacked, and in the VAE's space. With `space` they are a
@@ -118,7 +118,9 @@ impl LatentsFile {
         let packing = wanted.packing.filter(|_| !is_comfys);
         let arrangement = arrange(&stored.shape, &Wanted { packing, ..*wanted }, space.is_some())?;
         let (mut latents, square) = match arrangement {
-            Arrangement::Cells => (stored.cells(bytes)?, None),
+            Arrangement::Cells => {
+                (stored.cells(bytes, wanted.video.then_some(wanted.channels))?, None)
+            }
             Arrangement::Tokens { packing, grid, square } => {
                 let (shape, fortran_order) = (&stored.shape, stored.fortran_order);
                 let layout = Layout::tokens(shape, fortran_order, packing, wanted.channels, grid)?;

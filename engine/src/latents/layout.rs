@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::error::LatentsError;
+use super::error::{LatentsError, Place};
 use super::packing::Packing;
 use crate::checkpoint::text;
 
@@ -35,12 +35,14 @@ pub(super) struct Element {
 /// Where the elements of latents lie in an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Batch, channels, height, width.
-    pub(super) extents: [usize; 4],
-    /// From image to image, in elements.
-    image: usize,
+    /// Batch, channels, frames, height, width.
+    pub(super) extents: [usize; 5],
+    /// From sample to sample, in elements.
+    sample: usize,
     /// From channel to channel.
     channel: usize,
+    /// From frame to frame.
+    frame: usize,
     row: Steps,
     column: Steps,
 }
@@ -67,25 +69,44 @@ impl Steps {
 }
 
 impl Layout {
-    /// That of `[batch, channels, height, width]` or `[channels, height, width]`.
-    pub(super) fn cells(shape: &[usize], fortran_order: bool) -> Result<Self, LatentsError> {
+    /// That of `[batch, channels, height, width]` or `[channels, height, width]`, and of videos with
+    /// `frames` behind the channels where a decoder of so many `video_channels` takes them. Of four axes
+    /// the first are frames of one video only if the second cannot be channels.
+    pub(super) fn cells(
+        shape: &[usize],
+        fortran_order: bool,
+        video_channels: Option<usize>,
+    ) -> Result<Self, LatentsError> {
+        let is_video = |channels: usize| video_channels == Some(channels);
         let extents = match *shape {
-            [channels, height, width] => [1, channels, height, width],
-            [batch, channels, height, width] => [batch, channels, height, width],
+            [channels, height, width] => [1, channels, 1, height, width],
+            [channels, frames, height, width] if is_video(channels) && !is_video(frames) => {
+                [1, channels, frames, height, width]
+            }
+            [batch, channels, height, width] => [batch, channels, 1, height, width],
+            [batch, channels, frames, height, width] if video_channels.is_some() => {
+                [batch, channels, frames, height, width]
+            }
             _ => {
+                let expected = match video_channels {
+                    None => "[batch, channels, height, width] or [channels, height, width]",
+                    Some(_) => {
+                        "[batch, channels, frames, height, width] or one frame without `frames`"
+                    }
+                };
                 let hint = match shape.len() {
                     2 => "; packed latents of a transformer must be unpacked first",
                     5 => "; of latents of a video take one frame, as in latents[:, :, 0]",
                     _ => "",
                 };
-                let shown = text::shape(shape);
-                return Err(LatentsError::Axes { axes: shape.len(), shape: shown, hint });
+                let (axes, shape) = (shape.len(), text::shape(shape));
+                return Err(LatentsError::Axes { axes, shape, expected, hint });
             }
         };
         check_extents(shape)?;
-        let [image, channel, row, column] = strides(extents, fortran_order);
+        let [sample, channel, frame, row, column] = strides(extents, fortran_order);
         let [row, column] = [row, column].map(Steps::even);
-        Ok(Self { extents, image, channel, row, column })
+        Ok(Self { extents, sample, channel, frame, row, column })
     }
 
     /// That of `[batch, tokens, values]` or `[tokens, values]`, where an image has the `grid` (rows,
@@ -105,13 +126,14 @@ impl Layout {
         };
         let [rows, columns] = grid;
         assert_eq!((tokens, values), (rows * columns, packing.token_len(channels)));
-        let [image, _, token, value] = strides([batch, 1, tokens, values], fortran_order);
+        let [sample, _, _, token, value] = strides([batch, 1, 1, tokens, values], fortran_order);
         let [channel, row, column] = packing.strides(channels).map(|stride| stride * value);
         let Packing { patch_height, patch_width, .. } = packing;
         Ok(Self {
-            extents: [batch, channels, rows * patch_height, columns * patch_width],
-            image,
+            extents: [batch, channels, 1, rows * patch_height, columns * patch_width],
+            sample,
             channel,
+            frame: 0,
             row: Steps { patch: patch_height, token: columns * token, cell: row },
             column: Steps { patch: patch_width, token, cell: column },
         })
@@ -126,18 +148,24 @@ fn check_extents(shape: &[usize]) -> Result<(), LatentsError> {
     Err(LatentsError::Extent { shape: text::shape(shape) })
 }
 
-/// Distance between neighbours along each of four axes, in elements of an array that exists.
-fn strides([first, second, third, fourth]: [usize; 4], fortran_order: bool) -> [usize; 4] {
-    if fortran_order {
-        // Where an array has fewer axes the missing ones are 1, so their strides never count.
-        [1, first, first * second, first * second * third]
-    } else {
-        [second * third * fourth, third * fourth, fourth, 1]
+/// Distance between neighbours along each of five axes, in elements of an array that exists. Where it
+/// has fewer axes the missing ones are 1, so their strides never count.
+fn strides(extents: [usize; 5], fortran_order: bool) -> [usize; 5] {
+    let mut strides = [0; 5];
+    let mut stride = 1;
+    let mut step = |axis: usize| {
+        strides[axis] = stride;
+        stride *= extents[axis];
+    };
+    match fortran_order {
+        true => (0..5).for_each(&mut step),
+        false => (0..5).rev().for_each(&mut step),
     }
+    strides
 }
 
-/// Reads `data`, which holds exactly the elements of `layout`, as f32, batch by batch, row by row,
-/// channels fastest.
+/// Reads `data`, which holds exactly the elements of `layout`, as f32, sample by sample, frame by
+/// frame, row by row, channels fastest.
 pub(super) fn channels_last(
     data: &[u8],
     element: Element,
@@ -166,31 +194,30 @@ fn gather<const SIZE: usize>(
     layout: &Layout,
     decode: impl Fn([u8; SIZE]) -> f32,
 ) -> Result<Vec<f32>, LatentsError> {
-    let [batch, channels, height, width] = layout.extents;
-    let elements = batch * channels * height * width;
+    let [batch, channels, frames, height, width] = layout.extents;
+    let elements = batch * channels * frames * height * width;
     assert_eq!(source.len(), elements, "readers pass as many bytes as the shape has");
     let mut out = Vec::new();
     out.try_reserve_exact(elements)
         .map_err(|_| LatentsError::OutOfMemory { bytes: elements.saturating_mul(4) })?;
 
     for sample in 0..batch {
-        for row in 0..height {
-            for column in 0..width {
-                let start = sample * layout.image + layout.row.to(row) + layout.column.to(column);
-                for channel in 0..channels {
-                    let value = decode(source[start + channel * layout.channel]);
-                    if !value.is_finite() {
-                        let hint = "; the model that made them overflowed, or the file is damaged";
-                        return Err(LatentsError::NotFinite {
-                            value,
-                            batch: sample,
-                            channel,
-                            row,
-                            column,
-                            hint,
-                        });
+        for frame in 0..frames {
+            let image = sample * layout.sample + frame * layout.frame;
+            for row in 0..height {
+                for column in 0..width {
+                    let start = image + layout.row.to(row) + layout.column.to(column);
+                    for channel in 0..channels {
+                        let value = decode(source[start + channel * layout.channel]);
+                        if !value.is_finite() {
+                            return Err(LatentsError::NotFinite {
+                                value,
+                                at: Place { batch: sample, channel, frame, row, column },
+                                hint: "; the model that made them overflowed, or the file is damaged",
+                            });
+                        }
+                        out.push(value);
                     }
-                    out.push(value);
                 }
             }
         }

@@ -17,22 +17,24 @@ mod tensors;
 use std::path::Path;
 
 pub use arrange::Wanted;
-pub use error::LatentsError;
+pub use error::{LatentsError, Place};
 pub use file::{ForDecoder, LatentsFile};
 pub use packing::{Packing, TokenOrder};
 
-/// Latents of a batch of images, ready for a decoder.
+/// Latents of a batch of images or videos, ready for a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latents {
-    /// Images.
+    /// Images or videos.
     pub batch: usize,
     /// Channels per cell.
     pub channels: usize,
+    /// Frames of each; 1 of an image.
+    pub frames: usize,
     /// Rows of cells.
     pub height: usize,
     /// Columns of cells.
     pub width: usize,
-    /// `[batch, height, width, channels]`, row major; finite.
+    /// `[batch, frames, height, width, channels]`, row major; finite.
     pub data: Vec<f32>,
 }
 
@@ -94,7 +96,7 @@ impl Latents {
         format: LatentsFormat,
         key: Option<&str>,
     ) -> Result<Self, LatentsError> {
-        file::find(bytes, format, key)?.cells(bytes)
+        file::find(bytes, format, key)?.cells(bytes, None)
     }
 
     /// Checks that a decoder of that many latent channels takes these.
@@ -143,12 +145,11 @@ impl Latents {
                 *value = map(*value, channel);
                 if !value.is_finite() {
                     let (row, column) = (cell / self.width, cell % self.width);
+                    let (image, row) = (row / self.height, row % self.height);
+                    let (batch, frame) = (image / self.frames, image % self.frames);
                     return Err(LatentsError::NotFinite {
                         value: *value,
-                        batch: row / self.height,
-                        channel,
-                        row: row % self.height,
-                        column,
+                        at: Place { batch, channel, frame, row, column },
                         hint: " after scaling to the VAE's space; are they in another space?",
                     });
                 }

@@ -20,16 +20,20 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// The latents in it, if it is `[batch, channels, height, width]` or `[channels, height, width]`.
-    pub(super) fn cells(&self, bytes: &[u8]) -> Result<Latents, LatentsError> {
-        self.read(bytes, &Layout::cells(&self.shape, self.fortran_order)?)
+    /// The latents in it, if they are laid out as [`Layout::cells`] has them.
+    pub(super) fn cells(
+        &self,
+        bytes: &[u8],
+        video_channels: Option<usize>,
+    ) -> Result<Latents, LatentsError> {
+        self.read(bytes, &Layout::cells(&self.shape, self.fortran_order, video_channels)?)
     }
 
     /// The latents in it, if they lie so.
     pub(super) fn read(&self, bytes: &[u8], layout: &Layout) -> Result<Latents, LatentsError> {
         let data = channels_last(&bytes[self.data.clone()], self.element, layout)?;
-        let [batch, channels, height, width] = layout.extents;
-        let mut latents = Latents { batch, channels, height, width, data };
+        let [batch, channels, frames, height, width] = layout.extents;
+        let mut latents = Latents { batch, channels, frames, height, width, data };
         if let Some(factor) = self.comfy.filter(|&factor| factor != 1.0) {
             latents.map_channels(|value, _| value * factor)?;
         }

@@ -1,6 +1,7 @@
 //! Decoders of the model families, as programs.
 
 mod autoencoder_kl;
+mod autoencoder_kl_wan;
 
 use crate::program::{Program, ProgramError};
 

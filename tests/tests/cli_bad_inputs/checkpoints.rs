@@ -56,9 +56,9 @@ pub(crate) fn configs(setup: &mut Setup) {
     };
     field(
         "class of video",
-        &["AutoencoderKLWan", "AutoencoderKL"],
+        &["AutoencoderKLMochi", "AutoencoderKL"],
         "_class_name",
-        json!("AutoencoderKLWan"),
+        json!("AutoencoderKLMochi"),
     );
     field("class of Tiny", &["AutoencoderTiny"], "_class_name", json!("AutoencoderTiny"));
     field(

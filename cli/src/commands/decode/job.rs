@@ -12,7 +12,7 @@ use halovae_engine::group::{Cancel, FirstRanks, Group, Tag, Way};
 use halovae_engine::program::Program;
 use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::ParkLimit;
-use halovae_engine::sink::Sink;
+use halovae_engine::sink::{Clamped, Sink};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::{Counted, Traced};
 
@@ -76,6 +76,7 @@ impl Job<'_> {
         if let Some(links) = links {
             decoder = decoder.linked(links);
         }
+        let range = checkpoint.config().output_range(planned.plan.strategy());
         // The weights are on the devices; the mapped file would only count as memory from here on.
         drop(checkpoint);
         let images = latents.shape().batch as u32;
@@ -102,7 +103,8 @@ impl Job<'_> {
         let cancel_too = cancel.clone();
         let control =
             Control { observer: &progress, cancel: cancel_too, park, free, ..Control::default() };
-        let into = sink.as_mut().map(|sink| -> &mut dyn Sink { sink.as_mut() });
+        let mut clamped = sink.as_mut().map(|sink| Clamped::new(sink.as_mut(), range));
+        let into = clamped.as_mut().map(|sink| -> &mut dyn Sink { sink });
         let (done, sent) = match (processes, into) {
             (None, Some(sink)) => {
                 let done = decoder.decode(&latents, &planned.plan, sink, &control)?;

@@ -25,6 +25,7 @@ pub(super) fn read_latents(
     let wanted = Wanted {
         channels: program.latent_channels() as usize,
         scale: program.scale(),
+        video: checkpoint.config().is_video(),
         packing: checkpoint.config().packing(),
         sides: args.space.height.zip(args.space.width).map(|(height, width)| [height, width]),
     };
@@ -32,8 +33,8 @@ pub(super) fn read_latents(
         LatentsFile::read(&args.latents, args.latents_key.as_deref())
             .and_then(|file| file.for_decoder(&wanted, space.as_ref()))
             .map_err(in_flags)?;
-    let Latents { batch, channels, height, width, data } = latents;
-    let shape = Shape::new(batch, height, width, channels);
+    let Latents { batch, channels, frames, height, width, data } = latents;
+    let shape = Shape::new(batch, height, width, channels).over(frames);
     let latents =
         HostTensor::new(shape, data).expect("latents hold as many values as their extents say");
     Ok((latents, square.map(|side| Notice::TakenForSquare { images: batch, side })))

@@ -14,6 +14,7 @@ use super::config::{ConfigError, VaeConfig};
 use super::family::{About, Family, Found, Inferred};
 use super::fields::Fields;
 use super::keys::Names;
+use super::signs::Sign::Is2d;
 
 const CLASS: &str = "AutoencoderKL";
 
@@ -26,8 +27,8 @@ impl Family for AutoencoderKl {
             classes: &[CLASS, "FlaxAutoencoderKL"],
             models: "SD 1.x to 3.5, SDXL, FLUX.1, Z-Image",
             anchors: &["decoder.conv_in.weight"],
-            // Others have what this one has, and more.
-            evidence: &[],
+            // Others have that, too, and more.
+            evidence: &[&[Is2d("decoder.conv_in.weight")]],
         }
     }
 

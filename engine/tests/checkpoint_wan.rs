@@ -1,0 +1,323 @@
+//! Checkpoints of Wan and Qwen-Image: both namings, whatever levels and resnets, and what a file without
+//! a config tells.
+
+mod checkpoint_common;
+
+use checkpoint_common::{Tensor, Tensors, serialize, values};
+use halovae_engine::checkpoint::{
+    AutoencoderKlConfig, AutoencoderKlWanConfig, Checkpoint, CheckpointError, ConfigSource, Naming,
+    VaeConfig, WanClass, parse_config,
+};
+use proptest::prelude::*;
+use safetensors::Dtype;
+
+/// Levels of a small model.
+#[derive(Clone, Debug)]
+struct Model {
+    z_dim: usize,
+    out_channels: usize,
+    /// Shallowest first.
+    channels: Vec<usize>,
+    res_blocks: usize,
+    /// Whether the decoder doubles frames behind each level but the last.
+    temporal: Vec<bool>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            z_dim: 16,
+            out_channels: 3,
+            channels: vec![2, 4, 8, 8],
+            res_blocks: 2,
+            temporal: vec![true, true, false],
+        }
+    }
+}
+
+/// A weight under the names that it has in diffusers and in the original code.
+struct Weight {
+    diffusers: String,
+    original: String,
+    shape: Vec<usize>,
+}
+
+#[derive(Default)]
+struct List(Vec<Weight>);
+
+impl List {
+    fn push(&mut self, [diffusers, original]: [&str; 2], leaf: &str, shape: &[usize]) {
+        let [diffusers, original] = [diffusers, original].map(|name| format!("{name}.{leaf}"));
+        self.0.push(Weight { diffusers, original, shape: shape.to_vec() });
+    }
+
+    fn conv(&mut self, names: [&str; 2], out: usize, input: usize, kernel: &[usize]) {
+        self.push(names, "weight", &[&[out, input], kernel].concat());
+        self.push(names, "bias", &[out]);
+    }
+
+    fn resnet(&mut self, [diffusers, original]: [&str; 2], out: usize, input: usize) {
+        let both =
+            |new: &str, old: &str| [format!("{diffusers}.{new}"), format!("{original}.{old}")];
+        for (norm, [conv, place], [inputs, place_of_norm]) in [
+            ("norm1", ["conv1", "residual.2"], [input, 0]),
+            ("norm2", ["conv2", "residual.6"], [out, 3]),
+        ] {
+            let norm = both(norm, &format!("residual.{place_of_norm}"));
+            self.push(norm.each_ref().map(String::as_str), "gamma", &[inputs, 1, 1, 1]);
+            let conv = both(conv, place);
+            self.conv(conv.each_ref().map(String::as_str), out, inputs, &[3, 3, 3]);
+        }
+        if out != input {
+            let shortcut = both("conv_shortcut", "shortcut");
+            self.conv(shortcut.each_ref().map(String::as_str), out, input, &[1, 1, 1]);
+        }
+    }
+}
+
+impl Model {
+    /// Every weight of the decoder, written down module by module from the two code bases.
+    fn weights(&self) -> Vec<Weight> {
+        let mut list = List::default();
+        let deepest = *self.channels.last().unwrap();
+        list.conv(["post_quant_conv", "conv2"], self.z_dim, self.z_dim, &[1, 1, 1]);
+        list.conv(["decoder.conv_in", "decoder.conv1"], deepest, self.z_dim, &[3, 3, 3]);
+        for (index, place) in [(0, 0), (1, 2)] {
+            let names =
+                [format!("decoder.mid_block.resnets.{index}"), format!("decoder.middle.{place}")];
+            list.resnet(names.each_ref().map(String::as_str), deepest, deepest);
+        }
+        let names = ["decoder.mid_block.attentions.0", "decoder.middle.1"];
+        let part = |part: &str| names.map(|name| format!("{name}.{part}"));
+        list.push(part("norm").each_ref().map(String::as_str), "gamma", &[deepest, 1, 1]);
+        let qkv = part("to_qkv");
+        list.conv(qkv.each_ref().map(String::as_str), 3 * deepest, deepest, &[1, 1]);
+        list.conv(part("proj").each_ref().map(String::as_str), deepest, deepest, &[1, 1]);
+        let mut place = 0;
+        let mut input = deepest;
+        for (level, &channels) in self.channels.iter().rev().enumerate() {
+            for resnet in 0..=self.res_blocks {
+                let names = [
+                    format!("decoder.up_blocks.{level}.resnets.{resnet}"),
+                    format!("decoder.upsamples.{place}"),
+                ];
+                list.resnet(names.each_ref().map(String::as_str), channels, input);
+                place += 1;
+                input = channels;
+            }
+            let Some(&temporal) = self.temporal.get(level) else { continue };
+            let names = [
+                format!("decoder.up_blocks.{level}.upsamplers.0"),
+                format!("decoder.upsamples.{place}"),
+            ];
+            let part = |part: &str| names.each_ref().map(|name| format!("{name}.{part}"));
+            let resample = part("resample.1");
+            list.conv(resample.each_ref().map(String::as_str), channels / 2, channels, &[3, 3]);
+            if temporal {
+                let conv = part("time_conv");
+                let names = conv.each_ref().map(String::as_str);
+                list.conv(names, 2 * channels, channels, &[3, 1, 1]);
+            }
+            place += 1;
+            input = channels / 2;
+        }
+        list.push(["decoder.norm_out", "decoder.head.0"], "gamma", &[self.channels[0], 1, 1, 1]);
+        let names = ["decoder.conv_out", "decoder.head.2"];
+        list.conv(names, self.out_channels, self.channels[0], &[3, 3, 3]);
+        list.0
+    }
+
+    /// The tensors of a file, named by `name`, which gets each weight's place among them.
+    fn tensors(&self, name: impl Fn(usize, &Weight) -> String) -> Tensors {
+        let weights = self.weights();
+        let tensors = weights.iter().enumerate().map(|(index, weight)| {
+            let elements = values(index, weight.shape.iter().product());
+            (name(index, weight), Tensor::new(Dtype::F16, &weight.shape, &elements))
+        });
+        tensors.collect()
+    }
+
+    fn diffusers(&self, prefix: &str) -> Tensors {
+        self.tensors(|_, weight| format!("{prefix}{}", weight.diffusers))
+    }
+
+    fn original(&self, prefix: &str) -> Tensors {
+        self.tensors(|_, weight| format!("{prefix}{}", weight.original))
+    }
+
+    /// Opens the file, whose config has to be inferred, and checks all that is in it.
+    #[track_caller]
+    fn check(&self, tensors: &Tensors) -> Checkpoint {
+        let checkpoint = Checkpoint::from_bytes(serialize(tensors), None).unwrap();
+        let program = checkpoint.config().decoder().unwrap();
+        let wanted = program.weights().iter().map(|spec| (&*spec.name, &*spec.shape));
+        checkpoint.verify(wanted).unwrap();
+        let weights = self.weights();
+        assert_eq!(checkpoint.names().len(), weights.len());
+        for (index, weight) in weights.iter().enumerate() {
+            let view = checkpoint.tensor(&weight.diffusers).unwrap();
+            let expected = Tensor::new(Dtype::F16, &weight.shape, &values(index, view.elements()));
+            assert_eq!((view.shape, view.bytes), (&*weight.shape, &*expected.bytes));
+        }
+        checkpoint
+    }
+}
+
+fn config(checkpoint: &Checkpoint) -> &AutoencoderKlWanConfig {
+    checkpoint.config().downcast_ref().expect("the config of a Wan")
+}
+
+fn models() -> impl Strategy<Value = Model> {
+    let levels = prop::collection::vec((1usize..4, any::<bool>()), 1..5);
+    (1usize..5, 1usize..6, levels, 1usize..4).prop_map(
+        |(z_dim, out_channels, levels, res_blocks)| {
+            Model {
+                z_dim,
+                out_channels,
+                // Levels but the shallowest hand on halves.
+                channels: levels
+                    .iter()
+                    .enumerate()
+                    .map(|(level, &(channels, _))| channels.max(usize::from(level > 0) * 2))
+                    .collect(),
+                res_blocks,
+                temporal: levels[1..].iter().map(|&(_, temporal)| temporal).collect(),
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Levels, resnets and frames are told by names and shapes alone, in either naming, in one file of
+    /// both, and under any prefix.
+    #[test]
+    fn any_network_is_found_in_either_naming(model in models(), mixed: u64) {
+        let plain = model.check(&model.diffusers(""));
+        prop_assert_eq!(plain.naming(), Naming::Diffusers);
+        let found = config(&plain).clone();
+        let channels: Vec<_> = found.decoder_channels().map(|channels| channels as usize).collect();
+        prop_assert!(channels.iter().rev().eq(&model.channels));
+        prop_assert!(found.temporal_upsample().eq(model.temporal.iter().copied()));
+        prop_assert_eq!(found.num_res_blocks as usize, model.res_blocks);
+        prop_assert_eq!(found.z_dim as usize, model.z_dim);
+        prop_assert_eq!(found.out_channels as usize, model.out_channels);
+        let layered = model.out_channels == 4;
+        prop_assert_eq!(found.class == WanClass::QwenImage, layered);
+        for prefix in ["", "vae.", "first_stage_model.", "model.", "model.vae."] {
+            for tensors in [model.original(prefix), model.diffusers(prefix)] {
+                let checkpoint = model.check(&tensors);
+                prop_assert_eq!(checkpoint.prefix(), prefix);
+                prop_assert_eq!(checkpoint.config(), plain.config());
+            }
+        }
+        let original = model.check(&model.original(""));
+        prop_assert_eq!(original.naming(), Naming::Original("Wan"));
+        // Some converters renamed a part of the file only, but upsamplers tell the list's levels.
+        let tensors = model.tensors(|index, weight| {
+            let keeps = weight.original.contains("resample") || weight.original.contains("time_conv");
+            match keeps || mixed >> (index % 64) & 1 == 1 {
+                true => weight.original.clone(),
+                false => weight.diffusers.clone(),
+            }
+        });
+        let mixed = model.check(&tensors);
+        prop_assert_eq!(mixed.config(), plain.config());
+    }
+
+    #[test]
+    fn a_config_survives_being_written_and_read(model in models(), qwen: bool) {
+        let checkpoint = model.check(&model.diffusers(""));
+        let class = if qwen { WanClass::QwenImage } else { WanClass::Wan };
+        let config = AutoencoderKlWanConfig { class, ..config(&checkpoint).clone() };
+        config.validate().unwrap();
+        let read = parse_config(config.to_json().to_string().as_bytes()).unwrap();
+        prop_assert_eq!(read.downcast_ref(), Some(&config));
+        let given = Checkpoint::from_bytes(serialize(&model.original("")), Some(config.into())).unwrap();
+        prop_assert_eq!(given.config(), &*read);
+        prop_assert_eq!(given.config_source(), &ConfigSource::Given);
+    }
+}
+
+#[test]
+fn what_is_around_the_decoder_does_not_matter() {
+    let model = Model::default();
+    let mut tensors = model.original("vae.");
+    let one = || Tensor::new(Dtype::F16, &[1], &[0.0]);
+    for name in
+        ["vae.encoder.head.0.gamma", "vae.conv1.bias", "model.diffusion_model.head.modulation"]
+    {
+        tensors.insert(name.into(), one());
+    }
+    let encoder = Tensor::new(Dtype::F16, &[12, 3, 1, 1, 1], &[0.0; 36]);
+    tensors.insert("vae.encoder.conv1.weight".into(), encoder);
+    let checkpoint = model.check(&tensors);
+    assert!(checkpoint.ignored().is_empty());
+    assert_eq!((config(&checkpoint).base_dim, config(&checkpoint).decoder_base_dim), (12, 2));
+    tensors.insert("vae.odd".into(), one());
+    assert_eq!(model.check(&tensors).ignored(), ["vae.odd"]);
+}
+
+/// Mean and deviation of 16 channels are known, of which both classes have the same; of others they are
+/// not.
+#[test]
+fn the_space_of_sixteen_channels_is_known() {
+    let model = Model::default();
+    let checkpoint = model.check(&model.original(""));
+    assert!(checkpoint.guessed().is_empty());
+    let (mean, std) = checkpoint.latent_space().unwrap().mean_and_std.unwrap();
+    assert_eq!((mean.len(), mean[0], std[15]), (16, -0.7571, 1.916));
+    assert!(checkpoint.config().packing().is_some(), "it may be Qwen-Image's");
+    let wan = parse_config(b"{\"_class_name\": \"AutoencoderKLWan\"}").unwrap();
+    assert!(wan.packing().is_none());
+    assert_eq!(wan.latent_space().mean_and_std, Some((mean, std)));
+
+    let model = Model { z_dim: 4, ..model };
+    let checkpoint = model.check(&model.original(""));
+    assert_eq!(checkpoint.guessed(), ["latents_mean", "latents_std"]);
+    let error = checkpoint.latent_space().unwrap_err();
+    assert!(matches!(error, CheckpointError::UntoldSpace { .. }), "{error}");
+    assert!(error.to_string().contains("are known for 16 channels alone"), "{error}");
+}
+
+#[test]
+fn weights_and_config_of_different_families_are_told() {
+    let wan = Model::default();
+    let kl = checkpoint_common::Model::default();
+    let kl_config = || Some(AutoencoderKlConfig::default().into());
+    let wan_config =
+        || Some(parse_config(b"{\"_class_name\": \"AutoencoderKLQwenImage\"}").unwrap());
+    for (tensors, config, told, class) in [
+        (wan.original("vae."), kl_config(), "AutoencoderKLWan", "AutoencoderKL"),
+        (wan.diffusers(""), kl_config(), "AutoencoderKLWan", "AutoencoderKL"),
+        (kl.ldm(Dtype::F16, "", 2), wan_config(), "AutoencoderKL", "AutoencoderKLQwenImage"),
+        (kl.diffusers(Dtype::F16), wan_config(), "AutoencoderKL", "AutoencoderKLQwenImage"),
+    ] {
+        let error = Checkpoint::from_bytes(serialize(&tensors), config).unwrap_err();
+        let message = error.to_string();
+        let CheckpointError::OtherFamily { told: found, class: given, evidence, .. } = error else {
+            panic!("{message}")
+        };
+        assert_eq!((found, given), (told, class));
+        assert!(tensors.contains_key(&evidence), "{evidence}");
+    }
+}
+
+#[test]
+fn a_decoder_with_a_hole_is_told() {
+    let model = Model::default();
+    let opened = |name: &str| {
+        let mut tensors = model.diffusers("");
+        tensors.remove(name);
+        Checkpoint::from_bytes(serialize(&tensors), None)
+    };
+    let error = opened("decoder.conv_out.weight").unwrap_err().to_string();
+    assert!(error.contains("is not that of an AutoencoderKLWan"), "{error}");
+    assert!(error.contains("`decoder.conv_out.weight` is missing"), "{error}");
+    let checkpoint = opened("decoder.mid_block.attentions.0.proj.bias").unwrap();
+    let program = checkpoint.config().decoder().unwrap();
+    let wanted = program.weights().iter().map(|spec| (&*spec.name, &*spec.shape));
+    let error = checkpoint.verify(wanted).unwrap_err();
+    assert_eq!(error.missing, ["decoder.mid_block.attentions.0.proj.bias"]);
+}

@@ -1,0 +1,135 @@
+"""Makes the golden values of the parity tests of Wan and Qwen-Image, beside those of make_goldens.py.
+
+    pip install torch diffusers safetensors
+    python tests/golden/make_wan_goldens.py [--only NAME]
+
+For each model below it writes, beside this script, a folder
+
+    NAME/config.json                          as diffusers saves it
+    NAME/diffusion_pytorch_model.safetensors  random weights, decoder only
+    NAME/latents.safetensors                  key `latents`, f32, [1, channels, frames, height, width]
+    NAME/expected.safetensors                 f32, of what diffusers makes of all frames: `whole`,
+                                              `tiled`, and for Wan `qwen_tiled` of its weights in an
+                                              AutoencoderKLQwenImage, which does not clamp there
+
+of each of which only every STEP-th row and column is kept, `[frames, channels, rows, columns]`, and under
+`NAME.sums` the sum over all pixels of each frame and channel. A decode of fewer frames of latents gives
+the first frames of these, which the script checks.
+
+Weights are rounded to f16 before the decode, which runs in f32.
+"""
+
+import argparse
+import json
+import math
+import zlib
+
+import torch
+from diffusers import AutoencoderKLQwenImage, AutoencoderKLWan
+from make_goldens import HERE, save
+
+STEP = 7
+
+# `latents` is (frames, height, width). Tiles are of `tile` pixels, `stride` pixels apart.
+MODELS = {
+    # Three levels above the first, as all released models have them.
+    "wan": dict(
+        kind=AutoencoderKLWan, tile=64, stride=48, latents=(5, 9, 13), z=4,
+        config=dict(base_dim=8, dim_mult=[1, 2, 4, 4], num_res_blocks=1)),
+    # Pictures of four channels, as Qwen-Image-Layered has them; frames are doubled once.
+    "qwen-layered": dict(
+        kind=AutoencoderKLQwenImage, tile=32, stride=24, latents=(3, 10, 15), z=16,
+        config=dict(base_dim=8, dim_mult=[1, 2, 2], num_res_blocks=2,
+                    temperal_downsample=[False, True], input_channels=4)),
+}
+
+
+def randomize(vae, generator):
+    """Weights with which every part of the decoder counts, and some results beyond -1 and 1."""
+    for name, parameter in vae.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if name.endswith("gamma"):
+            value = 1 + 0.3 * noise
+        elif name.endswith("bias"):
+            value = 0.1 * noise
+        else:
+            gain = 1.5 if ".to_qkv." in name else 0.6 if "conv_out" in name else 1.0
+            value = gain * noise / math.sqrt(parameter[0].numel())
+        parameter.data.copy_(value.half().float())
+
+
+def tiled(vae, z, spec):
+    vae.enable_tiling(spec["tile"], spec["tile"], spec["stride"], spec["stride"])
+    return vae.tiled_decode(z).sample
+
+
+def kept(results):
+    """Of each result some pixels of all frames, and sums of all pixels."""
+    tensors = {}
+    for name, (result,) in results.items():
+        frames = result.transpose(0, 1)
+        tensors[name] = frames[:, :, ::STEP, ::STEP]
+        tensors[f"{name}.sums"] = frames.double().sum(dim=(2, 3)).float()
+    return tensors
+
+
+@torch.no_grad()
+def make(name, spec):
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    channels = spec["z"]
+    mean = torch.randn(channels, generator=generator).tolist()
+    std = (1 + torch.rand(channels, generator=generator)).tolist()
+    config = spec["config"] | dict(
+        z_dim=channels,
+        latents_mean=[round(value, 4) for value in mean],
+        latents_std=[round(value, 4) for value in std],
+    )
+    vae = spec["kind"](**config).eval()
+    randomize(vae, generator)
+    frames, height, width = spec["latents"]
+    z = torch.randn((1, channels, frames, height, width), generator=generator)
+    results = {"whole": vae.decode(z).sample, "tiled": tiled(vae, z, spec)}
+    assert results["whole"].shape == results["tiled"].shape
+    vae.use_tiling = False
+    for fewer in range(1, frames):
+        first = vae.decode(z[:, :, :fewer]).sample
+        assert (first - results["whole"][:, :, :first.shape[2]]).abs().max() < 1e-5, fewer
+    if spec["kind"] is AutoencoderKLWan:
+        qwen = AutoencoderKLQwenImage(**config).eval()
+        qwen.load_state_dict(vae.state_dict())
+        results["qwen_tiled"] = tiled(qwen, z, spec)
+        beyond = (results["qwen_tiled"].abs() > 1).float().mean()
+        assert 0.01 < beyond < 0.1, beyond
+
+    folder = HERE / name
+    folder.mkdir(exist_ok=True)
+    config = {k: v for k, v in vae.config.items() if not k.startswith("_")}
+    config = {"_class_name": spec["kind"].__name__} | config
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    weights = {key: value.half() for key, value in vae.state_dict().items()
+               if key.startswith(("decoder.", "post_quant_conv."))}
+    save(weights, folder / "diffusion_pytorch_model.safetensors")
+    save({"latents": z}, folder / "latents.safetensors")
+    save(kept(results), folder / "expected.safetensors")
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", choices=[*MODELS])
+    only = parser.parse_args().only
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for name, spec in MODELS.items():
+        if only in (None, name):
+            results = make(name, spec)
+            whole = results["whole"]
+            print(f"{name:18} {tuple(whole.shape)} rms {whole.pow(2).mean().sqrt():.3f}")
+            for key, result in results.items():
+                if key != "whole":
+                    print(f"  {key:12} mean |difference to whole|"
+                          f" {(result - whole).abs().mean():.4f}")
+
+
+if __name__ == "__main__":
+    main()

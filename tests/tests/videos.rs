@@ -1,0 +1,147 @@
+//! Decoders of videos on the f64 reference backend against diffusers.
+//!
+//! `golden/make_wan_goldens.py` says how the golden values were made, and of which pixels they are.
+
+use halovae_core::{AxisTiling, Direction, Plan, Strategy, TileGrid, Tiling};
+use halovae_engine::checkpoint::{AutoencoderKlWanConfig, VaeConfig, WanClass};
+use halovae_engine::conformance::Reference;
+use halovae_engine::decode::{Control, Decoder};
+use halovae_engine::sink::{Clamped, MemorySink};
+use halovae_engine::tensor::{HostTensor, Shape};
+use halovae_tests::compare::assert_f32_close;
+use halovae_tests::decode::{program, size_of};
+use halovae_tests::golden::Golden;
+
+/// Of how many rows and columns one is kept.
+const STEP: usize = 7;
+
+struct Case {
+    golden: Golden,
+    decoder: Decoder<Reference>,
+}
+
+impl Case {
+    fn load(name: &str) -> Self {
+        let golden = Golden::load(name);
+        let program = program(&golden.checkpoint);
+        let decoder = Decoder::new(&program, &golden.checkpoint, vec![Reference]);
+        Self { golden, decoder: decoder.expect("a decoder") }
+    }
+
+    /// The picture as `config` has it, with so many frames of latents going in at a time.
+    fn decode(
+        &self,
+        config: &dyn VaeConfig,
+        latents: &HostTensor,
+        plan: &Plan,
+        chunk: u32,
+    ) -> HostTensor {
+        let mut picture = MemorySink::default();
+        let control = Control { chunk, ..Control::default() };
+        let mut sink = Clamped::new(&mut picture, config.output_range(plan.strategy()));
+        self.decoder.decode(latents, plan, &mut sink, &control).expect("a decode");
+        picture.into_picture().expect("a picture")
+    }
+
+    /// Compares the kept pixels and the sums of all with diffusers'; of a decode of fewer frames, its
+    /// frames.
+    fn check(&self, what: &str, key: &str, got: &HostTensor) {
+        let Shape { frames, height, width, channels, .. } = got.shape();
+        let first = |expected: &HostTensor| {
+            let shape = Shape { batch: frames, ..expected.shape() };
+            let len = frames * shape.frame_len();
+            HostTensor::new(shape, expected.data()[..len].to_vec()).expect("as many elements")
+        };
+        let images = Shape { batch: frames, frames: 1, ..got.shape() };
+        let images = HostTensor::new(images, got.data().to_vec()).expect("as many elements");
+        let kept = halovae_tests::tensors::sampled(&images, STEP);
+        assert_f32_close(what, &kept, &first(self.golden.expected(key)));
+
+        let mut sums = HostTensor::zeros(Shape::new(frames, 1, 1, channels)).expect("memory");
+        for (frame, sums) in
+            got.data().chunks(images.shape().frame_len()).zip(sums.data_mut().chunks_mut(channels))
+        {
+            for (channel, sum) in sums.iter_mut().enumerate() {
+                let values = frame.iter().skip(channel).step_by(channels);
+                let mean = values.map(|&value| f64::from(value)).sum::<f64>();
+                *sum = (mean / (height * width) as f64) as f32;
+            }
+        }
+        let mut expected = first(self.golden.expected(&format!("{key}.sums")));
+        expected.data_mut().iter_mut().for_each(|sum| *sum /= (height * width) as f32);
+        assert_f32_close(&format!("{what}: means of frames"), &sums, &expected);
+    }
+
+    fn first_frames(&self, frames: usize) -> HostTensor {
+        let all = &self.golden.latents;
+        let size = size_of(all).at_origin();
+        all.crop(0, size.over(0, frames as u32)).expect("a crop")
+    }
+}
+
+/// The plan of tiles of so many pixels, so many apart.
+fn tiles(config: &dyn VaeConfig, latents: &HostTensor, tile: u32, stride: u32) -> Plan {
+    let axis = AxisTiling::Stride { tile_sample_min_size: tile, tile_sample_stride: stride };
+    let tiling = Tiling::new(axis, axis, config.tiling().scale);
+    let grid = TileGrid::new(Direction::Decode, size_of(latents), &tiling).expect("a grid");
+    Plan::tiled(grid)
+}
+
+fn whole(config: &dyn VaeConfig, latents: &HostTensor) -> Plan {
+    Plan::whole(size_of(latents), config.tiling().scale).expect("a plan")
+}
+
+#[test]
+fn wan_whole() {
+    let case = Case::load("wan");
+    let config = case.golden.config();
+    for frames in 1..=5 {
+        let latents = case.first_frames(frames);
+        let picture = case.decode(config, &latents, &whole(config, &latents), 1);
+        assert_eq!(picture.shape().frames, 4 * frames - 3);
+        case.check(&format!("wan, whole, {frames} frames of latents"), "whole", &picture);
+    }
+}
+
+#[test]
+fn wan_tiled() {
+    let case = Case::load("wan");
+    let config = case.golden.config();
+    let latents = &case.golden.latents;
+    let plan = tiles(config, latents, 64, 48);
+    case.check("wan, tiled", "tiled", &case.decode(config, latents, &plan, 1));
+
+    // The class of Qwen-Image leaves out the clamp behind the blend.
+    let own = config.downcast_ref::<AutoencoderKlWanConfig>().expect("a Wan");
+    let qwen = AutoencoderKlWanConfig { class: WanClass::QwenImage, ..own.clone() };
+    assert_eq!(qwen.output_range(Strategy::Whole), Some([-1.0, 1.0]));
+    case.check("qwen, tiled", "qwen_tiled", &case.decode(&qwen, latents, &plan, 1));
+}
+
+#[test]
+fn qwen_layered() {
+    let case = Case::load("qwen-layered");
+    let config = case.golden.config();
+    assert_eq!(config.class(), "AutoencoderKLQwenImage");
+    for frames in 1..=3 {
+        let latents = case.first_frames(frames);
+        let picture = case.decode(config, &latents, &whole(config, &latents), 1);
+        assert_eq!((picture.shape().frames, picture.shape().channels), (2 * frames - 1, 4));
+        case.check(&format!("qwen, whole, {frames} frames of latents"), "whole", &picture);
+    }
+    let latents = &case.golden.latents;
+    let plan = tiles(config, latents, 32, 24);
+    case.check("qwen, tiled", "tiled", &case.decode(config, latents, &plan, 1));
+}
+
+#[test]
+fn chunks_change_no_value() {
+    let case = Case::load("qwen-layered");
+    let config = case.golden.config();
+    let latents = &case.golden.latents;
+    let plan = whole(config, latents);
+    let one = case.decode(config, latents, &plan, 1);
+    for chunk in [2, 3] {
+        assert_eq!(case.decode(config, latents, &plan, chunk), one, "{chunk} frames at a time");
+    }
+}
