@@ -84,7 +84,7 @@ impl<'a, T> FrameReads<'a, T> {
     }
 }
 
-/// The operands of one op: up to three, in the order of [`Op::reads`], what lies around the first
+/// The operands of one op: up to three, in the order of [`Op::reads`](crate::program::Op::reads), what lies around the first
 /// one, and what its taps in time read of it.
 #[derive(Debug)]
 pub struct Operands<'a, T> {
@@ -94,7 +94,7 @@ pub struct Operands<'a, T> {
 }
 
 impl<'a, T> Operands<'a, T> {
-    /// Collects operands in the order of [`Op::reads`]; at most three.
+    /// Collects operands in the order of [`Op::reads`](crate::program::Op::reads); at most three.
     pub fn new(operands: impl IntoIterator<Item = Operand<'a, T>>) -> Self {
         Self::of_slots(operands.into_iter().map(Some))
     }
