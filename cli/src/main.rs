@@ -33,6 +33,7 @@ mod room;
 mod signals;
 mod subject;
 mod svg;
+mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

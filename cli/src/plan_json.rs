@@ -163,7 +163,7 @@ impl PlanJson {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             strategy: plan.strategy().to_string(),
-            scale: planned.scale,
+            scale: planned.scale.space,
             latents: plan.input().into(),
             output: plan.output().into(),
             ranks: Ranks {

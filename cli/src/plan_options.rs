@@ -2,7 +2,7 @@
 
 use halovae_core::{
     Axes, AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request,
-    ShardGrid, Size, Strategy, TileGrid, Tiling, choose_strategy,
+    Scale, ShardGrid, Size, Strategy, TileGrid, Tiling, choose_strategy,
 };
 
 use crate::args::{GroupArgs, Pair, PlanArgs, RankArgs, ShardGridArg, StrategyArg, TileArgs};
@@ -32,8 +32,8 @@ pub(crate) struct Planned {
     pub(crate) group: u32,
     /// The ranks that decode.
     pub(crate) ranks: u32,
-    /// Pixels per latent cell.
-    pub(crate) scale: u32,
+    /// How pixels lie on latent cells.
+    pub(crate) scale: Scale,
     /// What differs from the request.
     pub(crate) notices: Vec<Notice>,
 }
@@ -268,7 +268,7 @@ pub(crate) fn plan(
         // Each of them has one.
         notices.push(Notice::IdleRanks { ranks: most, pieces: ranks.into() });
     }
-    Ok(Planned { plan, requested, group, ranks, scale: scale.space, notices })
+    Ok(Planned { plan, requested, group, ranks, scale, notices })
 }
 
 /// The latent cells along an axis, from a flag in pixels.

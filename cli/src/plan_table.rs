@@ -31,7 +31,8 @@ fn line(text: &mut String, name: &str, value: impl Display) {
 }
 
 fn describe(text: &mut String, planned: &Planned) {
-    let Planned { plan, requested, group, ranks, scale, .. } = planned;
+    let Planned { plan, requested, group, ranks, .. } = planned;
+    let scale = planned.scale.space;
     let (input, output) = (by(plan.input()), by(plan.output()));
     line(text, "strategy", plan.strategy());
     line(text, "output", format_args!("{output} pixels (height x width)"));

@@ -52,15 +52,15 @@ pub(crate) struct Report {
 pub(crate) struct LatentsReport {
     /// The file.
     pub(crate) path: PathBuf,
-    /// Batch, channels, height, width.
-    pub(crate) shape: [usize; 4],
+    /// Batch, channels, frames of several, height, width.
+    pub(crate) shape: Vec<usize>,
 }
 
-/// The images.
+/// The images or videos.
 #[derive(Debug, Serialize)]
 pub(crate) struct ImageReport {
-    /// Batch, channels, height, width.
-    pub(crate) shape: [usize; 4],
+    /// Batch, channels, frames of several, height, width.
+    pub(crate) shape: Vec<usize>,
 }
 
 /// Ranks.

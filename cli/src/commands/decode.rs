@@ -1,4 +1,4 @@
-//! `halovae decode`: from a file of latents to files of images.
+//! `halovae decode`: from a file of latents to files of images or videos.
 
 mod inputs;
 mod job;

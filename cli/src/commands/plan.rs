@@ -2,7 +2,7 @@
 
 use halovae_core::{Size, Strategy};
 
-use crate::args::{Pair, PlanArgs, PlanFormat, TextTo, Verbosity};
+use crate::args::{Destination, Pair, PlanArgs, PlanFormat, Verbosity};
 use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
@@ -16,7 +16,7 @@ use crate::{compare_json, compare_svg, compare_table, plan_json, plan_svg, plan_
 /// # Errors
 /// [`Error`].
 pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
-    let output = args.output.as_ref().and_then(TextTo::file);
+    let output = args.output.as_ref().and_then(Destination::file);
     if let Some(path) = output {
         check_place(path)?;
     }
