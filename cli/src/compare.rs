@@ -1,5 +1,9 @@
 //! Every strategy over image sizes and numbers of ranks: what each would take, without decoding.
 
+pub(crate) mod json;
+pub(crate) mod svg;
+pub(crate) mod table;
+
 use halovae_core::{AxisTiling, Plan, Size, Strategy};
 use halovae_engine::shard::Traffic;
 
@@ -7,7 +11,7 @@ use crate::args::{RankArgs, ShardGridArg, StrategyArg};
 use crate::error::Error;
 use crate::estimates::Estimates;
 use crate::notices::Notice;
-use crate::plan_options::{Planned, tile_pixels};
+use crate::plan::options::{Planned, tile_pixels};
 use crate::subject::{Decoder, Subject};
 
 /// More of either could not be read, as a table or as a drawing.

@@ -16,7 +16,7 @@ use crate::commands::{Plannable, open_config};
 use crate::error::Error;
 use crate::estimates::{Estimates, Model};
 use crate::notices::Notice;
-use crate::plan_options::{self, Planned, TileOptions};
+use crate::plan::options::{Planned, TileOptions, plan};
 
 /// What is the same for every plan of a decoder.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +104,7 @@ impl Subject {
     ) -> Result<(Planned, Estimates), Error> {
         let Self { options, tiling, known, .. } = self;
         let layers = known.as_ref().map_or(&[][..], |known| &known.layers);
-        let planned = plan_options::plan(latents, 1, ranks, group, options, tiling, layers)?;
+        let planned = plan(latents, 1, ranks, group, options, tiling, layers)?;
         let Some(Known { program, backends, .. }) = known else {
             let estimates = Estimates::new(&planned, None)?;
             return Ok((planned, estimates));

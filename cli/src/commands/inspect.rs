@@ -15,8 +15,8 @@ use crate::backend;
 use crate::console::{emit, say_notices};
 use crate::error::Error;
 use crate::notices::Notice;
-use crate::plan_options::{cells_of_pixels, tile_pixels};
-use crate::plan_table::flops;
+use crate::plan::options::{cells_of_pixels, tile_pixels};
+use crate::plan::table::flops;
 
 /// Height and width for the figures of a model without tiles.
 const UNTILED_PIXELS: u32 = 512;

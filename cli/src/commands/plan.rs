@@ -7,9 +7,9 @@ use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
 use crate::output::{Written, check_all, check_place};
-use crate::plan_options::{cells_of_pixels, group_size};
+use crate::plan::options::{cells_of_pixels, group_size};
 use crate::subject::Subject;
-use crate::{compare_json, compare_svg, compare_table, plan_json, plan_svg, plan_table};
+use crate::{compare, plan};
 
 /// Prints the plan, or the comparison of plans.
 ///
@@ -32,9 +32,9 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         let comparison = Comparison::new(&mut subject, &sizes, &args.compare_ranks)?;
         say_notices(comparison.notices(), verbosity);
         return match args.format {
-            PlanFormat::Table => emit(compare_table::table(&comparison).as_bytes(), output),
-            PlanFormat::Json => emit_json(&compare_json::ComparisonJson::new(&comparison), output),
-            PlanFormat::Svg => emit(compare_svg::draw(&comparison).as_bytes(), output),
+            PlanFormat::Table => emit(compare::table::table(&comparison).as_bytes(), output),
+            PlanFormat::Json => emit_json(&compare::json::ComparisonJson::new(&comparison), output),
+            PlanFormat::Svg => emit(compare::svg::draw(&comparison).as_bytes(), output),
         };
     }
     let latents = latents(args, subject.tiling().scale.space)?;
@@ -42,9 +42,9 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     planned.notices.splice(0..0, subject.notices().iter().cloned());
     say_notices(&planned.notices, verbosity);
     match args.format {
-        PlanFormat::Table => emit(plan_table::table(&planned, &estimates).as_bytes(), output),
-        PlanFormat::Json => emit_json(&plan_json::PlanJson::new(&planned, &estimates), output),
-        PlanFormat::Svg => emit(plan_svg::draw(&planned, &estimates)?.as_bytes(), output),
+        PlanFormat::Table => emit(plan::table::table(&planned, &estimates).as_bytes(), output),
+        PlanFormat::Json => emit_json(&plan::json::PlanJson::new(&planned, &estimates), output),
+        PlanFormat::Svg => emit(plan::svg::draw(&planned, &estimates)?.as_bytes(), output),
     }
 }
 

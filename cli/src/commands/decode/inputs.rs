@@ -11,7 +11,7 @@ use halovae_engine::tensor::Shape;
 use crate::args::{BitDepthArg, DecodeArgs, Destination, ExchangeArg};
 use crate::error::Error;
 use crate::output::{Depth, Options, OutputFile, Written, check_all, check_place, check_scratch};
-use crate::plan_options::{self, Planned, TileOptions};
+use crate::plan::options::{Planned, TileOptions, plan};
 
 /// What can be known to fail about the files that will be written, before anything is read.
 pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
@@ -72,7 +72,7 @@ pub(super) fn make_plan(
     let group = group_size.unwrap_or(requested);
     let layers = exchanged_layers(program)?;
     let images = shape.batch as u32;
-    plan_options::plan(latents, images, &ranks, group, &options, &tiling, &layers)
+    plan(latents, images, &ranks, group, &options, &tiling, &layers)
 }
 
 /// A decode with a bound on its memory is a sharded one.

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::notices::Notice;
 use crate::ops::{OpKind, OpTable};
 use crate::output::{FrameRate, OutputFile, Temporary, channels_first};
-use crate::plan_options::Planned;
+use crate::plan::options::Planned;
 use crate::processes::Processes;
 use crate::progress::Progress;
 use crate::report::{

@@ -8,7 +8,7 @@ use halovae_engine::shard::Traffic;
 
 use crate::commands::plan::piece_name;
 use crate::estimates::{Estimates, WorkUnit};
-use crate::plan_options::Planned;
+use crate::plan::options::Planned;
 
 /// Longer lists are cut: the JSON has everything.
 const MAX_RANK_LINES: usize = 32;

@@ -8,8 +8,8 @@ use halovae_engine::format_bytes;
 use crate::commands::plan::piece_name;
 use crate::error::Error;
 use crate::estimates::Estimates;
-use crate::plan_options::Planned;
-use crate::plan_table::{plural, work};
+use crate::plan::options::Planned;
+use crate::plan::table::{plural, work};
 use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
 
 /// More pieces are finer than the pixels of a screen.

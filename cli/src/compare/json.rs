@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::compare::{Comparison, Figures, Row};
 use crate::error::Chain;
-use crate::plan_json::{Extents, TrafficJson};
+use crate::plan::json::{Extents, TrafficJson};
 
 /// A comparison.
 #[derive(Debug, Serialize)]

@@ -5,7 +5,7 @@ use halovae_engine::shard::Traffic;
 use serde::Serialize;
 
 use crate::estimates::{Estimates, WorkUnit};
-use crate::plan_options::Planned;
+use crate::plan::options::Planned;
 use crate::report::Rectangle;
 
 /// A plan.
