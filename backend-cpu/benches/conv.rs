@@ -2,7 +2,7 @@
 //! against the machine's measured peak, each way of computing them, and nine products by the `gemm`
 //! crate. GFLOP/s count the operations of the plain convolution, so a transform can exceed the peak.
 //!
-//! `cargo bench -p halovae-cpu --bench conv -- [threads] [repetitions]`
+//! `cargo bench -p halovae-cpu --bench conv -- [threads] [repetitions] [images | videos]`
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
@@ -14,22 +14,44 @@ use halovae_cpu::kernels::{
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Side of the input, channels in and out, kernel, doubled, how many in the decoder.
-const SHAPES: &[(usize, usize, usize, usize, bool, usize)] = &[
-    (64, 16, 512, 3, false, 1),
-    (64, 512, 512, 3, false, 10),
-    (64, 512, 512, 1, false, 4),
-    (64, 512, 512, 3, true, 1),
-    (128, 512, 512, 3, false, 6),
-    (128, 512, 512, 3, true, 1),
-    (256, 512, 256, 3, false, 1),
-    (256, 512, 256, 1, false, 1),
-    (256, 256, 256, 3, false, 5),
-    (256, 256, 256, 3, true, 1),
-    (512, 256, 128, 3, false, 1),
-    (512, 256, 128, 1, false, 1),
-    (512, 128, 128, 3, false, 5),
-    (512, 128, 3, 3, false, 1),
+/// Height and width of a frame, channels in and out, kernel, doubled, output frames, and how many of
+/// the image decoder (0 for those of video decoders).
+type Case = ([usize; 2], [usize; 2], [usize; 3], bool, usize, usize);
+
+const IMAGES: &[Case] = &[
+    ([64, 64], [16, 512], [1, 3, 3], false, 1, 1),
+    ([64, 64], [512, 512], [1, 3, 3], false, 1, 10),
+    ([64, 64], [512, 512], [1, 1, 1], false, 1, 4),
+    ([64, 64], [512, 512], [1, 3, 3], true, 1, 1),
+    ([128, 128], [512, 512], [1, 3, 3], false, 1, 6),
+    ([128, 128], [512, 512], [1, 3, 3], true, 1, 1),
+    ([256, 256], [512, 256], [1, 3, 3], false, 1, 1),
+    ([256, 256], [512, 256], [1, 1, 1], false, 1, 1),
+    ([256, 256], [256, 256], [1, 3, 3], false, 1, 5),
+    ([256, 256], [256, 256], [1, 3, 3], true, 1, 1),
+    ([512, 512], [256, 128], [1, 3, 3], false, 1, 1),
+    ([512, 512], [256, 128], [1, 1, 1], false, 1, 1),
+    ([512, 512], [128, 128], [1, 3, 3], false, 1, 5),
+    ([512, 512], [128, 3], [1, 3, 3], false, 1, 1),
+];
+
+/// Those of Wan 2.1's decoder.
+const VIDEOS: &[Case] = &[
+    ([64, 64], [16, 384], [3, 3, 3], false, 1, 0),
+    ([32, 32], [384, 384], [3, 3, 3], false, 1, 0),
+    ([64, 64], [384, 384], [3, 3, 3], false, 1, 0),
+    ([64, 64], [384, 384], [3, 3, 3], false, 4, 0),
+    ([64, 64], [384, 768], [3, 1, 1], false, 1, 0),
+    ([64, 64], [384, 768], [3, 1, 1], false, 4, 0),
+    ([128, 128], [384, 384], [3, 3, 3], false, 1, 0),
+    ([128, 128], [384, 384], [3, 3, 3], false, 4, 0),
+    ([128, 128], [384, 192], [1, 3, 3], true, 4, 0),
+    ([256, 256], [192, 192], [3, 3, 3], false, 1, 0),
+    ([256, 256], [192, 192], [3, 3, 3], false, 4, 0),
+    ([480, 832], [96, 96], [3, 3, 3], false, 1, 0),
+    ([480, 832], [96, 96], [3, 3, 3], false, 4, 0),
+    ([480, 832], [96, 3], [3, 3, 3], false, 1, 0),
+    ([480, 832], [96, 3], [3, 3, 3], false, 4, 0),
 ];
 
 fn values(n: usize, seed: u32) -> Vec<f32> {
@@ -128,19 +150,14 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 /// Nine (or one) products of shifted rows by the `gemm` crate, without prologue or padding: what
-/// an implicit convolution on that crate costs at least.
-fn gemm_crate(
-    threads: usize,
-    [side, cin, cout, k]: [usize; 4],
-    x: &[f32],
-    w: &[f32],
-    out: &mut [f32],
-) {
+/// an implicit convolution on that crate costs at least. For images.
+fn gemm_crate(threads: usize, case: &Case, x: &[f32], w: &[f32], out: &mut [f32]) {
+    let &([height, width], [cin, cout], [_, k, _], ..) = case;
     let parallel =
         if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
-    let rows = (side - k + 1) * side - (k - 1);
+    let rows = (height - k + 1) * width - (k - 1);
     for tap in 0..k * k {
-        let shift = (tap / k * side + tap % k) * cin;
+        let shift = (tap / k * width + tap % k) * cin;
         // SAFETY: `rows` pixels from the last tap's shift on lie within the image.
         unsafe {
             gemm::gemm(
@@ -168,8 +185,135 @@ fn gemm_crate(
     }
 }
 
+/// What all measurements share.
+struct Machine {
+    pool: ThreadPool,
+    level: Level,
+    threads: usize,
+    repetitions: usize,
+    workspace: Workspace,
+}
+
+/// Medians: wall and CPU seconds, and the share of the peak.
+struct Measured {
+    seconds: f64,
+    cpu: f64,
+    share: f64,
+}
+
+impl Machine {
+    /// Runs `work`, which is so many operations, again and again.
+    fn measure(
+        &mut self,
+        flops: f64,
+        mut work: impl FnMut(&ThreadPool, &mut Workspace),
+    ) -> Measured {
+        let (mut times, mut shares, mut cpus) = (Vec::new(), Vec::new(), Vec::new());
+        for repetition in 0..=self.repetitions {
+            let top = peak(&self.pool, self.level);
+            let start = Instant::now();
+            let before = cpu_seconds(start, self.threads);
+            work(&self.pool, &mut self.workspace);
+            let seconds = start.elapsed().as_secs_f64();
+            let cpu = cpu_seconds(start, self.threads) - before;
+            // The first run touches fresh memory.
+            if repetition > 0 {
+                times.push(seconds);
+                shares.push(flops / cpu / 1e9 / top);
+                cpus.push(cpu);
+            }
+        }
+        Measured { seconds: median(times), cpu: median(cpus), share: median(shares) }
+    }
+
+    /// Prints a line for each way to compute the case; gives the operations and what the chosen way
+    /// takes.
+    fn run(&mut self, case: &Case) -> (f64, Measured) {
+        let &(size, [cin, cout], kernel, upsample, outputs, count) = case;
+        let [time, k, _] = kernel;
+        let upsample_by = if upsample { 2 } else { 1 };
+        let shape = ConvShape {
+            in_channels: cin,
+            out_channels: cout,
+            kernel,
+            stride: [1, 1],
+            upsample: upsample_by,
+        };
+        let padding = Margins::of_frame([k / 2; 4]);
+        let pixels = size[0] * size[1];
+        let x: Vec<Vec<f32>> =
+            (0..outputs + time - 1).map(|f| values(pixels * cin, 1 + f as u32)).collect();
+        let frames: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
+        let taps: Vec<Option<usize>> =
+            (0..outputs).flat_map(|output| (output..output + time).map(Some)).collect();
+        let w = values(cin * cout * time * k * k, 2);
+        let bias = values(cout, 3);
+        let (scale, shift) = (values(cin, 4), values(cin, 5));
+        let factors = values(pixels, 6);
+        let factors: Vec<&[f32]> = frames.iter().map(|_| factors.as_slice()).collect();
+        let prologue = match k == 3 && !upsample && cin > 16 {
+            true if time == 1 => Prologue::AffineSilu { scale: &scale, shift: &shift },
+            true => Prologue::Positions { factors: &factors, gamma: &scale, silu: true },
+            false => Prologue::None,
+        };
+        let [oh, ow] = shape.output_size(size, &padding).expect("it fits");
+        let flops = (2 * outputs * oh * ow * w.len()) as f64;
+        let mut out = Buffer::new(outputs * oh * ow * cout).expect("memory");
+        let conv = |way| Conv::prepare_for(self.level, shape, &w, Some(&bias), way).ok();
+        let chosen = Conv::prepare(self.level, shape, &w, Some(&bias)).expect("a valid shape");
+        let mut ways = vec![("chosen", Some(chosen))];
+        if time * cin * cout <= 256 * 256 || upsample {
+            ways.push(("direct", conv(Algorithm::Direct)));
+        }
+        if k == 3 && !upsample {
+            ways.push(("winograd", conv(Algorithm::Winograd43)));
+        }
+        if !upsample && time == 1 {
+            ways.push(("gemm crate", None));
+        }
+        let mut first = None;
+        for (name, conv) in ways {
+            let threads = self.threads;
+            let measured = self.measure(flops, |pool, workspace| match &conv {
+                Some(conv) => {
+                    let input = ConvInput {
+                        frames: &frames,
+                        taps: &taps,
+                        size,
+                        padding,
+                        prologue,
+                        residual: None,
+                    };
+                    conv.run(pool, workspace, input, None, out.uninit()).expect("it runs");
+                }
+                None => {
+                    let len = out.len();
+                    // SAFETY: an earlier way has written all of it.
+                    let out = unsafe {
+                        std::slice::from_raw_parts_mut(out.uninit().as_mut_ptr().cast(), len)
+                    };
+                    pool.install(|| gemm_crate(threads, case, &x[0], &w, out));
+                }
+            });
+            println!(
+                "{:>3}x{:<3} {cin:>4} {cout:>4} {time}x{k}x{k} {:>2} {outputs:>2} {count:>4} | {name:<10} {:>8.0} {:>8.2} {:>8.2} {:>8.2}",
+                size[0],
+                size[1],
+                if upsample { "x2" } else { "" },
+                flops / measured.seconds / 1e9,
+                measured.share,
+                measured.seconds * 1e3,
+                measured.cpu * 1e3,
+            );
+            first.get_or_insert(measured);
+        }
+        (flops, first.expect("one way at least"))
+    }
+}
+
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
+    let wanted = |what: &str| std::env::args().any(|a| a == what);
     let threads = numbers.first().copied().unwrap_or(2);
     let repetitions = numbers.get(1).copied().unwrap_or(5);
     let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
@@ -179,107 +323,29 @@ fn main() {
         level.name(),
         peak(&pool, level)
     );
-    println!("  size   cin  cout k up    n | way         GFLOP/s  of peak       ms   cpu ms");
-    let (mut best, mut best_cpu, mut flops_all) = (0.0, 0.0, 0.0);
-    for &(side, cin, cout, k, upsample, count) in SHAPES {
-        let shape = ConvShape {
-            in_channels: cin,
-            out_channels: cout,
-            kernel: [1, k, k],
-            stride: [1, 1],
-            upsample: if upsample { 2 } else { 1 },
-        };
-        let padding = Margins::of_frame([k / 2; 4]);
-        let x = Buffer::from_slice(&values(side * side * cin, 1)).expect("memory");
-        // SAFETY: made from a slice.
-        let x = unsafe { x.assume_init() };
-        let w = values(cin * cout * k * k, 2);
-        let bias = values(cout, 3);
-        let (scale, shift) = (values(cin, 4), values(cin, 5));
-        let prologue = if k == 3 && !upsample && cin > 16 {
-            Prologue::AffineSilu { scale: &scale, shift: &shift }
-        } else {
-            Prologue::None
-        };
-        let [oh, ow] = shape.output_size([side, side], &padding).expect("it fits");
-        let flops = (2 * oh * ow * cin * cout * k * k) as f64;
-        let mut out = Buffer::new(oh * ow * cout).expect("memory");
-        let mut ways = vec![(
-            "chosen",
-            Some(Conv::prepare(level, shape, &w, Some(&bias)).expect("a valid shape")),
-        )];
-        let direct = Conv::prepare_for(level, shape, &w, Some(&bias), Algorithm::Direct);
-        if cin * cout <= 256 * 256 || upsample {
-            ways.push(("direct", direct.ok()));
-        }
-        if k == 3 && !upsample {
-            ways.push((
-                "winograd",
-                Conv::prepare_for(level, shape, &w, Some(&bias), Algorithm::Winograd43).ok(),
-            ));
-        }
-        if !upsample {
-            ways.push(("gemm crate", None));
-        }
-        let mut workspace = Workspace::new();
-        let mut first = true;
-        for (name, conv) in ways {
-            let (mut times, mut shares, mut cpus) = (Vec::new(), Vec::new(), Vec::new());
-            for repetition in 0..=repetitions {
-                let top = peak(&pool, level);
-                let start = Instant::now();
-                let before = cpu_seconds(start, threads);
-                match &conv {
-                    Some(conv) => {
-                        let input = ConvInput {
-                            frames: &[x],
-                            taps: &[Some(0)],
-                            size: [side, side],
-                            padding,
-                            prologue,
-                            residual: None,
-                        };
-                        conv.run(&pool, &mut workspace, input, None, out.uninit())
-                            .expect("it runs");
-                    }
-                    None => {
-                        let len = out.len();
-                        // SAFETY: an earlier way has written all of it.
-                        let out = unsafe {
-                            std::slice::from_raw_parts_mut(out.uninit().as_mut_ptr().cast(), len)
-                        };
-                        pool.install(|| gemm_crate(threads, [side, cin, cout, k], x, &w, out));
-                    }
-                }
-                let seconds = start.elapsed().as_secs_f64();
-                let cpu = cpu_seconds(start, threads) - before;
-                // The first run touches fresh memory.
-                if repetition > 0 {
-                    times.push(seconds);
-                    shares.push(flops / cpu / 1e9 / top);
-                    cpus.push(cpu);
-                }
-            }
-            let (seconds, share, cpu) = (median(times), median(shares), median(cpus));
-            if first {
-                best += seconds * count as f64;
-                best_cpu += cpu * count as f64;
-                flops_all += flops * count as f64;
-                first = false;
-            }
-            println!(
-                "{side:>4}^2 {cin:>5} {cout:>5} {k} {:>2} {count:>4} | {name:<10} {:>8.0} {:>8.2} {:>8.2} {:>8.2}",
-                if upsample { "x2" } else { "" },
-                flops / seconds / 1e9,
-                share,
-                seconds * 1e3,
-                cpu * 1e3,
-            );
+    let workspace = Workspace::new();
+    let mut machine = Machine { pool, level, threads, repetitions, workspace };
+    println!(
+        "  size   cin cout kernel up frames n | way         GFLOP/s  of peak       ms   cpu ms"
+    );
+    if !wanted("images") {
+        for case in VIDEOS {
+            machine.run(case);
         }
     }
-    println!(
-        "all convolutions as chosen: {best:.3} s, {:.0} GFLOP/s; {best_cpu:.3} s of CPU time, {:.0} GFLOP/s a thread",
-        flops_all / best / 1e9,
-        flops_all / best_cpu / 1e9
-    );
+    if !wanted("videos") {
+        let (mut best, mut best_cpu, mut flops_all) = (0.0, 0.0, 0.0);
+        for case in IMAGES {
+            let (flops, measured) = machine.run(case);
+            let count = case.5 as f64;
+            best += measured.seconds * count;
+            best_cpu += measured.cpu * count;
+            flops_all += flops * count;
+        }
+        println!(
+            "all convolutions of images as chosen: {best:.3} s, {:.0} GFLOP/s; {best_cpu:.3} s of CPU time, {:.0} GFLOP/s a thread",
+            flops_all / best / 1e9,
+            flops_all / best_cpu / 1e9
+        );
+    }
 }

@@ -116,7 +116,7 @@ pub(crate) unsafe fn rescale<S: Simd>(r: &Rescale) {
 /// Sizes of an attention with one head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttentionShape {
-    /// Batch.
+    /// Batch: samples, or the frames of a video if each attends to itself.
     pub n: usize,
     /// Queries of a batch item.
     pub queries: usize,

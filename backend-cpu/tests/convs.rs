@@ -182,6 +182,87 @@ fn transform_error_at_full_depth() {
     }
 }
 
+/// Strips above and to the left.
+fn beside((top, left): &(Vec<f32>, Vec<f32>)) -> halovae_core::Margins<&[f32]> {
+    halovae_core::Margins::of_frame([top, &[][..], left, &[][..]])
+}
+
+/// A part of each frame, whose neighbours above and to the left come as strips, with the factors of
+/// their positions: the same as that part of the whole.
+#[test]
+fn parts_of_videos_within_strips() {
+    let (whole, part, first) = ([24, 20], [16, 15], [8, 5]);
+    let frames = 3;
+    for channels in [8, 24] {
+        let shape = ConvShape {
+            in_channels: channels,
+            out_channels: 20,
+            kernel: [3, 3, 3],
+            stride: [1, 1],
+            upsample: 1,
+        };
+        let x = values(frames * whole[0] * whole[1] * channels, 1);
+        let factors = values(frames * whole[0] * whole[1], 2);
+        let gamma = values(channels, 3);
+        let weight = values(20 * channels * 27, 4);
+        // Rows and columns of each frame of something with `c` values for each pixel.
+        let cut = |all: &[f32], c: usize, rows: [usize; 2], columns: [usize; 2]| -> Vec<f32> {
+            (0..frames)
+                .flat_map(|frame| (rows[0]..rows[1]).map(move |row| frame * whole[0] + row))
+                .flat_map(|row| {
+                    all[(row * whole[1] + columns[0]) * c..][..(columns[1] - columns[0]) * c]
+                        .to_vec()
+                })
+                .collect()
+        };
+        let (rows, columns) = ([first[0], whole[0]], [first[1], whole[1]]);
+        let margins = Margins::of_frame([1, 0, 1, 0]);
+        let around = |all: &[f32], c: usize| {
+            let above = cut(all, c, [first[0] - 1, first[0]], [first[1] - 1, whole[1]]);
+            (above, cut(all, c, rows, [first[1] - 1, first[1]]))
+        };
+        let (values_around, factors_around) = (around(&x, channels), around(&factors, 1));
+        let own = (cut(&x, channels, rows, columns), cut(&factors, 1, rows, columns));
+        let taps: Vec<Option<usize>> = [None, Some(0), Some(1), Some(0), Some(1), Some(2)].into();
+        for &level in Level::available() {
+            let conv = Conv::prepare(level, shape, &weight, None).unwrap();
+            let run = |size: [usize; 2], x: &[f32], factors: &[f32], halo: Option<LateStrips>| {
+                let [x, factors] = [x, factors]
+                    .map(|all| all.chunks_exact(all.len() / frames).collect::<Vec<&[f32]>>());
+                let mut out = Buffer::new(2 * size[0] * size[1] * 20).unwrap();
+                let input = ConvInput {
+                    frames: &x,
+                    taps: &taps,
+                    size,
+                    padding: Margins::of_frame([1; 4]),
+                    prologue: Prologue::Positions { factors: &factors, gamma: &gamma, silu: true },
+                    residual: None,
+                };
+                conv.run(&pool(2), &mut Workspace::new(), input, halo, out.uninit()).unwrap();
+                written(&out).to_vec()
+            };
+            let mut fetch = |resume: &mut Resume| {
+                resume(&Strips {
+                    margins,
+                    values: beside(&values_around),
+                    factors: beside(&factors_around),
+                });
+                Ok(())
+            };
+            let halo = LateStrips { margins, fetch: &mut fetch };
+            let got = run(part, &own.0, &own.1, Some(halo));
+            let all = run(whole, &x, &factors, None);
+            let error = (0..got.len()).fold(0.0f32, |worst, i| {
+                let (pixel, c) = (i / 20, i % 20);
+                let (frame, y) = (pixel / part[1] / part[0], pixel / part[1] % part[0] + first[0]);
+                let at = (frame * whole[0] + y) * whole[1] + pixel % part[1] + first[1];
+                worst.max((got[i] - all[at * 20 + c]).abs())
+            });
+            assert!(error < 1e-3, "{level:?}, {channels} channels: {error}");
+        }
+    }
+}
+
 #[test]
 fn wrong_sizes_are_errors() {
     let shape = ConvShape {

@@ -330,6 +330,12 @@ fn check_latents(shape: Shape, plan: &Plan, program: &Program) -> Result<(), Dec
         1 => format!("{height} x {width}"),
         _ => format!("{frames} x {height} x {width}"),
     };
+    if program.is_of_one_frame() && shape.frames != 1 {
+        return Err(DecodeError::Latents(format!(
+            "the latents have {} frames, and the decoder was folded for single ones",
+            shape.frames
+        )));
+    }
     if shape.size() != input || shape.batch == 0 {
         return Err(DecodeError::Latents(format!(
             "the latents are {shape} (batch x height x width x channels), the plan is for {}",

@@ -4,7 +4,7 @@ use halovae_engine::backend::{Backend, BackendError, WeightSource};
 use halovae_engine::conformance::{
     RandomWeights, Reference, Step, can_hide_changes, program_over_time, run_at_once, run_in_chunks,
 };
-use halovae_engine::program::{Program, WeightSpec, fuse};
+use halovae_engine::program::{Op, Program, Timeline, WeightSpec, fold_single_frame, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
 
@@ -123,5 +123,28 @@ proptest! {
             in_order[at] = in_order[at].max(in_order[at - 1]);
         }
         prop_assert_eq!(came, in_order);
+    }
+
+    /// On a single frame, what is folded for it gives the same, and reads frame by frame.
+    #[test]
+    fn a_folded_program_gives_the_same_frame(
+        steps in steps(), first_alone: bool, extent in [1usize..4, 1usize..4],
+    ) {
+        let plain = program_over_time(2, &steps, first_alone);
+        let folded = fold_single_frame(&plain);
+        prop_assert!(folded.is_of_one_frame() && folded.ops().len() <= plain.ops().len());
+        let latents = latents(1, extent);
+        let source = RandomWeights { seed: 9 };
+        let expected = whole(&plain, &source, &latents);
+        let got = whole(&folded, &source, &latents);
+        prop_assert_eq!(expected.shape(), got.shape());
+        for (e, g) in expected.data().iter().zip(got.data()) {
+            prop_assert!((e - g).abs() <= 1e-5 * expected.max_abs().max(1.0), "{} {}", e, g);
+        }
+        let timeline = Timeline::new(&plain, 1);
+        if plain.ops().iter().all(|op| timeline.total(op.output()) <= 1) {
+            let over_time = |op: &Op| matches!(op, Op::Conv(conv) if !conv.is_framewise());
+            prop_assert!(!folded.ops().iter().any(over_time), "{:?}", folded.ops());
+        }
     }
 }

@@ -50,6 +50,7 @@ impl Case {
             ops: Vec::new(),
             input: ValueId(0),
             output: ValueId(0),
+            one_frame: false,
         };
         Self { program, operands: Vec::new() }
     }

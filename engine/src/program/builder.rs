@@ -59,6 +59,7 @@ impl ProgramBuilder {
                 ops: Vec::new(),
                 input: ValueId(0),
                 output: ValueId(0),
+                one_frame: false,
             },
         })
     }

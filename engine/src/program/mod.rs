@@ -6,6 +6,7 @@
 
 mod analysis;
 mod builder;
+mod fold;
 mod fuse;
 mod liveness;
 mod op;
@@ -19,6 +20,7 @@ use halovae_core::Scale;
 pub(crate) use analysis::attention_flops;
 pub use analysis::{Analysis, Geometry, ReceptiveField};
 pub use builder::ProgramBuilder;
+pub use fold::fold_single_frame;
 pub use fuse::fuse;
 pub use liveness::{Liveness, MemoryModel};
 pub use op::{Conv, Edge, FrameRepeat, Norm, NormOver, Op};
@@ -158,6 +160,8 @@ pub struct Program {
     pub(crate) ops: Vec<Op>,
     pub(crate) input: ValueId,
     pub(crate) output: ValueId,
+    /// See [`Program::is_of_one_frame`].
+    pub(crate) one_frame: bool,
 }
 
 /// A program that cannot be built.
@@ -209,6 +213,11 @@ impl Program {
     /// The value that is the picture.
     pub fn output(&self) -> ValueId {
         self.output
+    }
+
+    /// Whether it was folded for latents of a single frame, and decodes no others.
+    pub fn is_of_one_frame(&self) -> bool {
+        self.one_frame
     }
 
     /// A value.

@@ -3,7 +3,7 @@
 
 use halovae_core::{Axes, Window};
 
-use super::{Conv, Edge, FrameRepeat, Op, ValueId};
+use super::{Conv, Edge, FrameRepeat, Norm, NormOver, Op, ValueId};
 
 /// How an op reads an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,34 @@ impl Op {
     /// The values it reads, in the order of [`reads`](Self::reads).
     pub fn inputs(&self) -> impl Iterator<Item = ValueId> + Clone {
         self.reads().map(|(id, _)| id)
+    }
+
+    /// Reads others in the place of the values that it reads.
+    pub(crate) fn replace_inputs(&mut self, other: impl Fn(ValueId) -> ValueId) {
+        let replace = |id: &mut ValueId| *id = other(*id);
+        let replace_stats = |norm: &mut Norm| {
+            if let NormOver::Groups { stats, .. } = &mut norm.over {
+                replace(stats);
+            }
+        };
+        match self {
+            Op::Conv(conv) => {
+                replace(&mut conv.input);
+                conv.norm.iter_mut().for_each(replace_stats);
+                conv.residual.iter_mut().for_each(replace);
+            }
+            Op::NormApply { input, norm, .. } => {
+                replace(input);
+                replace_stats(norm);
+            }
+            Op::NormStats { input, .. }
+            | Op::Silu { input, .. }
+            | Op::Upsample { input, .. }
+            | Op::Clamp { input, .. } => replace(input),
+            Op::Add { a, b, .. } => [a, b].into_iter().for_each(replace),
+            Op::Join { first, rest, .. } => [first, rest].into_iter().for_each(replace),
+            Op::Attention { q, k, v, .. } => [q, k, v].into_iter().for_each(replace),
+        }
     }
 
     /// How often it reads a value.

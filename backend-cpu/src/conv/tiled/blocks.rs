@@ -16,10 +16,10 @@ const CHANNELS: usize = 64;
 /// Products of a tile.
 pub(super) const PRODUCTS: usize = 36;
 
-/// Tiles of a block, by the floats of one tile's transform: more tiles read the weights less often,
-/// fewer keep the block in the cache.
-fn block_tiles(in_channels: usize) -> usize {
-    match in_channels {
+/// Tiles of a block, those of all its output frames together, by the values that a product is summed
+/// over: more tiles read the weights less often, fewer keep the block in the cache.
+fn block_tiles(depth: usize) -> usize {
+    match depth {
         0..=384 => 64,
         _ => 128,
     }
@@ -91,7 +91,7 @@ impl Blocks {
         let wanted = 4 * threads;
         let outputs = if time == 1 { 1 } else { plan.size[0].min(FRAMES) };
         let pieces = plan.size[0].div_ceil(outputs);
-        let mut most = block_tiles(shape.in_channels) / outputs;
+        let mut most = block_tiles(time * shape.in_channels) / outputs;
         let (mut block, mut count);
         loop {
             let across = tiles[1].min(if most < 64 { 8 } else { 16 });
