@@ -254,6 +254,12 @@ pub(crate) struct PlanArgs {
     /// Width in latent cells
     #[arg(long, value_name = "CELLS", conflicts_with = "width")]
     pub(crate) latent_width: Option<u32>,
+    /// Frames of the video; of those that a VAE of videos can decode to [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) frames: Option<u32>,
+    /// Frames of the latents
+    #[arg(long, value_name = "N", conflicts_with = "frames", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) latent_frames: Option<u32>,
     #[command(flatten)]
     pub(crate) ranks: RankArgs,
     #[command(flatten)]

@@ -31,7 +31,7 @@ pub(crate) enum WorkUnit {
     Flops,
 }
 
-/// The numbers of a plan for one image.
+/// The numbers of a plan for one image or video.
 #[derive(Clone, Debug)]
 pub(crate) struct Estimates {
     /// The rank of each piece.

@@ -50,6 +50,11 @@ pub(crate) enum Notice {
         /// Height and width of each in pixels.
         side: u64,
     },
+    /// Latents of four axes are no video of a decoder that takes videos.
+    TakenForImages {
+        /// Images.
+        images: usize,
+    },
     /// A video is written with times, and nothing told how many frames make a second.
     FrameRate {
         /// What was taken.
@@ -170,6 +175,11 @@ impl fmt::Display for Notice {
                 f,
                 "packed latents do not tell their sides; these were taken for {images} image(s) of \
                  {side} x {side} pixels; give --height and --width if that is wrong"
+            ),
+            Self::TakenForImages { images } => write!(
+                f,
+                "the latents have four axes and were taken for {images} images; those of a video are \
+                 [batch, channels, frames, height, width]"
             ),
             Self::FrameRate { rate } => write!(
                 f,

@@ -70,9 +70,10 @@ pub(super) fn make_plan(
     let mut ranks = args.ranks;
     let requested = *ranks.vae_patch_parallel_size.get_or_insert(group_size.unwrap_or(1));
     let group = group_size.unwrap_or(requested);
-    let layers = exchanged_layers(program)?;
+    let layers = exchanged_layers(program);
+    let layers = layers.as_deref();
     let images = shape.batch as u32;
-    plan(latents, images, &ranks, group, &options, &tiling, &layers)
+    plan(latents, images, &ranks, group, &options, &tiling, layers)
 }
 
 /// A decode with a bound on its memory is a sharded one.
