@@ -7,6 +7,7 @@ use halovae_engine::format_bytes;
 use halovae_engine::room::WHERE_NOTHING_FITS;
 
 use crate::launcher::HalfLaunch;
+use crate::output::FrameRate;
 
 /// A decision that the user may want to know of.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +49,16 @@ pub(crate) enum Notice {
         images: usize,
         /// Height and width of each in pixels.
         side: u64,
+    },
+    /// Latents of four axes are no video of a decoder that takes videos.
+    TakenForImages {
+        /// Images.
+        images: usize,
+    },
+    /// A video is written with times, and nothing told how many frames make a second.
+    FrameRate {
+        /// What was taken.
+        rate: FrameRate,
     },
     /// There is a GPU, but it cannot be used.
     PassedOver {
@@ -164,6 +175,16 @@ impl fmt::Display for Notice {
                 f,
                 "packed latents do not tell their sides; these were taken for {images} image(s) of \
                  {side} x {side} pixels; give --height and --width if that is wrong"
+            ),
+            Self::TakenForImages { images } => write!(
+                f,
+                "the latents have four axes and were taken for {images} images; those of a video are \
+                 [batch, channels, frames, height, width]"
+            ),
+            Self::FrameRate { rate } => write!(
+                f,
+                "the model does not tell how many frames make a second; {rate} were taken; give --fps \
+                 if that is wrong"
             ),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
