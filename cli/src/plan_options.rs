@@ -4,6 +4,7 @@ use halovae_core::{
     Axes, AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request,
     ShardGrid, Size, Strategy, TileGrid, Tiling, choose_strategy,
 };
+use halovae_engine::shard::UncutError;
 
 use crate::args::{GroupArgs, Pair, PlanArgs, RankArgs, ShardGridArg, StrategyArg, TileArgs};
 use crate::error::Error;
@@ -176,7 +177,7 @@ pub(crate) fn group_size(group: &GroupArgs, requested: u32) -> Result<u32, PlanE
     DitParallel { data, cfg, ulysses, ring, pipeline, tensor }.size()
 }
 
-/// Makes the plan for a batch of `images`, at least one. `layers` are those that shards exchange;
+/// Makes the plan for a batch of `images`, at least one. `layers` are those that shards exchange, or why there can be none;
 /// without a decoder there are none, and every grid costs the same.
 ///
 /// # Errors
@@ -188,7 +189,7 @@ pub(crate) fn plan(
     group: u32,
     options: &TileOptions,
     tiling: &Tiling,
-    layers: &[LayerHalo],
+    layers: Result<&[LayerHalo], &UncutError>,
 ) -> Result<Planned, Error> {
     let requested = ranks.vae_patch_parallel_size.unwrap_or(1);
     let request = Request {
@@ -232,6 +233,7 @@ pub(crate) fn plan(
         Strategy::Tiled => Plan::tiled(TileGrid::new(Direction::Decode, latents, tiling)?),
         Strategy::Patch => Plan::patch(PatchGrid::like(latents, resolved.ranks, tiling)?),
         Strategy::Sharded => {
+            let layers = layers.map_err(UncutError::clone)?;
             let (grid, notice) = match ranks.shard_grid {
                 ShardGridArg::Auto => ShardGrid::choose(latents, resolved.ranks, scale, layers)?,
                 ShardGridArg::Given { rows, cols } => {
@@ -326,7 +328,15 @@ mod tests {
             ..TileOptions::default()
         };
         let tiling = options.tiling(None, 8)?;
-        plan(latents, 1, ranks, ranks.vae_patch_parallel_size.unwrap_or(1), &options, &tiling, &[])
+        plan(
+            latents,
+            1,
+            ranks,
+            ranks.vae_patch_parallel_size.unwrap_or(1),
+            &options,
+            &tiling,
+            Ok(&[]),
+        )
     }
 
     #[test]
@@ -403,7 +413,7 @@ mod tests {
         let tiling = options.tiling(None, 8).unwrap();
         let of = |images| {
             let planned =
-                plan(Size::new(32, 32), images, &ranks, 4, &options, &tiling, &[]).unwrap();
+                plan(Size::new(32, 32), images, &ranks, 4, &options, &tiling, Ok(&[])).unwrap();
             (planned.ranks, planned.notices)
         };
         assert_eq!(of(3), (3, vec![Notice::IdleRanks { ranks: 4, pieces: 3 }]));

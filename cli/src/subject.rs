@@ -8,7 +8,7 @@ use halovae_core::{LayerHalo, Size, Tiling};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
 use halovae_engine::program::{MemoryModel, Program, fuse};
-use halovae_engine::shard::exchanged_layers;
+use halovae_engine::shard::{UncutError, exchanged_layers};
 
 use crate::args::{PlanArgs, RankArgs};
 use crate::backend;
@@ -40,7 +40,7 @@ struct Known {
     /// Fused for the backend.
     program: Program,
     /// What shards exchange.
-    layers: Vec<LayerHalo>,
+    layers: Result<Vec<LayerHalo>, UncutError>,
     notices: Vec<Notice>,
     /// By their number of threads, which need workspace.
     backends: HashMap<u32, CpuBackend>,
@@ -60,7 +60,7 @@ impl Subject {
         let Plannable { tiling, program, notices, sources } =
             open_config(vae, args.config.as_deref(), args.variant.as_deref())?;
         let tiling = options.tiling(Some(&tiling), program.scale())?;
-        let layers = exchanged_layers(&program)?;
+        let layers = exchanged_layers(&program);
         let cpu = backend::cpu(1)?;
         let program = fuse(&program, |program, op| cpu.supports(program, op));
         let decoder = Decoder {
@@ -103,7 +103,7 @@ impl Subject {
         group: u32,
     ) -> Result<(Planned, Estimates), Error> {
         let Self { options, tiling, known, .. } = self;
-        let layers = known.as_ref().map_or(&[][..], |known| &known.layers);
+        let layers = known.as_ref().map_or(Ok(&[][..]), |known| known.layers.as_deref());
         let planned = plan_options::plan(latents, 1, ranks, group, options, tiling, layers)?;
         let Some(Known { program, backends, .. }) = known else {
             let estimates = Estimates::new(&planned, None)?;

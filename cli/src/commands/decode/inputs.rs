@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use halovae_core::{Plan, Size};
+use halovae_core::Plan;
 use halovae_engine::checkpoint::Checkpoint;
 use halovae_engine::program::Program;
 use halovae_engine::shard::exchanged_layers;
@@ -58,15 +58,15 @@ pub(super) fn make_plan(
     group_size: Option<u32>,
 ) -> Result<Planned, Error> {
     // The reader of latents refuses extents beyond u32, that of the batch included.
-    let latents = Size::new(shape.height as u32, shape.width as u32);
+    let latents = shape.size();
     let options = TileOptions::from(&args.tiles);
     let tiling = options.tiling(Some(&checkpoint.config().tiling()), program.scale())?;
     let mut ranks = args.ranks;
     let requested = *ranks.vae_patch_parallel_size.get_or_insert(group_size.unwrap_or(1));
     let group = group_size.unwrap_or(requested);
-    let layers = exchanged_layers(program)?;
+    let layers = exchanged_layers(program);
     let images = shape.batch as u32;
-    plan_options::plan(latents, images, &ranks, group, &options, &tiling, &layers)
+    plan_options::plan(latents, images, &ranks, group, &options, &tiling, layers.as_deref())
 }
 
 /// A decode with a bound on its memory is a sharded one.
