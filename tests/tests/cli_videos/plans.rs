@@ -24,6 +24,17 @@ fn a_plan_says_how_many_frames_come_out() {
     ] {
         assert!(by_frames.lines().any(|got| got == line), "{line}\n{by_frames}");
     }
+    // What is cut waits for all of its frames.
+    for (flags, word) in [
+        ("--strategy sharded --vae-patch-parallel-size 2", "shards"),
+        ("--strategy patch --vae-patch-parallel-size 2", "a patch"),
+        ("--strategy tiled --tile-sample-min-size 64", "a tile"),
+    ] {
+        let text = setup.run(&format!("{PLAN} --frames 17 {flags}")).expect_success().stdout;
+        let line = text.lines().find(|line| line.starts_with("streams"));
+        let line = line.unwrap_or_else(|| panic!("{text}"));
+        assert!(line.contains("no: ") && line.contains(word), "{line}");
+    }
     let image = setup.run(PLAN).expect_success().stdout;
     assert!(!image.contains("frames") && !image.contains("streams"), "{image}");
 
