@@ -106,3 +106,39 @@ mod tests {
         }
     }
 }
+
+/// A weight of the decoder under the name of Wan's own code, which has all levels in one list.
+pub fn to_wan(res_blocks: usize, name: &str) -> String {
+    let in_list = |level: &str, place: usize| {
+        let level: usize = level.parse().expect("a level");
+        // The resnets of a level, one more than the encoder's, and its upsampler.
+        format!("decoder.upsamples.{}", level * (res_blocks + 2) + place)
+    };
+    let parts: Vec<&str> = name.split('.').collect();
+    let (module, part) = match parts[..] {
+        ["post_quant_conv", ..] => ("conv2".to_owned(), &parts[1..]),
+        ["decoder", "conv_in", ..] => ("decoder.conv1".into(), &parts[2..]),
+        ["decoder", "norm_out", ..] => ("decoder.head.0".into(), &parts[2..]),
+        ["decoder", "conv_out", ..] => ("decoder.head.2".into(), &parts[2..]),
+        ["decoder", "mid_block", "resnets", "0", ..] => ("decoder.middle.0".into(), &parts[4..]),
+        ["decoder", "mid_block", "attentions", "0", ..] => ("decoder.middle.1".into(), &parts[4..]),
+        ["decoder", "mid_block", "resnets", "1", ..] => ("decoder.middle.2".into(), &parts[4..]),
+        ["decoder", "up_blocks", level, "resnets", place, ..] => {
+            (in_list(level, place.parse().expect("a place")), &parts[5..])
+        }
+        ["decoder", "up_blocks", level, "upsamplers", "0", ..] => {
+            (in_list(level, res_blocks + 1), &parts[5..])
+        }
+        _ => panic!("no module of {name}"),
+    };
+    let part = part.join(".");
+    let part = match part.split_once('.') {
+        Some(("norm1", leaf)) => format!("residual.0.{leaf}"),
+        Some(("conv1", leaf)) => format!("residual.2.{leaf}"),
+        Some(("norm2", leaf)) => format!("residual.3.{leaf}"),
+        Some(("conv2", leaf)) => format!("residual.6.{leaf}"),
+        Some(("conv_shortcut", leaf)) => format!("shortcut.{leaf}"),
+        _ => part,
+    };
+    format!("{module}.{part}")
+}

@@ -3,6 +3,7 @@
 
 mod ends;
 mod inputs;
+mod one_frame;
 mod outputs;
 mod plans;
 
