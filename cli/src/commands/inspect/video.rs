@@ -17,8 +17,9 @@ use crate::commands::for_frames;
 use crate::compare::rank_args;
 use crate::error::Error;
 use crate::estimates::{Estimates, Model};
-use crate::plan::options::{TileOptions, plan};
+use crate::plan::options::plan;
 use crate::plan::table::flows;
+use crate::plan::tiles::TileOptions;
 use crate::words::{extents, frames_per_latent};
 
 /// Frames of latents that memory is told for; enough of the last that nothing grows any more with
