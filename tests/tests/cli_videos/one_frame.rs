@@ -134,13 +134,3 @@ fn plans_and_figures_are_told() {
     let flags = ["--compare", "--compare-sizes", "256", "--compare-ranks", "1,2"];
     binary::run(["plan", "--vae", vae].into_iter().chain(flags)).expect_success();
 }
-
-#[test]
-fn a_video_is_refused_before_it_is_decoded() {
-    let setup = Setup::new("wan");
-    let run = setup.decode(&setup.golden.folder, &setup.golden.latents_file(), "");
-    assert_eq!(run.status.code(), Some(2), "{}", run.stderr);
-    assert!(run.stderr.contains("a video of 17 frames"), "{}", run.stderr);
-    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
-    assert!(!setup.path("out.npy").exists());
-}
