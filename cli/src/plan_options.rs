@@ -4,7 +4,7 @@ use halovae_core::{
     Axes, AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request,
     ShardGrid, Size, Strategy, TileGrid, Tiling, choose_strategy,
 };
-use halovae_engine::shard::UncutError;
+use halovae_engine::shard::{self, UncutError};
 
 use crate::args::{GroupArgs, Pair, PlanArgs, RankArgs, ShardGridArg, StrategyArg, TileArgs};
 use crate::error::Error;
@@ -235,7 +235,7 @@ pub(crate) fn plan(
         Strategy::Sharded => {
             let layers = layers.map_err(UncutError::clone)?;
             let (grid, notice) = match ranks.shard_grid {
-                ShardGridArg::Auto => ShardGrid::choose(latents, resolved.ranks, scale, layers)?,
+                ShardGridArg::Auto => shard::choose(latents, resolved.ranks, scale, layers)?,
                 ShardGridArg::Given { rows, cols } => {
                     ShardGrid::fit(latents, Axes::new(1, rows, cols), scale, layers)?
                 }

@@ -24,6 +24,9 @@ impl Cut {
     /// # Errors
     /// [`UncutError`].
     pub fn new(program: &Program, grid: ShardGrid, ranks: u32) -> Result<Self, UncutError> {
+        if grid.slices() > 1 {
+            return Err(UncutError::Slices { slices: grid.slices() });
+        }
         Ok(Self {
             grid,
             ranks: Plan::sharded(grid).busy_ranks(1, ranks.max(1)),

@@ -72,7 +72,7 @@ impl<B: Backend> Clone for Exchange<'_, B> {
 impl<B: Backend> Copy for Exchange<'_, B> {}
 
 impl<'a, B: Backend> Exchange<'a, B> {
-    /// Rows and columns of a tensor.
+    /// A region of a tensor.
     pub(super) fn cut(
         self,
         tensor: &B::Tensor,
@@ -95,8 +95,7 @@ impl<'a, B: Backend> Exchange<'a, B> {
             Some(_) => Ok(Parcel::Device(tensor.clone())),
             None => {
                 let shape = self.backend.shape(tensor);
-                let all = Region::new(0, 0, shape.height as u32, shape.width as u32);
-                self.cut(tensor, all)
+                self.cut(tensor, shape.size().at_origin())
             }
         }
     }
@@ -197,9 +196,13 @@ impl<'a, B: Backend> Exchange<'a, B> {
         for (rect, part) in &parts {
             let row = rect.width as usize * shape.channels;
             let first = (rect.top as usize * shape.width + rect.left as usize) * shape.channels;
-            let rows = joined.data_mut()[first..].chunks_mut(shape.width * shape.channels);
-            let values = on_host(part).data().chunks_exact(row);
-            rows.zip(values).for_each(|(to, from)| to[..row].copy_from_slice(from));
+            let frames = joined.data_mut().chunks_exact_mut(shape.frame_len());
+            let of_frame = on_host(part).data().chunks_exact(row * rect.height as usize);
+            for (frame, values) in frames.skip(rect.first as usize).zip(of_frame) {
+                let rows = frame[first..].chunks_mut(shape.width * shape.channels);
+                let values = values.chunks_exact(row);
+                rows.zip(values).for_each(|(to, from)| to[..row].copy_from_slice(from));
+            }
         }
         self.backend.upload(&joined)
     }
@@ -345,5 +348,5 @@ fn reserve(values: &mut Vec<f32>, more: usize) -> Result<(), BackendError> {
 }
 
 fn elements(shape: &Shape) -> usize {
-    shape.batch * shape.height * shape.width * shape.channels
+    shape.images() * shape.frame_len()
 }

@@ -1,6 +1,6 @@
 //! How many shards fit a given memory.
 
-use halovae_core::{LayerHalo, PlanError, ShardGrid, Size};
+use halovae_core::{Axes, LayerHalo, Notice, PlanError, Scale, ShardGrid, Size};
 
 use super::cut::Cut;
 use super::estimate::peak_bytes;
@@ -60,6 +60,24 @@ const SHARDS: [u32; 24] = [
 /// What a process holds besides its devices' memory: code, threads, encoders.
 const PROCESS_BYTES: u64 = 64 << 20;
 
+/// The grid of `shards` shards over rows and columns that exchange the least; see
+/// [`ShardGrid::choose`].
+///
+/// # Errors
+/// [`PlanError`].
+pub fn choose(
+    latents: Size,
+    shards: u32,
+    scale: Scale,
+    layers: &[LayerHalo],
+) -> Result<(ShardGrid, Option<Notice>), PlanError> {
+    // Frames all have the same halos, so one of them tells.
+    let (grid, notice) =
+        ShardGrid::choose(Size { frames: 1, ..latents }, shards, scale.space, layers)?;
+    let bands = Axes::new(1, grid.rows(), grid.cols());
+    Ok((ShardGrid::of(latents, bands, scale)?, notice))
+}
+
 /// The fewest shards with which `ranks` ranks decode an image of `latents` where each process, which
 /// has `together` of them, may take `budget` bytes. Half of what the weights leave is left for
 /// values that wait; if that cannot be, the fewest that fit. With a `grid` there is no choice but of
@@ -81,7 +99,7 @@ pub fn fit(
         Some(grid) => vec![grid],
         None => {
             let counts = SHARDS.into_iter().chain([ranks]).filter(|&shards| shards >= ranks);
-            let grid = |shards| ShardGrid::choose(latents, shards, program.scale(), &layers);
+            let grid = |shards| choose(latents, shards, program.out_scale(), &layers);
             let mut grids: Vec<ShardGrid> = counts
                 .map(|shards| grid(shards).map(|(grid, _)| grid))
                 .collect::<Result<_, _>>()?;

@@ -25,7 +25,7 @@ mod statistics;
 
 pub use cut::Cut;
 pub use estimate::{Traffic, peak_bytes};
-pub use fit::{Fit, FitError, fit};
+pub use fit::{Fit, FitError, choose, fit};
 pub use park::ParkLimit;
 pub use pass::{HaloExchange, Segment, UncutError, exchanged_layers};
 

@@ -117,7 +117,7 @@ impl<'a, B: Backend> Park<'a, B> {
         Ok(())
     }
 
-    /// A rectangle of a value, to be sent.
+    /// A region of a value, to be sent.
     pub(super) fn region(
         &self,
         exchange: Exchange<'_, B>,
@@ -128,12 +128,13 @@ impl<'a, B: Backend> Park<'a, B> {
             Parked::Here(tensor) => return exchange.cut(tensor, rect).map_err(Cause::Backend),
             Parked::Filed(extent, shape) => (*extent, *shape),
         };
-        let region = Shape { height: rect.height as usize, width: rect.width as usize, ..shape };
+        let region = Shape { batch: shape.batch, ..Shape::sample(rect.size(), shape.channels) };
         let mut out = HostTensor::zeros(region).map_err(Cause::Backend)?;
         let row_len = (region.width * shape.channels).max(1);
         self.with_file("read", |file| {
             for (row, out) in out.data_mut().chunks_exact_mut(row_len).enumerate() {
-                let y = rect.top as usize + row;
+                let t = rect.first as usize + row / region.height;
+                let y = t * shape.height + rect.top as usize + row % region.height;
                 let from = (y * shape.width + rect.left as usize) * shape.channels;
                 file.read(extent, from as u64, out)?;
             }
@@ -179,5 +180,5 @@ impl<'a, B: Backend> Park<'a, B> {
 }
 
 fn all(shape: Shape) -> Region {
-    Region::new(0, 0, shape.height as u32, shape.width as u32)
+    shape.size().at_origin()
 }

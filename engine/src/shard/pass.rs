@@ -34,14 +34,27 @@ pub struct Segment {
     pub is_attention: bool,
 }
 
-/// An op that cannot be cut.
+/// A decode that cannot be cut into shards.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("`{op}` cannot be cut into shards: {source}; use another strategy")]
-pub struct UncutError {
-    /// Its name.
-    pub op: String,
-    /// Why not.
-    pub source: PlanError,
+#[non_exhaustive]
+pub enum UncutError {
+    /// An op does not keep extents in proportion.
+    #[error("`{op}` cannot be cut into shards: {source}; use another strategy")]
+    Op {
+        /// Its name.
+        op: String,
+        /// Why not.
+        source: PlanError,
+    },
+    /// The grid cuts the video along time.
+    #[error(
+        "a decode is cut along height and width, and this grid has {slices} slices of frames; use one \
+         slice"
+    )]
+    Slices {
+        /// Slices of the grid.
+        slices: u32,
+    },
 }
 
 /// Cuts a program into segments.
@@ -106,7 +119,7 @@ fn halo_exchange(
     for (value, reads) in op.reads() {
         let Reads::Cells(windows) = reads else { continue };
         let reach = reach(&windows)
-            .map_err(|source| UncutError { op: program.op_name(op).to_owned(), source })?;
+            .map_err(|source| UncutError::Op { op: program.op_name(op).to_owned(), source })?;
         if !reach.is_none() {
             return Ok(Some(HaloExchange { op: index, value, reach }));
         }
@@ -114,8 +127,8 @@ fn halo_exchange(
     Ok(None)
 }
 
-/// What is read beyond a part.
+/// What is read beyond a part, which has all frames.
 fn reach(windows: &Axes<Window>) -> Result<Margins, PlanError> {
-    let Axes { time, height, width } = windows.map(|window| window.reach());
-    Ok(Margins::from_axes(Axes::new(time?, height?, width?)))
+    let (height, width) = (windows.height.reach()?, windows.width.reach()?);
+    Ok(Margins::from_axes(Axes::new([0, 0], height, width)))
 }

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use halovae_core::Region;
-
 use super::exchange::Parcel;
 use super::halo::Tags;
 use super::run::{Run, ShardJob, ShardStop, failed};
@@ -156,7 +154,7 @@ where
         for shard in cut.shards_of(self.group.rank()) {
             for id in ids {
                 let shape = cut.shape(program, id, shard);
-                let all = Region::new(0, 0, shape.height as u32, shape.width as u32);
+                let all = shape.size().at_origin();
                 parcels.push(self.park.region(self.exchange, (id, shard), all)?);
             }
         }

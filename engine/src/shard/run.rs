@@ -15,9 +15,9 @@ use super::exchange::{Exchange, Parcel};
 use super::halo::Borders;
 use super::park::{Loan, Park, ParkLimit};
 use super::pass::Segment;
-use crate::backend::{Backend, BackendError, Operand, Operands, Surroundings};
+use crate::backend::{Backend, BackendError, FrameReads, Operand, Operands, Surroundings};
 use crate::group::{Cause, FirstRanks, Group, GroupError, Links};
-use crate::program::{Liveness, Op, Program, ValueId, ValueKind};
+use crate::program::{Edge, Liveness, Op, Program, Reads, ValueId, ValueKind, taps};
 use crate::tensor::HostTensor;
 
 /// Why a rank ended early.
@@ -235,15 +235,38 @@ where
                 loans[slot] = Some(loan.map_err(|cause| failed(program, op, shard, cause))?);
             }
         }
+        // What is read tap by tap has no slot of its own.
+        let by_tap = op.by_tap();
+        let input = op.inputs().next().filter(|_| by_tap.is_some());
+        let taken = input.and_then(|_| owned[0].take());
         let stats = &self.stats;
-        let slots = op.inputs().zip(owned).zip(&loans);
-        let operands = Operands::new(slots.map(|((id, owned), loan)| match (owned, loan) {
-            (Some(tensor), _) => Operand::Owned(tensor),
-            (None, Some(loan)) => Operand::Shared(&**loan),
-            (None, None) => Operand::Shared(
-                values.get(&id).or_else(|| stats.get(&id)).expect("written before it is read"),
-            ),
-        }));
+        let shared = |id: ValueId, slot: usize| match &loans[slot] {
+            Some(loan) => &**loan,
+            None => values.get(&id).or_else(|| stats.get(&id)).expect("written before it is read"),
+        };
+        let frames = input.zip(by_tap).map(|(id, (window, edge))| {
+            let tensor = taken.as_ref().unwrap_or_else(|| shared(id, 0));
+            let count = backend.shape(tensor).frames;
+            let all = 0..count as u64;
+            let outputs = 0..window.outputs(all.end);
+            let taps = taps(&window, edge == Edge::Repeat, all.end, &all, &outputs);
+            FrameReads::new(vec![(tensor, 0..count)], window.kernel as usize, taps)
+        });
+        let mut slots = Vec::new();
+        for (slot, ((id, reads), owned)) in op.reads().zip(owned).enumerate() {
+            let tensor = || owned.as_ref().unwrap_or_else(|| shared(id, slot));
+            slots.push(match (reads, owned.is_some()) {
+                _ if slot == 0 && by_tap.is_some() => None,
+                (Reads::FirstFrame, _) if backend.shape(tensor()).frames > 1 => {
+                    let first = backend.gather(&[(tensor(), 0..1)]);
+                    let first = first.map_err(Cause::Backend);
+                    Some(Operand::Owned(first.map_err(|cause| failed(program, op, shard, cause))?))
+                }
+                (_, true) => owned.map(Operand::Owned),
+                (_, false) => Some(Operand::Shared(shared(id, slot))),
+            });
+        }
+        let operands = Operands::of_slots(slots).over_time(frames);
         let mut halos = cut.segments().iter().flat_map(|segment| &segment.halos);
         let halo = halos.find(|halo| halo.op == index);
         let margins = halo.map(|halo| {

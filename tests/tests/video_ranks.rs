@@ -1,0 +1,188 @@
+//! Videos on the CPU: in chunks, tiles and shards, on one rank and on several, against each other.
+
+use halovae_core::{AxisTiling, Direction, Plan, ShardGrid, Size, TileGrid, Tiling};
+use halovae_cpu::CpuBackend;
+use halovae_engine::checkpoint::{VaeConfig, parse_config};
+use halovae_engine::conformance::{Random, RandomWeights};
+use halovae_engine::decode::{Control, Decoder, Place};
+use halovae_engine::program::{Program, fold_single_frame};
+use halovae_engine::shard::ParkLimit;
+use halovae_engine::sink::{MemorySink, RowsAt, Sink};
+use halovae_engine::tensor::{HostTensor, Shape};
+use halovae_engine::wrap::Faulty;
+use halovae_tests::compare::assert_f32_close;
+use halovae_tests::decode::{cpu_ranks, size_of};
+use serde_json::json;
+
+const Z_DIM: usize = 4;
+
+fn config() -> Box<dyn VaeConfig> {
+    let config = json!({
+        "_class_name": "AutoencoderKLWan", "base_dim": 16, "z_dim": Z_DIM,
+        "dim_mult": [1, 2, 2, 2], "num_res_blocks": 1, "temperal_downsample": [false, true, true],
+        "latents_mean": vec![0.0; Z_DIM], "latents_std": vec![1.0; Z_DIM],
+    });
+    parse_config(config.to_string().as_bytes()).expect("a sound config")
+}
+
+fn program() -> Program {
+    config().decoder().expect("a decoder")
+}
+
+fn decoder(program: &Program, ranks: u32) -> Decoder<CpuBackend> {
+    Decoder::new(program, &RandomWeights { seed: 8 }, cpu_ranks(ranks, 1)).expect("a decoder")
+}
+
+fn latents(frames: usize, height: usize, width: usize) -> HostTensor {
+    let shape = Shape::new(1, height, width, Z_DIM).over(frames);
+    let mut random = Random::new(frames as u64);
+    let data = (0..shape.elements().expect("small")).map(|_| random.uniform(-2.0, 2.0)).collect();
+    HostTensor::new(shape, data).expect("one element for each place")
+}
+
+fn whole(latents: &HostTensor) -> Plan {
+    Plan::whole(size_of(latents), config().tiling().scale).expect("a plan")
+}
+
+fn decode(
+    decoder: &Decoder<CpuBackend>,
+    latents: &HostTensor,
+    plan: &Plan,
+    control: &Control<'_>,
+) -> HostTensor {
+    let mut sink = MemorySink::default();
+    decoder.decode(latents, plan, &mut sink, control).expect("a decode");
+    sink.into_picture().expect("a picture")
+}
+
+fn in_chunks(chunk: u32) -> Control<'static> {
+    Control { chunk, ..Control::default() }
+}
+
+#[test]
+fn chunks_and_frames_at_once_give_the_same_bytes() {
+    let decoder = decoder(&program(), 1);
+    for frames in 1..=5 {
+        let latents = latents(frames, 5, 6);
+        let plan = whole(&latents);
+        let expected = decode(&decoder, &latents, &plan, &in_chunks(u32::MAX));
+        assert_eq!(expected.shape().size(), Size::video(4 * frames as u32 - 3, 40, 48));
+        for chunk in [1, 2, 3] {
+            let got = decode(&decoder, &latents, &plan, &in_chunks(chunk));
+            assert!(got == expected, "{frames} frames, {chunk} at a time");
+        }
+        // The first frames are those of a shorter video: nothing looks ahead.
+        let shorter = latents.crop(0, size_of(&latents).at_origin().over(0, 1)).expect("a crop");
+        let first = decode(&decoder, &shorter, &whole(&shorter), &in_chunks(1));
+        assert_eq!(first.data(), &expected.data()[..first.data().len()]);
+    }
+}
+
+#[test]
+fn tiles_give_the_same_bytes_on_any_ranks() {
+    let latents = latents(3, 9, 11);
+    let axis = AxisTiling::Stride { tile_sample_min_size: 48, tile_sample_stride: 32 };
+    let tiling = Tiling::new(axis, axis, config().tiling().scale);
+    let grid = TileGrid::new(Direction::Decode, size_of(&latents), &tiling).expect("a grid");
+    let plan = Plan::tiled(grid);
+    let expected = decode(&decoder(&program(), 1), &latents, &plan, &in_chunks(u32::MAX));
+    for (ranks, chunk) in [(1, 1), (2, 2), (3, 1)] {
+        let got = decode(&decoder(&program(), ranks), &latents, &plan, &in_chunks(chunk));
+        assert!(got == expected, "{ranks} ranks, {chunk} frames at a time");
+    }
+}
+
+#[test]
+fn shards_of_a_video_equal_the_whole() {
+    let latents = latents(3, 9, 10);
+    let expected = decode(&decoder(&program(), 1), &latents, &whole(&latents), &Control::default());
+    for (rows, cols, ranks) in [(1, 2, 2), (2, 2, 4), (3, 2, 2)] {
+        let scale = config().tiling().scale;
+        let grid = ShardGrid::new(size_of(&latents), rows, cols, scale).expect("a grid");
+        let decoder = decoder(&program(), ranks);
+        let got = decode(&decoder, &latents, &Plan::sharded(grid), &Control::default());
+        assert_f32_close(&format!("{rows} x {cols} shards on {ranks} ranks"), &got, &expected);
+    }
+    // In turns, values waiting in a file.
+    let grid = ShardGrid::new(size_of(&latents), 2, 3, config().tiling().scale).expect("a grid");
+    let park = Some(ParkLimit { bytes: 0, scratch: std::env::temp_dir() });
+    let control = Control { park, ..Control::default() };
+    let got = decode(&decoder(&program(), 1), &latents, &Plan::sharded(grid), &control);
+    assert_f32_close("shards in turns", &got, &expected);
+}
+
+/// An image decodes to the same through the program that is folded for it.
+#[test]
+fn a_folded_program_decodes_images() {
+    let latents = latents(1, 6, 7);
+    let plan = whole(&latents);
+    let folded = fold_single_frame(&program());
+    let expected = decode(&decoder(&program(), 1), &latents, &plan, &Control::default());
+    let got = decode(&decoder(&folded, 1), &latents, &plan, &Control::default());
+    assert_f32_close("folded", &got, &expected);
+    let three = self::latents(3, 6, 7);
+    let mut sink = MemorySink::default();
+    let refused = decoder(&folded, 1).decode(&three, &whole(&three), &mut sink, &in_chunks(1));
+    let message = refused.expect_err("it has one frame").to_string();
+    assert!(message.contains("3 frames"), "{message}");
+}
+
+/// Notes how many ops had run when each frame came.
+struct Early<'a> {
+    backend: &'a Faulty<CpuBackend>,
+    ran: Vec<u64>,
+}
+
+impl Sink for Early<'_> {
+    fn begin(&mut self, _: Shape) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn write_rows(&mut self, at: RowsAt, _: &[f32]) -> std::io::Result<()> {
+        if at.top == 0 {
+            self.ran.push(self.backend.ran());
+        }
+        Ok(())
+    }
+}
+
+/// A rank cannot be more than some messages ahead of the stitcher, so the first frames are written
+/// while the last latents wait.
+#[test]
+fn frames_are_written_while_later_latents_wait() {
+    let backends = vec![Faulty::new(CpuBackend::new(1).expect("a thread"), None)];
+    let decoder =
+        Decoder::new(&program(), &RandomWeights { seed: 8 }, backends).expect("a decoder");
+    let latents = latents(16, 3, 3);
+    let backend = decoder.backends().next().expect("one rank");
+    let mut sink = Early { backend, ran: Vec::new() };
+    decoder.decode(&latents, &whole(&latents), &mut sink, &in_chunks(1)).expect("a decode");
+    let all = backend.ran();
+    assert_eq!(sink.ran.len(), 4 * 16 - 3);
+    assert!(2 * sink.ran[0] < all, "{} of {all} ops had run for the first frame", sink.ran[0]);
+    assert!(sink.ran.is_sorted());
+}
+
+/// Memory does not grow with the video, and is what was estimated.
+#[test]
+fn memory_does_not_grow_with_the_video() {
+    let decoder = decoder(&program(), 1);
+    let mut peaks = Vec::new();
+    for frames in [5, 21, 81] {
+        let latents = latents(frames, 8, 8);
+        let plan = whole(&latents);
+        let mut sink = MemorySink::default();
+        let report = decoder.decode(&latents, &plan, &mut sink, &in_chunks(1)).expect("a decode");
+        let (measured, estimated) = (report.measured_peak_bytes, report.estimated_peak_bytes);
+        let again = decoder.estimate_peak_bytes(&plan, 1, Place::all(1), None, 1).expect("a plan");
+        assert_eq!(again, estimated);
+        let ratio = estimated as f64 / measured as f64;
+        assert!(
+            (0.85..=1.15).contains(&ratio),
+            "{frames}: {estimated} estimated, {measured} measured"
+        );
+        peaks.push(measured as f64);
+    }
+    let ratio = peaks[2] / peaks[0];
+    assert!((0.95..=1.05).contains(&ratio), "{peaks:?}");
+}
