@@ -49,6 +49,11 @@ pub(crate) enum Notice {
         /// Height and width of each in pixels.
         side: u64,
     },
+    /// Neither config nor weights tell how values beyond the range of a picture are written.
+    AssumedRange {
+        /// What is assumed, as a sentence.
+        what: &'static str,
+    },
     /// There is a GPU, but it cannot be used.
     PassedOver {
         /// Why.
@@ -165,6 +170,7 @@ impl fmt::Display for Notice {
                 "packed latents do not tell their sides; these were taken for {images} image(s) of \
                  {side} x {side} pixels; give --height and --width if that is wrong"
             ),
+            Self::AssumedRange { what } => write!(f, "{what}; give --config if that is wrong"),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::Tuned { seconds } => write!(

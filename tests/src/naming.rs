@@ -77,36 +77,6 @@ pub fn to_old_diffusers(name: &str, tensor: RawTensor) -> (String, RawTensor) {
     (renamed, tensor)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Names from the checkpoint of SD 1.5 (four levels).
-    #[test]
-    fn known_names() {
-        for (diffusers, ldm) in [
-            ("post_quant_conv.bias", "post_quant_conv.bias"),
-            ("decoder.conv_in.weight", "decoder.conv_in.weight"),
-            ("decoder.conv_norm_out.weight", "decoder.norm_out.weight"),
-            ("decoder.mid_block.resnets.1.norm2.bias", "decoder.mid.block_2.norm2.bias"),
-            (
-                "decoder.mid_block.attentions.0.to_out.0.weight",
-                "decoder.mid.attn_1.proj_out.weight",
-            ),
-            ("decoder.up_blocks.0.resnets.2.conv1.weight", "decoder.up.3.block.2.conv1.weight"),
-            ("decoder.up_blocks.2.upsamplers.0.conv.bias", "decoder.up.1.upsample.conv.bias"),
-            (
-                "decoder.up_blocks.3.resnets.0.conv_shortcut.weight",
-                "decoder.up.0.block.0.nin_shortcut.weight",
-            ),
-        ] {
-            let tensor = RawTensor::f32(&[1], &[0.0]);
-            let (name, _) = to_ldm("first_stage_model.", 4, diffusers, tensor);
-            assert_eq!(name, format!("first_stage_model.{ldm}"));
-        }
-    }
-}
-
 /// A weight of the decoder under the name of Wan's own code, which has all levels in one list.
 pub fn to_wan(res_blocks: usize, name: &str) -> String {
     let in_list = |level: &str, place: usize| {
@@ -141,4 +111,34 @@ pub fn to_wan(res_blocks: usize, name: &str) -> String {
         _ => part,
     };
     format!("{module}.{part}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names from the checkpoint of SD 1.5 (four levels).
+    #[test]
+    fn known_names() {
+        for (diffusers, ldm) in [
+            ("post_quant_conv.bias", "post_quant_conv.bias"),
+            ("decoder.conv_in.weight", "decoder.conv_in.weight"),
+            ("decoder.conv_norm_out.weight", "decoder.norm_out.weight"),
+            ("decoder.mid_block.resnets.1.norm2.bias", "decoder.mid.block_2.norm2.bias"),
+            (
+                "decoder.mid_block.attentions.0.to_out.0.weight",
+                "decoder.mid.attn_1.proj_out.weight",
+            ),
+            ("decoder.up_blocks.0.resnets.2.conv1.weight", "decoder.up.3.block.2.conv1.weight"),
+            ("decoder.up_blocks.2.upsamplers.0.conv.bias", "decoder.up.1.upsample.conv.bias"),
+            (
+                "decoder.up_blocks.3.resnets.0.conv_shortcut.weight",
+                "decoder.up.0.block.0.nin_shortcut.weight",
+            ),
+        ] {
+            let tensor = RawTensor::f32(&[1], &[0.0]);
+            let (name, _) = to_ldm("first_stage_model.", 4, diffusers, tensor);
+            assert_eq!(name, format!("first_stage_model.{ldm}"));
+        }
+    }
 }

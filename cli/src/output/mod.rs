@@ -131,6 +131,11 @@ impl OutputFile {
         })
     }
 
+    /// Whether it holds values beyond the range of a picture as they are.
+    pub(crate) fn is_raw(&self) -> bool {
+        matches!(self.format, Format::Npy | Format::Safetensors)
+    }
+
     /// The sink that writes it.
     pub(crate) fn sink(&self) -> Box<dyn FileSink> {
         let path = self.path.clone();
