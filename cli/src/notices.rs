@@ -60,6 +60,11 @@ pub(crate) enum Notice {
         /// What was taken.
         rate: FrameRate,
     },
+    /// Neither config nor weights tell how values beyond the range of a picture are written.
+    AssumedRange {
+        /// What is assumed, as a sentence.
+        what: &'static str,
+    },
     /// There is a GPU, but it cannot be used.
     PassedOver {
         /// Why.
@@ -186,6 +191,7 @@ impl fmt::Display for Notice {
                 "the model does not tell how many frames make a second; {rate} were taken; give --fps \
                  if that is wrong"
             ),
+            Self::AssumedRange { what } => write!(f, "{what}; give --config if that is wrong"),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::Tuned { seconds } => write!(

@@ -11,7 +11,7 @@ use halovae_engine::decode::{Control, Decoder};
 use halovae_engine::sink::{Clamped, MemorySink};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
-use halovae_tests::decode::{cpu_ranks, program, size_of};
+use halovae_tests::decode::{Cut, cpu_ranks, plan, program, size_of};
 use halovae_tests::golden::Golden;
 
 /// Of how many rows and columns one is kept.
@@ -144,6 +144,17 @@ fn qwen_layered_tiled() {
     let (config, latents) = (case.golden.config(), &case.golden.latents);
     let plan = tiles(config, latents, 32, 24);
     case.check("tiled", "tiled", &case.decode(config, latents, &plan, 1));
+}
+
+#[test]
+fn shards_give_the_whole() {
+    for (name, rows, cols) in [("wan", 2, 2), ("qwen-layered", 1, 3)] {
+        let case = Case::on_cpu(name, rows * cols);
+        let (config, latents) = (case.golden.config(), &case.golden.latents);
+        let plan = plan(config, size_of(latents), Cut::Sharded(rows, cols));
+        let picture = case.decode(config, latents, &plan, 1);
+        case.check(&format!("{name} in {rows} x {cols} shards"), "whole", &picture);
+    }
 }
 
 #[test]

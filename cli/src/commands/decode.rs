@@ -75,6 +75,10 @@ fn decode(
         let picture = Shape::sample(size, program.out_channels() as usize);
         let picture = Shape { batch: latents.shape().batch, ..picture };
         check_written(args, output, &checkpoint, picture)?;
+        if output.is_raw() {
+            let assumed = checkpoint.config().assumed_of_range(planned.plan.strategy());
+            planned.notices.extend(assumed.map(|what| Notice::AssumedRange { what }));
+        }
     }
     let ranks = planned.ranks;
     if let Some(processes) = processes {

@@ -168,6 +168,11 @@ impl OutputFile {
         })
     }
 
+    /// Whether it holds values beyond the range of a picture as they are.
+    pub(crate) fn is_raw(&self) -> bool {
+        matches!(self.format, Format::Npy | Format::Safetensors)
+    }
+
     /// Whether it is standard output.
     pub(crate) fn is_stdout(&self) -> bool {
         self.names.is_none()

@@ -53,6 +53,12 @@ pub trait VaeConfig: Model + Any + Debug + Send + Sync {
         None
     }
 
+    /// What [`output_range`](Self::output_range) assumes where neither config nor weights tell, as a
+    /// sentence.
+    fn assumed_of_range(&self, _strategy: Strategy) -> Option<&'static str> {
+        None
+    }
+
     /// What it says of the decoder and its latents, in the order in which a reader wants to know it.
     fn details(&self) -> Vec<(&'static str, Detail)>;
 

@@ -108,6 +108,13 @@ fn a_file_in_the_original_naming_needs_no_config() {
     ] {
         assert!(told.stdout.contains(words), "no {words:?} in {}", told.stdout);
     }
+    // Of tiles, values beyond the range are told about where they would be written.
+    let assumed = "the weights may be Wan's or Qwen-Image's";
+    for (flags, is_told) in [(TILES, true), ("", false)] {
+        let said = setup.decode(&vae, &latents, flags).expect_success().stderr;
+        assert_eq!(said.contains(assumed), is_told, "{said}");
+        std::fs::remove_file(setup.path("out.npy")).expect("the output");
+    }
     // Mean and deviation are known for 16 channels, and this one has 4.
     let run = setup.decode(&vae, &latents, "--latent-space pipeline");
     assert_eq!(run.status.code(), Some(2), "{}", run.stderr);

@@ -337,6 +337,14 @@ impl VaeConfig for AutoencoderKlWanConfig {
         is_clamped.then_some([-1.0, 1.0])
     }
 
+    fn assumed_of_range(&self, strategy: Strategy) -> Option<&'static str> {
+        let is_assumed = self.class == WanClass::Untold && strategy == Strategy::Tiled;
+        is_assumed.then_some(
+            "the weights may be Wan's or Qwen-Image's; values are cut off at -1 and 1, as diffusers \
+             does with Wan's tiles and not with Qwen-Image's",
+        )
+    }
+
     fn details(&self) -> Vec<(&'static str, Detail)> {
         let mut details = Vec::new();
         if self.class == WanClass::Untold {
