@@ -12,9 +12,12 @@ use halovae_engine::tensor::HostTensor;
 use crate::compare::{Difference, relative_rms};
 use crate::tensors;
 
-/// Every golden model.
+/// Every golden model of images.
 pub const NAMES: [&str; 6] =
     ["f1-one-level", "f2-complete", "f4-batch", "f4-no-attention", "f8-flux", "f8-sd"];
+
+/// Every golden model of videos.
+pub const VIDEOS: [&str; 2] = ["qwen-layered", "wan"];
 
 /// A golden model.
 #[derive(Debug)]
