@@ -13,7 +13,6 @@ fuzz_target!(|bytes: &[u8]| {
             let tiling = config.tiling();
             for axis in [tiling.height, tiling.width] {
                 let cells = match axis {
-                    AxisTiling::Whole => continue,
                     AxisTiling::Overlap { tile_latent_min_size, .. } => tile_latent_min_size,
                     AxisTiling::Whole => continue,
                     AxisTiling::Stride { tile_sample_min_size, .. } => {
