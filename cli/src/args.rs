@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint, value_parser};
 use clap_complete::Shell;
 
+use crate::output::FrameRate;
 pub(crate) use choices::{
     BackendArg, BitDepthArg, CudnnArg, DtypeArg, ExchangeArg, LauncherArg, PlanFormat, StrategyArg,
 };
 pub(crate) use space::{LatentSpaceArg, SpaceArgs};
-pub(crate) use values::{ByteSize, Pair, ShardGridArg, TextTo};
+pub(crate) use values::{ByteSize, Destination, Pair, ShardGridArg};
 
 /// Decodes latents of diffusion models into images over several ranks.
 ///
@@ -41,7 +42,7 @@ pub(crate) struct Verbosity {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Decode a file of latents into images
+    /// Decode a file of latents into images or videos
     Decode(Box<DecodeArgs>),
     /// Show who would decode what, without decoding
     Plan(Box<PlanArgs>),
@@ -67,7 +68,7 @@ pub(crate) struct DecodeArgs {
     #[command(flatten)]
     pub(crate) vae: VaeArgs,
     /// Latents: .safetensors, .npy or ComfyUI's .latent, [channels, height, width] or with a batch
-    /// in front, or packed by a pipeline
+    /// in front, of videos [batch, channels, frames, height, width], or packed by a pipeline
     #[arg(long, value_name = "FILE")]
     pub(crate) latents: PathBuf,
     /// Which tensor of a .safetensors file holds the latents; needed if there are several
@@ -75,13 +76,23 @@ pub(crate) struct DecodeArgs {
     pub(crate) latents_key: Option<String>,
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
-    /// Where the images go: .png, .jpg, .webp, .tiff, or as raw f32 .npy, .safetensors
+    /// Where the images go: .png, .jpg, .webp, .tiff, or as raw f32 .npy, .safetensors; and videos:
+    /// .y4m, numbered frames such as FOLDER/%05d.png, .npy, .safetensors; `-` is a .y4m on stdout
     ///
     /// .png, .jpg, .webp and .tiff hold one image each: a batch becomes NAME-0.png, NAME-1.png, ...
-    /// The fourth channel of a VAE that has four is the image's alpha (not in .jpg).
-    /// .npy and .safetensors (key `sample`) hold the decoder's values, NCHW, not clamped.
+    /// With a field for its number in the name (%d, or %05d for five digits), each frame of a video
+    /// becomes a file, from 0 on; the folder has to be there. The fourth channel of a VAE that has four
+    /// is the image's alpha (not in .jpg).
+    /// A .y4m holds a video as encoders and players read it: 8 bits, BT.709 in limited range, chroma at
+    /// half the resolution (4:2:0). On stdout each frame comes as soon as it is decoded.
+    /// .npy and .safetensors (key `sample`) hold the decoder's values, not clamped, NCHW, or NCTHW of
+    /// several frames.
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
+    pub(crate) output: Destination,
+    /// Frames in a second of a .y4m: a whole number or a fraction such as 30000/1001 [default: the
+    /// model's own, else 24]
+    #[arg(long, value_name = "N[/N]")]
+    pub(crate) fps: Option<FrameRate>,
     /// Bits a channel of .png and .tiff; the other formats have no choice
     #[arg(long, value_enum, default_value_t = BitDepthArg::Eight)]
     pub(crate) bit_depth: BitDepthArg,
@@ -103,7 +114,7 @@ pub(crate) struct DecodeArgs {
     pub(crate) scratch_dir: Option<PathBuf>,
     /// Write what was done, by which rank, and how long it took as JSON; `-` is stdout
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
-    pub(crate) report: Option<TextTo>,
+    pub(crate) report: Option<Destination>,
     /// Leave the times of ops out of the report: to measure them, a GPU queues op by op what it would
     /// otherwise repeat as a whole
     #[arg(long, requires = "report")]
@@ -243,6 +254,12 @@ pub(crate) struct PlanArgs {
     /// Width in latent cells
     #[arg(long, value_name = "CELLS", conflicts_with = "width")]
     pub(crate) latent_width: Option<u32>,
+    /// Frames of the video; of those that a VAE of videos can decode to [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) frames: Option<u32>,
+    /// Frames of the latents
+    #[arg(long, value_name = "N", conflicts_with = "frames", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) latent_frames: Option<u32>,
     #[command(flatten)]
     pub(crate) ranks: RankArgs,
     #[command(flatten)]
@@ -280,7 +297,7 @@ pub(crate) struct PlanArgs {
     pub(crate) format: PlanFormat,
     /// Write to this file instead of stdout, which `-` is too
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) output: Option<TextTo>,
+    pub(crate) output: Option<Destination>,
     // Last: what follows would come under its heading.
     #[command(flatten)]
     pub(crate) group: GroupArgs,

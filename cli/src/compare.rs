@@ -1,13 +1,17 @@
 //! Every strategy over image sizes and numbers of ranks: what each would take, without decoding.
 
-use halovae_core::{AxisTiling, Plan, Size, Strategy};
+pub(crate) mod json;
+pub(crate) mod svg;
+pub(crate) mod table;
+
+use halovae_core::{AxisTiling, Plan, Scale, Size, Strategy};
 use halovae_engine::shard::Traffic;
 
 use crate::args::{RankArgs, ShardGridArg, StrategyArg};
 use crate::error::Error;
 use crate::estimates::Estimates;
 use crate::notices::Notice;
-use crate::plan_options::{Planned, tile_pixels};
+use crate::plan::options::{Planned, tile_pixels};
 use crate::subject::{Decoder, Subject};
 
 /// More of either could not be read, as a table or as a drawing.
@@ -21,8 +25,8 @@ pub(crate) const STRATEGIES: [Strategy; 4] =
 /// The plans of every strategy for every size and number of ranks.
 #[derive(Debug)]
 pub(crate) struct Comparison {
-    /// Pixels per latent cell.
-    pub(crate) scale: u32,
+    /// How pixels lie on latent cells.
+    pub(crate) scale: Scale,
     /// Height and width of a tile in pixels.
     pub(crate) tile: Size,
     /// Sizes of the latents, in the order in which they were asked for.
@@ -133,11 +137,11 @@ impl Comparison {
         }
         let tiling = subject.tiling();
         Ok(Self {
-            scale: tiling.scale.space,
+            scale: tiling.scale,
             tile: Size::new(tile(tiling.height), tile(tiling.width)),
+            decoder: subject.decoder(sizes.first().map_or(1, |size| size.frames)),
             sizes,
             ranks,
-            decoder: subject.decoder(),
             rows,
             notices: subject.notices().to_vec(),
         })
@@ -153,9 +157,20 @@ impl Comparison {
         self.rows.iter().filter(move |row| row.latents == latents)
     }
 
-    /// Pixels of a picture of that many latent cells.
+    /// Height and width in pixels of a picture of that many latent cells.
     pub(crate) fn pixels(&self, latents: Size) -> [u64; 2] {
-        [latents.height, latents.width].map(|cells| u64::from(cells) * u64::from(self.scale))
+        [latents.height, latents.width].map(|cells| u64::from(cells) * u64::from(self.scale.space))
+    }
+
+    /// The frames that come of latents, if they are a video's.
+    pub(crate) fn frames(&self, latents: Size) -> Option<u32> {
+        (latents.frames > 1).then(|| self.scale.time.at(latents.frames)).flatten()
+    }
+
+    /// What goes before height and width of a video.
+    pub(crate) fn frames_of(&self, latents: Size) -> String {
+        let frames = self.frames(latents);
+        frames.map(|frames| format!("{frames} frames of ")).unwrap_or_default()
     }
 }
 
@@ -185,7 +200,7 @@ impl Figures {
 }
 
 /// As if all of them were asked for by flags.
-fn rank_args(strategy: Strategy, ranks: u32) -> RankArgs {
+pub(crate) fn rank_args(strategy: Strategy, ranks: u32) -> RankArgs {
     RankArgs {
         vae_patch_parallel_size: Some(ranks),
         vae_use_tiling: strategy == Strategy::Tiled,

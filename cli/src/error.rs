@@ -134,6 +134,10 @@ impl From<DecodeError> for Error {
             DecodeError::Failed(failure @ Failure { cause: Cause::NoRoom { .. }, .. }) => {
                 Self::NoRoom(failure)
             }
+            // A reader of a video, which has as much of it as it wants.
+            DecodeError::Sink(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Self::BrokenPipe
+            }
             error => Self::Decode(error),
         }
     }

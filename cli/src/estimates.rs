@@ -12,7 +12,7 @@ use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::{Cut, Traffic, UncutError, peak_bytes};
 
 use crate::error::Error;
-use crate::plan_options::Planned;
+use crate::plan::options::Planned;
 
 /// A decoder as it runs on a backend.
 pub(crate) struct Model<'a> {
@@ -31,7 +31,7 @@ pub(crate) enum WorkUnit {
     Flops,
 }
 
-/// The numbers of a plan for one image.
+/// The numbers of a plan for one image or video.
 #[derive(Clone, Debug)]
 pub(crate) struct Estimates {
     /// The rank of each piece.

@@ -9,7 +9,7 @@ use halovae_engine::tensor::HostTensor;
 use twox_hash::XxHash3_128;
 
 use crate::args::DecodeArgs;
-use crate::plan_options::Planned;
+use crate::plan::options::Planned;
 
 /// A digest of data. It tells files apart that differ by mistake, not by malice.
 struct Digest(XxHash3_128);

@@ -1,7 +1,7 @@
 //! `halovae`: decodes latents of diffusion models into images over several ranks.
 //!
 //! How a decode goes from file to file is told by [`commands::decode::run`]: it opens the
-//! checkpoint and the latents, asks [`plan_options`] for a plan, opens a [`backend`] for each rank,
+//! checkpoint and the latents, asks [`plan::options`] for a plan, opens a [`backend`] for each rank,
 //! and lets the engine decode the pieces and stitch them into a sink of [`output`].
 
 mod allocator;
@@ -9,9 +9,6 @@ mod args;
 mod backend;
 mod commands;
 mod compare;
-mod compare_json;
-mod compare_svg;
-mod compare_table;
 mod console;
 mod error;
 mod estimates;
@@ -22,10 +19,7 @@ mod memory;
 mod notices;
 mod ops;
 mod output;
-mod plan_json;
-mod plan_options;
-mod plan_svg;
-mod plan_table;
+mod plan;
 mod processes;
 mod progress;
 mod report;
@@ -33,6 +27,7 @@ mod room;
 mod signals;
 mod subject;
 mod svg;
+mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

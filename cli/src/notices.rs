@@ -7,6 +7,7 @@ use halovae_engine::format_bytes;
 use halovae_engine::room::WHERE_NOTHING_FITS;
 
 use crate::launcher::HalfLaunch;
+use crate::output::FrameRate;
 
 /// A decision that the user may want to know of.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +54,16 @@ pub(crate) enum Notice {
     AssumedRange {
         /// What is assumed, as a sentence.
         what: &'static str,
+    },
+    /// Latents of four axes are no video of a decoder that takes videos.
+    TakenForImages {
+        /// Images.
+        images: usize,
+    },
+    /// A video is written with times, and nothing told how many frames make a second.
+    FrameRate {
+        /// What was taken.
+        rate: FrameRate,
     },
     /// There is a GPU, but it cannot be used.
     PassedOver {
@@ -171,6 +182,16 @@ impl fmt::Display for Notice {
                  {side} x {side} pixels; give --height and --width if that is wrong"
             ),
             Self::AssumedRange { what } => write!(f, "{what}; give --config if that is wrong"),
+            Self::TakenForImages { images } => write!(
+                f,
+                "the latents have four axes and were taken for {images} images; those of a video are \
+                 [batch, channels, frames, height, width]"
+            ),
+            Self::FrameRate { rate } => write!(
+                f,
+                "the model does not tell how many frames make a second; {rate} were taken; give --fps \
+                 if that is wrong"
+            ),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::Tuned { seconds } => write!(

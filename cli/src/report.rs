@@ -52,15 +52,15 @@ pub(crate) struct Report {
 pub(crate) struct LatentsReport {
     /// The file.
     pub(crate) path: PathBuf,
-    /// Batch, channels, height, width.
-    pub(crate) shape: [usize; 4],
+    /// Batch, channels, frames of several, height, width.
+    pub(crate) shape: Vec<usize>,
 }
 
-/// The images.
+/// The images or videos.
 #[derive(Debug, Serialize)]
 pub(crate) struct ImageReport {
-    /// Batch, channels, height, width.
-    pub(crate) shape: [usize; 4],
+    /// Batch, channels, frames of several, height, width.
+    pub(crate) shape: Vec<usize>,
 }
 
 /// Ranks.
@@ -99,9 +99,14 @@ impl From<&PieceReport> for Piece {
     }
 }
 
-/// A rectangle.
+/// A rectangle, in some frames of a video.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Rectangle {
+    /// The first of the frames and how many, unless that is the first alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    first: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    frames: Option<u32>,
     top: u32,
     left: u32,
     height: u32,
@@ -109,8 +114,10 @@ pub(crate) struct Rectangle {
 }
 
 impl From<Region> for Rectangle {
-    fn from(Region { top, left, height, width, .. }: Region) -> Self {
-        Self { top, left, height, width }
+    fn from(Region { first, frames, top, left, height, width }: Region) -> Self {
+        let [first, frames] =
+            [first, frames].map(|extent| ((first, frames) != (0, 1)).then_some(extent));
+        Self { first, frames, top, left, height, width }
     }
 }
 

@@ -7,16 +7,18 @@ use std::path::PathBuf;
 use halovae_core::{LayerHalo, Size, Tiling};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
+use halovae_engine::decode::CHUNK;
+use halovae_engine::flow::Flow;
 use halovae_engine::program::{MemoryModel, Program, fuse};
 use halovae_engine::shard::{UncutError, exchanged_layers};
 
 use crate::args::{PlanArgs, RankArgs};
 use crate::backend;
-use crate::commands::{Plannable, open_config};
+use crate::commands::{Plannable, for_frames, open_config};
 use crate::error::Error;
 use crate::estimates::{Estimates, Model};
 use crate::notices::Notice;
-use crate::plan_options::{self, Planned, TileOptions};
+use crate::plan::options::{Planned, TileOptions, plan};
 
 /// What is the same for every plan of a decoder.
 #[derive(Clone, Copy, Debug)]
@@ -36,14 +38,40 @@ pub(crate) struct Subject {
 }
 
 struct Known {
+    is_video: bool,
+    /// For latents of one frame, and of several.
+    image: Runnable,
+    video: Runnable,
+    notices: Vec<Notice>,
+    /// By their number of threads, which need workspace.
+    backends: HashMap<u32, CpuBackend>,
+}
+
+/// A decoder as it runs.
+struct Runnable {
     decoder: Decoder,
     /// Fused for the backend.
     program: Program,
     /// What shards exchange.
     layers: Result<Vec<LayerHalo>, UncutError>,
-    notices: Vec<Notice>,
-    /// By their number of threads, which need workspace.
-    backends: HashMap<u32, CpuBackend>,
+}
+
+impl Runnable {
+    fn new(program: &Program, cpu: &CpuBackend) -> Self {
+        let layers = exchanged_layers(program);
+        let program = fuse(program, |program, op| cpu.supports(program, op));
+        let decoder = Decoder {
+            latent_channels: program.latent_channels(),
+            weight_bytes: cpu.prepared_weight_bytes(&program),
+        };
+        Self { decoder, program, layers }
+    }
+}
+
+impl Known {
+    fn runnable(&self, frames: u32) -> &Runnable {
+        if frames == 1 { &self.image } else { &self.video }
+    }
 }
 
 impl Subject {
@@ -57,18 +85,14 @@ impl Subject {
             let tiling = options.tiling(None, args.scale.unwrap_or(0))?;
             return Ok(Self { options, tiling, known: None, sources: Vec::new() });
         };
-        let Plannable { tiling, program, notices, sources } =
+        let Plannable { tiling, is_video, program, notices, sources } =
             open_config(vae, args.config.as_deref(), args.variant.as_deref())?;
         let tiling = options.tiling(Some(&tiling), program.scale())?;
-        let layers = exchanged_layers(&program);
         let cpu = backend::cpu(1)?;
-        let program = fuse(&program, |program, op| cpu.supports(program, op));
-        let decoder = Decoder {
-            latent_channels: program.latent_channels(),
-            weight_bytes: cpu.prepared_weight_bytes(&program),
-        };
+        let video = Runnable::new(&program, &cpu);
+        let image = Runnable::new(&for_frames(program, 1), &cpu);
         let backends = HashMap::from([(1, cpu)]);
-        let known = Some(Known { decoder, program, layers, notices, backends });
+        let known = Some(Known { is_video, image, video, notices, backends });
         Ok(Self { options, tiling, known, sources })
     }
 
@@ -82,9 +106,20 @@ impl Subject {
         &self.tiling
     }
 
-    /// The decoder, if one is known.
-    pub(crate) fn decoder(&self) -> Option<Decoder> {
-        self.known.as_ref().map(|known| known.decoder)
+    /// Whether it may have several frames.
+    pub(crate) fn is_video(&self) -> bool {
+        self.known.as_ref().is_none_or(|known| known.is_video)
+    }
+
+    /// The decoder of latents of so many frames, if one is known.
+    pub(crate) fn decoder(&self, frames: u32) -> Option<Decoder> {
+        self.known.as_ref().map(|known| known.runnable(frames).decoder)
+    }
+
+    /// How latents go through the decoder, if one is known.
+    pub(crate) fn flow(&self, latents: Size) -> Option<Flow> {
+        let known = self.known.as_ref()?;
+        Some(Flow::new(&known.runnable(latents.frames).program, latents.frames, CHUNK))
     }
 
     /// What is to be told of the checkpoint.
@@ -92,7 +127,7 @@ impl Subject {
         self.known.as_ref().map_or(&[], |known| &known.notices)
     }
 
-    /// Plans the decode of one image and counts what it takes.
+    /// Plans the decode of one image or video and counts what it takes.
     ///
     /// # Errors
     /// The planner's, and flags that do not go together.
@@ -103,18 +138,20 @@ impl Subject {
         group: u32,
     ) -> Result<(Planned, Estimates), Error> {
         let Self { options, tiling, known, .. } = self;
-        let layers = known.as_ref().map_or(Ok(&[][..]), |known| known.layers.as_deref());
-        let planned = plan_options::plan(latents, 1, ranks, group, options, tiling, layers)?;
-        let Some(Known { program, backends, .. }) = known else {
+        let Some(known) = known else {
+            let planned = plan(latents, 1, ranks, group, options, tiling, Ok(&[]))?;
             let estimates = Estimates::new(&planned, None)?;
             return Ok((planned, estimates));
         };
+        let layers = known.runnable(latents.frames).layers.as_deref();
+        let planned = plan(latents, 1, ranks, group, options, tiling, layers)?;
         // As a decode on this machine would share its threads: they need workspace.
         let threads = backend::share(backend::threads(None), planned.ranks, 0);
-        let memory = match backends.entry(threads) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(backend::cpu(threads)?),
-        };
+        if let Entry::Vacant(unknown) = known.backends.entry(threads) {
+            unknown.insert(backend::cpu(threads)?);
+        }
+        let memory = &known.backends[&threads];
+        let program = &known.runnable(latents.frames).program;
         let estimates = Estimates::new(&planned, Some(&Model { program, memory }))?;
         Ok((planned, estimates))
     }

@@ -47,7 +47,7 @@ fn read(
     space: Option<&LatentSpace>,
 ) -> Result<([usize; 3], Option<u64>), LatentsError> {
     match shaped(shape).for_decoder(&wanted(sides), space) {
-        Ok(ForDecoder { latents, square }) => {
+        Ok(ForDecoder { latents, square, .. }) => {
             assert_eq!(latents.channels, 16, "{shape:?}");
             Ok(([latents.batch, latents.height, latents.width], square))
         }
@@ -250,7 +250,7 @@ proptest! {
             sides: Some([height as u32 * 8, width as u32 * 8]),
         };
         let file = LatentsFile::from_bytes(bytes, LatentsFormat::Npy, None).unwrap();
-        let ForDecoder { latents, square } = file.for_decoder(&wanted, Some(&UNSCALED)).unwrap();
+        let ForDecoder { latents, square, .. } = file.for_decoder(&wanted, Some(&UNSCALED)).unwrap();
         prop_assert_eq!(square, None);
         let Latents { data, .. } = &latents;
         prop_assert_eq!(

@@ -189,8 +189,8 @@ fn only_three_and_four_axes_are_latents() {
     assert!(
         shaped(&[4096, 64]).ends_with("packed latents of a transformer must be unpacked first")
     );
-    let video = shaped(&[1, 16, 1, 2, 2]);
-    assert!(video.contains("have 5 axes") && video.ends_with("latents[:, :, 0]"), "{video}");
+    let video = shaped(&[1, 16, 2, 2, 2]);
+    assert!(video.contains("have 2 frames") && video.ends_with("latents[:, :, 0]"), "{video}");
     for shape in [&[0, 4, 4, 4][..], &[1, 0, 4, 4], &[1, 4, 0, 4], &[1, 4, 4, 0], &[4, 0, 4]] {
         assert!(shaped(shape).contains("every extent must be from 1 to"), "{shape:?}");
     }

@@ -71,10 +71,33 @@ fn axes_are_told_by_the_channels() {
     assert!(axes.contains("have 6 axes") && axes.contains("channels, frames, height"), "{axes}");
     let sides = Wanted { sides: Some([80, 48]), ..wanted(4) };
     assert!(message(&[2, 4, 3, 5, 6], &sides).contains("are of 40 x 48 pixels by their shape"));
-    // A decoder of images takes no frames.
+    // A decoder of images takes a single frame, as ComfyUI stores those of Qwen-Image.
     let images = Wanted { video: false, ..wanted(4) };
-    assert!(message(&[2, 4, 3, 5, 6], &images).ends_with("latents[:, :, 0]"));
+    let several = message(&[2, 4, 3, 5, 6], &images);
+    assert!(
+        several.contains("have 3 frames") && several.ends_with("latents[:, :, 0]"),
+        "{several}"
+    );
+    let one = read(npy(&[2, 4, 1, 5, 6], false, |_| 0.5), &images, None).unwrap();
+    assert_eq!(extents(&one), [2, 4, 1, 5, 6]);
+    let sides = Wanted { sides: Some([80, 48]), ..images };
+    assert!(message(&[2, 4, 1, 5, 6], &sides).contains("are of 40 x 48 pixels by their shape"));
     assert!(message(&[4, 3, 5, 6], &images).contains("have 3 channels, the VAE takes 4"));
+}
+
+/// What may have been meant as a video without a batch is told.
+#[test]
+fn batches_of_images_are_told_where_videos_are_decoded() {
+    let told = |shape: &[usize], wanted: &Wanted| {
+        let file = npy(shape, false, |_| 0.5);
+        let file = LatentsFile::from_bytes(file, LatentsFormat::Npy, None).unwrap();
+        file.for_decoder(wanted, None).unwrap().taken_for_images
+    };
+    assert!(told(&[3, 4, 5, 6], &wanted(4)) && told(&[4, 4, 5, 6], &wanted(4)));
+    for shape in [&[4, 3, 5, 6][..], &[1, 4, 5, 6], &[4, 5, 6], &[2, 4, 1, 5, 6]] {
+        assert!(!told(shape, &wanted(4)), "{shape:?}");
+    }
+    assert!(!told(&[3, 4, 5, 6], &Wanted { video: false, ..wanted(4) }));
 }
 
 #[test]

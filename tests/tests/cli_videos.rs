@@ -1,4 +1,4 @@
-//! Models of videos through the binary: one frame of theirs is an image.
+//! Models of videos through the binary; one frame of theirs is an image.
 
 use std::path::{Path, PathBuf};
 
@@ -142,12 +142,20 @@ fn plans_and_figures_are_told() {
     binary::run(["plan", "--vae", vae].into_iter().chain(flags)).expect_success();
 }
 
+/// All frames, in an array with frames behind the channels.
 #[test]
-fn a_video_is_refused_before_it_is_decoded() {
+fn a_video_is_decoded() {
     let setup = Setup::new("wan");
-    let run = setup.decode(&setup.golden.folder, &setup.golden.latents_file(), "");
-    assert_eq!(run.status.code(), Some(2), "{}", run.stderr);
-    assert!(run.stderr.contains("a video of 17 frames"), "{}", run.stderr);
-    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
-    assert!(!setup.path("out.npy").exists());
+    for (flags, key) in [("", "whole"), (TILES, "tiled")] {
+        let latents = setup.golden.latents_file();
+        setup.decode(&setup.golden.folder, &latents, flags).expect_success();
+        let (values, shape) = npy::read(&std::fs::read(setup.path("out.npy")).expect("a file"));
+        assert_eq!(shape, [1, 3, 17, 72, 104]);
+        let frames = tensors::channels_last(&values, [1, 3, 17 * 72, 104]);
+        let shape = Shape::new(17, 72, 104, 3);
+        let frames = HostTensor::new(shape, frames.into_data()).expect("as many elements");
+        let kept = tensors::sampled(&frames, STEP);
+        assert_f32_close(key, &kept, setup.golden.expected(key));
+        std::fs::remove_file(setup.path("out.npy")).expect("the output");
+    }
 }

@@ -4,16 +4,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Where a text goes.
+/// Where a text or a video goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TextTo {
+pub(crate) enum Destination {
     /// `-`; a file of that name is `./-`.
     Stdout,
     /// A file.
     File(PathBuf),
 }
 
-impl TextTo {
+impl Destination {
     /// The file, if it is one.
     pub(crate) fn file(&self) -> Option<&Path> {
         match self {
@@ -23,7 +23,7 @@ impl TextTo {
     }
 }
 
-impl From<OsString> for TextTo {
+impl From<OsString> for Destination {
     fn from(text: OsString) -> Self {
         if text == "-" { Self::Stdout } else { Self::File(text.into()) }
     }

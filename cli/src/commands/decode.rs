@@ -1,4 +1,4 @@
-//! `halovae decode`: from a file of latents to files of images.
+//! `halovae decode`: from a file of latents to files of images or videos.
 
 mod inputs;
 mod job;
@@ -60,6 +60,7 @@ fn decode(
     let VaeArgs { vae, config, variant } = &args.vae;
     let (checkpoint, program) = super::open_vae(vae, config.as_deref(), variant.as_deref())?;
     let (latents, assumed) = read_latents(args, &checkpoint, &program)?;
+    let program = super::for_frames(program, latents.shape().size().frames);
     let group_size = processes.map(|processes| processes.group().size());
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
     let of_checkpoint = Notice::of_checkpoint(&checkpoint, variant.as_deref());

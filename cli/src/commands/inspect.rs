@@ -1,9 +1,12 @@
 //! `halovae inspect`: what a checkpoint is, what decoding with it costs, how it tiles.
 
+mod video;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use halovae_core::{AxisTiling, Direction, Size, TileAxis, TileGrid, Tiling};
+use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Detail, Naming};
 use halovae_engine::decode::CHUNK;
@@ -15,8 +18,8 @@ use crate::backend;
 use crate::console::{emit, say_notices};
 use crate::error::Error;
 use crate::notices::Notice;
-use crate::plan_options::{cells_of_pixels, tile_pixels};
-use crate::plan_table::flops;
+use crate::plan::options::{cells_of_pixels, tile_pixels};
+use crate::plan::table::flops;
 
 /// Height and width for the figures of a model without tiles.
 const UNTILED_PIXELS: u32 = 512;
@@ -42,7 +45,11 @@ pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error>
     let mut text = String::new();
     describe_checkpoint(&mut text, &checkpoint, &program);
     describe_program(&mut text, &program);
-    describe_costs(&mut text, &program, latents)?;
+    let cpu = backend::cpu(backend::threads(None))?;
+    describe_costs(&mut text, &super::for_frames(program.clone(), 1), latents, &cpu);
+    if checkpoint.config().is_video() {
+        video::describe(&mut text, &program, &tiling, latents, &cpu)?;
+    }
     describe_tiles(&mut text, &tiling);
     say_notices(&notices, verbosity);
     emit(text.as_bytes(), None)
@@ -132,10 +139,10 @@ fn describe_program(text: &mut String, program: &Program) {
     );
 }
 
-fn describe_costs(text: &mut String, program: &Program, latents: Size) -> Result<(), Error> {
-    let cpu = backend::cpu(backend::threads(None))?;
+/// Of a decode of one image.
+fn describe_costs(text: &mut String, program: &Program, latents: Size, cpu: &CpuBackend) {
     let fused = fuse(program, |program, op| cpu.supports(program, op));
-    let figures = Analysis::new(&fused, latents, CHUNK, &cpu);
+    let figures = Analysis::new(&fused, latents, CHUNK, cpu);
     let pixels = [latents.height, latents.width].map(|cells| cells * program.scale());
     let _ = writeln!(text, "\nwhole decode to {} pixels (height x width)", by(pixels));
     let attention = 100.0 * figures.attention_flops as f64 / (figures.flops as f64).max(1.0);
@@ -148,7 +155,6 @@ fn describe_costs(text: &mut String, program: &Program, latents: Size) -> Result
     line(text, "values and workspace", format_bytes(figures.peak_live_bytes));
     let total = figures.peak_live_bytes.saturating_add(figures.weight_bytes);
     line(text, "memory", format_args!("{} on the {}", format_bytes(total), cpu.name()));
-    Ok(())
 }
 
 fn describe_tiles(text: &mut String, tiling: &Tiling) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use halovae_core::Tiling;
 use halovae_engine::checkpoint::{Checkpoint, CheckpointError, VaeConfig, read_config};
-use halovae_engine::program::Program;
+use halovae_engine::program::{Program, fold_single_frame};
 
 use crate::error::Error;
 use crate::notices::Notice;
@@ -28,10 +28,20 @@ fn open_vae(
     Ok((checkpoint, program))
 }
 
+/// The decoder for latents of that many frames: of a single one there is less to compute.
+pub(crate) fn for_frames(program: Program, frames: u32) -> Program {
+    match frames {
+        1 => fold_single_frame(&program),
+        _ => program,
+    }
+}
+
 /// What can be planned for.
 pub(crate) struct Plannable {
     /// The tiles of its own.
     pub(crate) tiling: Tiling,
+    /// Whether it decodes videos.
+    pub(crate) is_video: bool,
     pub(crate) program: Program,
     /// What is to be told of it.
     pub(crate) notices: Vec<Notice>,
@@ -49,6 +59,7 @@ pub(crate) fn open_config(
     match open_vae(vae, config, variant) {
         Ok((checkpoint, program)) => Ok(Plannable {
             tiling: checkpoint.config().tiling(),
+            is_video: checkpoint.config().is_video(),
             program,
             notices: Notice::of_checkpoint(&checkpoint, variant),
             sources: checkpoint.sources().to_vec(),
@@ -61,7 +72,13 @@ pub(crate) fn open_config(
             sources.extend(config.map(PathBuf::from));
             let config = read_config(config.unwrap_or(&own))?;
             let program = decoder(vae, &*config)?;
-            Ok(Plannable { tiling: config.tiling(), program, notices: Vec::new(), sources })
+            Ok(Plannable {
+                tiling: config.tiling(),
+                is_video: config.is_video(),
+                program,
+                notices: Vec::new(),
+                sources,
+            })
         }
         Err(error) => Err(error),
     }

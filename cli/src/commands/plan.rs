@@ -2,21 +2,21 @@
 
 use halovae_core::{Size, Strategy};
 
-use crate::args::{Pair, PlanArgs, PlanFormat, TextTo, Verbosity};
+use crate::args::{Destination, Pair, PlanArgs, PlanFormat, Verbosity};
 use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
 use crate::output::{Written, check_all, check_place};
-use crate::plan_options::{cells_of_pixels, group_size};
+use crate::plan::options::{cells_of_pixels, group_size, latent_frames};
 use crate::subject::Subject;
-use crate::{compare_json, compare_svg, compare_table, plan_json, plan_svg, plan_table};
+use crate::{compare, plan};
 
 /// Prints the plan, or the comparison of plans.
 ///
 /// # Errors
 /// [`Error`].
 pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
-    let output = args.output.as_ref().and_then(TextTo::file);
+    let output = args.output.as_ref().and_then(Destination::file);
     if let Some(path) = output {
         check_place(path)?;
     }
@@ -28,46 +28,68 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         check_all(&[written], subject.sources())?;
     }
     if args.compare {
-        let sizes = compared_sizes(args, subject.tiling().scale.space)?;
+        let sizes = compared_sizes(args, &subject)?;
         let comparison = Comparison::new(&mut subject, &sizes, &args.compare_ranks)?;
         say_notices(comparison.notices(), verbosity);
         return match args.format {
-            PlanFormat::Table => emit(compare_table::table(&comparison).as_bytes(), output),
-            PlanFormat::Json => emit_json(&compare_json::ComparisonJson::new(&comparison), output),
-            PlanFormat::Svg => emit(compare_svg::draw(&comparison).as_bytes(), output),
+            PlanFormat::Table => emit(compare::table::table(&comparison).as_bytes(), output),
+            PlanFormat::Json => emit_json(&compare::json::ComparisonJson::new(&comparison), output),
+            PlanFormat::Svg => emit(compare::svg::draw(&comparison).as_bytes(), output),
         };
     }
-    let latents = latents(args, subject.tiling().scale.space)?;
+    let latents = latents(args, &subject)?;
     let (mut planned, estimates) = subject.plan(latents, &args.ranks, group)?;
     planned.notices.splice(0..0, subject.notices().iter().cloned());
     say_notices(&planned.notices, verbosity);
     match args.format {
-        PlanFormat::Table => emit(plan_table::table(&planned, &estimates).as_bytes(), output),
-        PlanFormat::Json => emit_json(&plan_json::PlanJson::new(&planned, &estimates), output),
-        PlanFormat::Svg => emit(plan_svg::draw(&planned, &estimates)?.as_bytes(), output),
+        PlanFormat::Table => {
+            let flow = subject.flow(latents);
+            emit(plan::table::table(&planned, &estimates, flow.as_ref()).as_bytes(), output)
+        }
+        PlanFormat::Json => emit_json(&plan::json::PlanJson::new(&planned, &estimates), output),
+        PlanFormat::Svg => emit(plan::svg::draw(&planned, &estimates)?.as_bytes(), output),
     }
 }
 
 /// The sizes of latents to compare: the one that is given as for a single plan, or a list in pixels.
-fn compared_sizes(args: &PlanArgs, scale: u32) -> Result<Vec<Size>, Error> {
+fn compared_sizes(args: &PlanArgs, subject: &Subject) -> Result<Vec<Size>, Error> {
     let given = [args.height.or(args.latent_height), args.width.or(args.latent_width)];
     match given {
-        [Some(_), Some(_)] => return Ok(vec![latents(args, scale)?]),
+        [Some(_), Some(_)] => return Ok(vec![latents(args, subject)?]),
         [None, None] => {}
         _ => return Err(Error::Usage("a height needs a width, and a width a height".into())),
     }
+    let scale = subject.tiling().scale.space;
     let cells = |pixels| cells_of_pixels("--compare-sizes", pixels, scale);
-    let size = |&Pair { height, width }: &Pair<u32>| Ok(Size::new(cells(height)?, cells(width)?));
+    let frames = frames(args, subject)?;
+    let size = |&Pair { height, width }: &Pair<u32>| {
+        Ok(Size::video(frames, cells(height)?, cells(width)?))
+    };
     args.compare_sizes.iter().map(size).collect()
 }
 
+/// The latents' frames, from a flag that counts those or the video's.
+fn frames(args: &PlanArgs, subject: &Subject) -> Result<u32, Error> {
+    let frames = match (args.frames, args.latent_frames) {
+        (Some(frames), _) => latent_frames("--frames", frames, subject.tiling().scale.time)?,
+        (None, frames) => frames.unwrap_or(1),
+    };
+    if frames > 1 && !subject.is_video() {
+        let flag = if args.frames.is_some() { "--frames" } else { "--latent-frames" };
+        return Err(Error::Usage(format!("this VAE decodes images; leave {flag} out")));
+    }
+    Ok(frames)
+}
+
 /// The latents' size, from flags in pixels or in cells.
-fn latents(args: &PlanArgs, scale: u32) -> Result<Size, Error> {
+fn latents(args: &PlanArgs, subject: &Subject) -> Result<Size, Error> {
+    let scale = subject.tiling().scale.space;
     let extent = |flag, pixels: Option<u32>, cells: Option<u32>| match (pixels, cells) {
         (Some(pixels), _) => cells_of_pixels(flag, pixels, scale),
         (None, cells) => Ok(cells.unwrap_or(0)),
     };
-    Ok(Size::new(
+    Ok(Size::video(
+        frames(args, subject)?,
         extent("--height", args.height, args.latent_height)?,
         extent("--width", args.width, args.latent_width)?,
     ))

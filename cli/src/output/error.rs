@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum OutputError {
     /// No format has that extension.
     #[error(
-        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .npy or .safetensors",
+        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .y4m, .npy or .safetensors",
         path.display(),
         match extension {
             Some(extension) => format!("has the unknown extension .{extension}"),
@@ -128,6 +128,28 @@ pub(crate) enum OutputError {
         other_flag: &'static str,
         /// The first one.
         other: PathBuf,
+    },
+    /// Several numbers in a name.
+    #[error(
+        "output `{}` has several fields for the number of a frame; give one, such as %05d, and write a \
+         % as %%",
+        path.display()
+    )]
+    Fields {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Bytes for a program where a person would see them.
+    #[error("standard output is a terminal; lead it into a file or another program")]
+    Terminal,
+    /// No format with times.
+    #[error(
+        "output `{}` has no frames per second; leave --fps out, or write .y4m",
+        path.display()
+    )]
+    Rate {
+        /// The output.
+        path: PathBuf,
     },
     /// The format has fewer bits a channel.
     #[error(

@@ -1,14 +1,17 @@
-//! Where images go: a format by file extension, and a sink that writes it.
+//! Where images and videos go: a format by file extension, and a sink that writes it.
 //!
 //! Whatever can be known to fail is refused before anything is decoded: the extension and the
 //! folder in [`OutputFile::check`], sizes, channels and all names in [`OutputFile::files`] and
-//! [`check_all`]. Files get their names only when all images are complete.
+//! [`check_all`]. Files get their names only when all of them are complete.
 
+mod disk_room;
 mod encoded;
 mod error;
+mod frame_rate;
 mod given;
 mod identity;
 mod latch;
+mod names;
 mod npy;
 mod pictures;
 mod pixel;
@@ -23,9 +26,10 @@ mod tiff;
 #[cfg(target_os = "linux")]
 mod unnamed;
 mod written;
+mod y4m;
+mod yuv;
 
-use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use halovae_engine::sink::Sink;
@@ -33,12 +37,16 @@ use halovae_engine::tensor::Shape;
 
 use encoded::EncodedFormat;
 pub(crate) use error::OutputError;
+pub(crate) use frame_rate::FrameRate;
+use names::Names;
 use pictures::{PictureFormat, Pictures};
 pub(crate) use pixel::Depth;
 pub(crate) use place::{check_place, check_scratch};
 use planar::Planar;
+pub(crate) use planar::channels_first;
 pub(crate) use temporary::Temporary;
 pub(crate) use written::{Written, check_all};
+use y4m::Y4m;
 
 /// A sink into files.
 pub(crate) trait FileSink: Sink {
@@ -54,37 +62,60 @@ pub(crate) trait FileSink: Sink {
 pub(crate) enum Format {
     /// Images of 8 or 16 bits a channel.
     Picture(PictureFormat),
+    /// Videos of 8 bits a channel.
+    Y4m,
     /// Raw f32 in numpy's format.
     Npy,
     /// Raw f32 under the key `sample`.
     Safetensors,
 }
 
-const EXTENSIONS: [(&str, Format); 8] = [
+const EXTENSIONS: [(&str, Format); 9] = [
     ("png", Format::Picture(PictureFormat::Png)),
     ("jpg", Format::Picture(PictureFormat::Encoded(EncodedFormat::Jpeg))),
     ("jpeg", Format::Picture(PictureFormat::Encoded(EncodedFormat::Jpeg))),
     ("webp", Format::Picture(PictureFormat::Encoded(EncodedFormat::Webp))),
     ("tiff", Format::Picture(PictureFormat::Encoded(EncodedFormat::Tiff))),
     ("tif", Format::Picture(PictureFormat::Encoded(EncodedFormat::Tiff))),
+    ("y4m", Format::Y4m),
     ("npy", Format::Npy),
     ("safetensors", Format::Safetensors),
 ];
 
+/// How an output is to be written, beside its format.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Bits a channel.
+    pub(crate) depth: Depth,
+    /// Frames in a second, if that is given.
+    pub(crate) rate: Option<FrameRate>,
+}
+
 /// An output that can be written, as far as can be told before it is.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputFile {
+    /// What its files are called; without names it is standard output.
+    names: Option<Names>,
     path: PathBuf,
     format: Format,
-    depth: Depth,
+    options: Options,
 }
 
 impl OutputFile {
-    /// Checks what is so for any image: the extension, the bits a channel, and the folder.
+    /// Checks what is so for any result: the extension, the options, and the folder. Without a path it
+    /// is standard output, which takes what `.y4m` does.
     ///
     /// # Errors
     /// [`OutputError`].
-    pub(crate) fn check(path: &Path, depth: Depth) -> Result<Self, OutputError> {
+    pub(crate) fn check(path: Option<&Path>, options: Options) -> Result<Self, OutputError> {
+        let Some(path) = path else {
+            if io::stdout().is_terminal() {
+                return Err(OutputError::Terminal);
+            }
+            let (path, format) = (PathBuf::from("-"), Format::Y4m);
+            format.check(&path, options)?;
+            return Ok(Self { names: None, path, format, options });
+        };
         // A folder or a device is the likelier mistake than a missing extension.
         place::check_file_name(path)?;
         let extension = path.extension().map(|extension| extension.to_string_lossy());
@@ -96,17 +127,13 @@ impl OutputFile {
             let extension = extension.map(|extension| extension.escape_debug().to_string());
             return Err(OutputError::Extension { path: path.into(), extension });
         };
-        match format {
-            Format::Picture(format) if !format.holds(depth) => {
-                return Err(OutputError::BitDepth { path: path.into(), format: format.name() });
-            }
-            Format::Npy | Format::Safetensors if depth != Depth::Eight => {
-                return Err(OutputError::RawDepth { path: path.into() });
-            }
-            _ => {}
-        }
+        format.check(path, options)?;
+        let names = match format {
+            Format::Picture(_) => Names::of_frames(path)?,
+            Format::Y4m | Format::Npy | Format::Safetensors => Names::of_videos(path),
+        };
         place::check_folder(path)?;
-        Ok(Self { path: path.into(), format, depth })
+        Ok(Self { names: Some(names), path: path.into(), format, options })
     }
 
     /// The names of all files for a result of that shape.
@@ -115,19 +142,29 @@ impl OutputFile {
     /// That the format cannot hold it.
     pub(crate) fn files(&self, shape: Shape) -> Result<Vec<PathBuf>, OutputError> {
         let fits = match self.format {
-            _ if shape.frames > 1 => Err(format!(
-                "would hold a video of {} frames, but only images are written; decode one frame of the latents",
-                shape.frames
+            Format::Picture(format) => match &self.names {
+                Some(names) if !names.has_frames() && shape.frames > 1 => Err(format!(
+                    "a {} holds one image, and the decoder gives {} frames; write .y4m, .npy or \
+                     .safetensors, or number the frames, as in %05d.{}",
+                    format.name(),
+                    shape.frames,
+                    self.path.extension().unwrap_or_default().display()
+                )),
+                _ => format.check(shape, self.options.depth).map(drop),
+            },
+            Format::Y4m if self.is_stdout() && shape.batch > 1 => Err(format!(
+                "standard output takes one video, and the latents are {}; write a .y4m, which becomes \
+                 one file for each",
+                shape.batch
             )),
-            Format::Picture(format) => format.check(shape, self.depth).map(drop),
+            Format::Y4m => y4m::check(shape).map(drop),
             Format::Npy | Format::Safetensors => planar::check(shape).map(drop),
         };
         fits.map_err(|problem| OutputError::Unfit { path: self.path.clone(), problem })?;
-        Ok(match self.format {
-            Format::Picture(_) => {
-                (0..shape.batch).map(|image| numbered(&self.path, image, shape.batch)).collect()
-            }
-            Format::Npy | Format::Safetensors => vec![self.path.clone()],
+        Ok(match (&self.names, self.format) {
+            (None, _) => Vec::new(),
+            (Some(_), Format::Npy | Format::Safetensors) => vec![self.path.clone()],
+            (Some(names), Format::Picture(_) | Format::Y4m) => names.all(shape.batch, shape.frames),
         })
     }
 
@@ -136,30 +173,53 @@ impl OutputFile {
         matches!(self.format, Format::Npy | Format::Safetensors)
     }
 
-    /// The sink that writes it.
-    pub(crate) fn sink(&self) -> Box<dyn FileSink> {
+    /// Whether it is standard output.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.names.is_none()
+    }
+
+    /// Whether it says how many frames there are in a second, and nothing has told that.
+    pub(crate) fn lacks_rate(&self) -> bool {
+        self.format == Format::Y4m && self.options.rate.is_none()
+    }
+
+    /// The sink that writes it; with `rate` frames in a second unless another number was given.
+    pub(crate) fn sink(&self, rate: FrameRate) -> Box<dyn FileSink> {
         let path = self.path.clone();
-        match self.format {
-            Format::Picture(format) => Box::new(Pictures::new(path, format, self.depth)),
-            Format::Npy => Box::new(Planar::new(path, npy::header)),
-            Format::Safetensors => Box::new(Planar::new(path, safetensors::header)),
+        match (self.format, self.names.clone()) {
+            (Format::Picture(format), Some(names)) => {
+                Box::new(Pictures::new(names, format, self.options.depth))
+            }
+            (Format::Npy, _) => Box::new(Planar::new(path, npy::header)),
+            (Format::Safetensors, _) => Box::new(Planar::new(path, safetensors::header)),
+            (Format::Picture(_) | Format::Y4m, names) => {
+                Box::new(Y4m::new(names, self.options.rate.unwrap_or(rate)))
+            }
         }
     }
 }
 
-/// The name of image `image` of `images`: `name.png` for one, `name-0.png`, `name-1.png`, ... for
-/// several.
-fn numbered(path: &Path, image: usize, images: usize) -> PathBuf {
-    if images == 1 {
-        return path.into();
+impl Format {
+    /// Whether the format takes these options.
+    fn check(self, path: &Path, Options { depth, rate }: Options) -> Result<(), OutputError> {
+        let path = || path.to_path_buf();
+        match self {
+            Self::Picture(format) if !format.holds(depth) => {
+                return Err(OutputError::BitDepth { path: path(), format: format.name() });
+            }
+            Self::Y4m if depth != Depth::Eight => {
+                return Err(OutputError::BitDepth { path: path(), format: "Y4M" });
+            }
+            Self::Npy | Self::Safetensors if depth != Depth::Eight => {
+                return Err(OutputError::RawDepth { path: path() });
+            }
+            _ => {}
+        }
+        match rate {
+            Some(_) if self != Self::Y4m => Err(OutputError::Rate { path: path() }),
+            _ => Ok(()),
+        }
     }
-    let mut name = OsString::from(path.file_stem().unwrap_or_default());
-    name.push(format!("-{image}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
 }
 
 /// An error with the file in front.
@@ -171,12 +231,14 @@ fn about(path: &Path, error: io::Error) -> io::Error {
 mod tests {
     use super::*;
 
+    const EIGHT: Options = Options { depth: Depth::Eight, rate: None };
+
     #[test]
     fn extension_decides_in_any_case() {
         let folder = tempfile::tempdir().unwrap();
         for (extension, format) in EXTENSIONS {
             for name in [format!("a.{extension}"), format!("a.{}", extension.to_uppercase())] {
-                let output = OutputFile::check(&folder.path().join(name), Depth::Eight).unwrap();
+                let output = OutputFile::check(Some(&folder.path().join(name)), EIGHT).unwrap();
                 assert_eq!(output.format, format);
             }
         }
@@ -186,29 +248,49 @@ mod tests {
     #[test]
     fn impossible_outputs_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let refused =
-            |name: &str, depth| OutputFile::check(&folder.path().join(name), depth).unwrap_err();
-        let check = |name: &str| refused(name, Depth::Eight);
+        let refused = |name: &str, options| {
+            OutputFile::check(Some(&folder.path().join(name)), options).unwrap_err()
+        };
+        let check = |name: &str| refused(name, EIGHT);
         assert!(matches!(check("a.bmp"), OutputError::Extension { extension: Some(_), .. }));
         assert!(matches!(check("a"), OutputError::Extension { extension: None, .. }));
         assert!(matches!(check("none/a.png"), OutputError::NoFolder { .. }));
+        assert!(matches!(check("%d-%d.png"), OutputError::Fields { .. }));
         for end in ["/", "//", "/.", "/./", "//.", "/.."] {
             assert!(matches!(check(&format!("a.png{end}")), OutputError::NotAFile { .. }), "{end}");
         }
         std::fs::create_dir(folder.path().join("b.png")).unwrap();
         assert!(matches!(check("b.png"), OutputError::NotAFile { .. }));
         assert!(matches!(check(""), OutputError::NotAFile { .. }));
-        let deep = |name: &str| refused(name, Depth::Sixteen);
+        let deep = |name: &str| refused(name, Options { depth: Depth::Sixteen, rate: None });
         assert!(matches!(deep("a.jpg"), OutputError::BitDepth { format: "JPEG", .. }));
         assert!(matches!(deep("a.webp"), OutputError::BitDepth { format: "WebP", .. }));
+        assert!(matches!(deep("a.y4m"), OutputError::BitDepth { format: "Y4M", .. }));
         assert!(matches!(deep("a.npy"), OutputError::RawDepth { .. }));
+        let timed = Options { rate: Some(FrameRate::DEFAULT), ..EIGHT };
+        for name in ["a.png", "%05d.png", "a.npy", "a.safetensors"] {
+            assert!(matches!(refused(name, timed), OutputError::Rate { .. }), "{name}");
+        }
+        assert!(OutputFile::check(Some(&folder.path().join("a.y4m")), timed).is_ok());
     }
 
     #[test]
-    fn a_batch_is_numbered() {
-        let path = Path::new("folder/a.b.png");
-        assert_eq!(numbered(path, 0, 1), path);
-        assert_eq!(numbered(path, 0, 2), Path::new("folder/a.b-0.png"));
-        assert_eq!(numbered(path, 11, 12), Path::new("folder/a.b-11.png"));
+    fn several_frames_need_a_format_that_holds_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let video = Shape::new(2, 8, 8, 3).over(5);
+        let files = |name: &str, shape| {
+            let output = OutputFile::check(Some(&folder.path().join(name)), EIGHT).unwrap();
+            output.files(shape).map(|files| files.len()).map_err(|error| error.to_string())
+        };
+        for (name, count) in [("a.y4m", 2), ("%05d.png", 10), ("a.npy", 1), ("a.safetensors", 1)] {
+            assert_eq!(files(name, video), Ok(count), "{name}");
+        }
+        for name in ["a.png", "a.jpg", "a.webp", "a.tiff"] {
+            let refused = files(name, video).unwrap_err();
+            for word in ["5 frames", ".y4m", ".npy", &format!("%05d.{}", &name[2..])] {
+                assert!(refused.contains(word), "{refused}");
+            }
+            assert_eq!(files(name, video.over(1)), Ok(2), "{name}");
+        }
     }
 }

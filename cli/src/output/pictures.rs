@@ -1,16 +1,17 @@
-//! A batch as one image file each.
+//! A batch as one image file each, and videos as one for each frame.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
 use super::encoded::{EncodedFormat, EncodedPicture};
+use super::names::Names;
 use super::pixel::{self, Depth};
 use super::png::PngPicture;
 use super::temporary::Stages;
-use super::{FileSink, Temporary, about, numbered};
+use super::{FileSink, Temporary, about};
 
 /// What images are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,16 +132,19 @@ impl PictureFormat {
     }
 }
 
-/// Writes a batch as images.
+/// Writes all frames of a batch as images.
 pub(crate) struct Pictures {
-    path: PathBuf,
+    names: Names,
     format: PictureFormat,
     depth: Depth,
     begun: Option<Begun>,
 }
 
 struct Begun {
-    images: usize,
+    /// Images or videos.
+    batch: usize,
+    /// The files of all of them.
+    pictures: usize,
     row_values: usize,
     extents: Extents,
     current: Option<Current>,
@@ -156,8 +160,8 @@ struct Current {
 }
 
 impl Pictures {
-    pub(super) fn new(path: PathBuf, format: PictureFormat, depth: Depth) -> Self {
-        Self { path, format, depth, begun: None }
+    pub(super) fn new(names: Names, format: PictureFormat, depth: Depth) -> Self {
+        Self { names, format, depth, begun: None }
     }
 }
 
@@ -166,7 +170,8 @@ impl Sink for Pictures {
         let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
         let extents = self.format.check(shape, self.depth).map_err(refused)?;
         let mut begun = Begun {
-            images: shape.batch,
+            batch: shape.batch,
+            pictures: shape.images(),
             row_values: shape.width * shape.channels,
             extents,
             current: None,
@@ -174,9 +179,9 @@ impl Sink for Pictures {
             stages: Stages::default(),
             bytes: Vec::new(),
         };
-        if shape.batch > 0 {
+        if begun.pictures > 0 {
             // Whether there is room for pixels shows now, and not when some have been decoded.
-            let path = numbered(&self.path, 0, shape.batch);
+            let path = self.names.get(0, shape.batch, 0);
             let first = begun.next(self.format, &path);
             begun.current = Some(first.map_err(|error| about(&path, error))?);
         }
@@ -186,7 +191,7 @@ impl Sink for Pictures {
 
     fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()> {
         let begun = self.begun.as_mut().ok_or_else(|| io::Error::other("rows before begin"))?;
-        let path = numbered(&self.path, at.image, begun.images);
+        let path = self.names.get(at.image, begun.batch, at.frame);
         begun.write_rows(self.format, &path, rows).map_err(|error| about(&path, error))
     }
 }
@@ -194,7 +199,7 @@ impl Sink for Pictures {
 impl Begun {
     /// Begins the next image.
     fn next(&mut self, format: PictureFormat, path: &Path) -> io::Result<Current> {
-        let file = match self.images {
+        let file = match self.pictures {
             1 => Temporary::create(path)?,
             _ => Temporary::create_in(&mut self.stages, path)?,
         };
@@ -229,7 +234,7 @@ impl Begun {
 impl FileSink for Pictures {
     fn finish(self: Box<Self>) -> io::Result<Vec<Temporary>> {
         match self.begun {
-            Some(begun) if begun.complete.len() == begun.images => Ok(begun.complete),
+            Some(begun) if begun.complete.len() == begun.pictures => Ok(begun.complete),
             _ => Err(io::Error::other("the decode ended before every image was complete")),
         }
     }
@@ -274,7 +279,7 @@ mod tests {
                 let path = folder.path().join("a").with_extension(extension);
                 let shape = Shape::new(2, 9, 7, channels);
                 let (values, levels) = ramp(shape, depth);
-                let mut sink = Box::new(Pictures::new(path, format, depth));
+                let mut sink = Box::new(Pictures::new(Names::of_videos(&path), format, depth));
                 sink.begin(shape).unwrap();
                 let cut = 4 * 7 * channels;
                 for image in 0..2 {
@@ -308,6 +313,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_frame_is_a_file_with_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = Names::of_frames(&folder.path().join("%03d.png")).unwrap();
+        let shape = Shape::new(2, 9, 7, 1).over(3);
+        let mut sink = Box::new(Pictures::new(names.clone(), PictureFormat::Png, Depth::Eight));
+        sink.begin(shape).unwrap();
+        let level = |image, frame| (50 * image + 10 * frame) as u8;
+        for (image, frame) in (0..2).flat_map(|image| (0..3).map(move |t| (image, t))) {
+            let value = f32::from(level(image, frame)) / 127.5 - 1.0;
+            for top in [0, 4] {
+                let rows = if top == 0 { 4 } else { 5 };
+                sink.write_rows(RowsAt { image, frame, top }, &vec![value; rows * 7]).unwrap();
+            }
+        }
+        let files = Temporary::commit(sink.finish().unwrap()).unwrap();
+        assert_eq!(files, names.all(2, 3));
+        for (image, frame) in (0..2).flat_map(|image| (0..3).map(move |t| (image, t))) {
+            let read = image::open(names.get(image, 2, frame)).unwrap().to_luma8().into_raw();
+            assert_eq!(read, [level(image, frame); 9 * 7]);
+        }
+    }
+
     /// Readers other than ours go by the tag.
     #[test]
     fn alpha_of_a_tiff_is_called_alpha() {
@@ -317,7 +345,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a.tiff");
             let shape = Shape::new(1, 9, 7, channels);
-            let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[3].0, Depth::Eight));
+            let mut sink =
+                Box::new(Pictures::new(Names::of_videos(&path), FORMATS[3].0, Depth::Eight));
             sink.begin(shape).unwrap();
             sink.write_rows(RowsAt::of_image(0, 0), &ramp(shape, Depth::Eight).0).unwrap();
             Temporary::commit(sink.finish().unwrap()).unwrap();
@@ -333,7 +362,7 @@ mod tests {
         let path = folder.path().join("a.jpg");
         let shape = Shape::new(1, 32, 32, 3);
         let values: Vec<f32> = (0..32 * 32 * 3).map(|i| (i / 3 % 32) as f32 / 32.0 - 0.5).collect();
-        let mut sink = Box::new(Pictures::new(path.clone(), FORMATS[1].0, Depth::Eight));
+        let mut sink = Box::new(Pictures::new(Names::of_videos(&path), FORMATS[1].0, Depth::Eight));
         sink.begin(shape).unwrap();
         sink.write_rows(RowsAt::of_image(0, 0), &values).unwrap();
         Temporary::commit(sink.finish().unwrap()).unwrap();
@@ -373,7 +402,7 @@ mod tests {
             let path = folder.path().join("a").with_extension(extension);
             let shape = Shape::new(2, 9, 7, 3);
             let (values, _) = ramp(shape, Depth::Eight);
-            let mut sink = Box::new(Pictures::new(path, format, Depth::Eight));
+            let mut sink = Box::new(Pictures::new(Names::of_videos(&path), format, Depth::Eight));
             sink.begin(shape).unwrap();
             sink.write_rows(RowsAt::of_image(0, 0), &values).unwrap();
             sink.write_rows(RowsAt::of_image(1, 0), &values[..7 * 3]).unwrap();

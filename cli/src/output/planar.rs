@@ -1,5 +1,5 @@
-//! Raw f32 in NCHW: the whole batch in one file, written by seeking, so that it is never in memory
-//! as a whole.
+//! Raw f32 in NCHW, or NCTHW of several frames: the whole batch in one file, written by seeking, so
+//! that it is never in memory as a whole.
 
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
-use super::{FileSink, Temporary, about};
+use super::{FileSink, Temporary, about, disk_room};
 
-/// Makes what precedes the values, from the shape `[N, C, H, W]` and the bytes of the values.
-pub(super) type Header = fn([usize; 4], u64) -> Vec<u8>;
+/// Makes what precedes the values, from the shape `[N, C, H, W]` or `[N, C, T, H, W]` and the bytes of
+/// the values.
+pub(super) type Header = fn(&[usize], u64) -> Vec<u8>;
 
 /// Writes the decoder's values, not clamped.
 pub(crate) struct Planar {
@@ -36,51 +37,40 @@ impl Planar {
 
 /// Whether a file can hold the values of that shape, and in how many bytes; else why not.
 pub(super) fn check(shape: Shape) -> Result<u64, String> {
-    let Shape { batch, height, width, channels, .. } = shape;
     // `Shape::bytes` saturates, so what overflows is refused here as well.
     let bytes = shape.bytes();
     if bytes > i64::MAX as u64 / 2 {
-        return Err(format!(
-            "{batch} x {channels} x {height} x {width} values exceed what a file can hold"
-        ));
+        let extents: Vec<_> = channels_first(shape).iter().map(usize::to_string).collect();
+        return Err(format!("{} values exceed what a file can hold", extents.join(" x ")));
     }
     Ok(bytes)
 }
 
-/// Takes the room on the disk that the file will need: a disk that is too small is found before the
-/// decode.
-#[cfg(target_os = "linux")]
-fn set_aside(file: &std::fs::File, length: u64) -> io::Result<()> {
-    use rustix::fs::{FallocateFlags, fallocate};
-    use rustix::io::Errno;
-    match fallocate(file, FallocateFlags::empty(), 0, length) {
-        // Not every file system can.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-        taken => Ok(taken?),
+/// The extents of an array of images or videos, in the order in which models have them: batch,
+/// channels, frames where there are several, height, width.
+pub(crate) fn channels_first(shape: Shape) -> Vec<usize> {
+    let Shape { batch, frames, height, width, channels } = shape;
+    match frames {
+        1 => vec![batch, channels, height, width],
+        _ => vec![batch, channels, frames, height, width],
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn set_aside(_: &std::fs::File, _: u64) -> io::Result<()> {
-    Ok(())
 }
 
 impl Sink for Planar {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
-        let Shape { batch, height, width, channels, .. } = shape;
         let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
         let bytes = check(shape).map_err(refused)?;
-        let header = (self.header)([batch, channels, height, width], bytes);
+        let header = (self.header)(&channels_first(shape), bytes);
         let create = || {
             let mut file = Temporary::create(&self.path)?;
             file.file()?.write_all(&header)?;
             let length = header.len() as u64 + bytes;
             file.file()?.set_len(length)?;
-            set_aside(file.file()?, length)?;
+            disk_room::take(file.file()?, length)?;
             Ok(file)
         };
         let file = create().map_err(|error| about(&self.path, error))?;
-        let rows_left = batch as u64 * height as u64;
+        let rows_left = shape.images() as u64 * shape.height as u64;
         let start = header.len() as u64;
         self.begun = Some(Begun { file, shape, start, rows_left, plane: Vec::new() });
         Ok(())
@@ -88,18 +78,19 @@ impl Sink for Planar {
 
     fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()> {
         let begun = self.begun.as_mut().ok_or_else(|| io::Error::other("rows before begin"))?;
-        begun.write_rows(at.image, at.top, rows).map_err(|error| about(&self.path, error))
+        begun.write_rows(at, rows).map_err(|error| about(&self.path, error))
     }
 }
 
 impl Begun {
-    fn write_rows(&mut self, image: usize, top: usize, rows: &[f32]) -> io::Result<()> {
-        let Shape { height, width, channels, .. } = self.shape;
+    fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()> {
+        let Shape { frames, height, width, channels, .. } = self.shape;
         for channel in 0..channels {
             self.plane.clear();
             let values = rows.iter().skip(channel).step_by(channels);
             self.plane.extend(values.flat_map(|value| value.to_le_bytes()));
-            let row = (image * channels + channel) as u64 * height as u64 + top as u64;
+            let frame = (at.image * channels + channel) * frames + at.frame;
+            let row = frame as u64 * height as u64 + at.top as u64;
             let at = self.start + 4 * row * width as u64;
             self.file.file()?.seek(SeekFrom::Start(at))?;
             self.file.file()?.write_all(&self.plane)?;
@@ -117,7 +108,7 @@ impl FileSink for Planar {
     fn finish(self: Box<Self>) -> io::Result<Vec<Temporary>> {
         match self.begun {
             Some(begun) if begun.rows_left == 0 => Ok(vec![begun.file]),
-            _ => Err(io::Error::other("the decode ended before every image was complete")),
+            _ => Err(io::Error::other("the decode ended before every frame was complete")),
         }
     }
 }
@@ -127,26 +118,33 @@ mod tests {
     use super::super::{npy, safetensors};
     use super::*;
 
-    const SHAPE: [usize; 4] = [2, 3, 5, 4];
+    const FRAMES: usize = 4;
 
-    /// The value at a place, so that a wrong place shows.
-    fn value([n, c, y, x]: [usize; 4]) -> f32 {
-        (n * 1000 + c * 100 + y * 10 + x) as f32 - 1500.5
+    /// The shape of two images, or of two videos.
+    fn shape(frames: usize) -> Shape {
+        Shape::new(2, 5, 4, 3).over(frames)
     }
 
-    fn write(name: &str, header: Header) -> (tempfile::TempDir, Vec<u8>) {
+    /// The value at a place, so that a wrong place shows.
+    fn value([n, c, t, y, x]: [usize; 5]) -> f32 {
+        (n * 10000 + c * 1000 + t * 100 + y * 10 + x) as f32 - 15000.5
+    }
+
+    fn write(name: &str, header: Header, frames: usize) -> (tempfile::TempDir, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
-        let [batch, channels, height, width] = SHAPE;
+        let shape = shape(frames);
         let mut sink = Box::new(Planar::new(folder.path().join(name), header));
-        sink.begin(Shape::new(batch, height, width, channels)).unwrap();
-        for n in 0..batch {
+        sink.begin(shape).unwrap();
+        for (image, frame) in (0..shape.batch).flat_map(|n| (0..frames).map(move |t| (n, t))) {
             for rows in [0..2, 2..5] {
                 let top = rows.start;
                 let values: Vec<f32> = rows
-                    .flat_map(|y| (0..width).map(move |x| (y, x)))
-                    .flat_map(|(y, x)| (0..channels).map(move |c| value([n, c, y, x])))
+                    .flat_map(|y| (0..shape.width).map(move |x| (y, x)))
+                    .flat_map(|(y, x)| {
+                        (0..shape.channels).map(move |c| value([image, c, frame, y, x]))
+                    })
                     .collect();
-                sink.write_rows(RowsAt::of_image(n, top), &values).unwrap();
+                sink.write_rows(RowsAt { image, frame, top }, &values).unwrap();
             }
         }
         let files = Temporary::commit(sink.finish().unwrap()).unwrap();
@@ -154,13 +152,13 @@ mod tests {
         (folder, bytes)
     }
 
-    fn expected() -> Vec<f32> {
-        let [batch, channels, height, width] = SHAPE;
+    fn expected(frames: usize) -> Vec<f32> {
+        let Shape { batch, height, width, channels, .. } = shape(frames);
         let mut values = Vec::new();
         for n in 0..batch {
             for c in 0..channels {
-                for y in 0..height {
-                    values.extend((0..width).map(|x| value([n, c, y, x])));
+                for (t, y) in (0..frames).flat_map(|t| (0..height).map(move |y| (t, y))) {
+                    values.extend((0..width).map(|x| value([n, c, t, y, x])));
                 }
             }
         }
@@ -172,27 +170,31 @@ mod tests {
     }
 
     #[test]
-    fn npy_is_nchw() {
-        let (_folder, bytes) = write("a.npy", npy::header);
-        assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
-        let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-        assert_eq!((10 + length) % 64, 0);
-        let header = std::str::from_utf8(&bytes[10..10 + length]).unwrap();
-        assert!(header.contains("'shape': (2, 3, 5, 4)"), "{header}");
-        assert!(header.ends_with('\n'));
-        assert_eq!(floats(&bytes[10 + length..]), expected());
+    fn npy_is_nchw_or_ncthw() {
+        for (frames, shape) in [(1, "(2, 3, 5, 4)"), (FRAMES, "(2, 3, 4, 5, 4)")] {
+            let (_folder, bytes) = write("a.npy", npy::header, frames);
+            assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+            let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+            assert_eq!((10 + length) % 64, 0);
+            let header = std::str::from_utf8(&bytes[10..10 + length]).unwrap();
+            assert!(header.contains(&format!("'shape': {shape}")), "{header}");
+            assert!(header.ends_with('\n'));
+            assert_eq!(floats(&bytes[10 + length..]), expected(frames));
+        }
     }
 
     #[test]
     fn safetensors_has_the_key_sample() {
-        let (_folder, bytes) = write("a.safetensors", safetensors::header);
-        let file = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        assert_eq!(file.names(), ["sample"]);
-        let tensor = file.tensor("sample").unwrap();
-        assert_eq!(tensor.shape(), SHAPE);
-        assert_eq!(tensor.dtype(), ::safetensors::Dtype::F32);
-        assert_eq!(floats(tensor.data()), expected());
-        assert_eq!((bytes.len() - tensor.data().len()) % 8, 0);
+        for frames in [1, FRAMES] {
+            let (_folder, bytes) = write("a.safetensors", safetensors::header, frames);
+            let file = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            assert_eq!(file.names(), ["sample"]);
+            let tensor = file.tensor("sample").unwrap();
+            assert_eq!(tensor.shape(), channels_first(shape(frames)));
+            assert_eq!(tensor.dtype(), ::safetensors::Dtype::F32);
+            assert_eq!(floats(tensor.data()), expected(frames));
+            assert_eq!((bytes.len() - tensor.data().len()) % 8, 0);
+        }
     }
 
     /// A disk without that room would have said so.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 
 use halovae_core::{Strategy, Tiling};
 use serde_json::Value;
@@ -30,6 +31,11 @@ pub trait VaeConfig: Model + Any + Debug + Send + Sync {
     /// Whether the decoder takes videos, of which an image is one of a single frame.
     fn is_video(&self) -> bool {
         false
+    }
+
+    /// How many frames of its videos make a second, where its models have such a custom.
+    fn frames_per_second(&self) -> Option<NonZeroU32> {
+        None
     }
 
     /// The tiles that diffusers takes where the user gives none.

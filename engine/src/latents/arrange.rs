@@ -82,9 +82,7 @@ pub(super) fn arrange(
 /// Cells, whose sides the shape tells.
 fn cells(shape: &[usize], wanted: &Wanted) -> Result<Arrangement, LatentsError> {
     match (wanted.sides, shape) {
-        (Some(given), &[.., height, width])
-            if matches!(shape.len(), 3 | 4) || (wanted.video && shape.len() == 5) =>
-        {
+        (Some(given), &[.., height, width]) if matches!(shape.len(), 3..=5) => {
             let own = [height, width].map(|cells| pixels(cells, wanted.scale));
             Err(LatentsError::SidesKnown { shape: shown(shape), own, given })
         }

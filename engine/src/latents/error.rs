@@ -114,6 +114,17 @@ pub enum LatentsError {
         /// What to do, with leading punctuation.
         hint: &'static str,
     },
+    /// A video, where the decoder takes images.
+    #[error(
+        "have {frames} frames (shape {shape}), and the VAE decodes images; take one frame, as in \
+         latents[:, :, 0]"
+    )]
+    Frames {
+        /// How many.
+        frames: usize,
+        /// The shape.
+        shape: String,
+    },
     /// An extent of zero, or beyond everything.
     #[error("have the shape {shape}; every extent must be from 1 to 4294967295")]
     Extent {

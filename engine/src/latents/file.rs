@@ -30,6 +30,9 @@ pub struct ForDecoder {
     /// The side of the picture in pixels, if packed latents were taken for a square because nothing
     /// told their sides.
     pub square: Option<u64>,
+    /// Whether a decoder of videos was given an array of four axes that is a batch of images, and no
+    /// video without a batch.
+    pub taken_for_images: bool,
 }
 
 /// The array in the bytes of a file; in a safetensors file ComfyUI's, the only one, or that of
@@ -84,7 +87,8 @@ impl LatentsFile {
         &self.stored.shape
     }
 
-    /// The values of an array of `[batch, channels, height, width]` or `[channels, height, width]`.
+    /// The values of an array of `[batch, channels, height, width]`, `[channels, height, width]` or
+    /// `[batch, channels, 1, height, width]`.
     ///
     /// # Errors
     /// [`LatentsError::InFile`] for any other number of axes, and for values that are not finite.
@@ -133,7 +137,8 @@ impl LatentsFile {
         if let Some(space) = space {
             latents.to_vae_space(space)?;
         }
-        Ok(ForDecoder { latents, square })
+        let taken_for_images = wanted.video && stored.shape.len() == 4 && latents.batch > 1;
+        Ok(ForDecoder { latents, square, taken_for_images })
     }
 }
 

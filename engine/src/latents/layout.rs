@@ -70,8 +70,9 @@ impl Steps {
 
 impl Layout {
     /// That of `[batch, channels, height, width]` or `[channels, height, width]`, and of videos with
-    /// `frames` behind the channels where a decoder of so many `video_channels` takes them. Of four axes
-    /// the first are frames of one video only if the second cannot be channels.
+    /// `frames` behind the channels where a decoder of so many `video_channels` takes them; one of images
+    /// takes a single frame. Of four axes the second are frames of one video only if they cannot be
+    /// channels.
     pub(super) fn cells(
         shape: &[usize],
         fortran_order: bool,
@@ -84,7 +85,10 @@ impl Layout {
                 [1, channels, frames, height, width]
             }
             [batch, channels, height, width] => [batch, channels, 1, height, width],
-            [batch, channels, frames, height, width] if video_channels.is_some() => {
+            [batch, channels, frames, height, width] => {
+                if video_channels.is_none() && frames > 1 {
+                    return Err(LatentsError::Frames { frames, shape: text::shape(shape) });
+                }
                 [batch, channels, frames, height, width]
             }
             _ => {
@@ -96,7 +100,6 @@ impl Layout {
                 };
                 let hint = match shape.len() {
                     2 => "; packed latents of a transformer must be unpacked first",
-                    5 => "; of latents of a video take one frame, as in latents[:, :, 0]",
                     _ => "",
                 };
                 let (axes, shape) = (shape.len(), text::shape(shape));

@@ -1,17 +1,14 @@
 //! Builds programs and keeps their promises.
 
-use halovae_core::{Axes, Axis, Scale, TimeLaw, TimeScale, Window};
+mod conv;
+mod scale;
+
+use halovae_core::{Axes, Scale, TimeLaw, TimeScale, Window};
 
 use super::{
-    Conv, Edge, FrameRepeat, Norm, NormOver, Op, Program, ProgramError, Value, ValueId, ValueKind,
-    WeightId, WeightPart, WeightSpec,
+    FrameRepeat, Norm, NormOver, Op, Program, ProgramError, Value, ValueId, ValueKind, WeightId,
+    WeightSpec,
 };
-
-/// What a conv 1x1 reads.
-const POINTWISE: (Axes<Window>, Axes<Edge>) = (
-    Axes::new(Window::POINT, Window::POINT, Window::POINT),
-    Axes::new(Edge::Zeros, Edge::Zeros, Edge::Zeros),
-);
 
 /// Most channels, groups or kernel extent that a program may have. Beyond it nothing real exists,
 /// and below it sizes of single weights cannot overflow.
@@ -72,151 +69,6 @@ impl ProgramBuilder {
     /// Channels of a value that was made by this builder.
     pub fn channels(&self, id: ValueId) -> u32 {
         self.program.features(id).0
-    }
-
-    /// A conv with bias over rows and columns, stride 1, and as much zero padding as keeps the
-    /// extent; weights `[out, in, rows, columns]`.
-    ///
-    /// # Errors
-    /// If the input is no feature map, or a size is zero, even (kernel) or absurd.
-    pub fn conv(
-        &mut self,
-        name: &str,
-        input: ValueId,
-        out_channels: u32,
-        kernel: u32,
-    ) -> Result<ValueId, ProgramError> {
-        let window = Window::centred(kernel);
-        let windows = Axes::new(Window::POINT, window, window);
-        let weight = |input| {
-            WeightSpec::whole(
-                format!("{name}.weight"),
-                [out_channels, input, kernel, kernel].map(|extent| extent as usize),
-            )
-        };
-        self.conv_of(name, input, out_channels, (windows, Axes::default()), weight)
-    }
-
-    /// A conv with bias over frames, rows and columns, with what stands beyond the input along each
-    /// axis; weights `[out, in, frames, rows, columns]`.
-    ///
-    /// # Errors
-    /// If the input is no feature map, a size is zero, even (kernel of rows and columns) or absurd,
-    /// or the output does not keep in proportion to the latents.
-    pub fn conv_over_time(
-        &mut self,
-        name: &str,
-        input: ValueId,
-        out_channels: u32,
-        windows: Axes<Window>,
-        edges: Axes<Edge>,
-    ) -> Result<ValueId, ProgramError> {
-        let Axes { time, height, width } = windows.map(|window| window.kernel);
-        let weight = |input| {
-            WeightSpec::whole(
-                format!("{name}.weight"),
-                [out_channels, input, time, height, width].map(|extent| extent as usize),
-            )
-        };
-        self.conv_of(name, input, out_channels, (windows, edges), weight)
-    }
-
-    /// A conv 1x1 with bias that the checkpoint keeps as a linear layer, weights `[out, in]`.
-    ///
-    /// # Errors
-    /// As [`conv`](Self::conv).
-    pub fn linear(
-        &mut self,
-        name: &str,
-        input: ValueId,
-        out_channels: u32,
-    ) -> Result<ValueId, ProgramError> {
-        let weight = |input| {
-            WeightSpec::whole(
-                format!("{name}.weight"),
-                [out_channels, input].map(|extent| extent as usize),
-            )
-        };
-        self.conv_of(name, input, out_channels, POINTWISE, weight)
-    }
-
-    /// Several convs 1x1 of `out_channels` channels each, whose weights lie in one tensor
-    /// `[of * out, in, 1, 1]` one behind the other, as do their biases.
-    ///
-    /// # Errors
-    /// As [`conv`](Self::conv).
-    pub fn fused_projections<const OF: usize>(
-        &mut self,
-        name: &str,
-        input: ValueId,
-        out_channels: u32,
-    ) -> Result<[ValueId; OF], ProgramError> {
-        let all = out_channels as usize * OF;
-        let mut outputs = [input; OF];
-        for (index, output) in outputs.iter_mut().enumerate() {
-            let part = WeightPart::Share { index, of: OF };
-            let of_part = |parameter: &str, shape: Vec<usize>| WeightSpec {
-                part,
-                ..WeightSpec::whole(format!("{name}.{parameter}"), shape)
-            };
-            let weight = |input| of_part("weight", vec![all, input as usize, 1, 1]);
-            let bias = of_part("bias", vec![all]);
-            let name = format!("{name}.{index}");
-            *output = self.conv_with_bias(&name, input, out_channels, POINTWISE, weight, bias)?;
-        }
-        Ok(outputs)
-    }
-
-    fn conv_of(
-        &mut self,
-        name: &str,
-        input: ValueId,
-        out_channels: u32,
-        geometry: (Axes<Window>, Axes<Edge>),
-        weight: impl FnOnce(u32) -> WeightSpec,
-    ) -> Result<ValueId, ProgramError> {
-        let bias = WeightSpec::whole(format!("{name}.bias"), [out_channels as usize]);
-        self.conv_with_bias(name, input, out_channels, geometry, weight, bias)
-    }
-
-    fn conv_with_bias(
-        &mut self,
-        name: &str,
-        input: ValueId,
-        out_channels: u32,
-        (windows, edges): (Axes<Window>, Axes<Edge>),
-        weight: impl FnOnce(u32) -> WeightSpec,
-        bias: WeightSpec,
-    ) -> Result<ValueId, ProgramError> {
-        let (in_channels, _) = self.read_features(name, input)?;
-        check_extent(name, "output channels", out_channels)?;
-        for axis in Axis::ALL {
-            let kernel = windows[axis].kernel;
-            check_extent(name, "kernel", kernel)?;
-            if axis != Axis::Time && kernel.is_multiple_of(2) {
-                return Err(ProgramError::Impossible {
-                    op: name.into(),
-                    what: format!("a kernel of {kernel} has no centre; expected an odd one"),
-                });
-            }
-        }
-        let scale = self.scale_through(name, input, &windows)?;
-        let weight = self.weight(name, weight(in_channels))?;
-        let bias = Some(self.weight(name, bias)?);
-        let output = self.features(name, out_channels, scale);
-        self.push(Op::Conv(Conv {
-            input,
-            output,
-            weight,
-            bias,
-            windows,
-            edges,
-            in_channels,
-            out_channels,
-            norm: None,
-            residual: None,
-        }));
-        Ok(output)
     }
 
     /// A group norm: statistics, then their application.
@@ -418,50 +270,6 @@ impl ProgramBuilder {
 
     fn features(&mut self, name: &str, channels: u32, scale: Scale) -> ValueId {
         self.value(name.into(), ValueKind::Features { channels, scale })
-    }
-
-    /// How the cells of what is computed through windows lie on those of the latents.
-    fn scale_through(
-        &self,
-        op: &str,
-        input: ValueId,
-        windows: &Axes<Window>,
-    ) -> Result<Scale, ProgramError> {
-        let (_, scale) = self.read_features(op, input)?;
-        let through = |of: u32, window: &Window| {
-            let repeated = of.saturating_mul(window.repeat);
-            let is_whole = window.stride > 0 && repeated.is_multiple_of(window.stride);
-            is_whole
-                .then(|| repeated / window.stride)
-                .filter(|of| (1..=LARGEST_EXTENT).contains(of))
-        };
-        let impossible = |what: String| ProgramError::Impossible { op: op.into(), what };
-        let space = through(scale.space, &windows.height)
-            .filter(|&space| Some(space) == through(scale.space, &windows.width))
-            .ok_or_else(|| {
-                let (height, width) = (windows.height, windows.width);
-                impossible(format!(
-                    "rows and columns are to be scaled alike and by whole numbers, to no more than \
-                     {LARGEST_EXTENT}, and of {} per latent cell they are repeated {} and {} times \
-                     and strided by {} and {}",
-                    scale.space, height.repeat, width.repeat, height.stride, width.stride
-                ))
-            })?;
-        // The law is that which the numbers of frames follow.
-        let laws = [scale.time.law, TimeLaw::Even, TimeLaw::FirstAlone, TimeLaw::AfterFirst];
-        let time = through(scale.time.factor, &windows.time).and_then(|factor| {
-            laws.into_iter().map(|law| TimeScale { factor, law }).find(|time| {
-                (1..=8).all(|latents| {
-                    let frames = scale.time.at(latents).unwrap_or(u32::MAX);
-                    let outputs = windows.time.outputs(frames.into());
-                    time.at(latents).is_some_and(|frames| outputs == u64::from(frames))
-                })
-            })
-        });
-        let time = time.ok_or_else(|| {
-            impossible("its frames do not keep in proportion to those of the latents".into())
-        })?;
-        Ok(Scale { time, space })
     }
 
     fn weight(&mut self, op: &str, spec: WeightSpec) -> Result<WeightId, ProgramError> {

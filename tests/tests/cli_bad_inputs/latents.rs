@@ -128,7 +128,7 @@ pub(crate) fn latents_values(setup: &mut Setup) {
     shaped("packed for a transformer", &["packed"], "e3.npy", &[1, 30, 16]);
     shaped("packed for another VAE", &["1 channels", "4"], "e0.npy", &[1, 30, 64]);
     shaped("two axes", &["2 axes", "expected"], "e4.npy", &[4, 4]);
-    shaped("five axes", &["5 axes", "expected"], "e5.npy", &[1, 4, 1, 2, 2]);
+    shaped("a video", &["2 frames", "one frame"], "e5.npy", &[1, 4, 2, 2, 2]);
     shaped("no rows", &["shape", "1 to"], "e6.npy", &[1, 4, 0, 2]);
     shaped("no columns", &["shape", "1 to"], "e7.npy", &[1, 4, 2, 0]);
     shaped("an empty batch", &["shape", "1 to"], "e8.npy", &[0, 4, 2, 2]);

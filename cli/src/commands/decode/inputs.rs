@@ -8,10 +8,10 @@ use halovae_engine::program::Program;
 use halovae_engine::shard::exchanged_layers;
 use halovae_engine::tensor::Shape;
 
-use crate::args::{BitDepthArg, DecodeArgs, ExchangeArg, TextTo};
+use crate::args::{BitDepthArg, DecodeArgs, Destination, ExchangeArg};
 use crate::error::Error;
-use crate::output::{Depth, OutputFile, Written, check_all, check_place, check_scratch};
-use crate::plan_options::{self, Planned, TileOptions};
+use crate::output::{Depth, Options, OutputFile, Written, check_all, check_place, check_scratch};
+use crate::plan::options::{Planned, TileOptions, plan};
 
 /// What can be known to fail about the files that will be written, before anything is read.
 pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
@@ -19,13 +19,19 @@ pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
         BitDepthArg::Eight => Depth::Eight,
         BitDepthArg::Sixteen => Depth::Sixteen,
     };
-    let output = OutputFile::check(&args.output, depth)?;
+    let output = OutputFile::check(args.output.file(), Options { depth, rate: args.fps })?;
+    if output.is_stdout() && args.report == Some(Destination::Stdout) {
+        return Err(Error::Usage(
+            "--output - and --report - both write to standard output; name a file for the report"
+                .into(),
+        ));
+    }
     report_file(args).map(check_place).transpose()?;
     Ok(output)
 }
 
 fn report_file(args: &DecodeArgs) -> Option<&Path> {
-    args.report.as_ref().and_then(TextTo::file)
+    args.report.as_ref().and_then(Destination::file)
 }
 
 /// The same for the folder of a scratch file, which every process has.
@@ -38,9 +44,9 @@ pub(super) fn check_written(
     args: &DecodeArgs,
     output: &OutputFile,
     checkpoint: &Checkpoint,
-    picture: Shape,
+    result: Shape,
 ) -> Result<(), Error> {
-    let files = output.files(picture)?.into_iter();
+    let files = output.files(result)?.into_iter();
     let mut written: Vec<_> = files.map(|path| Written { flag: "--output", path }).collect();
     let report = report_file(args).map(Into::into);
     written.extend(report.map(|path| Written { flag: "--report", path }));
@@ -65,8 +71,9 @@ pub(super) fn make_plan(
     let requested = *ranks.vae_patch_parallel_size.get_or_insert(group_size.unwrap_or(1));
     let group = group_size.unwrap_or(requested);
     let layers = exchanged_layers(program);
+    let layers = layers.as_deref();
     let images = shape.batch as u32;
-    plan_options::plan(latents, images, &ranks, group, &options, &tiling, layers.as_deref())
+    plan(latents, images, &ranks, group, &options, &tiling, layers)
 }
 
 /// A decode with a bound on its memory is a sharded one.

@@ -16,19 +16,20 @@ use halovae_engine::sink::{Clamped, Sink};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::{Counted, Traced};
 
-use crate::args::{ByteSize, DecodeArgs, ShardGridArg, TextTo, Verbosity};
+use crate::args::{ByteSize, DecodeArgs, Destination, ShardGridArg, Verbosity};
 use crate::backend::BoxedLinks;
 use crate::console::{emit, json, say, say_notices, write_temporary};
 use crate::error::Error;
 use crate::notices::Notice;
 use crate::ops::{OpKind, OpTable};
-use crate::output::{OutputFile, Temporary};
-use crate::plan_options::Planned;
+use crate::output::{FrameRate, OutputFile, Temporary, channels_first};
+use crate::plan::options::Planned;
 use crate::processes::Processes;
 use crate::progress::Progress;
 use crate::report::{
     ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds, Share, Shares,
 };
+use crate::words::extents;
 use crate::{backend, memory, room};
 
 /// Shorter waits go unnoticed.
@@ -77,6 +78,13 @@ impl Job<'_> {
             decoder = decoder.linked(links);
         }
         let range = checkpoint.config().output_range(planned.plan.strategy());
+        let size = planned.plan.output();
+        let rate = checkpoint.config().frames_per_second().map(FrameRate::whole);
+        if rate.is_none() && size.frames > 1 && output.as_ref().is_some_and(OutputFile::lacks_rate)
+        {
+            planned.notices.push(Notice::FrameRate { rate: FrameRate::DEFAULT });
+        }
+        let rate = rate.unwrap_or(FrameRate::DEFAULT);
         // The weights are on the devices; the mapped file would only count as memory from here on.
         drop(checkpoint);
         let images = latents.shape().batch as u32;
@@ -97,8 +105,8 @@ impl Job<'_> {
             say_plan(&planned, &schedule, ranks, &description);
         }
 
-        let mut sink = output.as_ref().map(OutputFile::sink);
-        let progress = Progress::new(verbosity.quiet);
+        let mut sink = output.as_ref().map(|output| output.sink(rate));
+        let progress = Progress::new(verbosity.quiet, size);
         let free: Option<fn() -> Option<u64>> = on_host.then_some(memory::available);
         let cancel_too = cancel.clone();
         let control =
@@ -152,7 +160,10 @@ impl Job<'_> {
         let Shares { pieces, ops, peak_bytes, sent } = Shares::new(shares);
         let finishing = Instant::now();
         let mut files = sink.finish().map_err(Error::Commit)?;
-        let names: Vec<PathBuf> = files.iter().map(|file| file.target().into()).collect();
+        let to_stdout = output.is_some_and(|output| output.is_stdout());
+        let stdout = to_stdout.then(|| PathBuf::from("-"));
+        let targets = files.iter().map(|file| file.target().into());
+        let names: Vec<PathBuf> = targets.chain(stdout).collect();
 
         let seconds = Seconds {
             load: load.as_secs_f64(),
@@ -166,17 +177,16 @@ impl Job<'_> {
             say_figures(&ops, seconds, &peak_bytes);
         }
         if let Some(to) = &args.report {
-            let image = [
-                latents.shape().batch,
-                program.out_channels() as usize,
-                planned.plan.output().height as usize,
-                planned.plan.output().width as usize,
-            ];
+            let result = Shape::sample(size, program.out_channels() as usize);
+            let result = Shape { batch: latents.shape().batch, ..result };
             let report = Report {
                 version: env!("CARGO_PKG_VERSION"),
                 vae: args.vae.vae.clone(),
-                latents: LatentsReport { path: args.latents.clone(), shape: nchw(latents.shape()) },
-                image: ImageReport { shape: image },
+                latents: LatentsReport {
+                    path: args.latents.clone(),
+                    shape: channels_first(latents.shape()),
+                },
+                image: ImageReport { shape: channels_first(result) },
                 output: names,
                 backend: description,
                 threads,
@@ -196,8 +206,8 @@ impl Job<'_> {
             // Before any file has its name: all get theirs, or none does.
             let report = json(&report)?;
             match to {
-                TextTo::File(path) => files.push(write_temporary(&report, path)?),
-                TextTo::Stdout => match emit(&report, None) {
+                Destination::File(path) => files.push(write_temporary(&report, path)?),
+                Destination::Stdout => match emit(&report, None) {
                     // The files are what was asked for; the reader of the report went away.
                     Err(Error::BrokenPipe) => {}
                     emitted => emitted?,
@@ -272,14 +282,13 @@ fn memory_notice<B: Backend>(
 
 fn say_plan(planned: &Planned, schedule: &Schedule, ranks: u32, backend: &str) {
     let (input, output) = (planned.plan.input(), planned.plan.output());
+    let what = if output.frames > 1 { "video" } else { "image" };
     say(format_args!(
-        "halovae: {} decode of {} x {} latent cells to {} x {} pixels: {} pieces of {} image(s) on \
-         {ranks} rank(s), {backend}",
+        "halovae: {} decode of {} latent cells to {} pixels: {} pieces of {} {what}(s) on {ranks} \
+         rank(s), {backend}",
         planned.plan.strategy(),
-        input.height,
-        input.width,
-        output.height,
-        output.width,
+        extents(input),
+        extents(output),
         schedule.items().len(),
         schedule.images(),
     ));
@@ -300,8 +309,4 @@ fn say_figures(ops: &[OpKind], seconds: Seconds, peak: &PeakBytes) {
         format_bytes(peak.estimated),
         process.unwrap_or_default()
     ));
-}
-
-fn nchw(shape: Shape) -> [usize; 4] {
-    [shape.batch, shape.channels, shape.height, shape.width]
 }

@@ -29,7 +29,7 @@ pub(super) fn read_latents(
         packing: checkpoint.config().packing(),
         sides: args.space.height.zip(args.space.width).map(|(height, width)| [height, width]),
     };
-    let ForDecoder { latents, square } =
+    let ForDecoder { latents, square, taken_for_images } =
         LatentsFile::read(&args.latents, args.latents_key.as_deref())
             .and_then(|file| file.for_decoder(&wanted, space.as_ref()))
             .map_err(in_flags)?;
@@ -37,7 +37,11 @@ pub(super) fn read_latents(
     let shape = Shape::new(batch, height, width, channels).over(frames);
     let latents =
         HostTensor::new(shape, data).expect("latents hold as many values as their extents say");
-    Ok((latents, square.map(|side| Notice::TakenForSquare { images: batch, side })))
+    let assumed = match square {
+        Some(side) => Some(Notice::TakenForSquare { images: batch, side }),
+        None => taken_for_images.then_some(Notice::TakenForImages { images: batch }),
+    };
+    Ok((latents, assumed))
 }
 
 /// The error, and the flag that would do.

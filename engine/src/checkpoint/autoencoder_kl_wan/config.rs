@@ -1,5 +1,7 @@
 //! The config of an `AutoencoderKLWan` or an `AutoencoderKLQwenImage`.
 
+use std::num::NonZeroU32;
+
 use halovae_core::{AxisTiling, Scale, Strategy, Tiling, TimeScale};
 use serde_json::{Value, json};
 
@@ -24,6 +26,9 @@ const LATENTS_STD: [f64; Z_DIM as usize] = [
     2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526, 2.8652, 1.5579,
     1.6382, 1.1253, 2.8251, 1.9160,
 ];
+
+/// What Wan's models were trained on, and their pipelines' videos are saved with.
+const FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::new(16).unwrap();
 
 /// Pixels of a tile along each axis, and from one tile to the next; neither depends on the config.
 const TILE_SAMPLE_MIN_SIZE: u32 = 256;
@@ -293,6 +298,11 @@ impl VaeConfig for AutoencoderKlWanConfig {
 
     fn is_video(&self) -> bool {
         true
+    }
+
+    /// That of Wan 2.1 and of 2.2 but for its 5B model; Qwen-Image makes no videos.
+    fn frames_per_second(&self) -> Option<NonZeroU32> {
+        (!self.is_qwen_image()).then_some(FRAMES_PER_SECOND)
     }
 
     /// By the stride that both classes store.

@@ -8,8 +8,8 @@ use halovae_engine::format_bytes;
 use crate::commands::plan::piece_name;
 use crate::error::Error;
 use crate::estimates::Estimates;
-use crate::plan_options::Planned;
-use crate::plan_table::{plural, work};
+use crate::plan::options::Planned;
+use crate::plan::table::{plural, work};
 use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
 
 /// More pieces are finer than the pixels of a screen.
@@ -100,8 +100,9 @@ fn title(svg: &mut String, planned: &Planned, estimates: &Estimates) {
     let ranks = plural(u64::from(planned.ranks), "rank");
     let bold = format!(r#"{DARK} font-weight="bold""#);
     let first = format!(
-        "{} decode of {} × {} pixels: {pieces} on {ranks}",
+        "{} decode of {}{} × {} pixels: {pieces} on {ranks}",
         planned.plan.strategy(),
+        frames(output),
         output.height,
         output.width
     );
@@ -127,14 +128,36 @@ fn title(svg: &mut String, planned: &Planned, estimates: &Estimates) {
             format!(", grid {} × {}{}", grid.rows(), grid.cols(), exchanged.unwrap_or_default())
         }
     };
+    let shown = match slices(&planned.plan) {
+        1 => String::new(),
+        slices => format!(", the first of {slices} slices of frames"),
+    };
     let second = format!(
-        "{} × {} latent cells{geometry}; redundant work {:.0}%, imbalance {:.2}",
+        "{}{} × {} latent cells{geometry}{shown}; redundant work {:.0}%, imbalance {:.2}",
+        frames(input),
         input.height,
         input.width,
         100.0 * (planned.plan.redundancy() - 1.0),
         estimates.balance.imbalance()
     );
     text(svg, [MARGIN, 57.0], 13.0, SOFT, &second);
+}
+
+/// What goes before height and width of a video.
+fn frames(size: Size) -> String {
+    match size.frames {
+        1 => String::new(),
+        frames => format!("{frames} frames of "),
+    }
+}
+
+/// How many pieces there are along time, of which the first are drawn.
+fn slices(plan: &Plan) -> u32 {
+    match plan {
+        Plan::Whole(_) | Plan::Patch(_) => 1,
+        Plan::Tiled(grid) => grid.slices(),
+        Plan::Sharded(grid) => grid.slices(),
+    }
 }
 
 fn colour(rank: u32) -> &'static str {
@@ -166,8 +189,8 @@ fn picture(svg: &mut String, canvas: &Canvas, planned: &Planned, estimates: &Est
 }
 
 fn tiles(svg: &mut String, canvas: &Canvas, planned: &Planned, estimates: &Estimates) {
-    let pieces: Vec<(Piece, u32)> =
-        planned.plan.pieces().zip(estimates.owners.iter().copied()).collect();
+    let pieces = planned.plan.pieces().zip(estimates.owners.iter().copied());
+    let pieces: Vec<(Piece, u32)> = pieces.filter(|(piece, _)| piece.input.first == 0).collect();
     // A tile's colour holds up to where the next begins; behind it both show through the hatching.
     let crowded = pieces.len() > 400;
     for (piece, rank) in &pieces {

@@ -81,7 +81,8 @@ pub(crate) fn table(comparison: &Comparison) -> String {
     explain(&mut text, comparison);
     for &latents in &comparison.sizes {
         let [height, width] = comparison.pixels(latents);
-        let _ = writeln!(text, "\n{height} x {width} pixels:\n");
+        let frames = comparison.frames_of(latents);
+        let _ = writeln!(text, "\n{frames}{height} x {width} pixels:\n");
         let headings = columns(comparison).map(|column| column.heading);
         let mut lines: Vec<Vec<String>> =
             vec![["strategy", "ranks"].into_iter().chain(headings).map(str::to_owned).collect()];

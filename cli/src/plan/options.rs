@@ -2,13 +2,14 @@
 
 use halovae_core::{
     Axes, AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request,
-    ShardGrid, Size, Strategy, TileGrid, Tiling, choose_strategy,
+    Scale, ShardGrid, Size, Strategy, TileGrid, Tiling, TimeScale, choose_strategy,
 };
 use halovae_engine::shard::{self, UncutError};
 
 use crate::args::{GroupArgs, Pair, PlanArgs, RankArgs, ShardGridArg, StrategyArg, TileArgs};
 use crate::error::Error;
 use crate::notices::Notice;
+use crate::words::{extents, frames_per_latent};
 
 /// Of every model whose tiles are given by an overlap factor, and where there is no model.
 const DEFAULT_OVERLAP_FACTOR: f64 = 0.25;
@@ -33,8 +34,8 @@ pub(crate) struct Planned {
     pub(crate) group: u32,
     /// The ranks that decode.
     pub(crate) ranks: u32,
-    /// Pixels per latent cell.
-    pub(crate) scale: u32,
+    /// How pixels lie on latent cells.
+    pub(crate) scale: Scale,
     /// What differs from the request.
     pub(crate) notices: Vec<Notice>,
 }
@@ -177,11 +178,12 @@ pub(crate) fn group_size(group: &GroupArgs, requested: u32) -> Result<u32, PlanE
     DitParallel { data, cfg, ulysses, ring, pipeline, tensor }.size()
 }
 
-/// Makes the plan for a batch of `images`, at least one. `layers` are those that shards exchange, or why there can be none;
-/// without a decoder there are none, and every grid costs the same.
+/// Makes the plan for a batch of `images`, at least one. `layers` are those that shards exchange,
+/// unless there can be none; without a decoder nothing is exchanged, and every grid costs the same.
 ///
 /// # Errors
-/// [`Error::Plan`] where the planner refuses; [`Error::Usage`] for flags that do not go together.
+/// [`Error::Plan`] where the planner refuses; [`Error::Usage`] for flags that do not go together;
+/// [`Error::Uncut`] for shards of what cannot be cut.
 pub(crate) fn plan(
     latents: Size,
     images: u32,
@@ -254,10 +256,9 @@ pub(crate) fn plan(
     };
     if plan.piece_count() > MAX_PIECES {
         return Err(Error::Usage(format!(
-            "the latents of {} x {} cells make {} pieces, at most {MAX_PIECES} are planned; use \
-             larger tiles",
-            latents.height,
-            latents.width,
+            "the latents of {} cells make {} pieces, at most {MAX_PIECES} are planned; use larger \
+             tiles",
+            extents(latents),
             plan.piece_count()
         )));
     }
@@ -270,7 +271,7 @@ pub(crate) fn plan(
         // Each of them has one.
         notices.push(Notice::IdleRanks { ranks: most, pieces: ranks.into() });
     }
-    Ok(Planned { plan, requested, group, ranks, scale: scale.space, notices })
+    Ok(Planned { plan, requested, group, ranks, scale, notices })
 }
 
 /// The latent cells along an axis, from a flag in pixels.
@@ -296,6 +297,30 @@ pub(crate) fn cells_of_pixels(flag: &str, pixels: u32, scale: u32) -> Result<u32
     Err(Error::Usage(format!(
         "{flag} {pixels} is not a multiple of {scale}, the pixels of a latent cell; the nearest is \
          {nearest}"
+    )))
+}
+
+/// The frames of latents that decode to so many, from a flag.
+///
+/// # Errors
+/// [`Error::Usage`] names the nearest numbers that work.
+pub(crate) fn latent_frames(flag: &str, frames: u32, scale: TimeScale) -> Result<u32, Error> {
+    let Some(last) = frames.checked_sub(1) else {
+        return Err(Error::Usage(format!("{flag} is 0; give at least 1")));
+    };
+    let latents = u64::from(scale.latent(last).unwrap_or(last)) + 1;
+    let of = |latents: u64| scale.at(u32::try_from(latents).ok()?).filter(|&frames| frames > 0);
+    if of(latents) == Some(frames) {
+        // As the frames are, and there are no more latents.
+        return Ok(latents as u32);
+    }
+    let nearest: Vec<_> =
+        [of(latents - 1), of(latents)].iter().flatten().map(u32::to_string).collect();
+    Err(Error::Usage(format!(
+        "{flag} {frames} is no number that latents decode to (by frame of theirs: {}); the nearest is \
+         {}",
+        frames_per_latent(scale),
+        nearest.join(" or ")
     )))
 }
 
@@ -474,6 +499,23 @@ mod tests {
         assert!(told(u32::MAX).contains("4294967288 or 4294967296"));
         assert!(cells_of_pixels("--height", 0, 8).is_err());
         assert!(cells_of_pixels("--height", 8, 0).is_err());
+    }
+
+    #[test]
+    fn frames_become_those_of_latents_or_the_nearest_are_named() {
+        let wan = TimeScale::first_alone(4);
+        for (frames, latents) in [(1, 1), (5, 2), (81, 21)] {
+            assert_eq!(latent_frames("--frames", frames, wan).unwrap(), latents);
+            assert_eq!(latent_frames("--frames", latents, TimeScale::SAME).unwrap(), latents);
+        }
+        let told =
+            |frames, scale| latent_frames("--frames", frames, scale).unwrap_err().to_string();
+        assert!(told(80, wan).ends_with("77 or 81"), "{}", told(80, wan));
+        assert!(told(2, wan).ends_with("1 or 5"), "{}", told(2, wan));
+        assert!(told(3, TimeScale::even(4)).ends_with("is 4"), "{}", told(3, TimeScale::even(4)));
+        assert!(told(0, wan).contains("at least 1"));
+        // Beyond what can be counted there is none above.
+        assert!(told(u32::MAX, wan).ends_with("is 4294967293"), "{}", told(u32::MAX, wan));
     }
 
     #[test]

@@ -2,22 +2,24 @@
 
 use std::fmt::{Display, Write};
 
-use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
+use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, Strategy, TileAxis, TileGrid};
+use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
 use halovae_engine::shard::Traffic;
 
 use crate::commands::plan::piece_name;
 use crate::estimates::{Estimates, WorkUnit};
-use crate::plan_options::Planned;
+use crate::plan::options::Planned;
+use crate::words::{axes, extents as by, frames_per_latent};
 
 /// Longer lists are cut: the JSON has everything.
 const MAX_RANK_LINES: usize = 32;
 const MAX_PIECE_LINES: usize = 64;
 
-/// The whole plan.
-pub(crate) fn table(planned: &Planned, estimates: &Estimates) -> String {
+/// The whole plan; with how latents go through the decoder, if one is known.
+pub(crate) fn table(planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) -> String {
     let mut text = String::new();
-    describe(&mut text, planned);
+    describe(&mut text, planned, flow);
     describe_cost(&mut text, planned, estimates);
     list_ranks(&mut text, planned, estimates);
     list_pieces(&mut text, planned, estimates);
@@ -30,12 +32,23 @@ fn line(text: &mut String, name: &str, value: impl Display) {
     let _ = writeln!(text, "{name:<16}{value}");
 }
 
-fn describe(text: &mut String, planned: &Planned) {
-    let Planned { plan, requested, group, ranks, scale, .. } = planned;
+fn describe(text: &mut String, planned: &Planned, flow: Option<&Flow>) {
+    let Planned { plan, requested, group, ranks, .. } = planned;
+    let scale = planned.scale.space;
     let (input, output) = (by(plan.input()), by(plan.output()));
     line(text, "strategy", plan.strategy());
-    line(text, "output", format_args!("{output} pixels (height x width)"));
+    line(text, "output", format_args!("{output} pixels ({})", axes(plan.output())));
     line(text, "latents", format_args!("{input} cells of {scale} x {scale} pixels"));
+    if plan.output().frames > 1 {
+        let (frames, latents) = (plan.output().frames, plan.input().frames);
+        let laid = frames_per_latent(planned.scale.time);
+        line(text, "frames", format_args!("{frames} of {latents} frames of latents: {laid}"));
+    }
+    if let Some(flow) =
+        flow.filter(|_| plan.input().frames > 1 && plan.strategy() != Strategy::Sharded)
+    {
+        line(text, "streams", streams(flow));
+    }
     line(text, "ranks", format_args!("{ranks} (asked for {requested}, group of {group})"));
     match plan {
         Plan::Whole(_) => {}
@@ -47,7 +60,8 @@ fn describe(text: &mut String, planned: &Planned) {
 
 fn describe_shards(text: &mut String, grid: &ShardGrid) {
     let count = plural(grid.len().into(), "shard");
-    line(text, "grid", format_args!("{} x {}: {count}", grid.rows(), grid.cols()));
+    let shards = Size::video(grid.slices(), grid.rows(), grid.cols());
+    line(text, "grid", format_args!("{}: {count}", by(shards)));
     if let Some(shard) = grid.shard(0) {
         line(text, "first shard", format_args!("{} cells", by(shard.core.size())));
     }
@@ -83,7 +97,8 @@ fn describe_traffic(text: &mut String, traffic: &Traffic) {
 fn describe_tiles(text: &mut String, grid: &TileGrid) {
     let axes = |f: fn(&TileAxis) -> u32| by(Size::new(f(grid.height()), f(grid.width())));
     let count = plural(grid.len(), "tile");
-    line(text, "grid", format_args!("{} x {}: {count}", grid.rows(), grid.cols()));
+    let tiles = Size::video(grid.slices(), grid.rows(), grid.cols());
+    line(text, "grid", format_args!("{}: {count}", by(tiles)));
     let (cells, pixels) = (axes(TileAxis::tile), axes(TileAxis::output_tile));
     line(text, "tile", format_args!("{cells} cells, {pixels} pixels"));
     line(text, "stride", format_args!("{} cells", axes(TileAxis::stride)));
@@ -177,11 +192,25 @@ fn cut(text: &mut String, count: usize, shown: usize, what: &str) {
 }
 
 fn place(rect: Region) -> String {
-    format!("{} at ({}, {})", by(rect.size()), rect.top, rect.left)
+    let Region { first, frames, top, left, .. } = rect;
+    match (first, frames) {
+        (0, 1) => format!("{} at ({top}, {left})", by(rect.size())),
+        (_, 1) => format!("1 x {} at ({first}, {top}, {left})", by(rect.size())),
+        _ => format!("{} at ({first}, {top}, {left})", by(rect.size())),
+    }
 }
 
-fn by(Size { height, width, .. }: Size) -> String {
-    format!("{height} x {width}")
+/// When frames are finished, while the latents of later ones go in.
+pub(crate) fn streams(flow: &Flow) -> String {
+    let steps = flow.steps();
+    let waits = steps.iter().take_while(|step| step.finished.is_empty()).count() + 1;
+    match (waits, steps.len()) {
+        (waits, all) if waits >= all => "no: every frame waits for all latents".into(),
+        (1, _) => "frames are finished as their latents go in".into(),
+        (waits, _) => {
+            format!("the first frames are finished when {waits} frames of latents are in")
+        }
+    }
 }
 
 /// `1 tile`, `2 tiles`.

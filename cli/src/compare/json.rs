@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::compare::{Comparison, Figures, Row};
 use crate::error::Chain;
-use crate::plan_json::{Extents, TrafficJson};
+use crate::plan::json::{Extents, TrafficJson};
 
 /// A comparison.
 #[derive(Debug, Serialize)]
@@ -26,6 +26,9 @@ pub(crate) struct ComparisonJson {
 #[derive(Debug, Serialize)]
 struct RowJson {
     strategy: String,
+    /// Of a video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames: Option<u32>,
     /// In pixels.
     height: u64,
     width: u64,
@@ -83,7 +86,7 @@ impl ComparisonJson {
         let decoder = comparison.decoder.as_ref();
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            scale: comparison.scale,
+            scale: comparison.scale.space,
             tile: comparison.tile.into(),
             work_unit: if decoder.is_some() { "flops" } else { "latent cells" },
             weight_bytes: decoder.map(|decoder| decoder.weight_bytes),
@@ -97,6 +100,7 @@ fn json_row(comparison: &Comparison, row: &Row) -> RowJson {
     let [height, width] = comparison.pixels(row.latents);
     RowJson {
         strategy: row.strategy.to_string(),
+        frames: comparison.frames(row.latents),
         height,
         width,
         latents: row.latents.into(),

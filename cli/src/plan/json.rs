@@ -1,11 +1,11 @@
 //! A plan as JSON: everything that is known about it.
 
-use halovae_core::{Axis, Plan, Size, TileAxis};
+use halovae_core::{Axis, Plan, Size, TileAxis, TimeLaw};
 use halovae_engine::shard::Traffic;
 use serde::Serialize;
 
 use crate::estimates::{Estimates, WorkUnit};
-use crate::plan_options::Planned;
+use crate::plan::options::Planned;
 use crate::report::Rectangle;
 
 /// A plan.
@@ -15,6 +15,9 @@ pub(crate) struct PlanJson {
     strategy: String,
     /// Pixels per latent cell.
     scale: u32,
+    /// Of a video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames: Option<Frames>,
     /// In cells.
     latents: Extents,
     /// In pixels.
@@ -40,9 +43,20 @@ pub(crate) struct PlanJson {
     pieces: Vec<Piece>,
 }
 
-/// Height and width.
+/// How the frames of a video lie on those of the latents.
+#[derive(Debug, Serialize)]
+struct Frames {
+    /// Frames of the video for each frame of the latents...
+    per_latent: u32,
+    /// ...but for the first of them, if this is set: then it has one.
+    first_alone: bool,
+}
+
+/// Height and width, and the frames of several.
 #[derive(Debug, Serialize)]
 pub(crate) struct Extents {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames: Option<u32>,
     height: u32,
     width: u32,
 }
@@ -56,6 +70,9 @@ struct Ranks {
 
 #[derive(Debug, Serialize)]
 struct Tiles {
+    /// Along time, if several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slices: Option<u32>,
     rows: u32,
     cols: u32,
     /// In cells.
@@ -78,6 +95,9 @@ struct Patches {
 
 #[derive(Debug, Serialize)]
 struct Shards {
+    /// Along time, if several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slices: Option<u32>,
     rows: u32,
     cols: u32,
     /// With one rank for each shard, if a decoder is known.
@@ -163,7 +183,11 @@ impl PlanJson {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             strategy: plan.strategy().to_string(),
-            scale: planned.scale,
+            scale: planned.scale.space,
+            frames: (plan.output().frames > 1).then(|| Frames {
+                per_latent: planned.scale.time.factor,
+                first_alone: planned.scale.time.law == TimeLaw::FirstAlone,
+            }),
             latents: plan.input().into(),
             output: plan.output().into(),
             ranks: Ranks {
@@ -189,16 +213,18 @@ impl PlanJson {
 }
 
 impl From<Size> for Extents {
-    fn from(Size { height, width, .. }: Size) -> Self {
-        Self { height, width }
+    fn from(Size { frames, height, width }: Size) -> Self {
+        Self { frames: several(frames), height, width }
     }
 }
 
 fn tiles(plan: &Plan) -> Option<Tiles> {
     let Plan::Tiled(grid) = plan else { return None };
-    let axes =
-        |f: fn(&TileAxis) -> u32| Extents { height: f(grid.height()), width: f(grid.width()) };
+    let axes = |f: fn(&TileAxis) -> u32| {
+        Size::video(f(grid.time()), f(grid.height()), f(grid.width())).into()
+    };
     Some(Tiles {
+        slices: several(grid.slices()),
         rows: grid.rows(),
         cols: grid.cols(),
         tile: axes(TileAxis::tile),
@@ -211,13 +237,18 @@ fn tiles(plan: &Plan) -> Option<Tiles> {
 fn shards(plan: &Plan, estimates: &Estimates) -> Option<Shards> {
     let Plan::Sharded(grid) = plan else { return None };
     let traffic = estimates.traffic.map(Into::into);
-    Some(Shards { rows: grid.rows(), cols: grid.cols(), traffic })
+    let slices = several(grid.slices());
+    Some(Shards { slices, rows: grid.rows(), cols: grid.cols(), traffic })
+}
+
+/// A number that is only told if it is not one.
+fn several(count: u32) -> Option<u32> {
+    (count > 1).then_some(count)
 }
 
 fn patches(plan: &Plan) -> Option<Patches> {
     let Plan::Patch(grid) = plan else { return None };
     let core = grid.patch(0)?.core.size();
-    let halo =
-        Extents { height: grid.halo(Axis::Height, core), width: grid.halo(Axis::Width, core) };
+    let halo = Size::new(grid.halo(Axis::Height, core), grid.halo(Axis::Width, core)).into();
     Some(Patches { rows: grid.rows(), cols: grid.cols(), halo })
 }

@@ -114,7 +114,7 @@ pub(crate) fn draw(comparison: &Comparison) -> String {
             let panel = place(index, column);
             let [height, width] = comparison.pixels(latents);
             if index == 0 {
-                let heading = format!("{height} × {width} pixels");
+                let heading = format!("{}{height} × {width} pixels", comparison.frames_of(latents));
                 let centre = [panel.x + panel.width / 2.0, panel.y - 9.0];
                 text(&mut svg, centre, 13.0, &bold("middle"), &heading);
             }
@@ -134,7 +134,7 @@ fn title(svg: &mut String, comparison: &Comparison) {
     let first = "What each strategy takes, over ranks and image sizes";
     text(svg, [MARGIN, 34.0], 20.0, &bold("start"), first);
     let Size { height, width, .. } = comparison.tile;
-    let scale = comparison.scale;
+    let scale = comparison.scale.space;
     let tiles =
         format!("{scale} × {scale} pixels per latent cell, tiles of {height} × {width} pixels");
     let second = match &comparison.decoder {

@@ -1,0 +1,64 @@
+//! How many frames of a video there are in a second.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+/// Frames in so many seconds, both at least one: `24`, `30000/1001`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameRate {
+    frames: NonZeroU32,
+    seconds: NonZeroU32,
+}
+
+impl FrameRate {
+    /// That of cinema, where nothing tells another one.
+    pub(crate) const DEFAULT: Self = Self::whole(NonZeroU32::new(24).unwrap());
+
+    /// A whole number of frames in a second.
+    pub(crate) const fn whole(frames: NonZeroU32) -> Self {
+        Self { frames, seconds: NonZeroU32::MIN }
+    }
+
+    /// As the header of a YUV4MPEG2 file has it.
+    pub(super) fn ratio(self) -> String {
+        format!("{}:{}", self.frames, self.seconds)
+    }
+}
+
+impl FromStr for FrameRate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let expected = "expected frames in a second as a whole number or a fraction, such as 24, or \
+                        30000/1001 for 29.97";
+        let number = |text: &str| text.parse().map_err(|_| expected);
+        let (frames, seconds) = text.split_once('/').unwrap_or((text, "1"));
+        Ok(Self { frames: number(frames)?, seconds: number(seconds)? })
+    }
+}
+
+impl fmt::Display for FrameRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seconds {
+            NonZeroU32::MIN => write!(f, "{}", self.frames),
+            seconds => write!(f, "{}/{seconds}", self.frames),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_and_fractions_are_taken() {
+        for (text, ratio) in [("24", "24:1"), ("30000/1001", "30000:1001"), ("1/2", "1:2")] {
+            let rate: FrameRate = text.parse().unwrap();
+            assert_eq!((rate.ratio().as_str(), rate.to_string().as_str()), (ratio, text));
+        }
+        for text in ["", "0", "24/0", "-1", "29.97", "24/", "/1", "1/2/3", "4294967296", "a"] {
+            assert!(text.parse::<FrameRate>().unwrap_err().contains("30000/1001"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Sizes in words.
+
+use halovae_core::{Size, TimeLaw, TimeScale};
+
+/// `512 x 768`, height before width; with several frames `81 x 512 x 768`.
+pub(crate) fn extents(Size { frames, height, width }: Size) -> String {
+    match frames {
+        1 => format!("{height} x {width}"),
+        _ => format!("{frames} x {height} x {width}"),
+    }
+}
+
+/// What the extents of a size are: `height x width`, with several frames `frames x height x width`.
+pub(crate) fn axes(size: Size) -> &'static str {
+    match size.frames {
+        1 => "height x width",
+        _ => "frames x height x width",
+    }
+}
+
+/// How many frames come of each frame of the latents.
+pub(crate) fn frames_per_latent(TimeScale { factor, law }: TimeScale) -> String {
+    match law {
+        TimeLaw::FirstAlone if factor != 1 => format!("1 of the first, {factor} of each other"),
+        TimeLaw::AfterFirst => format!("none of the first, {factor} of each other"),
+        TimeLaw::Even | TimeLaw::FirstAlone => format!("{factor} of each"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_videos_tell_frames() {
+        assert_eq!(extents(Size::new(4, 5)), "4 x 5");
+        assert_eq!(extents(Size::video(3, 4, 5)), "3 x 4 x 5");
+        assert_eq!(frames_per_latent(TimeScale::first_alone(4)), "1 of the first, 4 of each other");
+        assert_eq!(frames_per_latent(TimeScale::SAME), "1 of each");
+    }
+}
