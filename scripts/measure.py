@@ -1,7 +1,8 @@
-"""What the comparisons share: a checkpoint of FLUX.1's shape, latents, and how processes are measured.
+"""What the comparisons share: checkpoints, latents, and how processes are measured.
 
-The model has random weights in f32 (block_out_channels 128, 256, 512, 512, two layers, 16 latent
-channels, no quant convs), which diffusers saves once into the cache folder.
+Models have random weights in f32, which diffusers saves once into the cache folder: one of FLUX.1's
+shape (block_out_channels 128, 256, 512, 512, two layers, 16 latent channels, no quant convs), and
+those of Wan 2.1 and Qwen-Image, whose shapes are the defaults of their classes.
 """
 
 import importlib.metadata
@@ -27,12 +28,19 @@ def peak_rss_bytes():
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-def save_checkpoint(folder):
+# The folder in the cache, and the class in diffusers.
+FAMILIES = {"flux": ("flux-shaped-vae", "AutoencoderKL"),
+            "wan": ("wan-vae", "AutoencoderKLWan"),
+            "qwen-image": ("qwen-image-vae", "AutoencoderKLQwenImage")}
+
+
+def save_checkpoint(folder, family="flux"):
+    import diffusers
     import torch
-    from diffusers import AutoencoderKL
 
     torch.manual_seed(0)
-    vae = AutoencoderKL(
+    of_class = getattr(diffusers, FAMILIES[family][1])
+    vae = of_class() if family != "flux" else of_class(
         block_out_channels=[128, 256, 512, 512],
         down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4,
@@ -47,10 +55,11 @@ def save_checkpoint(folder):
     vae.save_pretrained(folder)
 
 
-def save_latents(path, size):
+def save_latents(path, size, frames=None):
     import numpy
 
-    shape = (1, LATENT_CHANNELS, size, size)
+    time = () if frames is None else (frames,)
+    shape = (1, LATENT_CHANNELS, *time, size, size)
     numpy.save(path, numpy.random.default_rng(size).standard_normal(shape, dtype=numpy.float32))
 
 
@@ -67,14 +76,14 @@ def output_of(command, environment, cwd=None):
                           "process_cpu_seconds": cpu, "load": os.getloadavg()[0]}
 
 
-def checkpoint(cache):
+def checkpoint(cache, family="flux"):
     """The folder of the checkpoint, saved now if it is not there."""
-    vae = cache / "flux-shaped-vae"
+    vae = cache / FAMILIES[family][0]
     if not (vae / "config.json").exists():
         vae.mkdir(parents=True, exist_ok=True)
         # The config moves last: its presence says that the folder is complete.
         with tempfile.TemporaryDirectory(dir=cache) as partial:
-            save_checkpoint(partial)
+            save_checkpoint(partial, family)
             for file in Path(partial).iterdir():
                 if file.name != "config.json":
                     file.rename(vae / file.name)

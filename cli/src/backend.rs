@@ -12,6 +12,7 @@ use std::ops::Range;
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
 use halovae_engine::group::Links;
+use halovae_engine::program::Program;
 
 use crate::args::{BackendArg, CudnnArg, DeviceArgs, DtypeArg, ExchangeArg};
 use crate::error::{Chain, Error};
@@ -62,7 +63,7 @@ pub(crate) enum Devices {
 }
 
 /// A backend for each rank of this process, `threads` shared among them. `seats` are the places of
-/// these ranks among all on the machine.
+/// these ranks among all on the machine. What nobody named has to be able to run `program`.
 ///
 /// # Errors
 /// [`Error::Device`] for too many ranks or a backend that this program does not have,
@@ -71,6 +72,7 @@ pub(crate) fn open(
     asked: &DeviceArgs,
     threads: u32,
     seats: Range<u32>,
+    program: &Program,
     notices: &mut Vec<Notice>,
 ) -> Result<Devices, Error> {
     let ranks = seats.len() as u32;
@@ -113,17 +115,18 @@ pub(crate) fn open(
         {
             cuda::open(asked, seats, notices)
         }
-        BackendArg::Auto => automatic(asked, threads, seats, wants_gpu, notices),
+        BackendArg::Auto => automatic(asked, threads, seats, wants_gpu, program, notices),
     }
 }
 
 /// CUDA where it works, else a GPU by wgpu, else the CPU unless a GPU is wanted. What nobody named has to
-/// compute as the CPU does.
+/// run the program, and compute as the CPU does.
 fn automatic(
     asked: &DeviceArgs,
     threads: u32,
     seats: Range<u32>,
     wants_gpu: bool,
+    program: &Program,
     notices: &mut Vec<Notice>,
 ) -> Result<Devices, Error> {
     let ranks = seats.len() as u32;
@@ -131,7 +134,7 @@ fn automatic(
         |error: &Error, instead| Notice::PassedOver { why: Chain(error).to_string(), instead };
     if cuda::may_be() {
         let mut told = Vec::new();
-        match proven(cuda::open(asked, seats.clone(), &mut told), asked.dtype) {
+        match proven(cuda::open(asked, seats.clone(), &mut told), asked.dtype, program) {
             Ok(devices) => {
                 notices.append(&mut told);
                 return Ok(devices);
@@ -146,14 +149,18 @@ fn automatic(
     if !gpus::has_any() {
         return cpu_ranks(threads, ranks);
     }
-    proven(gpus::open(asked, seats), asked.dtype).or_else(|error| {
+    proven(gpus::open(asked, seats), asked.dtype, program).or_else(|error| {
         notices.push(passed_over(&error, "the CPU decodes"));
         cpu_ranks(threads, ranks)
     })
 }
 
-fn proven(devices: Result<Devices, Error>, dtype: DtypeArg) -> Result<Devices, Error> {
-    devices.and_then(|devices| proof::check(&devices, dtype).map(|()| devices))
+fn proven(
+    devices: Result<Devices, Error>,
+    dtype: DtypeArg,
+    program: &Program,
+) -> Result<Devices, Error> {
+    devices.and_then(|devices| proof::check(&devices, dtype, program).map(|()| devices))
 }
 
 fn cpu_ranks(threads: u32, ranks: u32) -> Result<Devices, Error> {

@@ -11,7 +11,8 @@ use crate::args::{RankArgs, ShardGridArg, StrategyArg};
 use crate::error::Error;
 use crate::estimates::Estimates;
 use crate::notices::Notice;
-use crate::plan::options::{Planned, tile_pixels};
+use crate::plan::options::Planned;
+use crate::plan::tiles::tile_pixels;
 use crate::subject::{Decoder, Subject};
 
 /// More of either could not be read, as a table or as a drawing.

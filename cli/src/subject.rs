@@ -18,7 +18,8 @@ use crate::commands::{Plannable, for_frames, open_config};
 use crate::error::Error;
 use crate::estimates::{Estimates, Model};
 use crate::notices::Notice;
-use crate::plan::options::{Planned, TileOptions, plan};
+use crate::plan::options::{Planned, plan};
+use crate::plan::tiles::TileOptions;
 
 /// What is the same for every plan of a decoder.
 #[derive(Clone, Copy, Debug)]

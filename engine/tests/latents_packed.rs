@@ -137,7 +137,7 @@ fn sides_that_cannot_be_are_explained() {
     assert!(pipelines(&[1, 4, 32], None).starts_with("have 1 channels, the VAE takes 16"));
     assert!(pipelines(&[1, 0, 64], None).contains("every extent must be from 1 to"));
     assert!(pipelines(&[0, 64], None).contains("every extent must be from 1 to"));
-    assert!(pipelines(&[1, 1, 4, 64, 1], None).starts_with("have 5 axes"));
+    assert!(pipelines(&[1, 1, 4, 64, 1], None).starts_with("have 4 frames"));
 }
 
 /// A VAE whose pipelines do not pack takes any width.

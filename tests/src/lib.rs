@@ -16,3 +16,4 @@ pub mod npy;
 pub mod tensors;
 pub mod torchrun;
 pub mod watchdog;
+pub mod y4m;

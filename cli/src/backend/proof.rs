@@ -2,18 +2,19 @@
 //! as the CPU does, or is passed over. Drivers and their compilers have bugs, and so may kernels that
 //! were never tried on that GPU.
 
-use halovae_engine::backend::Backend;
+use halovae_engine::backend::{Backend, BackendError};
 use halovae_engine::conformance::deviation;
+use halovae_engine::program::{Program, fuse};
 
 use super::Devices;
 use crate::args::DtypeArg;
 use crate::error::Error;
 
-/// Nothing, if the first of the devices computes as the CPU does.
+/// Nothing, if the first of the devices can run the program, and computes as the CPU does.
 ///
 /// # Errors
-/// [`Error::Device`] that says how far it is off, or what the device said.
-pub(crate) fn check(devices: &Devices, dtype: DtypeArg) -> Result<(), Error> {
+/// [`Error::Device`] that says what it cannot do, how far it is off, or what the device said.
+pub(crate) fn check(devices: &Devices, dtype: DtypeArg, program: &Program) -> Result<(), Error> {
     // Relative rms over a whole decoder; rounding alone stays far below.
     let allowed = match dtype {
         DtypeArg::F32 => 1e-3,
@@ -22,9 +23,25 @@ pub(crate) fn check(devices: &Devices, dtype: DtypeArg) -> Result<(), Error> {
     match devices {
         Devices::Cpu(_) => Ok(()),
         #[cfg(feature = "cuda")]
-        Devices::Cuda(backends) => compare(&backends[0], allowed),
+        Devices::Cuda(backends) => {
+            can_run(&backends[0], program).and_then(|()| compare(&backends[0], allowed))
+        }
         #[cfg(feature = "wgpu")]
-        Devices::Wgpu(backends) => compare(&backends[0], allowed),
+        Devices::Wgpu(backends) => {
+            can_run(&backends[0], program).and_then(|()| compare(&backends[0], allowed))
+        }
+    }
+}
+
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "wgpu", test)),
+    expect(dead_code, reason = "there is nothing but the CPU")
+)]
+fn can_run(backend: &impl Backend, program: &Program) -> Result<(), Error> {
+    let fused = fuse(program, |program, op| backend.supports(program, op));
+    match fused.ops().iter().find(|op| !backend.supports(&fused, op)) {
+        None => Ok(()),
+        Some(op) => Err(BackendError::unsupported(backend.name(), op).into()),
     }
 }
 

@@ -98,7 +98,7 @@ fn decode(
         None => 0..ranks,
         Some(processes) => processes.seat(),
     };
-    let devices = backend::open(&args.device, threads, seats, &mut planned.notices)?;
+    let devices = backend::open(&args.device, threads, seats, &program, &mut planned.notices)?;
     let place = Place { first: rank, size: ranks };
     let job = Job {
         args,

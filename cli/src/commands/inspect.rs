@@ -18,8 +18,9 @@ use crate::backend;
 use crate::console::{emit, say_notices};
 use crate::error::Error;
 use crate::notices::Notice;
-use crate::plan::options::{cells_of_pixels, tile_pixels};
+use crate::plan::sizes::cells_of_pixels;
 use crate::plan::table::flops;
+use crate::plan::tiles::tile_pixels;
 
 /// Height and width for the figures of a model without tiles.
 const UNTILED_PIXELS: u32 = 512;

@@ -7,7 +7,8 @@ use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
 use crate::output::{Written, check_all, check_place};
-use crate::plan::options::{cells_of_pixels, group_size, latent_frames};
+use crate::plan::options::group_size;
+use crate::plan::sizes::{cells_of_pixels, latent_frames};
 use crate::subject::Subject;
 use crate::{compare, plan};
 

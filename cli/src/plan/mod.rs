@@ -2,5 +2,7 @@
 
 pub(crate) mod json;
 pub(crate) mod options;
+pub(crate) mod sizes;
 pub(crate) mod svg;
 pub(crate) mod table;
+pub(crate) mod tiles;

@@ -1,18 +1,16 @@
 //! The only place where flags meet the planner: from flags and a config to a plan and notices.
 
 use halovae_core::{
-    Axes, AxisTiling, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request,
-    Scale, ShardGrid, Size, Strategy, TileGrid, Tiling, TimeScale, choose_strategy,
+    Axes, Direction, DitParallel, LayerHalo, PatchGrid, Plan, PlanError, Request, Scale, ShardGrid,
+    Size, Strategy, TileGrid, Tiling, choose_strategy,
 };
 use halovae_engine::shard::{self, UncutError};
 
-use crate::args::{GroupArgs, Pair, PlanArgs, RankArgs, ShardGridArg, StrategyArg, TileArgs};
+use crate::args::{GroupArgs, RankArgs, ShardGridArg, StrategyArg};
 use crate::error::Error;
 use crate::notices::Notice;
-use crate::words::{extents, frames_per_latent};
-
-/// Of every model whose tiles are given by an overlap factor, and where there is no model.
-const DEFAULT_OVERLAP_FACTOR: f64 = 0.25;
+use crate::plan::tiles::TileOptions;
+use crate::words::extents;
 
 /// More pieces than anybody decodes or looks at; bounds the memory of lists of them.
 const MAX_PIECES: u64 = 1 << 22;
@@ -38,126 +36,6 @@ pub(crate) struct Planned {
     pub(crate) scale: Scale,
     /// What differs from the request.
     pub(crate) notices: Vec<Notice>,
-}
-
-/// Tiles as asked for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TileOptions {
-    sample_min_size: Option<Pair<u32>>,
-    latent_min_size: Option<Pair<u32>>,
-    overlap_factor: Option<Pair<f64>>,
-    sample_stride: Option<Pair<u32>>,
-}
-
-impl From<&TileArgs> for TileOptions {
-    fn from(args: &TileArgs) -> Self {
-        Self {
-            sample_min_size: args.tile_sample_min_size,
-            latent_min_size: None,
-            overlap_factor: args.tile_overlap_factor,
-            sample_stride: args.tile_sample_stride,
-        }
-    }
-}
-
-impl From<&PlanArgs> for TileOptions {
-    fn from(args: &PlanArgs) -> Self {
-        Self { latent_min_size: args.tile_latent_min_size, ..Self::from(&args.tiles) }
-    }
-}
-
-impl TileOptions {
-    /// Whether anything is not as the model has it.
-    fn is_given(&self) -> bool {
-        self.sample_min_size.is_some()
-            || self.latent_min_size.is_some()
-            || self.overlap_factor.is_some()
-            || self.sample_stride.is_some()
-    }
-
-    /// The tiles: flags first, then the model's own.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a tile of less than a latent cell, or without any size.
-    pub(crate) fn tiling(&self, own: Option<&Tiling>, scale: u32) -> Result<Tiling, Error> {
-        if scale == 0 {
-            return Err(PlanError::Zero { name: "scale" }.into());
-        }
-        if let Some(Pair { height, width }) = self.sample_min_size
-            && [height, width].iter().any(|&pixels| pixels > 0 && pixels < scale)
-        {
-            return Err(Error::Usage(format!(
-                "--tile-sample-min-size {height}x{width} is less than one latent cell, which is \
-                 {scale} pixels; give a multiple of {scale}"
-            )));
-        }
-        let height = AxisOptions {
-            sample_min_size: self.sample_min_size.map(|pair| pair.height),
-            latent_min_size: self.latent_min_size.map(|pair| pair.height),
-            overlap_factor: self.overlap_factor.map(|pair| pair.height),
-            sample_stride: self.sample_stride.map(|pair| pair.height),
-        };
-        let width = AxisOptions {
-            sample_min_size: self.sample_min_size.map(|pair| pair.width),
-            latent_min_size: self.latent_min_size.map(|pair| pair.width),
-            overlap_factor: self.overlap_factor.map(|pair| pair.width),
-            sample_stride: self.sample_stride.map(|pair| pair.width),
-        };
-        let height = height.tiling(own.map(|own| own.height), scale)?;
-        let width = width.tiling(own.map(|own| own.width), scale)?;
-        // What no flag is about, such as tiles of frames, stays as the model has it.
-        let mut tiling = own.copied().unwrap_or_else(|| Tiling::new(height, width, scale));
-        (tiling.height, tiling.width) = (height, width);
-        Ok(tiling)
-    }
-}
-
-/// Tiles along one axis as asked for.
-struct AxisOptions {
-    sample_min_size: Option<u32>,
-    latent_min_size: Option<u32>,
-    overlap_factor: Option<f64>,
-    sample_stride: Option<u32>,
-}
-
-impl AxisOptions {
-    fn tiling(self, own: Option<AxisTiling>, scale: u32) -> Result<AxisTiling, Error> {
-        let (own_sample, own_latent, own_factor, own_stride) = match own {
-            None | Some(AxisTiling::Whole) => (None, None, None, None),
-            Some(AxisTiling::Overlap {
-                tile_sample_min_size: sample,
-                tile_latent_min_size: latent,
-                tile_overlap_factor: factor,
-            }) => (Some(sample), Some(latent), Some(factor), None),
-            Some(AxisTiling::Stride { tile_sample_min_size: sample, tile_sample_stride }) => {
-                (Some(sample), None, None, Some(tile_sample_stride))
-            }
-        };
-        let Self { sample_min_size, latent_min_size, overlap_factor, sample_stride } = self;
-        let is_given = sample_min_size.or(latent_min_size).is_some();
-        if let Some(whole @ AxisTiling::Whole) = own.filter(|_| !is_given) {
-            return Ok(whole);
-        }
-        let no_size =
-            || Error::Usage("the tile size is missing; give --tile-sample-min-size".into());
-        let tile_sample_min_size = sample_min_size
-            .or(latent_min_size.map(|cells| cells.saturating_mul(scale)))
-            .or(own_sample)
-            .ok_or_else(no_size)?;
-        // The stride that the model stores stays where only the size is given, as in diffusers.
-        let stride = sample_stride.or(own_stride.filter(|_| overlap_factor.is_none()));
-        if let Some(tile_sample_stride) = stride {
-            return Ok(AxisTiling::Stride { tile_sample_min_size, tile_sample_stride });
-        }
-        // The model's own tile in cells is not always that in pixels over the scale, so it counts
-        // only as long as neither is changed.
-        let tile_latent_min_size = latent_min_size
-            .or(sample_min_size.map(|pixels| pixels / scale))
-            .or(own_latent)
-            .unwrap_or(tile_sample_min_size / scale);
-        let tile_overlap_factor = overlap_factor.or(own_factor).unwrap_or(DEFAULT_OVERLAP_FACTOR);
-        Ok(AxisTiling::Overlap { tile_sample_min_size, tile_latent_min_size, tile_overlap_factor })
-    }
 }
 
 /// The ranks that exist: the product of the transformer's parallel sizes if any is given, else as
@@ -274,68 +152,10 @@ pub(crate) fn plan(
     Ok(Planned { plan, requested, group, ranks, scale, notices })
 }
 
-/// The latent cells along an axis, from a flag in pixels.
-///
-/// # Errors
-/// [`Error::Usage`] names the nearest sizes that work.
-pub(crate) fn cells_of_pixels(flag: &str, pixels: u32, scale: u32) -> Result<u32, Error> {
-    if scale == 0 {
-        return Err(PlanError::Zero { name: "scale" }.into());
-    }
-    if pixels == 0 {
-        return Err(Error::Usage(format!("{flag} is 0; give a multiple of {scale}")));
-    }
-    if pixels.is_multiple_of(scale) {
-        return Ok(pixels / scale);
-    }
-    let below = u64::from(pixels / scale) * u64::from(scale);
-    let above = below + u64::from(scale);
-    let nearest = match below {
-        0 => format!("{above}"),
-        below => format!("{below} or {above}"),
-    };
-    Err(Error::Usage(format!(
-        "{flag} {pixels} is not a multiple of {scale}, the pixels of a latent cell; the nearest is \
-         {nearest}"
-    )))
-}
-
-/// The frames of latents that decode to so many, from a flag.
-///
-/// # Errors
-/// [`Error::Usage`] names the nearest numbers that work.
-pub(crate) fn latent_frames(flag: &str, frames: u32, scale: TimeScale) -> Result<u32, Error> {
-    let Some(last) = frames.checked_sub(1) else {
-        return Err(Error::Usage(format!("{flag} is 0; give at least 1")));
-    };
-    let latents = u64::from(scale.latent(last).unwrap_or(last)) + 1;
-    let of = |latents: u64| scale.at(u32::try_from(latents).ok()?).filter(|&frames| frames > 0);
-    if of(latents) == Some(frames) {
-        // As the frames are, and there are no more latents.
-        return Ok(latents as u32);
-    }
-    let nearest: Vec<_> =
-        [of(latents - 1), of(latents)].iter().flatten().map(u32::to_string).collect();
-    Err(Error::Usage(format!(
-        "{flag} {frames} is no number that latents decode to (by frame of theirs: {}); the nearest is \
-         {}",
-        frames_per_latent(scale),
-        nearest.join(" or ")
-    )))
-}
-
-/// A tile in pixels, along one axis, where there are tiles.
-pub(crate) fn tile_pixels(axis: AxisTiling) -> Option<u32> {
-    match axis {
-        AxisTiling::Overlap { tile_sample_min_size, .. }
-        | AxisTiling::Stride { tile_sample_min_size, .. } => Some(tile_sample_min_size),
-        AxisTiling::Whole => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Pair;
 
     fn ranks(size: u32, tiling: bool, strategy: StrategyArg) -> RankArgs {
         let shard_grid = ShardGridArg::Auto;
@@ -488,89 +308,5 @@ mod tests {
         assert_eq!(group_size(&none, 7), Ok(7));
         let some = GroupArgs { cfg_parallel_size: Some(2), ulysses_degree: Some(3), ..none };
         assert_eq!(group_size(&some, 7), Ok(6));
-    }
-
-    #[test]
-    fn pixels_become_cells_or_the_nearest_is_named() {
-        assert_eq!(cells_of_pixels("--height", 1024, 8).unwrap(), 128);
-        let told = |pixels| cells_of_pixels("--height", pixels, 8).unwrap_err().to_string();
-        assert!(told(1020).contains("1016 or 1024"));
-        assert!(told(3).ends_with("is 8"));
-        assert!(told(u32::MAX).contains("4294967288 or 4294967296"));
-        assert!(cells_of_pixels("--height", 0, 8).is_err());
-        assert!(cells_of_pixels("--height", 8, 0).is_err());
-    }
-
-    #[test]
-    fn frames_become_those_of_latents_or_the_nearest_are_named() {
-        let wan = TimeScale::first_alone(4);
-        for (frames, latents) in [(1, 1), (5, 2), (81, 21)] {
-            assert_eq!(latent_frames("--frames", frames, wan).unwrap(), latents);
-            assert_eq!(latent_frames("--frames", latents, TimeScale::SAME).unwrap(), latents);
-        }
-        let told =
-            |frames, scale| latent_frames("--frames", frames, scale).unwrap_err().to_string();
-        assert!(told(80, wan).ends_with("77 or 81"), "{}", told(80, wan));
-        assert!(told(2, wan).ends_with("1 or 5"), "{}", told(2, wan));
-        assert!(told(3, TimeScale::even(4)).ends_with("is 4"), "{}", told(3, TimeScale::even(4)));
-        assert!(told(0, wan).contains("at least 1"));
-        // Beyond what can be counted there is none above.
-        assert!(told(u32::MAX, wan).ends_with("is 4294967293"), "{}", told(u32::MAX, wan));
-    }
-
-    #[test]
-    fn a_changed_tile_in_pixels_changes_the_one_in_cells() {
-        let axis = AxisTiling::Overlap {
-            tile_sample_min_size: 100,
-            tile_latent_min_size: 12,
-            tile_overlap_factor: 0.5,
-        };
-        let own = Tiling::new(axis, axis, 8);
-        let latent = |options: TileOptions| match options.tiling(Some(&own), 8).unwrap().height {
-            AxisTiling::Overlap {
-                tile_latent_min_size,
-                tile_sample_min_size,
-                tile_overlap_factor,
-            } => {
-                assert_eq!(tile_overlap_factor, 0.5);
-                (tile_sample_min_size, tile_latent_min_size)
-            }
-            AxisTiling::Stride { .. } | AxisTiling::Whole => unreachable!("no stride was given"),
-        };
-        assert_eq!(latent(TileOptions::default()), (100, 12));
-        let sample = TileOptions { sample_min_size: pair(256), ..TileOptions::default() };
-        assert_eq!(latent(sample), (256, 32));
-        let cells = TileOptions { latent_min_size: pair(16), ..TileOptions::default() };
-        assert_eq!(latent(cells), (128, 16));
-    }
-
-    #[test]
-    fn a_stored_stride_stays_until_the_overlap_is_given() {
-        let stride = |tile_sample_min_size, tile_sample_stride| AxisTiling::Stride {
-            tile_sample_min_size,
-            tile_sample_stride,
-        };
-        let own = Tiling::new(stride(256, 192), stride(256, 128), 8);
-        let axes = |options: TileOptions| {
-            let tiling = options.tiling(Some(&own), 8).unwrap();
-            [tiling.height, tiling.width]
-        };
-        assert_eq!(axes(TileOptions::default()), [own.height, own.width]);
-        let sample = TileOptions { sample_min_size: pair(512), ..TileOptions::default() };
-        assert_eq!(axes(sample), [stride(512, 192), stride(512, 128)]);
-        let given = TileOptions { sample_stride: pair(64), ..TileOptions::default() };
-        assert_eq!(axes(given), [stride(256, 64); 2]);
-        let factor = Some(Pair { height: 0.5, width: 0.5 });
-        let factor = TileOptions { overlap_factor: factor, ..TileOptions::default() };
-        let overlap = AxisTiling::Overlap {
-            tile_sample_min_size: 256,
-            tile_latent_min_size: 32,
-            tile_overlap_factor: 0.5,
-        };
-        assert_eq!(axes(factor), [overlap; 2]);
-    }
-
-    fn pair(value: u32) -> Option<Pair<u32>> {
-        Some(Pair { height: value, width: value })
     }
 }

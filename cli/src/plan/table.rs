@@ -44,10 +44,8 @@ fn describe(text: &mut String, planned: &Planned, flow: Option<&Flow>) {
         let laid = frames_per_latent(planned.scale.time);
         line(text, "frames", format_args!("{frames} of {latents} frames of latents: {laid}"));
     }
-    if let Some(flow) =
-        flow.filter(|_| plan.input().frames > 1 && plan.strategy() != Strategy::Sharded)
-    {
-        line(text, "streams", streams(flow));
+    if let Some(flow) = flow.filter(|_| plan.input().frames > 1) {
+        line(text, "streams", streams(plan, flow));
     }
     line(text, "ranks", format_args!("{ranks} (asked for {requested}, group of {group})"));
     match plan {
@@ -200,8 +198,22 @@ fn place(rect: Region) -> String {
     }
 }
 
-/// When frames are finished, while the latents of later ones go in.
-pub(crate) fn streams(flow: &Flow) -> String {
+/// Whether frames are finished while later ones are decoded.
+fn streams(plan: &Plan, flow: &Flow) -> String {
+    match plan.strategy() {
+        Strategy::Sharded => "no: shards go through the decoder with all frames at once".into(),
+        Strategy::Whole | Strategy::Tiled | Strategy::Patch if plan.piece_count() == 1 => {
+            flows(flow)
+        }
+        strategy => {
+            let name = piece_name(strategy);
+            format!("no: a {name} goes through all of its frames, and then the next one does")
+        }
+    }
+}
+
+/// When the frames of a piece are finished, as the latents of later ones go in.
+pub(crate) fn flows(flow: &Flow) -> String {
     let steps = flow.steps();
     let waits = steps.iter().take_while(|step| step.finished.is_empty()).count() + 1;
     match (waits, steps.len()) {

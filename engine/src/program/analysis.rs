@@ -73,7 +73,10 @@ impl Conv {
     /// Multiplications and additions of the direct conv, 2 per tap, for an output of that shape.
     pub fn flops(&self, output: Shape) -> u128 {
         let Axes { time, height, width } = self.windows.map(|window| u128::from(window.kernel));
-        let outputs = output.images() as u128 * output.frame_len() as u128;
+        // Extents of u32, of which three may leave usize: no device decodes that, but a caller may ask.
+        let Shape { height: rows, width: columns, channels, .. } = output;
+        let outputs = [output.images(), rows, columns, channels];
+        let outputs: u128 = outputs.into_iter().map(|extent| extent as u128).product();
         2 * time * height * width * u128::from(self.in_channels) * outputs
     }
 }

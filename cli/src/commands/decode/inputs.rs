@@ -11,7 +11,8 @@ use halovae_engine::tensor::Shape;
 use crate::args::{BitDepthArg, DecodeArgs, Destination, ExchangeArg};
 use crate::error::Error;
 use crate::output::{Depth, Options, OutputFile, Written, check_all, check_place, check_scratch};
-use crate::plan::options::{Planned, TileOptions, plan};
+use crate::plan::options::{Planned, plan};
+use crate::plan::tiles::TileOptions;
 
 /// What can be known to fail about the files that will be written, before anything is read.
 pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {

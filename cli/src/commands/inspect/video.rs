@@ -17,8 +17,9 @@ use crate::commands::for_frames;
 use crate::compare::rank_args;
 use crate::error::Error;
 use crate::estimates::{Estimates, Model};
-use crate::plan::options::{TileOptions, plan};
-use crate::plan::table::streams;
+use crate::plan::options::plan;
+use crate::plan::table::flows;
+use crate::plan::tiles::TileOptions;
 use crate::words::{extents, frames_per_latent};
 
 /// Frames of latents that memory is told for; enough of the last that nothing grows any more with
@@ -45,7 +46,7 @@ pub(super) fn describe(
         format_args!("{}, for the frames of the latents", frames_per_latent(scale.time)),
     );
     let last = LATENT_FRAMES[LATENT_FRAMES.len() - 1];
-    line(text, "streaming", streams(&Flow::new(program, last, CHUNK)));
+    line(text, "streaming", flows(&Flow::new(program, last, CHUNK)));
     let reads_all = |(_, reads)| reads == Reads::All;
     let waits: Vec<_> = program.ops().iter().filter(|op| op.reads().any(reads_all)).collect();
     if let Some((first, others)) = waits.split_first() {
@@ -61,14 +62,14 @@ pub(super) fn describe(
     let _ = writeln!(
         text,
         "\nvalues and workspace to {} pixels, of the rank that needs most\n{:>10}{:>10}{:>14}{:>14}\
-         {:>14}{:>18}",
+         {:>14}{:>20}",
         extents(pixels),
         "frames",
         "latents",
         "whole",
         "at once",
         "tiled",
-        format_args!("sharded over {RANKS}"),
+        format!("sharded over {RANKS}"),
     );
     for frames in LATENT_FRAMES {
         let latents = Size { frames, ..latents };
@@ -94,7 +95,7 @@ pub(super) fn describe(
         };
         let _ = writeln!(
             text,
-            "{:>10}{frames:>10}{:>14}{:>14}{:>14}{:>18}",
+            "{:>10}{frames:>10}{:>14}{:>14}{:>14}{:>20}",
             scale.time.at(frames).map_or_else(|| NONE.to_owned(), |frames| frames.to_string()),
             of(Strategy::Whole, 1)?,
             format_bytes(at_once),

@@ -1,4 +1,4 @@
-//! Models of videos through the binary; one frame of theirs is an image.
+//! Wan through the binary against diffusers: one frame, which is an image, and all of them.
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,211 @@
+//! Tiles, from flags and from what the model says.
+
+use halovae_core::{AxisTiling, PlanError, Tiling};
+
+use crate::args::{Pair, PlanArgs, TileArgs};
+use crate::error::Error;
+
+/// Of every model whose tiles are given by an overlap factor, and where there is no model.
+const DEFAULT_OVERLAP_FACTOR: f64 = 0.25;
+
+/// Tiles as asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TileOptions {
+    pub(super) sample_min_size: Option<Pair<u32>>,
+    pub(super) latent_min_size: Option<Pair<u32>>,
+    pub(super) overlap_factor: Option<Pair<f64>>,
+    pub(super) sample_stride: Option<Pair<u32>>,
+}
+
+impl From<&TileArgs> for TileOptions {
+    fn from(args: &TileArgs) -> Self {
+        Self {
+            sample_min_size: args.tile_sample_min_size,
+            latent_min_size: None,
+            overlap_factor: args.tile_overlap_factor,
+            sample_stride: args.tile_sample_stride,
+        }
+    }
+}
+
+impl From<&PlanArgs> for TileOptions {
+    fn from(args: &PlanArgs) -> Self {
+        Self { latent_min_size: args.tile_latent_min_size, ..Self::from(&args.tiles) }
+    }
+}
+
+impl TileOptions {
+    /// Whether anything is not as the model has it.
+    pub(super) fn is_given(&self) -> bool {
+        self.sample_min_size.is_some()
+            || self.latent_min_size.is_some()
+            || self.overlap_factor.is_some()
+            || self.sample_stride.is_some()
+    }
+
+    /// The tiles: flags first, then the model's own.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a tile of less than a latent cell, or without any size.
+    pub(crate) fn tiling(&self, own: Option<&Tiling>, scale: u32) -> Result<Tiling, Error> {
+        if scale == 0 {
+            return Err(PlanError::Zero { name: "scale" }.into());
+        }
+        if let Some(Pair { height, width }) = self.sample_min_size
+            && [height, width].iter().any(|&pixels| pixels > 0 && pixels < scale)
+        {
+            return Err(Error::Usage(format!(
+                "--tile-sample-min-size {height}x{width} is less than one latent cell, which is \
+                 {scale} pixels; give a multiple of {scale}"
+            )));
+        }
+        let height = AxisOptions {
+            sample_min_size: self.sample_min_size.map(|pair| pair.height),
+            latent_min_size: self.latent_min_size.map(|pair| pair.height),
+            overlap_factor: self.overlap_factor.map(|pair| pair.height),
+            sample_stride: self.sample_stride.map(|pair| pair.height),
+        };
+        let width = AxisOptions {
+            sample_min_size: self.sample_min_size.map(|pair| pair.width),
+            latent_min_size: self.latent_min_size.map(|pair| pair.width),
+            overlap_factor: self.overlap_factor.map(|pair| pair.width),
+            sample_stride: self.sample_stride.map(|pair| pair.width),
+        };
+        let height = height.tiling(own.map(|own| own.height), scale)?;
+        let width = width.tiling(own.map(|own| own.width), scale)?;
+        // What no flag is about, such as tiles of frames, stays as the model has it.
+        let mut tiling = own.copied().unwrap_or_else(|| Tiling::new(height, width, scale));
+        (tiling.height, tiling.width) = (height, width);
+        Ok(tiling)
+    }
+}
+
+/// Tiles along one axis as asked for.
+struct AxisOptions {
+    sample_min_size: Option<u32>,
+    latent_min_size: Option<u32>,
+    overlap_factor: Option<f64>,
+    sample_stride: Option<u32>,
+}
+
+impl AxisOptions {
+    fn tiling(self, own: Option<AxisTiling>, scale: u32) -> Result<AxisTiling, Error> {
+        let (own_sample, own_latent, own_factor, own_stride) = match own {
+            None | Some(AxisTiling::Whole) => (None, None, None, None),
+            Some(AxisTiling::Overlap {
+                tile_sample_min_size: sample,
+                tile_latent_min_size: latent,
+                tile_overlap_factor: factor,
+            }) => (Some(sample), Some(latent), Some(factor), None),
+            Some(AxisTiling::Stride { tile_sample_min_size: sample, tile_sample_stride }) => {
+                (Some(sample), None, None, Some(tile_sample_stride))
+            }
+        };
+        let Self { sample_min_size, latent_min_size, overlap_factor, sample_stride } = self;
+        let is_given = sample_min_size.or(latent_min_size).is_some();
+        if let Some(whole @ AxisTiling::Whole) = own.filter(|_| !is_given) {
+            return Ok(whole);
+        }
+        let no_size =
+            || Error::Usage("the tile size is missing; give --tile-sample-min-size".into());
+        let tile_sample_min_size = sample_min_size
+            .or(latent_min_size.map(|cells| cells.saturating_mul(scale)))
+            .or(own_sample)
+            .ok_or_else(no_size)?;
+        // The stride that the model stores stays where only the size is given, as in diffusers. Where
+        // that would leave gaps, tiles overlap by the part by which the model's own do.
+        let kept = |own: u32| match tile_sample_min_size < own {
+            false => own,
+            true => {
+                let own_tile = own_sample.unwrap_or(own).max(1);
+                let part = u64::from(tile_sample_min_size) * u64::from(own) / u64::from(own_tile);
+                // At most the tile, which is u32.
+                (part as u32 / scale * scale).max(scale)
+            }
+        };
+        let stride = sample_stride.or(own_stride.filter(|_| overlap_factor.is_none()).map(kept));
+        if let Some(tile_sample_stride) = stride {
+            return Ok(AxisTiling::Stride { tile_sample_min_size, tile_sample_stride });
+        }
+        // The model's own tile in cells is not always that in pixels over the scale, so it counts
+        // only as long as neither is changed.
+        let tile_latent_min_size = latent_min_size
+            .or(sample_min_size.map(|pixels| pixels / scale))
+            .or(own_latent)
+            .unwrap_or(tile_sample_min_size / scale);
+        let tile_overlap_factor = overlap_factor.or(own_factor).unwrap_or(DEFAULT_OVERLAP_FACTOR);
+        Ok(AxisTiling::Overlap { tile_sample_min_size, tile_latent_min_size, tile_overlap_factor })
+    }
+}
+
+/// A tile in pixels, along one axis, where there are tiles.
+pub(crate) fn tile_pixels(axis: AxisTiling) -> Option<u32> {
+    match axis {
+        AxisTiling::Overlap { tile_sample_min_size, .. }
+        | AxisTiling::Stride { tile_sample_min_size, .. } => Some(tile_sample_min_size),
+        AxisTiling::Whole => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_tile_in_pixels_changes_the_one_in_cells() {
+        let axis = AxisTiling::Overlap {
+            tile_sample_min_size: 100,
+            tile_latent_min_size: 12,
+            tile_overlap_factor: 0.5,
+        };
+        let own = Tiling::new(axis, axis, 8);
+        let latent = |options: TileOptions| match options.tiling(Some(&own), 8).unwrap().height {
+            AxisTiling::Overlap {
+                tile_latent_min_size,
+                tile_sample_min_size,
+                tile_overlap_factor,
+            } => {
+                assert_eq!(tile_overlap_factor, 0.5);
+                (tile_sample_min_size, tile_latent_min_size)
+            }
+            AxisTiling::Stride { .. } | AxisTiling::Whole => unreachable!("no stride was given"),
+        };
+        assert_eq!(latent(TileOptions::default()), (100, 12));
+        let sample = TileOptions { sample_min_size: pair(256), ..TileOptions::default() };
+        assert_eq!(latent(sample), (256, 32));
+        let cells = TileOptions { latent_min_size: pair(16), ..TileOptions::default() };
+        assert_eq!(latent(cells), (128, 16));
+    }
+
+    #[test]
+    fn a_stored_stride_stays_until_the_overlap_is_given() {
+        let stride = |tile_sample_min_size, tile_sample_stride| AxisTiling::Stride {
+            tile_sample_min_size,
+            tile_sample_stride,
+        };
+        let own = Tiling::new(stride(256, 192), stride(256, 128), 8);
+        let axes = |options: TileOptions| {
+            let tiling = options.tiling(Some(&own), 8).unwrap();
+            [tiling.height, tiling.width]
+        };
+        assert_eq!(axes(TileOptions::default()), [own.height, own.width]);
+        let sample = TileOptions { sample_min_size: pair(512), ..TileOptions::default() };
+        assert_eq!(axes(sample), [stride(512, 192), stride(512, 128)]);
+        let sample = TileOptions { sample_min_size: pair(152), ..TileOptions::default() };
+        assert_eq!(axes(sample), [stride(152, 112), stride(152, 128)]);
+        let given = TileOptions { sample_stride: pair(64), ..TileOptions::default() };
+        assert_eq!(axes(given), [stride(256, 64); 2]);
+        let factor = Some(Pair { height: 0.5, width: 0.5 });
+        let factor = TileOptions { overlap_factor: factor, ..TileOptions::default() };
+        let overlap = AxisTiling::Overlap {
+            tile_sample_min_size: 256,
+            tile_latent_min_size: 32,
+            tile_overlap_factor: 0.5,
+        };
+        assert_eq!(axes(factor), [overlap; 2]);
+    }
+
+    fn pair(value: u32) -> Option<Pair<u32>> {
+        Some(Pair { height: value, width: value })
+    }
+}

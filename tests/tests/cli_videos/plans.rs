@@ -1,0 +1,121 @@
+//! What plans, reports and `inspect` say of videos.
+
+use serde_json::{Value, json};
+
+use crate::Setup;
+
+const PLAN: &str = "plan --vae VAE --height 72 --width 104";
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn a_plan_says_how_many_frames_come_out() {
+    let setup = Setup::new("wan");
+    let by_frames = setup.run(&format!("{PLAN} --frames 17")).expect_success().stdout;
+    let by_latents = setup.run(&format!("{PLAN} --latent-frames 5")).expect_success().stdout;
+    assert_eq!(by_frames, by_latents);
+    for line in [
+        "output          17 x 72 x 104 pixels (frames x height x width)",
+        "latents         5 x 9 x 13 cells of 8 x 8 pixels",
+        "frames          17 of 5 frames of latents: 1 of the first, 4 of each other",
+        "streams         frames are finished as their latents go in",
+    ] {
+        assert!(by_frames.lines().any(|got| got == line), "{line}\n{by_frames}");
+    }
+    // What is cut waits for all of its frames.
+    for (flags, word) in [
+        ("--strategy sharded --vae-patch-parallel-size 2", "shards"),
+        ("--strategy patch --vae-patch-parallel-size 2", "a patch"),
+        ("--strategy tiled --tile-sample-min-size 64", "a tile"),
+    ] {
+        let text = setup.run(&format!("{PLAN} --frames 17 {flags}")).expect_success().stdout;
+        let line = text.lines().find(|line| line.starts_with("streams"));
+        let line = line.unwrap_or_else(|| panic!("{text}"));
+        assert!(line.contains("no: ") && line.contains(word), "{line}");
+    }
+    let image = setup.run(PLAN).expect_success().stdout;
+    assert!(!image.contains("frames") && !image.contains("streams"), "{image}");
+
+    let plan = parsed(&setup.run(&format!("{PLAN} --frames 17 --format json")).stdout);
+    assert_eq!(plan["frames"], json!({ "per_latent": 4, "first_alone": true }));
+    assert_eq!(plan["latents"], json!({ "frames": 5, "height": 9, "width": 13 }));
+    assert_eq!(plan["output"], json!({ "frames": 17, "height": 72, "width": 104 }));
+    assert_eq!(plan["pieces"][0]["window"]["frames"], 5);
+    let plan = parsed(&setup.run(&format!("{PLAN} --format json")).stdout);
+    assert!(plan.get("frames").is_none(), "{plan}");
+    assert_eq!(plan["output"], json!({ "height": 72, "width": 104 }));
+
+    let drawing = setup.run(&format!("{PLAN} --frames 17 --format svg")).expect_success().stdout;
+    assert!(drawing.contains("17 frames of 72 × 104 pixels"));
+    assert!(drawing.contains("5 frames of 9 × 13 latent cells"));
+
+    let sizes = "--compare-sizes 64 --compare-ranks 1,2 --frames 9";
+    let compare = |format: &str| {
+        let line = format!("plan --vae VAE --compare {sizes} --format {format}");
+        setup.run(&line).expect_success().stdout
+    };
+    assert!(compare("table").contains("\n9 frames of 64 x 64 pixels:\n"));
+    assert!(compare("svg").contains("9 frames of 64 × 64 pixels"));
+    let rows = parsed(&compare("json"));
+    assert_eq!(
+        (&rows["rows"][0]["frames"], &rows["rows"][0]["latents"]["frames"]),
+        (&json!(9), &json!(3))
+    );
+}
+
+#[test]
+fn numbers_of_frames_that_cannot_be_are_refused() {
+    let wan = Setup::new("wan");
+    let refused = |setup: &Setup, flags: &str, words: &[&str]| {
+        let run = setup.run(&format!("{PLAN} {flags}"));
+        assert_eq!(run.status.code(), Some(2), "{flags}\n{}", run.stderr);
+        for word in words {
+            assert!(run.stderr.contains(word), "{word:?} is not in {}", run.stderr);
+        }
+    };
+    refused(&wan, "--frames 16", &["--frames 16", "13 or 17"]);
+    refused(&wan, "--frames 0", &["--frames", "at least 1"]);
+    refused(&wan, "--latent-frames 0", &["--latent-frames"]);
+    refused(&wan, "--frames 5 --latent-frames 2", &["--latent-frames"]);
+    let image = Setup::new("f8-sd");
+    refused(&image, "--frames 5", &["decodes images", "--frames"]);
+    refused(&image, "--latent-frames 5", &["decodes images", "--latent-frames"]);
+    assert!(image.run(&format!("{PLAN} --frames 1")).status.success());
+}
+
+#[test]
+fn a_report_has_frames() {
+    let setup = Setup::new("wan");
+    setup.decode("--output a.y4m --report a.json").expect_success();
+    let report = parsed(&String::from_utf8(setup.read("a.json")).expect("text"));
+    assert_eq!(report["latents"]["shape"], json!([1, 4, 5, 9, 13]));
+    assert_eq!(report["image"]["shape"], json!([1, 3, 17, 72, 104]));
+    assert_eq!(report["output"], json!(["a.y4m"]));
+    assert_eq!(report["pieces"][0]["rectangle"]["frames"], 5);
+    let output = setup.decode_to_stdout("--report b.json -v");
+    assert!(output.status.success());
+    let report = parsed(&String::from_utf8(setup.read("b.json")).expect("text"));
+    assert_eq!(report["output"], json!(["-"]));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("decode of 5 x 9 x 13 latent cells to 17 x 72 x 104 pixels"), "{told}");
+    assert!(told.contains("1 pieces of 1 video(s)"), "{told}");
+}
+
+#[test]
+fn inspect_tells_what_streams() {
+    let text = Setup::new("wan").run("inspect --vae VAE").expect_success().stdout;
+    for line in [
+        "frames                1 of the first, 4 of each other, for the frames of the latents",
+        "streaming             frames are finished as their latents go in",
+    ] {
+        assert!(text.lines().any(|got| got == line), "{line}\n{text}");
+    }
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for [frames, latents] in [["1", "1"], ["5", "2"], ["21", "6"], ["81", "21"]] {
+        assert!(rows.iter().any(|row| row.starts_with(&[frames, latents])), "{text}");
+    }
+    let image = Setup::new("f8-sd").run("inspect --vae VAE").expect_success().stdout;
+    assert!(!image.contains("videos") && !image.contains("frames"), "{image}");
+}
