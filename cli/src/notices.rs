@@ -50,11 +50,6 @@ pub(crate) enum Notice {
         /// Height and width of each in pixels.
         side: u64,
     },
-    /// Neither config nor weights tell how values beyond the range of a picture are written.
-    AssumedRange {
-        /// What is assumed, as a sentence.
-        what: &'static str,
-    },
     /// Latents of four axes are no video of a decoder that takes videos.
     TakenForImages {
         /// Images.
@@ -64,6 +59,11 @@ pub(crate) enum Notice {
     FrameRate {
         /// What was taken.
         rate: FrameRate,
+    },
+    /// Neither config nor weights tell how values beyond the range of a picture are written.
+    AssumedRange {
+        /// What is assumed, as a sentence.
+        what: &'static str,
     },
     /// There is a GPU, but it cannot be used.
     PassedOver {
@@ -181,7 +181,6 @@ impl fmt::Display for Notice {
                 "packed latents do not tell their sides; these were taken for {images} image(s) of \
                  {side} x {side} pixels; give --height and --width if that is wrong"
             ),
-            Self::AssumedRange { what } => write!(f, "{what}; give --config if that is wrong"),
             Self::TakenForImages { images } => write!(
                 f,
                 "the latents have four axes and were taken for {images} images; those of a video are \
@@ -192,6 +191,7 @@ impl fmt::Display for Notice {
                 "the model does not tell how many frames make a second; {rate} were taken; give --fps \
                  if that is wrong"
             ),
+            Self::AssumedRange { what } => write!(f, "{what}; give --config if that is wrong"),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::Tuned { seconds } => write!(

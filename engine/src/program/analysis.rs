@@ -73,11 +73,12 @@ impl Conv {
     /// Multiplications and additions of the direct conv, 2 per tap, for an output of that shape.
     pub fn flops(&self, output: Shape) -> u128 {
         let Axes { time, height, width } = self.windows.map(|window| u128::from(window.kernel));
-        // Extents of u32, of which three may leave usize: no device decodes that, but a caller may ask.
-        let Shape { height: rows, width: columns, channels, .. } = output;
-        let outputs = [output.images(), rows, columns, channels];
-        let outputs: u128 = outputs.into_iter().map(|extent| extent as u128).product();
-        2 * time * height * width * u128::from(self.in_channels) * outputs
+        let Shape { batch, frames, height: rows, width: columns, channels } = output;
+        let extents = [batch, frames, rows, columns, channels];
+        // No tensor has that many elements, but a caller may ask.
+        let outputs =
+            extents.iter().fold(1, |all: u128, &extent| all.saturating_mul(extent as u128));
+        (2 * time * height * width * u128::from(self.in_channels)).saturating_mul(outputs)
     }
 }
 

@@ -4,6 +4,7 @@ use halovae_engine::tensor::Shape;
 use halovae_tests::binary::listing;
 use halovae_tests::compare::assert_f32_close;
 use halovae_tests::decode::random_tensor;
+use halovae_tests::disk::copy_checkpoint;
 use halovae_tests::y4m::Video;
 
 use crate::{Setup, channels_first};
@@ -86,6 +87,25 @@ fn a_video_file_holds_the_decoded_values() {
     let read = read.expect("the key `sample`");
     assert_eq!(read.shape(), Shape::new(1, HEIGHT, WIDTH, 3).over(FRAMES));
     assert_eq!(channels_first(&read).0, values.0);
+}
+
+/// Qwen-Image's class, of the same network, tells no frames per second.
+#[test]
+fn frames_per_second_that_nothing_tells_are_a_notice() {
+    let setup = Setup::new("wan");
+    copy_checkpoint(&setup.golden.folder, &setup.path("vae"));
+    let config = String::from_utf8(setup.read("vae/config.json")).expect("text");
+    let config = config.replace("AutoencoderKLWan", "AutoencoderKLQwenImage");
+    std::fs::write(setup.path("vae/config.json"), config).expect("a config");
+    let decode = |flags: &str| {
+        let line =
+            format!("decode --backend cpu --vae vae --latents LATENTS --output a.y4m {flags}");
+        let told = setup.run(line.trim_end()).expect_success().stderr;
+        let rate = Video::read(&setup.read("a.y4m")).parameters[0].clone();
+        (told.contains("24 were taken; give --fps"), rate)
+    };
+    assert_eq!(decode(""), (true, "F24:1".to_owned()));
+    assert_eq!(decode("--fps 8"), (false, "F8:1".to_owned()));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn a_plan_says_how_many_frames_come_out() {
     for (flags, word) in [
         ("--strategy sharded --vae-patch-parallel-size 2", "shards"),
         ("--strategy patch --vae-patch-parallel-size 2", "a patch"),
-        ("--strategy tiled --tile-sample-min-size 64", "a tile"),
+        ("--strategy tiled --tile-sample-min-size 64 --tile-sample-stride 48", "a tile"),
     ] {
         let text = setup.run(&format!("{PLAN} --frames 17 {flags}")).expect_success().stdout;
         let line = text.lines().find(|line| line.starts_with("streams"));
