@@ -63,7 +63,7 @@ pub(crate) enum Devices {
 }
 
 /// A backend for each rank of this process, `threads` shared among them. `seats` are the places of
-/// these ranks among all on the machine. What nobody named has to be able to run `program`.
+/// these ranks among all on the machine. An automatically chosen device must run `program`.
 ///
 /// # Errors
 /// [`Error::Device`] for too many ranks or a backend that this program does not have,
@@ -119,8 +119,8 @@ pub(crate) fn open(
     }
 }
 
-/// CUDA where it works, else a GPU by wgpu, else the CPU unless a GPU is wanted. What nobody named has to
-/// run the program, and compute as the CPU does.
+/// CUDA where it works, else a GPU by wgpu, else the CPU unless a GPU is wanted. An automatically
+/// chosen device must run the program, and first reproduce the CPU's result.
 fn automatic(
     asked: &DeviceArgs,
     threads: u32,

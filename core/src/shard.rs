@@ -266,7 +266,11 @@ impl Cores {
         };
         // All but the last lend to the next one, and all but the first to the previous one, unless
         // that is a first one without cells.
-        let forward = first.min(before.into()) + total(others, longer.saturating_sub(1), before);
+        let forward = match scale.factor {
+            // A lone first frame is all there is, and the other bands compute nothing that reads it.
+            0 => 0,
+            _ => first.min(before.into()) + total(others, longer.saturating_sub(1), before),
+        };
         let back = total(others + 1, longer, behind);
         let (start, end) = self.range(1);
         forward + back - if first == 0 { lent(end - start, behind) } else { 0 }

@@ -90,6 +90,18 @@ fn conv_stack(kernels: &[u32], ups: &[bool]) -> Program {
     builder.finish(x).expect("a feature map")
 }
 
+/// No device decodes that, but a caller may ask.
+#[test]
+fn work_of_any_latents_is_counted() {
+    let latents = Size::video(u32::MAX, u32::MAX, u32::MAX);
+    let analysis = Analysis::new(&conv_stack(&[3], &[true]), latents, u32::MAX, &Plain);
+    let extent = u128::from(u32::MAX);
+    assert_eq!(analysis.flops, 2 * 9 * extent * (2 * extent) * (2 * extent));
+    let attention = config(&[32, 64], 1, 4, true).decoder().expect("a sound config");
+    let analysis = Analysis::new(&attention, latents, u32::MAX, &Plain);
+    assert_eq!((analysis.flops, analysis.attention_flops), (u128::MAX, u128::MAX));
+}
+
 fn run(program: &Program, latents: &HostTensor) -> HostTensor {
     let weights = Reference.prepare(program, &Ones).expect("ones");
     let input = Reference.upload(latents).expect("upload");

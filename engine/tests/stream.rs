@@ -1,10 +1,14 @@
 //! Decodes to which frames come chunk by chunk, against decodes of all frames at once.
 
+use halovae_core::{Axes, Window};
 use halovae_engine::backend::{Backend, BackendError, WeightSource};
 use halovae_engine::conformance::{
     RandomWeights, Reference, Step, can_hide_changes, program_over_time, run_at_once, run_in_chunks,
 };
-use halovae_engine::program::{Op, Program, Timeline, WeightSpec, fold_single_frame, fuse};
+use halovae_engine::program::{
+    Edge, Op, Program, ProgramBuilder, ProgramError, Reads, Timeline, ValueId, WeightSpec,
+    fold_single_frame, fuse,
+};
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
 
@@ -147,4 +151,134 @@ proptest! {
             prop_assert!(!folded.ops().iter().any(over_time), "{:?}", folded.ops());
         }
     }
+
+    /// A value's frames are kept as long as some output that is still to come reads them, and no
+    /// longer.
+    #[test]
+    fn frames_are_needed_as_long_as_they_are_read(
+        steps in steps(), first_alone: bool, count in 1usize..7, cuts: u16,
+    ) {
+        let program = program_over_time(2, &steps, first_alone);
+        let mut timeline = Timeline::new(&program, count as u32);
+        let mut came = 0;
+        for len in chunks(count, cuts) {
+            came += u64::from(len);
+            timeline.advance(program.input(), came);
+            for op in program.ops() {
+                let outputs = timeline.ready(op);
+                for operand in op.reads() {
+                    let read = outputs.clone().flat_map(|at| frames_of(&timeline, operand, at));
+                    let read: Vec<u64> = read.collect();
+                    let stated = timeline.read(operand, &outputs);
+                    let bounds = read.iter().min().zip(read.iter().max());
+                    match bounds {
+                        Some((&first, &last)) => prop_assert_eq!(stated, first..last + 1),
+                        None => prop_assert!(stated.is_empty()),
+                    }
+                }
+                timeline.advance(op.output(), outputs.end);
+                for id in op.inputs() {
+                    prop_assert_eq!(timeline.needed(&program, id), first_read(&program, &timeline, id));
+                }
+            }
+        }
+    }
+}
+
+/// The frames of an operand that one output reads, tap by tap.
+fn frames_of(timeline: &Timeline, (id, reads): (ValueId, Reads), output: u64) -> Vec<u64> {
+    let total = timeline.total(id);
+    let window = match reads {
+        Reads::All | Reads::Statistics => return (0..total).collect(),
+        Reads::FirstFrame if output == 0 => return vec![0],
+        Reads::FirstFrame => return vec![],
+        Reads::Frame => Window::POINT,
+        Reads::Cells(windows) => windows.time,
+    };
+    let first = window.first(output as i64);
+    let taps = (first..first + i64::from(window.kernel)).filter(|&tap| tap >= 0);
+    taps.map(|tap| window.cell(tap) as u64).filter(|&cell| cell < total).collect()
+}
+
+/// The first frame of a value, of those that are there, that an output still to come reads.
+fn first_read(program: &Program, timeline: &Timeline, id: ValueId) -> u64 {
+    let to_come = |op: &Op| {
+        let outputs = timeline.end(op.output())..timeline.total(op.output());
+        let operands: Vec<_> = op.reads().filter(|&(read, _)| read == id).collect();
+        outputs.flat_map(move |output| {
+            operands.clone().into_iter().map(move |operand| (operand, output))
+        })
+    };
+    let read = program.ops().iter().flat_map(to_come);
+    let read = read.flat_map(|(operand, output)| frames_of(timeline, operand, output));
+    read.min().unwrap_or(u64::MAX).min(timeline.end(id))
+}
+
+/// In chunks of any length and all at once, the same bytes.
+fn is_the_same_in_chunks(program: &Program) {
+    let (latents, source) = (latents(6, [2, 3]), RandomWeights { seed: 9 });
+    let expected = whole(program, &source, &latents);
+    for cuts in 0..64 {
+        let got = streamed(program, &source, &latents, &chunks(6, cuts));
+        let joined: Vec<f32> = got.into_iter().flatten().flat_map(HostTensor::into_data).collect();
+        assert!(expected.data() == joined, "cut at {cuts:b}");
+    }
+}
+
+fn in_time(window: Window) -> Axes<Window> {
+    Axes::new(window, Window::POINT, Window::POINT)
+}
+
+/// What is read of the frames behind the first by two ops, one of them a join, whose first frame
+/// reads none of them.
+#[test]
+fn a_joined_value_that_others_read_stays() -> Result<(), ProgramError> {
+    let mut builder = ProgramBuilder::first_frame_alone(2)?;
+    let window = Window { skip: 1, ..Window::causal(3) };
+    let latents = builder.latents();
+    let rest = builder.conv_over_time("rest", latents, 4, in_time(window), Axes::default())?;
+    // It is read before anything is joined.
+    builder.silu("beside", rest)?;
+    let joined = builder.join("joined", latents, rest, 2)?;
+    is_the_same_in_chunks(&builder.finish(joined)?);
+    Ok(())
+}
+
+/// The output may be read by ops, frame by frame or looking back; it stays as long as they need it.
+#[test]
+fn an_output_that_is_read_is_given_all_the_same() -> Result<(), ProgramError> {
+    for before in [true, false] {
+        let mut builder = ProgramBuilder::new(2)?;
+        let (windows, edges) = (in_time(Window::causal(3)), Axes::default());
+        let latents = builder.latents();
+        let output = builder.conv_over_time("output", latents, 2, windows, edges)?;
+        match before {
+            true => builder.silu("frame by frame", output)?,
+            false => builder.conv_over_time("back", output, 2, windows, edges)?,
+        };
+        is_the_same_in_chunks(&builder.finish(output)?);
+    }
+    Ok(())
+}
+
+/// Beyond an edge that is repeated lies the outermost frame that is read, so that frames that are
+/// all alike stay so; zeros darken the first ones.
+#[test]
+fn edges_are_repeats_of_what_is_read() -> Result<(), ProgramError> {
+    let one = HostTensor::new(Shape::new(1, 1, 1, 1).over(4), vec![5.0, 1.0, 1.0, 1.0]);
+    let latents = one.expect("one element for each frame");
+    for (time, expected) in
+        [(Edge::Repeat, [5.0, 4.0, 4.0, 4.0]), (Edge::Zeros, [5.0, 2.0, 3.0, 4.0])]
+    {
+        let mut builder = ProgramBuilder::first_frame_alone(1)?;
+        let edges = Axes { time, ..Axes::default() };
+        let window = Window { skip: 1, ..Window::causal(3) };
+        let input = builder.latents();
+        let rest = builder.conv_over_time("rest", input, 1, in_time(window), edges)?;
+        let joined = builder.join("joined", input, rest, 1)?;
+        // All weights are one, and so is the bias.
+        let output = whole(&builder.finish(joined)?, &Ones, &latents);
+        assert_eq!(output.data(), expected);
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ use libfuzzer_sys::fuzz_target;
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     packed: bool,
+    video: bool,
     with_key: bool,
     mean_and_std: bool,
     scaling_factor: f32,
@@ -33,8 +34,13 @@ fn run(input: &Input<'_>) -> Result<(), LatentsError> {
     };
     let order = TokenOrder::ChannelsFirst;
     let packing = Packing { patch_height: 2, patch_width: 2, order };
-    let wanted =
-        Wanted { channels, scale: 8, video: input.video, packing: input.packed.then_some(packing), sides: None };
+    let wanted = Wanted {
+        channels,
+        scale: 8,
+        video: input.video,
+        packing: input.packed.then_some(packing),
+        sides: None,
+    };
     for space in [None, Some(&space)] {
         let latents = match file.for_decoder(&wanted, space) {
             Ok(read) => read.latents,
@@ -43,7 +49,8 @@ fn run(input: &Input<'_>) -> Result<(), LatentsError> {
                 continue;
             }
         };
-        let elements = latents.batch * latents.channels * latents.frames * latents.height * latents.width;
+        let elements =
+            latents.batch * latents.channels * latents.frames * latents.height * latents.width;
         assert_eq!(elements, latents.data.len());
         assert!(latents.data.iter().all(|value| value.is_finite()));
         assert_eq!(latents.channels, channels);

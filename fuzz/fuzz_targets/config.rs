@@ -13,6 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
             let tiling = config.tiling();
             for axis in [tiling.height, tiling.width] {
                 let cells = match axis {
+                    AxisTiling::Whole => continue,
                     AxisTiling::Overlap { tile_latent_min_size, .. } => tile_latent_min_size,
                     AxisTiling::Whole => continue,
                     AxisTiling::Stride { tile_sample_min_size, .. } => {
@@ -20,6 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
                     }
                 };
                 assert!(cells >= 1, "{tiling:?}");
+            }
+            if let Some(time) = tiling.time {
+                let frames = time.tile_sample_min_num_frames / tiling.scale.time.factor;
+                assert!(frames >= 1, "{tiling:?}");
             }
             let space = config.latent_space();
             assert!(space.scaling_factor.is_normal() && space.shift_factor.is_finite());

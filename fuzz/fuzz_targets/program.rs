@@ -1,4 +1,5 @@
-//! From any config to a decoder, its fusion and its analysis at any size.
+//! From any config to a decoder, its fusion and its analysis at any size; and any program over time,
+//! whose frames come in any chunks.
 
 #![no_main]
 
@@ -6,20 +7,34 @@ use std::collections::HashSet;
 
 use halovae_core::{ShardGrid, Size};
 use halovae_engine::backend::Backend;
-use halovae_engine::checkpoint::{AutoencoderKlConfig, VaeConfig};
-use halovae_engine::conformance::{RandomWeights, Reference};
-use halovae_engine::execute::execute;
+use halovae_engine::checkpoint::{AutoencoderKlConfig, VaeConfig as _};
+use halovae_engine::conformance::{
+    RandomWeights, Reference, Step, program_over_time, run_at_once, run_in_chunks,
+};
+use halovae_engine::flow::Flow;
 use halovae_engine::model::Model as _;
 use halovae_engine::program::{
-    Analysis, Geometry, Liveness, MemoryModel, Op, Program, ReceptiveField, ValueId, fuse,
+    Analysis, Geometry, MemoryModel, Op, Program, ReceptiveField, Timeline, ValueId, fuse,
 };
-use halovae_engine::shard::{Cut, Traffic, peak_bytes};
+use halovae_engine::shard::{self, Cut, Traffic};
 use halovae_engine::tensor::{HostTensor, Shape};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 
 /// Fusion looks at every op for every op; beyond that many resnets it takes long, not other paths.
 const MAX_RESNETS: u32 = 32;
+
+/// Most steps of a program over time: more frames, rows and channels, not other paths.
+const MAX_STEPS: usize = 12;
+
+/// Most chunks that frames come in.
+const MAX_CHUNKS: u32 = 24;
+
+/// Most operations of a decode that is run.
+const MAX_FLOPS: u128 = 1 << 19;
+
+/// Most bytes of all values of such a decode.
+const MAX_BYTES: u64 = 1 << 18;
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Number {
@@ -56,6 +71,47 @@ struct Input {
     /// Which operand an output takes the memory of.
     reused: u64,
     workspace: u64,
+    /// Behind all others, so that inputs that end before it are of images alone.
+    time: Time,
+}
+
+/// A program over time and its latents; of a config's decoder, how many frames it is given.
+#[derive(Arbitrary, Debug)]
+struct Time {
+    frames: Number,
+    /// Frames at a time.
+    chunk: Number,
+    /// Where short latents are cut into chunks.
+    cuts: u16,
+    extent: [u8; 2],
+    channels: u8,
+    first_alone: bool,
+    keeps_workspace: bool,
+    steps: Vec<Step>,
+}
+
+impl Time {
+    /// Frames of latents of any length.
+    fn frames(&self) -> u32 {
+        self.frames.get().max(1)
+    }
+
+    /// A length of chunks, of which there are not too many.
+    fn chunk(&self) -> u32 {
+        self.chunk.get().max(self.frames().div_ceil(MAX_CHUNKS))
+    }
+
+    /// Frames of latents that are decoded, in chunks.
+    fn chunks(&self) -> Vec<u32> {
+        let mut chunks = vec![1];
+        for at in 1..self.frames() % 7 {
+            match self.cuts >> at & 1 {
+                1 => chunks.push(1),
+                _ => *chunks.last_mut().expect("there is one") += 1,
+            }
+        }
+        chunks
+    }
 }
 
 impl Input {
@@ -94,12 +150,17 @@ impl MemoryModel for Model<'_> {
         self.0.workspace
     }
 
+    fn keeps_workspace(&self) -> bool {
+        self.0.time.keeps_workspace
+    }
+
     fn prepared_weight_bytes(&self, program: &Program) -> u64 {
         program.weight_bytes()
     }
 }
 
 fuzz_target!(|input: Input| {
+    over_time(&input);
     let config = input.config();
     if config.validate().is_err() {
         return;
@@ -122,8 +183,7 @@ fuzz_target!(|input: Input| {
     let names: HashSet<_> = plain.weights().iter().map(|spec| &spec.name).collect();
     assert_eq!(names.len(), plain.weights().len(), "a weight that is read twice");
 
-    let accepted = |_: &Program, op: &Op| input.accepted >> (op.output().index() % 64) & 1 == 1;
-    let fused = fuse(&plain, accepted);
+    let fused = fuse(&plain, |_, op| is_accepted(&input, op));
     well_formed(&fused);
     assert!(fused.ops().len() <= plain.ops().len());
     assert_eq!(fused.output(), plain.output());
@@ -136,6 +196,10 @@ fuzz_target!(|input: Input| {
     }
 });
 
+fn is_accepted(input: &Input, op: &Op) -> bool {
+    input.accepted >> (op.output().index() % 64) & 1 == 1
+}
+
 /// Every value is written once, before it is read.
 fn well_formed(program: &Program) {
     let mut written = HashSet::from([program.input()]);
@@ -147,23 +211,19 @@ fn well_formed(program: &Program) {
 }
 
 fn at_a_size(input: &Input, plain: &Program, fused: &Program) {
-    let latents = Size::new(input.height.get(), input.width.get());
+    let frames = input.time.frames();
+    let latents = Size::video(frames, input.height.get(), input.width.get());
     let batch = usize::from(input.batch);
-    let model = Model(input);
     let geometry = Geometry::new(plain, batch, latents);
-    let fused_geometry = Geometry::new(fused, batch, latents);
     let picture = geometry.shape(plain.output());
-    assert_eq!(picture, fused_geometry.shape(fused.output()));
+    assert_eq!(picture, Geometry::new(fused, batch, latents).shape(fused.output()));
     let scale = plain.scale() as usize;
     assert_eq!(picture.height, latents.height as usize * scale);
     assert_eq!(picture.width, latents.width as usize * scale);
-    let [of_plain, of_fused] = [plain, fused].map(|p| Analysis::new(p, latents, &model));
-    assert_eq!(of_plain.flops, of_fused.flops);
-    assert!(of_plain.attention_flops <= of_plain.flops);
-    for (program, geometry) in [(plain, &geometry), (fused, &fused_geometry)] {
-        let peak = Liveness::new(program).peak_bytes(program, geometry, &model);
-        assert!(peak >= picture.bytes());
-        assert!(peak >= input.workspace);
+    assert_eq!((picture.batch, picture.frames), (batch, frames as usize));
+    costs(input, plain, fused, latents);
+    let model = Model(input);
+    for program in [plain, fused] {
         // Cut into shards: each op is in one segment, and what a rank holds can be told.
         let bands = [latents.height, latents.width].map(|extent| extent.min(2));
         let Ok(grid) = ShardGrid::new(latents, bands[0], bands[1], program.scale()) else {
@@ -176,10 +236,32 @@ fn at_a_size(input: &Input, plain: &Program, fused: &Program) {
             next = segment.ops.end;
         }
         assert_eq!(next, program.ops().len());
-        let some = peak_bytes(program, &cut, 0, &model, Some(input.workspace));
+        let some = shard::peak_bytes(program, &cut, 0, &model, Some(input.workspace));
         assert!(some >= input.workspace);
         let traffic = Traffic::new(program, grid).expect("same-size convs");
         assert!(grid.len() > 1 || traffic.bytes() == 0);
+    }
+}
+
+/// Fused or not, a program does the same work, and holds what it finishes at a time.
+fn costs(input: &Input, plain: &Program, fused: &Program, latents: Size) {
+    let model = Model(input);
+    for chunk in [input.time.chunk(), u32::MAX] {
+        let [of_plain, of_fused] =
+            [plain, fused].map(|program| Analysis::new(program, latents, chunk, &model));
+        assert_eq!(of_plain.flops, of_fused.flops);
+        assert!(of_plain.attention_flops <= of_plain.flops);
+        for (program, analysis) in [(plain, of_plain), (fused, of_fused)] {
+            let most = match program.out_scale().time.at(latents.frames) {
+                Some(_) => Flow::new(program, latents.frames, chunk).most_finished() as usize,
+                // A flow is of a plan's output, which is checked.
+                None => 1,
+            };
+            let output = Geometry::new(program, 1, latents).shape(program.output());
+            let peak = analysis.peak_live_bytes;
+            assert!(peak >= output.over(most).bytes());
+            assert!(peak >= input.workspace || program.ops().is_empty());
+        }
     }
 }
 
@@ -194,21 +276,143 @@ fn is_small(config: &AutoencoderKlConfig) -> bool {
 /// Fused or not, a program means the same.
 fn same_picture(input: &Input, plain: &Program, fused: &Program) {
     let [height, width] = [input.height, input.width].map(|extent| extent.get() as usize % 4 + 1);
-    let shape = Shape::new(1, height, width, plain.latent_channels() as usize);
+    let latents = latents(Shape::new(1, height, width, plain.latent_channels() as usize));
+    let weights = RandomWeights { seed: input.accepted };
+    let [plain, fused] = [plain, fused].map(|program| decoded(program, &weights, &latents));
+    same(&plain, &fused);
+}
+
+fn latents(shape: Shape) -> HostTensor {
     let mut latents = HostTensor::zeros(shape).expect("memory for a few values");
     let values = latents.data_mut().iter_mut().enumerate();
     values.for_each(|(index, value)| *value = (index as f32 * 0.7).sin());
-    let weights = RandomWeights { seed: input.accepted };
-    let [plain, fused] = [plain, fused].map(|program| {
-        let weights = Reference.prepare(program, &weights).expect("random weights");
-        let latents = Reference.upload(&latents).expect("an upload");
-        let output = execute(&Reference, program, &weights, latents, |_| Ok::<(), ()>(()));
-        let output = output.expect("a decode");
-        let shape = Reference.shape(&output);
-        let whole = Size::new(shape.height as u32, shape.width as u32).at_origin();
-        Reference.download(&output, whole).expect("a download")
-    });
+    latents
+}
+
+fn decoded(program: &Program, weights: &RandomWeights, latents: &HostTensor) -> HostTensor {
+    let weights = Reference.prepare(program, weights).expect("random weights");
+    run_at_once(&Reference, program, &weights, latents)
+}
+
+fn same(plain: &HostTensor, fused: &HostTensor) {
+    assert_eq!(plain.shape(), fused.shape());
+    let largest = plain.max_abs().max(1.0);
     for (plain, fused) in plain.data().iter().zip(fused.data()) {
-        assert!((plain - fused).abs() <= 1e-5 * plain.abs().max(1.0), "{plain} and {fused}");
+        assert!((plain - fused).abs() <= 1e-5 * largest, "{plain} and {fused}");
+    }
+}
+
+/// A program over time, of latents of any size, whose frames come in chunks of any length.
+fn over_time(input: &Input) {
+    let time = &input.time;
+    let steps = &time.steps[..time.steps.len().min(MAX_STEPS)];
+    if steps.is_empty() {
+        return;
+    }
+    let plain = program_over_time(u32::from(time.channels) % 8 + 1, steps, time.first_alone);
+    let fused = fuse(&plain, |_, op| is_accepted(input, op));
+    assert_eq!(plain.out_scale(), fused.out_scale());
+    let frames = time.frames();
+    for program in [&plain, &fused] {
+        well_formed(program);
+        flows(program, frames, time.chunk());
+        let chunks = time.chunks();
+        timeline(program, &chunks);
+        flows(program, chunks.iter().sum(), 1);
+    }
+    costs(input, &plain, &fused, Size::video(frames, input.height.get(), input.width.get()));
+    if plain.out_scale().space <= 8 {
+        same_in_chunks(input, &plain, &fused);
+    }
+}
+
+/// Frames are finished in order, each once, and at the same frame of the latents however these come.
+fn flows(program: &Program, frames: u32, chunk: u32) {
+    let Some(total) = program.out_scale().time.at(frames) else { return };
+    let longest = chunk.saturating_mul(3);
+    let [flow, in_threes] = [chunk, longest].map(|chunk| Flow::new(program, frames, chunk));
+    let whole = Flow::new(program, frames, u32::MAX);
+    assert_eq!((whole.steps().len(), whole.most_finished()), (1, total));
+    for flow in [&flow, &in_threes, &whole] {
+        let (mut came, mut finished) = (0, 0);
+        for step in flow.steps() {
+            assert!(step.latents.start == came && step.latents.end > came, "{flow:?}");
+            assert!(step.finished.start == finished && step.finished.end >= finished, "{flow:?}");
+            (came, finished) = (step.latents.end, step.finished.end);
+        }
+        assert_eq!((came, finished), (frames, total));
+        let keep = total / 3..total - total / 4;
+        let parts: Vec<_> = flow.parts(keep.clone()).collect();
+        let gaps = parts.windows(2).any(|pair| pair[0].end != pair[1].start);
+        assert!(!gaps && parts.iter().all(|part| !part.is_empty()), "{parts:?} of {keep:?}");
+        assert!(parts.first().is_none_or(|part| part.start == keep.start), "{parts:?} of {keep:?}");
+        assert!(parts.last().is_none_or(|part| part.end == keep.end), "{parts:?} of {keep:?}");
+        assert_eq!(parts.is_empty(), keep.is_empty());
+    }
+    for step in in_threes.steps() {
+        let mut steps = flow.steps().iter();
+        let same = steps.find(|short| short.latents.end == step.latents.end);
+        assert_eq!(same.map(|short| short.finished.end), Some(step.finished.end));
+    }
+}
+
+/// No op reads a frame that is not there yet, or that no op was to read any more.
+fn timeline(program: &Program, chunks: &[u32]) {
+    let mut timeline = Timeline::new(program, chunks.iter().sum());
+    let mut dropped = vec![0; program.values().len()];
+    for &len in chunks {
+        timeline.advance(program.input(), timeline.end(program.input()) + u64::from(len));
+        for op in program.ops() {
+            let outputs = timeline.ready(op);
+            assert_eq!(outputs.start, timeline.end(op.output()), "{op:?}");
+            assert!(outputs.end <= timeline.total(op.output()), "{op:?}");
+            for operand in op.reads() {
+                let (id, _) = operand;
+                let read = timeline.read(operand, &outputs);
+                assert!(read.end <= timeline.end(id), "{op:?} reads {read:?}");
+                assert!(read.is_empty() || read.start >= dropped[id.index()], "{op:?}");
+            }
+            timeline.advance(op.output(), outputs.end);
+            for id in op.inputs() {
+                let needed = timeline.needed(program, id);
+                assert!(needed >= dropped[id.index()] && needed <= timeline.end(id), "{op:?}");
+                dropped[id.index()] = needed;
+            }
+        }
+    }
+    for op in program.ops() {
+        assert_eq!(timeline.end(op.output()), timeline.total(op.output()), "{op:?}");
+        assert!(op.inputs().all(|id| dropped[id.index()] == timeline.total(id)), "{op:?}");
+    }
+}
+
+/// Frames that come in chunks give the bytes of all at once, and so many as the flow says; fused or
+/// not, a program means the same.
+fn same_in_chunks(input: &Input, plain: &Program, fused: &Program) {
+    let chunks = input.time.chunks();
+    let frames = chunks.iter().sum::<u32>() as usize;
+    let [height, width] = input.time.extent.map(|extent| usize::from(extent) % 3 + 1);
+    let shape = Shape::new(1, height, width, plain.latent_channels() as usize).over(frames);
+    let size = Size::video(frames as u32, height as u32, width as u32);
+    let geometry = Geometry::new(plain, 1, size);
+    let of_values: u64 = plain.ops().iter().map(|op| geometry.shape(op.output()).bytes()).sum();
+    let flops: u128 = plain.ops().iter().map(|op| geometry.flops(op)).sum();
+    if of_values > MAX_BYTES || flops > MAX_FLOPS {
+        return;
+    }
+    let latents = latents(shape);
+    let source = RandomWeights { seed: input.accepted };
+    let expected = decoded(fused, &source, &latents);
+    same(&decoded(plain, &source, &latents), &expected);
+    let weights = Reference.prepare(fused, &source).expect("random weights");
+    let parts = run_in_chunks(&Reference, fused, &weights, &latents, &chunks);
+    assert_eq!(parts.len(), chunks.len());
+    let data = parts.iter().flatten().flat_map(|part| part.data().iter().map(|x| x.to_bits()));
+    assert!(data.eq(expected.data().iter().map(|x| x.to_bits())), "other bytes in chunks");
+    if chunks.iter().all(|len| *len == chunks[0]) {
+        let flow = Flow::new(fused, size.frames, chunks[0]);
+        let came = parts.iter().map(|part| part.as_ref().map_or(0, |part| part.shape().frames));
+        let finished = flow.steps().iter().map(|step| step.finished.len());
+        assert!(came.eq(finished), "{flow:?}");
     }
 }

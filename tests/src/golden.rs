@@ -1,6 +1,6 @@
 //! The golden values in `golden/`: small checkpoints, latents, and what diffusers makes of them.
 //!
-//! `golden/make_goldens.py` and `golden/make_wan_goldens.py` say how they were made, `golden/make_half_errors.py` how diffusers' own
+//! `golden/make_goldens.py` says how they were made, `golden/make_half_errors.py` how diffusers' own
 //! errors in float16 were measured.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::tensors;
 pub const NAMES: [&str; 6] =
     ["f1-one-level", "f2-complete", "f4-batch", "f4-no-attention", "f8-flux", "f8-sd"];
 
-/// Every golden model of videos, of which some pixels are kept.
+/// Every golden model of videos.
 pub const VIDEOS: [&str; 2] = ["qwen-layered", "wan"];
 
 /// A golden model.

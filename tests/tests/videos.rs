@@ -12,7 +12,7 @@ use halovae_engine::sink::{Clamped, MemorySink};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, cpu_ranks, plan, program, size_of};
-use halovae_tests::golden::Golden;
+use halovae_tests::golden::{self, Golden};
 
 /// Of how many rows and columns one is kept.
 const STEP: usize = 7;
@@ -159,7 +159,7 @@ fn shards_give_the_whole() {
 
 #[test]
 fn chunks_change_no_value() {
-    for name in ["wan", "qwen-layered"] {
+    for name in golden::VIDEOS {
         let case = Case::on_cpu(name, 1);
         let (config, latents) = (case.golden.config(), &case.golden.latents);
         let plan = whole(config, latents);

@@ -326,3 +326,14 @@ fn the_first_frames_of_a_causal_vae() {
     // The second shard has but one frame of the latents to lend, and the third wants two.
     assert!(grid.fits(scale(2), reach) && !grid.fits(scale(1), reach));
 }
+
+/// Of a layer that has no frame but the first, only the first shard has a part, and no other reads.
+#[test]
+fn a_layer_of_one_frame_is_not_exchanged_in_time() {
+    let scale = Scale::video(TimeScale::first_alone(0), 1);
+    let reach = Margins { past: 2, future: 2, ..Margins::NONE };
+    let layers = [LayerHalo { scale, reach, bytes_per_cell: 1 }];
+    let grid = ShardGrid::of(Size::video(9, 4, 4), Axes::new(3, 1, 1), 8).unwrap();
+    assert_eq!(all_received(&grid, scale, reach), []);
+    assert_eq!(grid.halo_bytes(&layers), 0);
+}

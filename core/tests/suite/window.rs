@@ -97,6 +97,14 @@ fn the_usual_windows() {
         }
         assert_eq!(Window::repeated(2).outputs(cells), 2 * cells);
     }
+    // An even kernel has no centre: the place is behind the middle.
+    assert_eq!(Window::centred(4).outputs(7), 7);
+    assert_eq!(Window::centred(4).cells(&(3..5)), 1..6);
+    // Without taps nothing is read, although a repeated cell may lie on either side of the place.
+    for repeat in [1, 2, 3] {
+        let tapless = Window { kernel: 0, repeat, ..Window::POINT };
+        assert!((0..9).all(|output| tapless.cells(&(output..output + 2)).is_empty()));
+    }
     assert_eq!(Window::POINT.cells(&(3..5)), 3..5);
     assert_eq!(Window::centred(3).cells(&(3..5)), 2..6);
     assert_eq!(Window::causal(3).cells(&(3..5)), 1..5);

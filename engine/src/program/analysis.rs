@@ -70,15 +70,15 @@ impl Conv {
         Shape { channels: self.out_channels as usize, ..read_through(&self.windows, input) }
     }
 
-    /// Multiplications and additions of the direct conv, 2 per tap, for an output of that shape.
+    /// Multiplications and additions of the direct conv, 2 per tap, for an output of that shape;
+    /// stops at `u128::MAX`.
     pub fn flops(&self, output: Shape) -> u128 {
         let Axes { time, height, width } = self.windows.map(|window| u128::from(window.kernel));
         let Shape { batch, frames, height: rows, width: columns, channels } = output;
-        let extents = [batch, frames, rows, columns, channels];
-        // No tensor has that many elements, but a caller may ask.
-        let outputs =
-            extents.iter().fold(1, |all: u128, &extent| all.saturating_mul(extent as u128));
-        (2 * time * height * width * u128::from(self.in_channels)).saturating_mul(outputs)
+        let per_output = 2 * time * height * width * u128::from(self.in_channels);
+        // Outputs of any latents may leave u128: no device decodes that, but a caller may ask.
+        let extents = [batch, frames, rows, columns, channels].map(|extent| extent as u128);
+        extents.into_iter().fold(per_output, u128::saturating_mul)
     }
 }
 
@@ -128,7 +128,8 @@ pub(crate) fn attention_flops(q: Shape, k: Shape, v: Shape) -> u128 {
     let positions = |shape: Shape| shape.height as u128 * shape.width as u128;
     let per_pair = 2 * (q.channels as u128 + v.channels as u128);
     // Pairs of 2^64 positions leave u128: no device decodes that, but a caller may ask.
-    (q.images() as u128 * per_pair).saturating_mul(positions(q)).saturating_mul(positions(k))
+    let factors = [q.batch as u128, q.frames as u128, positions(q), positions(k)];
+    factors.into_iter().fold(per_pair, u128::saturating_mul)
 }
 
 impl Geometry {

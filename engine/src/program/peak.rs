@@ -26,6 +26,7 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
     while start < latents.frames {
         let end = start.saturating_add(chunk.max(1)).min(latents.frames);
         let frames = start.into()..end.into();
+        let finished = walk.timeline.end(output);
         walk.push(input, &frames, walk.bytes(input, &frames));
         walk.timeline.advance(input, end.into());
         for op in &program.ops {
@@ -34,8 +35,11 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
                 walk.run(op, &outputs);
             }
         }
-        // Finished frames leave the device.
-        if !walk.timeline.is_read(output) {
+        // Finished frames leave the device: copies of them, where ops read them too.
+        if walk.timeline.is_read(output) {
+            let copy = walk.bytes(output, &(finished..walk.timeline.end(output)));
+            walk.reach(walk.live + copy + walk.workspace);
+        } else {
             walk.drop_before(output, u64::MAX);
         }
         start = end;
@@ -94,7 +98,8 @@ impl Walk<'_> {
         // What is read, for the workspace; and copies of what does not lie in one tensor.
         let mut read = Vec::new();
         let mut copies = 0;
-        let mut reused = None;
+        // What the op is given for good, which is free when it has run.
+        let mut given = Vec::new();
         for (slot, operand @ (id, _)) in op.reads().enumerate() {
             let frames = self.timeline.read(operand, outputs);
             let by_tap = slot == 0 && op.by_tap().is_some();
@@ -105,10 +110,8 @@ impl Walk<'_> {
             let dies = op.count_reads(id) == 1
                 && id != program.output
                 && self.timeline.needed(program, id) == self.timeline.end(id);
-            if let Some(at) =
-                exact.filter(|_| dies && !by_tap && model.in_place(program, op) == Some(id))
-            {
-                reused = Some((id, at));
+            if let Some(at) = exact.filter(|_| dies && !by_tap) {
+                given.push((id, self.held[id.index()].remove(at).bytes));
             }
             read.push((id, frames));
         }
@@ -118,20 +121,23 @@ impl Walk<'_> {
             None => self.geometry.shape(id),
         };
         let workspace = u128::from(model.workspace_bytes(program, op, &shapes));
-        let bytes = match reused {
-            Some((id, at)) => {
-                let part = self.held[id.index()].remove(at);
-                self.live -= part.bytes;
-                part.bytes
+        let reused = model.in_place(program, op).and_then(|reused| {
+            given.iter().find(|&&(id, _)| id == reused).map(|&(_, bytes)| bytes)
+        });
+        let (bytes, more) = match reused {
+            Some(bytes) => (bytes, 0),
+            None => {
+                let bytes = self.bytes(op.output(), outputs);
+                (bytes, bytes)
             }
-            None => self.bytes(op.output(), outputs),
         };
         let scratch = match model.keeps_workspace() {
             true => self.workspace.max(workspace),
             false => workspace,
         };
-        self.reach(self.live + bytes + copies + scratch);
+        self.reach(self.live + more + copies + scratch);
         self.workspace = if model.keeps_workspace() { scratch } else { 0 };
+        self.live -= given.iter().map(|&(_, bytes)| bytes).sum::<u128>();
         self.push(op.output(), outputs, bytes);
         for id in op.inputs().filter(|&id| id != program.output) {
             let needed = self.timeline.needed(program, id);
