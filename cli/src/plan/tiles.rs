@@ -112,8 +112,18 @@ impl AxisOptions {
             .or(latent_min_size.map(|cells| cells.saturating_mul(scale)))
             .or(own_sample)
             .ok_or_else(no_size)?;
-        // The stride that the model stores stays where only the size is given, as in diffusers.
-        let stride = sample_stride.or(own_stride.filter(|_| overlap_factor.is_none()));
+        // The stride that the model stores stays where only the size is given, as in diffusers. Where
+        // that would leave gaps, tiles overlap by the part by which the model's own do.
+        let kept = |own: u32| match tile_sample_min_size < own {
+            false => own,
+            true => {
+                let own_tile = own_sample.unwrap_or(own).max(1);
+                let part = u64::from(tile_sample_min_size) * u64::from(own) / u64::from(own_tile);
+                // At most the tile, which is u32.
+                (part as u32 / scale * scale).max(scale)
+            }
+        };
+        let stride = sample_stride.or(own_stride.filter(|_| overlap_factor.is_none()).map(kept));
         if let Some(tile_sample_stride) = stride {
             return Ok(AxisTiling::Stride { tile_sample_min_size, tile_sample_stride });
         }
@@ -181,6 +191,8 @@ mod tests {
         assert_eq!(axes(TileOptions::default()), [own.height, own.width]);
         let sample = TileOptions { sample_min_size: pair(512), ..TileOptions::default() };
         assert_eq!(axes(sample), [stride(512, 192), stride(512, 128)]);
+        let sample = TileOptions { sample_min_size: pair(152), ..TileOptions::default() };
+        assert_eq!(axes(sample), [stride(152, 112), stride(152, 128)]);
         let given = TileOptions { sample_stride: pair(64), ..TileOptions::default() };
         assert_eq!(axes(given), [stride(256, 64); 2]);
         let factor = Some(Pair { height: 0.5, width: 0.5 });

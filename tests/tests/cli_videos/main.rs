@@ -2,8 +2,8 @@
 //! is left behind, and what plans and reports say.
 
 mod ends;
+mod golden;
 mod inputs;
-mod one_frame;
 mod outputs;
 mod plans;
 

@@ -1,4 +1,4 @@
-//! Models of videos through the binary: one frame of theirs is an image.
+//! Wan through the binary against diffusers: one frame, which is an image, and all of them.
 
 use std::path::{Path, PathBuf};
 
@@ -140,4 +140,22 @@ fn plans_and_figures_are_told() {
     assert!(plan.stdout.contains("24"), "{}", plan.stdout);
     let flags = ["--compare", "--compare-sizes", "256", "--compare-ranks", "1,2"];
     binary::run(["plan", "--vae", vae].into_iter().chain(flags)).expect_success();
+}
+
+/// All frames, in an array with frames behind the channels.
+#[test]
+fn a_video_is_decoded() {
+    let setup = Setup::new("wan");
+    for (flags, key) in [("", "whole"), (TILES, "tiled")] {
+        let latents = setup.golden.latents_file();
+        setup.decode(&setup.golden.folder, &latents, flags).expect_success();
+        let (values, shape) = npy::read(&std::fs::read(setup.path("out.npy")).expect("a file"));
+        assert_eq!(shape, [1, 3, 17, 72, 104]);
+        let frames = tensors::channels_last(&values, [1, 3, 17 * 72, 104]);
+        let shape = Shape::new(17, 72, 104, 3);
+        let frames = HostTensor::new(shape, frames.into_data()).expect("as many elements");
+        let kept = tensors::sampled(&frames, STEP);
+        assert_f32_close(key, &kept, setup.golden.expected(key));
+        std::fs::remove_file(setup.path("out.npy")).expect("the output");
+    }
 }
