@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::program::{Program, Timeline};
+use crate::program::{Program, Timeline, chunks};
 
 /// A chunk of latents, and what comes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,19 +27,17 @@ impl Flow {
         let mut timeline = Timeline::new(program, frames);
         let (input, output) = (program.input(), program.output());
         let mut steps = Vec::new();
-        let mut start = 0;
-        while start < frames {
-            let end = start.saturating_add(chunk.max(1)).min(frames);
-            // A video's frames are u32: the plan has checked it.
-            let before = timeline.end(output) as u32;
-            timeline.advance(input, end.into());
+        // Frames beyond u32 are in no plan.
+        let end_of = |timeline: &Timeline| u32::try_from(timeline.end(output)).unwrap_or(u32::MAX);
+        for latents in chunks(frames, chunk) {
+            let before = end_of(&timeline);
+            timeline.advance(input, latents.end.into());
             for op in program.ops() {
                 let ready = timeline.ready(op);
                 timeline.advance(op.output(), ready.end);
             }
-            let finished = before..timeline.end(output) as u32;
-            steps.push(FlowStep { latents: start..end, finished });
-            start = end;
+            let finished = before..end_of(&timeline);
+            steps.push(FlowStep { latents, finished });
         }
         Self { steps }
     }

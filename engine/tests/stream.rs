@@ -5,9 +5,10 @@ use halovae_engine::backend::{Backend, BackendError, WeightSource};
 use halovae_engine::conformance::{
     RandomWeights, Reference, Step, can_hide_changes, program_over_time, run_at_once, run_in_chunks,
 };
+use halovae_engine::flow::Flow;
 use halovae_engine::program::{
-    Edge, Op, Program, ProgramBuilder, ProgramError, Reads, Timeline, ValueId, WeightSpec,
-    fold_single_frame, fuse,
+    Edge, FrameRepeat, Op, Program, ProgramBuilder, ProgramError, Reads, Timeline, ValueId,
+    WeightSpec, fold_single_frame, fuse,
 };
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
@@ -280,5 +281,29 @@ fn edges_are_repeats_of_what_is_read() -> Result<(), ProgramError> {
         let output = whole(&builder.finish(joined)?, &Ones, &latents);
         assert_eq!(output.data(), expected);
     }
+    Ok(())
+}
+
+/// Frames are padded with zeros or repeats alone: reflections are refused, and not taken for zeros.
+#[test]
+fn frames_have_no_reflections() -> Result<(), ProgramError> {
+    let mut builder = ProgramBuilder::new(2)?;
+    let (input, window) = (builder.latents(), in_time(Window::centred(3)));
+    let edges = Axes { time: Edge::Reflect, ..Axes::default() };
+    let error = builder.conv_over_time("conv", input, 2, window, edges).expect_err("a reflection");
+    assert!(error.to_string().contains("reflections"), "{error}");
+    Ok(())
+}
+
+/// More frames than `u32` has are in no plan, and a flow of them ends there without overflow.
+#[test]
+fn a_flow_ends_where_frames_leave_u32() -> Result<(), ProgramError> {
+    let mut builder = ProgramBuilder::new(1)?;
+    let frames = FrameRepeat { factor: 4, first_alone: false };
+    let latents = builder.latents();
+    let up = builder.upsample_over_time("up", latents, 1, frames)?;
+    let flow = Flow::new(&builder.finish(up)?, u32::MAX, 1 << 31);
+    assert_eq!(flow.most_finished(), u32::MAX);
+    assert!(flow.steps().is_sorted_by_key(|step| step.finished.end));
     Ok(())
 }

@@ -6,7 +6,7 @@ use halovae_engine::tensor::Shape;
 
 use super::CpuBackend;
 use super::norm::{Factors, Normed};
-use super::store::Value;
+use super::store::{Value, frames_of};
 use super::weights::CpuWeights;
 use crate::conv::{ConvInput, LateStrips, Margins, Resume, Strips};
 use crate::error::KernelError;
@@ -28,12 +28,9 @@ impl<'a> Read<'a> {
             return Self { shape, frames, taps, outputs: conv.output_shape(shape) };
         }
         let reads = operands.frames();
-        let parts = reads.parts().iter();
-        let frames = parts.flat_map(|(value, range)| value.frames()[range.clone()].to_vec());
-        let shape =
-            reads.parts().first().map_or(Shape::new(1, 0, 0, 0), |(value, _)| value.shape());
+        let (shape, frames) = frames_of(reads.parts());
         let outputs = conv.output_shape(shape).over(reads.outputs());
-        Self { shape, frames: frames.collect(), taps: reads.taps().to_vec(), outputs }
+        Self { shape, frames, taps: reads.taps().to_vec(), outputs }
     }
 }
 

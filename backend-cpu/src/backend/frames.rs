@@ -7,7 +7,7 @@ use halovae_engine::program::FrameRepeat;
 use halovae_engine::tensor::Shape;
 
 use super::CpuBackend;
-use super::store::Value;
+use super::store::{Value, frames_of};
 use crate::buffer::write_copy;
 use crate::error::KernelError;
 use crate::{elementwise, frames};
@@ -65,10 +65,7 @@ impl CpuBackend {
             return Ok(out);
         }
         let reads = operands.frames();
-        let parts = reads.parts().iter();
-        let read: Vec<&[f32]> =
-            parts.flat_map(|(value, range)| value.frames()[range.clone()].to_vec()).collect();
-        let s = reads.parts().first().map_or(Shape::new(1, 0, 0, 0), |(value, _)| value.shape());
+        let (s, read) = frames_of(reads.parts());
         let mut out = self.store.value(scaled(s).over(reads.outputs()))?;
         let len = scaled(s).frame_len().max(1);
         let sizes = [1, s.height, s.width, s.channels];
@@ -103,16 +100,13 @@ impl CpuBackend {
         &self,
         parts: &[(&Value, Range<usize>)],
     ) -> Result<Value, KernelError> {
-        let count = parts.iter().map(|(_, range)| range.len()).sum();
-        let shape = parts.first().map_or(Shape::new(1, 0, 0, 0), |(value, _)| value.shape());
-        let mut out = self.store.value(shape.over(count))?;
+        let (shape, frames) = frames_of(parts);
+        let mut out = self.store.value(shape.over(frames.len()))?;
         let mut to = out.uninit();
-        for (value, range) in parts {
-            for frame in &value.frames()[range.clone()] {
-                let (here, behind) = to.split_at_mut(frame.len());
-                write_copy(here, frame);
-                to = behind;
-            }
+        for frame in frames {
+            let (here, behind) = to.split_at_mut(frame.len());
+            write_copy(here, frame);
+            to = behind;
         }
         Ok(out)
     }

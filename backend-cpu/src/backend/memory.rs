@@ -12,10 +12,10 @@ impl MemoryModel for CpuBackend {
     fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {
         match *op {
             Op::Conv(conv) => conv.residual,
-            Op::NormApply { input, .. } | Op::Silu { input, .. } | Op::Add { a: input, .. } => {
-                Some(input)
-            }
-            Op::Clamp { input, .. } => Some(input),
+            Op::NormApply { input, .. }
+            | Op::Silu { input, .. }
+            | Op::Clamp { input, .. }
+            | Op::Add { a: input, .. } => Some(input),
             Op::NormStats { .. } | Op::Upsample { .. } | Op::Join { .. } | Op::Attention { .. } => {
                 None
             }

@@ -1,6 +1,7 @@
 //! The memory of a backend: what is held, and what is kept for the next op.
 
 use std::mem;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use halovae_engine::backend::Memory;
@@ -185,6 +186,16 @@ impl Value {
     pub(super) fn uninit(&mut self) -> &mut [std::mem::MaybeUninit<f32>] {
         self.buffer.uninit()
     }
+}
+
+/// Frames that lie in several values of one sample each, one behind the other, and the shape of the
+/// first value; of no values, that of nothing.
+pub(super) fn frames_of<'a>(parts: &[(&'a Value, Range<usize>)]) -> (Shape, Vec<&'a [f32]>) {
+    let shape = parts.first().map_or(Shape::new(1, 0, 0, 0), |(value, _)| value.shape());
+    let frames = parts
+        .iter()
+        .flat_map(|(value, range)| value.frames().into_iter().skip(range.start).take(range.len()));
+    (shape, frames.collect())
 }
 
 impl Drop for Value {

@@ -5,7 +5,7 @@ mod held;
 use std::ops::Range;
 
 use crate::backend::{Backend, BackendError, FrameReads, Operand, Operands};
-use crate::program::{Edge, Op, Program, Reads, Timeline, ValueId, taps};
+use crate::program::{Op, Program, Reads, Timeline, ValueId, taps};
 use held::Held;
 
 /// Why a run ended early.
@@ -84,6 +84,8 @@ impl<'a, B: Backend> Execution<'a, B> {
         mut proceed: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Option<B::Tensor>, Stop<E>> {
         let program = self.program;
+        let failed =
+            |id: ValueId| move |error| Stop::Op { name: program.value(id).name.clone(), error };
         let (input, output) = (program.input(), program.output());
         let finished = self.timeline.end(output);
         let start = self.timeline.end(input);
@@ -96,8 +98,7 @@ impl<'a, B: Backend> Execution<'a, B> {
                 continue;
             }
             proceed(place).map_err(Stop::Asked)?;
-            self.run(op, outputs)
-                .map_err(|error| Stop::Op { name: program.op_name(op).to_owned(), error })?;
+            self.run(op, outputs).map_err(failed(op.output()))?;
         }
         let finished = finished..self.timeline.end(output);
         if finished.is_empty() {
@@ -106,7 +107,10 @@ impl<'a, B: Backend> Execution<'a, B> {
         let values = &mut self.values[output.index()];
         match self.timeline.is_read(output) {
             false => Ok(values.take(&finished)),
-            true => Ok(Some(self.backend.gather(&values.parts(&finished))?)),
+            true => {
+                let copy = self.backend.gather(&values.parts(&finished));
+                copy.map(Some).map_err(failed(output))
+            }
         }
     }
 
@@ -149,11 +153,8 @@ impl<'a, B: Backend> Execution<'a, B> {
         outputs: &Range<u64>,
     ) -> Option<B::Tensor> {
         let (id, _) = operand;
-        let dies = op.count_reads(id) == 1
-            && id != self.program.output()
-            && self.timeline.needed(self.program, id) == self.timeline.end(id);
         let read = self.timeline.read(operand, outputs);
-        match dies {
+        match self.timeline.dies_in(self.program, op, id) {
             true => self.values[id.index()].take(&read),
             false => None,
         }
@@ -182,7 +183,7 @@ impl<'a, B: Backend> Execution<'a, B> {
         let operand = op.reads().next()?;
         let read = self.timeline.read(operand, outputs);
         let total = self.timeline.total(operand.0);
-        let taps = taps(&window, edge == Edge::Repeat, total, &read, outputs);
+        let taps = taps(&window, edge, total, &read, outputs);
         let parts = self.values[operand.0.index()].parts(&read);
         Some(FrameReads::new(parts, window.kernel as usize, taps))
     }

@@ -33,8 +33,7 @@ pub fn fold_single_frame(program: &Program) -> Program {
             Op::Conv(ref mut conv)
                 if timeline.total(conv.input) == 1 && timeline.total(conv.output) == 1 =>
             {
-                let repeats = conv.edges.time == Edge::Repeat;
-                let taps = taps(&conv.windows.time, repeats, 1, &(0..1), &(0..1));
+                let taps = taps(&conv.windows.time, conv.edges.time, 1, &(0..1), &(0..1));
                 let spec = &mut folded.weights[conv.weight.index()];
                 let reading = |tap: &Option<usize>| tap.is_some();
                 if let (Some(from), Some(last)) =

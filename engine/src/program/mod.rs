@@ -27,6 +27,7 @@ pub use op::{Conv, Edge, FrameRepeat, Norm, NormOver, Op};
 pub use peak::peak_bytes;
 pub use reach::Reach;
 pub use reads::Reads;
+pub(crate) use timeline::chunks;
 pub use timeline::{Timeline, taps};
 
 /// Names a value of a program.

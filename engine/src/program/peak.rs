@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use halovae_core::Size;
 
-use super::{Geometry, MemoryModel, Op, Program, Timeline, ValueId};
+use super::{Geometry, MemoryModel, Op, Program, Timeline, ValueId, chunks};
 use crate::tensor::Shape;
 
 /// The most bytes of values and workspace that are held at once to decode one sample of `latents`,
@@ -22,13 +22,11 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
         peak: 0,
     };
     let (input, output) = (program.input(), program.output());
-    let mut start = 0;
-    while start < latents.frames {
-        let end = start.saturating_add(chunk.max(1)).min(latents.frames);
-        let frames = start.into()..end.into();
+    for chunk in chunks(latents.frames, chunk) {
+        let frames = chunk.start.into()..chunk.end.into();
         let finished = walk.timeline.end(output);
         walk.push(input, &frames, walk.bytes(input, &frames));
-        walk.timeline.advance(input, end.into());
+        walk.timeline.advance(input, frames.end);
         for op in &program.ops {
             let outputs = walk.timeline.ready(op);
             if !outputs.is_empty() {
@@ -42,7 +40,6 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
         } else {
             walk.drop_before(output, u64::MAX);
         }
-        start = end;
     }
     u64::try_from(walk.peak).unwrap_or(u64::MAX)
 }
@@ -107,9 +104,7 @@ impl Walk<'_> {
             if !by_tap && exact.is_none() {
                 copies += self.bytes(id, &frames);
             }
-            let dies = op.count_reads(id) == 1
-                && id != program.output
-                && self.timeline.needed(program, id) == self.timeline.end(id);
+            let dies = self.timeline.dies_in(program, op, id);
             if let Some(at) = exact.filter(|_| dies && !by_tap) {
                 given.push((id, self.held[id.index()].remove(at).bytes));
             }

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use halovae_core::Window;
+use halovae_core::{Chunks, Window};
 
-use super::{Op, Program, Reads, ValueId};
+use super::{Edge, Op, Program, Reads, ValueId};
 
 /// Where a decode stands in time.
 #[derive(Clone, Debug)]
@@ -108,10 +108,22 @@ impl Timeline {
         self.readers[id.index()].iter().map(first).min().unwrap_or(end).min(end)
     }
 
+    /// Whether an op that has been advanced is given a value for good: it reads it once, no op reads
+    /// it later, and it is not the output, which leaves with its frames.
+    pub(crate) fn dies_in(&self, program: &Program, op: &Op, id: ValueId) -> bool {
+        op.count_reads(id) == 1 && id != program.output && self.needed(program, id) == self.end(id)
+    }
+
     /// Whether any op reads a value.
     pub fn is_read(&self, id: ValueId) -> bool {
         !self.readers[id.index()].is_empty()
     }
+}
+
+/// The chunks of `frames` frames of latents, at most `longest` of them at a time (and at least one).
+pub(crate) fn chunks(frames: u32, longest: u32) -> impl Iterator<Item = Range<u32>> {
+    // Without frames there are no chunks.
+    Chunks::new(frames, longest.max(1)).into_iter().flat_map(Chunks::iter)
 }
 
 /// How many frames an op's output has, from those of its operands.
@@ -125,10 +137,10 @@ fn frames_of(op: &Op, totals: &[u64]) -> u64 {
 }
 
 /// For each frame of `outputs`, which frames its taps read of `read`, counted from its start; `None`
-/// where zeros stand. `edge` says whether the outermost frames stand in for those beyond.
+/// where zeros stand. In time an edge is of zeros or of repeats.
 pub fn taps(
     window: &Window,
-    repeats_edge: bool,
+    edge: Edge,
     total: u64,
     read: &Range<u64>,
     outputs: &Range<u64>,
@@ -137,7 +149,7 @@ pub fn taps(
     let tap = |unrolled: i64| {
         let cell = window.cell(unrolled);
         let is_inside = unrolled >= 0 && (low..=high).contains(&cell);
-        let cell = match (is_inside, repeats_edge) {
+        let cell = match (is_inside, edge == Edge::Repeat) {
             (true, _) => cell,
             (false, true) => cell.clamp(low, high),
             (false, false) => return None,

@@ -17,7 +17,7 @@ use super::park::{Loan, Park, ParkLimit};
 use super::pass::Segment;
 use crate::backend::{Backend, BackendError, FrameReads, Operand, Operands, Surroundings};
 use crate::group::{Cause, FirstRanks, Group, GroupError, Links};
-use crate::program::{Edge, Liveness, Op, Program, Reads, ValueId, ValueKind, taps};
+use crate::program::{Liveness, Op, Program, Reads, ValueId, ValueKind, taps};
 use crate::tensor::HostTensor;
 
 /// Why a rank ended early.
@@ -249,7 +249,7 @@ where
             let count = backend.shape(tensor).frames;
             let all = 0..count as u64;
             let outputs = 0..window.outputs(all.end);
-            let taps = taps(&window, edge == Edge::Repeat, all.end, &all, &outputs);
+            let taps = taps(&window, edge, all.end, &all, &outputs);
             FrameReads::new(vec![(tensor, 0..count)], window.kernel as usize, taps)
         });
         let mut slots = Vec::new();

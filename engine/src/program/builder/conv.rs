@@ -138,6 +138,12 @@ impl ProgramBuilder {
                 });
             }
         }
+        if edges.time == Edge::Reflect {
+            return Err(ProgramError::Impossible {
+                op: name.into(),
+                what: "frames are padded with zeros or with repeats, not with reflections".into(),
+            });
+        }
         let scale = self.scale_through(name, input, &windows)?;
         let weight = self.weight(name, weight(in_channels))?;
         let bias = Some(self.weight(name, bias)?);
