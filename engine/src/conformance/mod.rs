@@ -6,6 +6,7 @@
 
 mod case;
 mod cases;
+mod conditioning;
 mod deviation;
 mod over_time;
 mod parts;
@@ -17,6 +18,7 @@ pub use cases::{
     activations, attention, convs, convs_of_many_channels, fused_convs, memory_is_returned, norms,
     out_of_place_operands, programs, shrinking_convs, transfers,
 };
+pub use conditioning::rounding_bound;
 pub use deviation::deviation;
 pub use over_time::{
     Step, can_hide_changes, chunks_of_frames, program_over_time, programs_over_time, run_at_once,
