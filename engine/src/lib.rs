@@ -14,6 +14,7 @@ pub mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod decode;
+mod error;
 pub mod event;
 pub mod execute;
 pub mod flow;

@@ -8,7 +8,9 @@ mod analysis;
 mod builder;
 mod fold;
 mod fuse;
+mod geometry;
 mod liveness;
+mod model;
 mod op;
 mod peak;
 mod reach;
@@ -17,12 +19,14 @@ mod timeline;
 
 use halovae_core::Scale;
 
-pub(crate) use analysis::attention_flops;
-pub use analysis::{Analysis, Geometry, ReceptiveField};
+pub use analysis::{Analysis, ReceptiveField};
 pub use builder::ProgramBuilder;
 pub use fold::fold_single_frame;
 pub use fuse::fuse;
+pub use geometry::Geometry;
+pub(crate) use geometry::attention_flops;
 pub use liveness::{Liveness, MemoryModel};
+pub use model::Model;
 pub use op::{Conv, Edge, FrameRepeat, Norm, NormOver, Op};
 pub use peak::peak_bytes;
 pub use reach::Reach;
