@@ -4,14 +4,9 @@ use halovae_core::{Plan, PlanError, RankLoad, Size};
 
 use crate::group::Tag;
 
-/// The tag of a finished piece: its index. Other messages have the highest bit set.
+/// The tag of a finished piece.
 pub(crate) fn piece_tag(index: u64) -> Tag {
-    Tag(index)
-}
-
-/// Whether a message of that tag is a finished piece.
-pub(crate) fn is_piece(tag: Tag) -> bool {
-    tag.0 >> 63 == 0
+    Tag::piece(index)
 }
 
 /// One piece of one image, and who decodes it.

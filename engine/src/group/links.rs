@@ -5,13 +5,9 @@ use std::rc::Rc;
 use halovae_core::Region;
 use serde::{Deserialize, Serialize};
 
-use super::{Group, GroupError, Tag};
+use super::{Group, GroupError, Sent};
 use crate::backend::BackendError;
 use crate::tensor::Shape;
-use crate::wrap::Sent;
-
-/// What ranks tell each other to be linked is about.
-pub const LINKS: Tag = Tag(1 << 63 | 4 << 60);
 
 /// What a tensor holds, which decides how a device stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@
 //! The other ranks watch the hub in the same way.
 
 mod hub;
+mod limits;
 mod pulse;
 mod rendezvous;
 mod shared;
@@ -22,12 +23,12 @@ mod wire;
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use hub::Lobby;
+pub use limits::Limits;
 pub use rendezvous::{Reach, Rendezvous};
 pub use wire::Fact;
 
@@ -35,30 +36,6 @@ use super::{Failure, GroupError};
 use hub::Hub;
 use shared::{Shared, Worker};
 use spoke::Spoke;
-
-/// How long anything may take before a rank counts as failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// A process that says nothing for so long is frozen, or its machine is gone.
-    pub silence: Duration,
-    /// A rank that waits for nobody and does not get to its next op in this time hangs.
-    pub stuck: Duration,
-}
-
-impl Limits {
-    /// A process may be silent that long at most, whatever the limits.
-    const MAX_SILENCE: Duration = Duration::from_secs(15);
-
-    /// Ops may take `stuck`; silence is judged sooner, since heartbeats do not wait for ops.
-    pub fn new(stuck: Duration) -> Self {
-        Self { silence: stuck.min(Self::MAX_SILENCE), stuck }
-    }
-
-    /// From one heartbeat to the next.
-    fn beat(&self) -> Duration {
-        (self.silence / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
-    }
-}
 
 /// How long a rank waits for the hub to say what failed first.
 const VERDICT_WAIT: Duration = Duration::from_secs(2);
@@ -69,6 +46,37 @@ const SETTLE_WAIT: Duration = Duration::from_millis(500);
 enum Role {
     Hub(Hub),
     Spoke(Spoke),
+}
+
+/// A watch that waits for its ranks to join.
+#[derive(Debug)]
+pub struct Lobby {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    rendezvous: Rendezvous,
+}
+
+impl Lobby {
+    fn open(size: u32, reach: Reach, limits: Limits) -> io::Result<Self> {
+        let (listener, rendezvous) = Rendezvous::open(reach)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { shared: Shared::new(0, size, limits), listener, rendezvous })
+    }
+
+    /// Where the other ranks [`join`](Watch::join).
+    pub fn rendezvous(&self) -> &Rendezvous {
+        &self.rendezvous
+    }
+
+    /// Waits until all have joined.
+    ///
+    /// # Errors
+    /// The first rank that did not come in time.
+    pub fn assemble(self) -> io::Result<Watch> {
+        let Self { shared, listener, rendezvous } = self;
+        let hub = Hub::assemble(&shared, &listener, &rendezvous)?;
+        Ok(Watch { shared, role: Role::Hub(hub) })
+    }
 }
 
 /// One process's end of the watch. Its threads end when it is dropped.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use super::Limits;
+use super::limits::Limits;
 use crate::group::{Cause, Failure, GroupError};
 
 /// What the thread that decodes is doing.
