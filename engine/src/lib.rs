@@ -17,6 +17,7 @@ pub mod decode;
 mod error;
 pub mod event;
 pub mod execute;
+mod files;
 pub mod flow;
 pub mod group;
 pub mod latents;

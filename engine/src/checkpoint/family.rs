@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::config::{ConfigError, VaeConfig};
-use super::contents::{RawTensor, Stored};
 use super::fields::Fields;
 use super::keys::Names;
 use super::signs::Sign;
-use super::storage::Storage;
+use super::tensors::{RawTensor, Stored};
+use crate::files::storage::Storage;
 
 /// A family of VAEs: how its files are known, and how they become a config and weights.
 ///

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::contents::Stored;
-use super::text;
+use super::tensors::Stored;
+use crate::files::text;
 
 /// Compares weights by canonical name with the names and shapes that a decoder reads. The error is
 /// about no `path` and no config yet.

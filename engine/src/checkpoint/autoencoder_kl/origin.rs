@@ -5,8 +5,8 @@
 //! have names that no other model has.
 
 use super::space::SD3_SHIFT_FACTOR;
-use crate::checkpoint::contents::RawTensor;
-use crate::checkpoint::storage::Storage;
+use crate::checkpoint::tensors::RawTensor;
+use crate::files::storage::Storage;
 
 /// Where a diffusion model's names begin: in checkpoints of LDM and ComfyUI, of AuraFlow, bare.
 const PREFIXES: [&str; 3] = ["model.diffusion_model.", "model.", ""];
