@@ -283,7 +283,7 @@ fn key(nvrtc: &Nvrtc, element: Element, arch: u32) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::libraries::tests::installed;
+    use crate::library_files::tests::installed;
 
     /// Bytes that a kernel may spill for want of registers: none do, but two blocks of the product in f32
     /// leave 128 to a thread, and another compiler may be a handful short.

@@ -3,7 +3,11 @@
 
 use cudarc::driver::sys::CUdeviceptr;
 
-use crate::launch::Params;
+/// The struct that a kernel takes, as `kernels/` declares it.
+///
+/// # Safety
+/// `#[repr(C)]`, with the fields of the kernel's own struct in their order.
+pub(crate) unsafe trait Params: Copy {}
 
 /// How a tensor lies in memory, and what a box of it is, as the driver wrote it down.
 #[derive(Clone, Copy, Debug, Default)]

@@ -10,7 +10,7 @@ use cudarc::driver::sys::{
 };
 use halovae_engine::backend::BackendError;
 
-use crate::device::Shared;
+use crate::shared::Shared;
 
 /// A stream of a device.
 #[derive(Debug)]

@@ -1,10 +1,13 @@
 //! A tensor on the device.
 
+use std::sync::Arc;
+
 use cudarc::driver::sys::CUdeviceptr;
+use halovae_engine::backend::BackendError;
 use halovae_engine::tensor::Shape;
 
 use crate::kernels::Element;
-use crate::store::Block;
+use crate::store::{Block, Store};
 
 /// Channels are filled up to multiples of this, so that a position begins at a multiple of 16 bytes.
 pub(crate) const EIGHT: usize = 8;
@@ -64,5 +67,26 @@ impl Value {
     /// Where a position begins, counted over all samples.
     pub(crate) fn at(&self, position: usize) -> CUdeviceptr {
         self.block.at(position as u64 * self.position_bytes())
+    }
+}
+
+impl Store {
+    /// A feature map, not written yet.
+    pub(crate) fn value(self: &Arc<Self>, what: &str, shape: Shape) -> Result<Value, BackendError> {
+        self.value_of(what, shape, self.element())
+    }
+
+    pub(crate) fn value_of(
+        self: &Arc<Self>,
+        what: &str,
+        shape: Shape,
+        element: Element,
+    ) -> Result<Value, BackendError> {
+        let bytes = value_bytes(shape, element);
+        // More than this is a number that stopped at its largest, or overflows in a kernel.
+        if bytes > 1 << 46 {
+            return Err(self.out_of_memory(what, bytes));
+        }
+        Ok(Value { shape, element, block: self.block(what, bytes)? })
     }
 }

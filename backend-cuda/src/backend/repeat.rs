@@ -221,13 +221,13 @@ impl CudaBackend {
 struct Taping<'a>(&'a Store);
 
 impl<'a> Taping<'a> {
-    fn begin(store: &'a Store, tape: Tape) -> Self {
+    fn begin(store: &'a Store, tape: Tape<Block>) -> Self {
         *store.tape() = tape;
         Self(store)
     }
 
     /// What has become of it.
-    fn end(self) -> Tape {
+    fn end(self) -> Tape<Block> {
         std::mem::take(&mut *self.0.tape())
     }
 }

@@ -4,8 +4,8 @@ use std::ffi::c_int;
 
 use super::descriptor::{ConvolutionMode, DataType, Descriptor, Kind, PointwiseMode, attribute};
 use super::library::Cudnn;
-use super::plan::Target;
 use super::spec::Spec;
+use super::target::Target;
 use crate::kernels::Element;
 use crate::product::Right;
 

@@ -9,10 +9,11 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use super::choice::ENTRANTS;
 use super::descriptor::{Descriptor, Kind, attribute};
 use super::library::Cudnn;
-use super::plan::{Config, Target, candidates, compile, packed, properties};
+use super::plan::{Config, candidates, compile, packed};
 use super::spec::{Spec, tests::conv};
+use super::target::{Target, properties};
 use crate::kernels::Element;
-use crate::libraries::tests::installed;
+use crate::library_files::tests::installed;
 use crate::params::Product;
 use crate::product::{Right, plain};
 

@@ -11,11 +11,12 @@ use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::BackendError;
 
 use super::library::Cudnn;
-use super::plan::{Handle, Plan};
+use super::plan::Plan;
 use super::spec::{Pointers, Spec};
-use crate::device::Shared;
+use super::target::Handle;
 use crate::kernels::{Element, Kernel, THREADS};
 use crate::params::{Deviation, Noise, Product};
+use crate::shared::Shared;
 use crate::store::{Block, Store};
 use crate::stream::Event;
 
