@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use halovae_engine::backend::BackendError;
 use wgpu::{
-    ComputePipeline, ComputePipelineDescriptor, ErrorFilter, PipelineCompilationOptions,
+    ComputePipeline, ComputePipelineDescriptor, Device, ErrorFilter, PipelineCompilationOptions,
     ShaderModuleDescriptor, ShaderRuntimeChecks, ShaderSource,
 };
 
 use crate::cache::Compiled;
-use crate::device::{Precision, Shared};
+use crate::checked::checked;
+use crate::options::Precision;
 use crate::template::{self, Names};
 
 macro_rules! shaders {
@@ -94,12 +94,15 @@ impl Kernels {
     }
 
     /// A kernel, compiled unless it was before.
+    ///
+    /// # Errors
+    /// Why it does not compile.
     pub(crate) fn get(
         &self,
-        shared: &Shared,
+        device: &Device,
         shader: Shader,
         names: &Names,
-    ) -> Result<Arc<ComputePipeline>, BackendError> {
+    ) -> Result<Arc<ComputePipeline>, String> {
         // Held while compiling, so that ranks that want the same kernel compile it once.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kernel) = made.get(&(shader, names.clone())) {
@@ -114,11 +117,9 @@ impl Kernels {
             // SAFETY: kernels index what they are given within the extents that come with it, and
             // their loops end; the conformance suite runs all of them.
             let module = unsafe {
-                shared
-                    .device
-                    .create_shader_module_trusted(descriptor, ShaderRuntimeChecks::unchecked())
+                device.create_shader_module_trusted(descriptor, ShaderRuntimeChecks::unchecked())
             };
-            shared.device.create_compute_pipeline(&ComputePipelineDescriptor {
+            device.create_compute_pipeline(&ComputePipelineDescriptor {
                 label: Some(shader.name()),
                 layout: None,
                 module: &module,
@@ -130,9 +131,8 @@ impl Kernels {
                 cache: self.compiled.as_ref().map(Compiled::cache),
             })
         };
-        let compiled = shared.checked(ErrorFilter::Validation, compile).map_err(|error| {
-            shared.error(format!("{} does not compile: {error}", shader.name()))
-        })?;
+        let compiled = checked(device, ErrorFilter::Validation, compile)
+            .map_err(|error| format!("{} does not compile: {error}", shader.name()))?;
         let kernel = Arc::new(compiled);
         made.insert((shader, names.clone()), kernel.clone());
         Ok(kernel)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use halovae_engine::backend::BackendError;
 use wgpu::{Buffer, MapMode, PollType};
 
-use crate::device::Shared;
+use crate::shared::Shared;
 
 /// Waits until what was submitted has filled a buffer that can be mapped, and gives its bytes to
 /// `take`.

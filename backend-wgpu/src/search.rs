@@ -10,8 +10,9 @@ use halovae_engine::tensor::{HostTensor, Shape};
 
 use crate::backend::{WgpuBackend, WgpuWeights};
 use crate::cache;
-use crate::device::{Precision, Shared};
 use crate::kernels::GROUP;
+use crate::options::Precision;
+use crate::shared::Shared;
 use crate::store::Value;
 use crate::tuning::{Abilities, Tile, Tuning};
 

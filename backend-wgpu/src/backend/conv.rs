@@ -12,7 +12,7 @@ use wgpu::Buffer;
 use super::bands::{BAND_BYTES, Bands, Method};
 use super::product::{After, Product, Taps};
 use super::stage::{Prologue, Staging, Window};
-use super::winograd::Band;
+use super::winograd::{Band, OutPlace};
 use super::{WgpuBackend, WgpuWeights};
 use crate::store::{Block, Value, block_bytes};
 use crate::transform::Transform;
@@ -27,17 +27,6 @@ struct Scratch {
     stage: Block,
     /// Transformed windows, and products.
     winograd: Option<[Block; 2]>,
-}
-
-/// Where a band's outputs go.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OutPlace<'a> {
-    pub(super) chunk: &'a Buffer,
-    /// The first four.
-    pub(super) first: usize,
-    pub(super) rows: usize,
-    pub(super) width: usize,
-    pub(super) quads: usize,
 }
 
 impl WgpuBackend {

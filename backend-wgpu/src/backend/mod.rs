@@ -24,9 +24,10 @@ use halovae_engine::program::{Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
 use wgpu::Buffer;
 
-use crate::device::{Precision, Shared};
 use crate::kernels::{GROUP, Shader};
+use crate::options::Precision;
 use crate::record::{Dispatch, spread};
+use crate::shared::Shared;
 use crate::store::{Block, Store, Value};
 use crate::template::Names;
 use crate::timer::QueryTimer;

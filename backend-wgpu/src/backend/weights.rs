@@ -8,8 +8,8 @@ use wgpu::Buffer;
 
 use super::WgpuBackend;
 use super::transfer::encode;
-use crate::device::Shared;
 use crate::layout::Element;
+use crate::shared::Shared;
 use crate::store::{Counted, block_bytes};
 use crate::transform::Transform;
 
