@@ -144,7 +144,7 @@ fn open(precision: Precision, without_cudnn: bool, without_wide: bool) -> CudaBa
         precision,
         without_cudnn,
         without_wide,
-        cache_folder: halovae_cuda::cache_folder(),
+        cache_folder: halovae_engine::cache::cache_folder(),
         ..Options::default()
     };
     let device = CudaDevice::open(&DeviceChoice::Auto, options);

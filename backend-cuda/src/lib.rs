@@ -31,7 +31,6 @@ mod timer;
 mod value;
 
 pub use backend::{Attending, CudaBackend, CudaWeights};
-pub use cache::cache_folder;
 pub use device::CudaDevice;
 pub use devices::{DeviceChoice, DeviceEntry, devices};
 pub use error::OpenError;

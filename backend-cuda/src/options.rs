@@ -43,7 +43,7 @@ pub struct Options {
     pub precision: Precision,
     /// Where to keep compiled kernels, and which of cuDNN's engines were chosen; without it kernels are
     /// compiled and engines chosen by each process, which takes some seconds, and processes may choose
-    /// differently. See [`cache_folder`](crate::cache_folder).
+    /// differently. See [`cache_folder`](halovae_engine::cache::cache_folder).
     pub cache_folder: Option<PathBuf>,
     /// The most bytes of values and workspace that a rank may hold; beyond, allocation fails.
     pub max_memory_bytes: Option<u64>,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use twox_hash::XxHash3_64;
 use wgpu::{
     ComputePipeline, ComputePipelineDescriptor, Device, ErrorFilter, PipelineCompilationOptions,
     ShaderModuleDescriptor, ShaderRuntimeChecks, ShaderSource,
@@ -22,6 +23,8 @@ macro_rules! shaders {
         }
 
         impl Shader {
+            const ALL: &[Self] = &[$(Shader::$name,)*];
+
             fn source(self) -> &'static str {
                 match self {
                     $(Shader::$name => include_str!(concat!("shaders/", $file)),)*
@@ -56,15 +59,31 @@ shaders! {
     WinogradOutput: "winograd_output.wgsl",
 }
 
+macro_rules! included {
+    ($($file:literal),* $(,)?) => {
+        &[$(($file, include_str!(concat!("shaders/", $file)))),*]
+    };
+}
+
+/// What templates include.
+const INCLUDED: &[(&str, &str)] = included![
+    "common.wgsl",
+    "product_head.wgsl",
+    "product_tail.wgsl",
+    "staged.wgsl",
+    "winograd.wgsl",
+];
+
 fn include(file: &str) -> &'static str {
-    match file {
-        "common.wgsl" => include_str!("shaders/common.wgsl"),
-        "product_head.wgsl" => include_str!("shaders/product_head.wgsl"),
-        "product_tail.wgsl" => include_str!("shaders/product_tail.wgsl"),
-        "staged.wgsl" => include_str!("shaders/staged.wgsl"),
-        "winograd.wgsl" => include_str!("shaders/winograd.wgsl"),
-        _ => panic!("no shader includes `{file}`"),
-    }
+    let found = INCLUDED.iter().find(|(name, _)| *name == file);
+    found.unwrap_or_else(|| panic!("no shader includes `{file}`")).1
+}
+
+/// Tells these sources from those of other versions.
+pub(crate) fn sources_hash() -> u64 {
+    let templates = Shader::ALL.iter().map(|shader| shader.source());
+    let all: Vec<&str> = templates.chain(INCLUDED.iter().map(|(_, text)| *text)).collect();
+    XxHash3_64::oneshot(all.concat().as_bytes())
 }
 
 /// Invocations of a workgroup of the kernels that go over elements one by one.

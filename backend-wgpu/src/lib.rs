@@ -25,7 +25,6 @@ mod tuning;
 
 pub use adapters::{AdapterChoice, AdapterEntry, adapters};
 pub use backend::{Attending, WgpuBackend, WgpuWeights};
-pub use cache::cache_folder;
 pub use device::WgpuDevice;
 pub use error::OpenError;
 pub use options::{Options, Precision};

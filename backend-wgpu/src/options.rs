@@ -22,7 +22,7 @@ pub struct Options {
     pub max_binding_bytes: Option<u64>,
     /// Where to remember which tiles are the fastest on the adapter, measured when it is opened for
     /// the first time, which takes some seconds, and compiled kernels. Without a folder nothing is
-    /// measured, and a guess has to do. See [`cache_folder`](crate::cache_folder).
+    /// measured, and a guess has to do. See [`cache_folder`](halovae_engine::cache::cache_folder).
     pub tuning_folder: Option<PathBuf>,
     /// The most bytes of values and workspace that a rank may hold; beyond, allocation fails.
     pub max_memory_bytes: Option<u64>,

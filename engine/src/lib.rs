@@ -10,6 +10,7 @@
 //! 6. [`stitch`] puts the finished pieces together and gives rows to a [`sink::Sink`].
 
 pub mod backend;
+pub mod cache;
 pub mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -1,11 +1,11 @@
 //! A program's weights on the device.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::{BackendError, WeightSource};
-use halovae_engine::program::{Conv, Op, Program, WeightId};
+use halovae_engine::program::{Conv, Program, WeightId};
 
 use super::CudaBackend;
 use super::phase::taps;
@@ -25,19 +25,6 @@ pub struct CudaWeights {
     /// By what they lie like, too: a conv over an upsampled input has other taps.
     kernels: BTreeMap<(WeightId, u32), Block>,
     vectors: BTreeMap<WeightId, Block>,
-}
-
-fn convs(program: &Program) -> impl Iterator<Item = &Conv> {
-    program.ops().iter().filter_map(|op| match op {
-        Op::Conv(conv) => Some(conv),
-        _ => None,
-    })
-}
-
-/// Biases and norm parameters.
-fn vectors(program: &Program) -> BTreeSet<WeightId> {
-    let kernels: BTreeSet<WeightId> = convs(program).map(|conv| conv.weight).collect();
-    program.ops().iter().flat_map(Op::weights).filter(|id| !kernels.contains(id)).collect()
 }
 
 /// Elements of a kernel, for one phase of the outputs.
@@ -63,8 +50,8 @@ fn vector_bytes(program: &Program, id: WeightId) -> u64 {
 pub(super) fn bytes(backend: &CudaBackend, program: &Program) -> u64 {
     let element = backend.store.element().bytes();
     let kernels: BTreeMap<_, u64> =
-        convs(program).map(|conv| (key(conv), kernel_elements(conv) * element)).collect();
-    let vectors = vectors(program).into_iter().map(|id| vector_bytes(program, id));
+        program.convs().map(|conv| (key(conv), kernel_elements(conv) * element)).collect();
+    let vectors = program.vectors().into_iter().map(|id| vector_bytes(program, id));
     kernels.into_values().chain(vectors).map(counted_bytes).sum()
 }
 
@@ -85,14 +72,14 @@ impl CudaWeights {
 
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut result = Self { number, kernels: BTreeMap::new(), vectors: BTreeMap::new() };
-        for id in vectors(program) {
+        for id in program.vectors() {
             let mut values = load(id)?;
             values.resize(wide(values.len()), 0.0);
             let block = store.block(&program.weight(id).name, vector_bytes(program, id))?;
             store.write(block.pointer(), &values)?;
             result.vectors.insert(id, block);
         }
-        for conv in convs(program) {
+        for conv in program.convs() {
             if result.kernels.contains_key(&key(conv)) {
                 continue;
             }

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use halovae_cuda::{
     CudaBackend, CudaDevice, Demand, DeviceChoice, DeviceEntry, LibraryEntry, OpenError, Options,
-    Precision, cache_folder, devices, libraries,
+    Precision, devices, libraries,
 };
+use halovae_engine::cache::cache_folder;
 use halovae_engine::format_bytes;
 use halovae_engine::group::Links;
 

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::path::Path;
 
+use halovae_engine::cache::cache_folder;
 use halovae_engine::format_bytes;
 use halovae_wgpu::{
-    AdapterChoice, AdapterEntry, OpenError, Options, Precision, WgpuDevice, adapters, cache_folder,
+    AdapterChoice, AdapterEntry, OpenError, Options, Precision, WgpuDevice, adapters,
 };
 
 use super::Devices;

@@ -17,6 +17,8 @@ mod reach;
 mod reads;
 mod timeline;
 
+use std::collections::BTreeSet;
+
 use halovae_core::Scale;
 
 pub use analysis::{Analysis, ReceptiveField};
@@ -208,6 +210,20 @@ impl Program {
     /// The ops, in the order in which they run.
     pub fn ops(&self) -> &[Op] {
         &self.ops
+    }
+
+    /// The convs among the ops.
+    pub fn convs(&self) -> impl Iterator<Item = &Conv> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::Conv(conv) => Some(conv),
+            _ => None,
+        })
+    }
+
+    /// The weights that some op reads and that are no kernel of a conv: biases and norm parameters.
+    pub fn vectors(&self) -> BTreeSet<WeightId> {
+        let kernels: BTreeSet<WeightId> = self.convs().map(|conv| conv.weight).collect();
+        self.ops.iter().flat_map(Op::weights).filter(|id| !kernels.contains(id)).collect()
     }
 
     /// The value that takes the latents.
