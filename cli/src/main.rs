@@ -27,6 +27,7 @@ mod room;
 mod signals;
 mod subject;
 mod svg;
+mod vae;
 mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

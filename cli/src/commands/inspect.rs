@@ -21,6 +21,7 @@ use crate::notices::Notice;
 use crate::plan::sizes::cells_of_pixels;
 use crate::plan::table::flops;
 use crate::plan::tiles::tile_pixels;
+use crate::vae::{for_frames, open_vae};
 
 /// Height and width for the figures of a model without tiles.
 const UNTILED_PIXELS: u32 = 512;
@@ -31,7 +32,7 @@ const UNTILED_PIXELS: u32 = 512;
 /// [`Error`].
 pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error> {
     let VaeArgs { vae, config, variant } = &args.vae;
-    let (checkpoint, program) = super::open_vae(vae, config.as_deref(), variant.as_deref())?;
+    let (checkpoint, program) = open_vae(vae, config.as_deref(), variant.as_deref())?;
     let notices = Notice::of_checkpoint(&checkpoint, variant.as_deref());
     let tiling = checkpoint.config().tiling();
     let own = tile_cells(&tiling);
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error>
     describe_checkpoint(&mut text, &checkpoint, &program);
     describe_program(&mut text, &program);
     let cpu = backend::cpu(backend::threads(None))?;
-    describe_costs(&mut text, &super::for_frames(program.clone(), 1), latents, &cpu);
+    describe_costs(&mut text, &for_frames(program.clone(), 1), latents, &cpu);
     if checkpoint.config().is_video() {
         video::describe(&mut text, &program, &tiling, latents, &cpu)?;
     }

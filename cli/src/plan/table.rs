@@ -7,9 +7,9 @@ use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
 use halovae_engine::shard::Traffic;
 
-use crate::commands::plan::piece_name;
 use crate::estimates::{Estimates, WorkUnit};
 use crate::plan::options::Planned;
+use crate::words::piece_name;
 use crate::words::{axes, extents as by, frames_per_latent};
 
 /// Longer lists are cut: the JSON has everything.
