@@ -40,7 +40,7 @@ impl AttentionShape {
     fn layout(&self, table: &Table) -> Layout {
         Layout {
             // Keys of all panels, transposed.
-            // Saturating: estimates are made for sizes that nobody could decode, too.
+            // Saturating: estimates are also made for sizes that no machine could decode.
             shared: self
                 .keys
                 .checked_next_multiple_of(table.panel)

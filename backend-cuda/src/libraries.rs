@@ -1,4 +1,4 @@
-//! What there is of NVIDIA's libraries, for people.
+//! What there is of NVIDIA's libraries, for reports.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::library_files::{find, function, of_one_number};
 use crate::nccl::Nccl;
 use crate::nvrtc::Nvrtc;
 
-/// One of NVIDIA's libraries, for people.
+/// One of NVIDIA's libraries, for reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibraryEntry {
     /// What it is called: `driver`, `NVRTC`, `cuDNN`, `cuBLASLt`, `NCCL`.

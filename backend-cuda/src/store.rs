@@ -30,7 +30,7 @@ pub(crate) struct Store {
 
 /// Memory that is kept because it may be needed again.
 pub(crate) trait Spare: Send + Sync + std::fmt::Debug {
-    /// Frees it, if there is any and nobody uses it.
+    /// Frees it, if there is any and it is not in use.
     fn let_go(&self) -> bool;
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn read_back(
 ) -> Result<(), BackendError> {
     let (send, receive) = mpsc::channel();
     staging.map_async(MapMode::Read, .., move |result| {
-        // Nobody listens any more if waiting failed.
+        // The receiver is gone if waiting failed.
         let _ = send.send(result);
     });
     let mapped = loop {

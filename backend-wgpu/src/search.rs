@@ -180,7 +180,7 @@ pub(crate) fn search(backend: &WgpuBackend) -> Result<Tuning, BackendError> {
             right.push(entrant);
         }
     }
-    // A device that makes no numbers at all agrees with nothing; whoever uses it finds out.
+    // A device that makes no numbers at all agrees with nothing; the first decode fails.
     let tile = fastest(right).map_or(plain, |tuning| tuning.tile);
 
     if Instant::now() > deadline {

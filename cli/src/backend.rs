@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_are_shared_evenly_and_nobody_has_none() {
+    fn threads_are_shared_evenly_and_every_rank_has_one() {
         for threads in 1..=9 {
             for ranks in 1..=12 {
                 let shares: Vec<u32> = (0..ranks).map(|rank| share(threads, ranks, rank)).collect();

@@ -6,7 +6,7 @@
 //! [`Checkpoint::verify`](crate::checkpoint::Checkpoint::verify) that weights have their shapes,
 //! a plan that windows lie inside the latents. A backend relies on that; an operand of the wrong
 //! shape is a bug above, and an assertion there is the right answer. A backend's errors are what
-//! nobody could foresee: no memory, a lost device, an op that it does not have.
+//! no check could foresee: no memory, a lost device, an op that it does not have.
 //!
 //! # Layout
 //! Host tensors are f32, channels last. A backend keeps its own as it likes; nothing between the
@@ -110,7 +110,7 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     /// The device it runs on.
     fn device(&self) -> DeviceId;
 
-    /// One line about the device, for people.
+    /// One line about the device, for reports.
     fn description(&self) -> String;
 
     /// Whether it runs `op` as it stands, fused parts included. Must hold for every plain op of

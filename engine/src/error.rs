@@ -36,7 +36,7 @@ pub enum BackendError {
         /// What it said.
         message: String,
     },
-    /// The halo of a part did not come; whoever was to bring it knows why.
+    /// The halo of a part did not come; the group or the links know why.
     #[error("the halo of `{0}` did not come")]
     NoHalo(String),
     /// A weight could not be read.

@@ -34,7 +34,7 @@ pub mod tensor;
 mod weights;
 pub mod wrap;
 
-/// Bytes for people: `1.5 GiB`.
+/// Bytes in the unit that fits: `1.5 GiB`.
 pub fn format_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {

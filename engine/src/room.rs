@@ -60,7 +60,7 @@ impl Room {
         let tile = tile.filter(|&side| side >= LEAST_TILE);
         let held = bytes / u64::from(sharing.max(1));
         let weights = model.prepared_weight_bytes(program);
-        // In whole MiB, as people say it.
+        // In whole MiB, as the flag takes it.
         let budget = held.saturating_mul(together.into()).saturating_add(weights) >> 20 << 20;
         let fit = shard::fit(program, model, latents, ranks, together, budget, None);
         Self {

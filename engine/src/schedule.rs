@@ -9,7 +9,7 @@ pub(crate) fn piece_tag(index: u64) -> Tag {
     Tag::piece(index)
 }
 
-/// One piece of one image, and who decodes it.
+/// One piece of one image, and the rank that decodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Its place among all items: image by image, in the order of the plan's pieces.

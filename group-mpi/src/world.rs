@@ -71,7 +71,7 @@ impl World {
             let reach = if all_here { Reach::ThisMachine } else { Reach::Network };
             let neighbours = neighbours(&local);
             drop(local);
-            // Everybody must know the same reach; one machine sees all ranks or none does.
+            // All ranks must know the same reach; one machine sees all ranks or none does.
             let pump = Pump::new(universe, world, reach, chunk.max(1));
             if begun.send((rank, size, neighbours)).is_ok() {
                 pump.run(&asked);

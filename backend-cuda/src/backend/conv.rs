@@ -128,7 +128,7 @@ impl CudaBackend {
     ) -> Result<Value, BackendError> {
         let mut around = operands.take_surroundings();
         let result = self.run_conv(name, conv, weights, &mut operands, &mut around);
-        // Somebody sends the halo, whether this conv reads it or not, and whatever went wrong.
+        // A neighbour sends the halo, whether this conv reads it or not, and whatever went wrong.
         if let Some(around) = &mut around {
             let fetched = (around.fetch)();
             return result.and_then(|out| fetched.map(|_| out));

@@ -166,7 +166,7 @@ impl Choices {
             Ok(times) => times,
             Err(Failure::Backend) => return None,
             Err(Failure::Stuck) => {
-                // So that whoever tries again does without.
+                // So that a later trial does without.
                 settle(file.as_deref(), OWN.to_owned());
                 self.known.is_stuck.store(true, Ordering::Relaxed);
                 return None;

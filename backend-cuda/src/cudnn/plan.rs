@@ -152,7 +152,7 @@ impl Plan {
         let load = || {
             let plan = Descriptor::new(handle.cudnn, Kind::Plan)?;
             plan.set(attribute::PLAN_JSON_REPRESENTATION, text.as_bytes())?;
-            // SAFETY: whoever runs the plan has the handle.
+            // SAFETY: the caller that runs the plan has the handle.
             unsafe { plan.set_handle(attribute::PLAN_HANDLE, handle.raw) }?;
             plan.finalize()
         };

@@ -1,7 +1,7 @@
 //! Our own kernel and plans of cuDNN's, taking turns on made-up numbers.
 //!
 //! A stream and memory of its own: it waits for nothing that other ranks have still to send, so that
-//! whoever needs the outcome can wait for it. Nothing of it stays.
+//! a rank that needs the outcome can wait for it. Nothing of it stays.
 
 use std::mem::forget;
 use std::sync::Arc;

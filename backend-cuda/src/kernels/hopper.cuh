@@ -81,7 +81,7 @@ DEVICE Matrix matrix_at(const void* p) {
 }
 // The one that begins so many bytes further on.
 DEVICE Matrix further(Matrix matrix, u32 bytes) { return matrix + bytes / 16; }
-// Whoever reads or writes the sums in between has to wait: this is what tells the compiler.
+// Code that reads or writes the sums in between has to wait: this tells the compiler so.
 template <int N, int M>
 DEVICE void pin(float (&sum)[N][M]) {
 #pragma unroll

@@ -32,7 +32,7 @@ const REASON_WAIT: Duration = Duration::from_secs(3);
 /// What is to be done where NCCL cannot connect the ranks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Demand {
-    /// Tensors go over the host.
+    /// Tensors go through host memory.
     #[default]
     IfPossible,
     /// The decode fails, and says why.

@@ -140,7 +140,7 @@ void stand_in_bring(void* to, const void* map, void* barrier, int x, int y, int 
     }
 }
 
-// Products are done at once, with all before them, or as late as they may: whoever lets others write into
+// Products are done at once, with all before them, or as late as they may: a kernel that lets others write into
 // what they read finds out.
 void stand_in_product(void (*run)(float*, unsigned long long, unsigned long long), float* sum,
                       unsigned long long left, unsigned long long right) {

@@ -16,7 +16,7 @@ struct StandInWarp {
     float b[8][16];
 };
 
-// An asynchronous copy that nobody has waited for.
+// An asynchronous copy that no thread has waited for.
 struct StandInCopy {
     void* to;
     const void* from;

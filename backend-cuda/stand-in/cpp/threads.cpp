@@ -181,7 +181,7 @@ void run_blocks(const Launch& launch) {
     m.prepare(threads);
     char* shared = m.shared_end - (launch.shared_bytes + 15) / 16 * 16;
     for (unsigned b = 0; b < launch.grid[0]; b++) {
-        // What nobody has written is no number.
+        // Memory that was not written is NaN.
         memset(shared, 0xff, m.shared_end - shared);
         for (unsigned thread = 0; thread < threads; thread++) {
             StandInLane& lane = m.fibers[thread].lane;

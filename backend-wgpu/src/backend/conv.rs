@@ -69,7 +69,7 @@ impl WgpuBackend {
         let mut around = operands.take_surroundings();
         let result = self.run_conv(name, conv, weights, &mut operands, &mut around);
         if let (Err(_), Some(around)) = (&result, &mut around) {
-            // Somebody sends the halo, whatever went wrong here.
+            // A neighbour sends the halo, whatever went wrong here.
             let _ = (around.fetch)();
         }
         result
@@ -107,7 +107,7 @@ impl WgpuBackend {
         } else {
             self.run_bands(name, conv, weights, input, &prologue, around, &out)?;
         }
-        // A conv that reads no halo has it fetched all the same, since somebody sends it.
+        // A conv that reads no halo has it fetched all the same, since a neighbour sends it.
         if let Some(around) = around.take() {
             (around.fetch)()?;
         }

@@ -80,7 +80,7 @@ impl WgpuBackend {
 
 impl Drop for WgpuBackend {
     fn drop(&mut self) {
-        // What was recorded and nobody waited for.
+        // What was recorded and not waited for.
         self.store.recorder.forget();
     }
 }

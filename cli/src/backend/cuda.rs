@@ -84,7 +84,7 @@ pub(crate) fn open(
     Ok(Devices::Cuda(backends))
 }
 
-/// Links between ranks on these backends, unless all is to go over the host.
+/// Links between ranks on these backends, unless all data is to go through host memory.
 ///
 /// # Errors
 /// That a device has no room for a stream.

@@ -25,7 +25,7 @@ const NODES: [&str; 3] = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"];
 pub(crate) fn quiet_drivers() {
     const LAYER_OFF: &str = "NODEVICE_SELECT";
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os(LAYER_OFF).is_none() {
-        // SAFETY: nobody reads the environment meanwhile, by the caller.
+        // SAFETY: no thread reads the environment meanwhile, by the caller.
         unsafe { std::env::set_var(LAYER_OFF, "1") };
     }
 }
@@ -79,7 +79,7 @@ fn choice(device: &str) -> AdapterChoice {
     }
 }
 
-/// The GPU that is chosen where nobody says which, and all others like it: the same model, reached
+/// The GPU that is chosen automatically, and all others like it: the same model, reached
 /// in the same way.
 fn alike(found: &[AdapterEntry]) -> Result<Vec<u32>, OpenError> {
     let first = AdapterChoice::Auto.among(found)?;

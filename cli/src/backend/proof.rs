@@ -1,4 +1,4 @@
-//! What nobody asked for has to prove itself: a GPU that is chosen automatically decodes small images
+//! An automatically chosen device must first reproduce the CPU's result: it decodes small images
 //! as the CPU does, or is passed over. Drivers and their compilers have bugs, and so may kernels that
 //! were never tried on that GPU.
 

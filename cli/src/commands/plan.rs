@@ -1,4 +1,4 @@
-//! `halovae plan`: who would decode what, without decoding.
+//! `halovae plan`: which rank would decode which pieces, without decoding.
 
 use halovae_core::Size;
 

@@ -1,4 +1,4 @@
-//! A comparison as text for people: tables that are aligned, and Markdown as they are.
+//! A comparison as text: tables that are aligned, and Markdown as they are.
 
 use std::fmt::Write;
 

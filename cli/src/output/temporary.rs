@@ -172,7 +172,7 @@ impl Temporary {
         Ok(given.names())
     }
 
-    /// Deletes every temporary file of the process and ends it, without waiting for anybody.
+    /// Deletes every temporary file of the process and ends it, without waiting for other threads.
     pub(crate) fn delete_all_and_exit(code: u8) -> ! {
         // Locked to the end: no file can get its name any more.
         let mut pending = Pending::lock();

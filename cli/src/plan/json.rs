@@ -105,7 +105,7 @@ struct Shards {
     traffic: Option<TrafficJson>,
 }
 
-/// What ranks tell each other in one decode.
+/// What ranks exchange in one decode.
 #[derive(Debug, Serialize)]
 pub(crate) struct TrafficJson {
     halo_bytes: u64,

@@ -12,7 +12,7 @@ use crate::notices::Notice;
 use crate::plan::tiles::TileOptions;
 use crate::words::extents;
 
-/// More pieces than anybody decodes or looks at; bounds the memory of lists of them.
+/// More pieces than a decode or a reader can use; bounds the memory of lists of them.
 const MAX_PIECES: u64 = 1 << 22;
 
 /// More ranks than there are machines; bounds the memory of lists of them.

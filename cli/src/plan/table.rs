@@ -1,4 +1,4 @@
-//! A plan as text for people.
+//! A plan as text.
 
 use std::fmt::{Display, Write};
 
@@ -65,7 +65,7 @@ fn describe_shards(text: &mut String, grid: &ShardGrid) {
     }
 }
 
-/// What ranks tell each other, with one rank for each shard.
+/// What ranks exchange, with one rank for each shard.
 fn describe_traffic(text: &mut String, traffic: &Traffic) {
     let Traffic { halo_bytes, attention_bytes, statistics_bytes, .. } = *traffic;
     let Traffic { halo_exchanges, reductions, ring_steps, .. } = *traffic;

@@ -67,7 +67,7 @@ impl std::fmt::Display for Misshapen {
 pub struct WeightsError {
     /// The file or folder of the weights.
     pub path: Box<Path>,
-    /// Where the config is from, for people.
+    /// Where the config is from, for messages.
     pub config: Box<str>,
     /// How many weights the decoder reads.
     pub expected: usize,

@@ -1,4 +1,4 @@
-//! The ranks that work together, and what they say to each other.
+//! The ranks that work together, and the messages between them.
 //!
 //! Every rank computes the same plan, so a receiver always knows who sends what and how long it
 //! is: no shapes and no metadata travel.

@@ -30,15 +30,15 @@ impl fmt::Display for Room {
         match (self.tile, self.sharded) {
             (None, None) => f.write_str(WHERE_NOTHING_FITS),
             (Some(tile), None) => {
-                write!(f, "in the {held} that it had, tiles of {tile} x {tile} pixels decode")
+                write!(f, "in the {held} that it had, tiles of {tile} x {tile} pixels fit")
             }
             (None, Some(bytes)) => {
-                write!(f, "a sharded decode that is limited to {} would do", format_bytes(bytes))
+                write!(f, "a sharded decode limited to {} fits", format_bytes(bytes))
             }
             (Some(tile), Some(bytes)) => write!(
                 f,
-                "in the {held} that it had, tiles of {tile} x {tile} pixels decode, and exactly does \
-                 a sharded decode that is limited to {}",
+                "in the {held} that it had, tiles of {tile} x {tile} pixels fit; or, exactly, \
+                 a sharded decode limited to {}",
                 format_bytes(bytes)
             ),
         }

@@ -14,7 +14,7 @@ const PREFIXES: [&str; 3] = ["model.diffusion_model.", "model.", ""];
 /// The model that a VAE is part of.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Origin {
-    /// The model, for people.
+    /// The model, for messages.
     pub(crate) model: &'static str,
     /// Channels of its latents. A VAE with others is not that model's.
     pub(crate) latent_channels: u32,

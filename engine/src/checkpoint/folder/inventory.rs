@@ -11,7 +11,7 @@ use crate::files::sniff::{FileKind, sniff};
 use crate::files::storage::{broken_link, read_head};
 use crate::files::text::{escaped, listed};
 
-/// More folders than anybody keeps models side by side in.
+/// More folders than hold models side by side.
 const MAX_FOLDERS: usize = 256;
 /// What `torch.save` writes is called so.
 const TORCH: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];

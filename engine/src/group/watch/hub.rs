@@ -92,7 +92,7 @@ impl Hub {
         }
     }
 
-    /// Ends the group and tells everybody how.
+    /// Ends the group and tells every rank how.
     pub(super) fn end(&self, verdict: GroupError) {
         // From before this process itself learns of it: it may go as soon as it does.
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,7 +233,7 @@ impl Hub {
 
     /// Says good-bye if `in_peace`, and ends all connections.
     pub(super) fn leave(&self, in_peace: bool) {
-        // Whoever reads good-bye before the verdict takes it that all is well.
+        // A rank that reads good-bye before the verdict takes it that all is well.
         let _told = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         if in_peace {
             self.tell_all(&Message::Left);

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Limits {
     /// A process that says nothing for so long is frozen, or its machine is gone.
     pub silence: Duration,
-    /// A rank that waits for nobody and does not get to its next op in this time hangs.
+    /// A rank that does not wait for another and does not get to its next op in this time hangs.
     pub stuck: Duration,
 }
 

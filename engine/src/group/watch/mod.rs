@@ -5,7 +5,7 @@
 //! 0, the hub, which
 //! - makes sure that all were started with the same [facts](Watch::agree) before anything is
 //!   decoded,
-//! - hears of failures, decides which one was the first, and tells everybody,
+//! - hears of failures, decides which one was the first, and tells every rank,
 //! - sees the end of a process by the end of its connection,
 //! - sees by missing heartbeats that a process is frozen, and by heartbeats without progress that a
 //!   rank hangs: see [`Limits`],
@@ -174,7 +174,7 @@ impl Watch {
     }
 
     /// The calling thread waits for another rank as long as the guard lives. Of threads that do not
-    /// decode nobody is told.
+    /// decode no rank is told.
     #[must_use]
     pub fn wait(&self) -> Waiting<'_> {
         let me = std::thread::current().id();
@@ -185,7 +185,7 @@ impl Watch {
         Waiting(self)
     }
 
-    /// Tells everybody that a rank failed, and waits until it is known what failed first.
+    /// Tells every rank that one failed, and waits until it is known what failed first.
     pub fn fail(&self, failure: Failure) {
         let own = GroupError::Failed(failure.clone());
         match &self.role {
@@ -200,7 +200,7 @@ impl Watch {
         }
     }
 
-    /// Ends the work of all ranks because somebody wants it so.
+    /// Ends the work of all ranks because the caller wants it so.
     pub fn cancel(&self) {
         match &self.role {
             Role::Hub(hub) => hub.end(GroupError::Cancelled),
@@ -256,7 +256,7 @@ impl Watch {
         })
     }
 
-    /// Whether the group has ended because rank 0 is gone or hangs, and cannot tell anybody. Rank 0
+    /// Whether the group has ended because rank 0 is gone or hangs, and cannot report it. Rank 0
     /// itself may learn it when it goes on after all.
     pub fn is_orphaned(&self) -> bool {
         self.shared.lock().orphaned
@@ -274,7 +274,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.shared.set(|state| state.leaving = true);
-        // A thread that panics does not go in peace: whoever misses this rank shall hear of it.
+        // A thread that panics does not leave in peace: ranks that miss this one shall hear of it.
         let in_peace = !std::thread::panicking();
         match &self.role {
             Role::Hub(hub) => hub.leave(in_peace),

@@ -27,13 +27,13 @@ pub(super) struct State {
     pub(super) verdict: Option<GroupError>,
     pub(super) on_end: Vec<OnEnd>,
     pub(super) worker: Worker,
-    /// Everybody has the same facts.
+    /// All ranks have the same facts.
     pub(super) agreed: bool,
-    /// Everybody has done their part.
+    /// All ranks have done their part.
     pub(super) all_done: bool,
     /// The others have given up rank 0, which has gone or hangs.
     pub(super) orphaned: bool,
-    /// Rank 0 has gone in peace, and nobody watches any more.
+    /// Rank 0 has left in peace, and the watch is over.
     pub(super) unwatched: bool,
     /// This end goes: whatever happens to connections from now on is no failure.
     pub(super) leaving: bool,
@@ -78,7 +78,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes whoever waits for it.
+    /// Changes the state and wakes the threads that wait for it.
     pub(super) fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.changed.notify_all();
@@ -128,7 +128,7 @@ impl Shared {
         }
     }
 
-    /// Whether nobody needs this end's threads any more.
+    /// Whether this end's threads are not needed any more.
     pub(super) fn is_over(&self) -> bool {
         let state = self.lock();
         state.verdict.is_some() || state.leaving || state.unwatched
