@@ -9,8 +9,8 @@ use halovae_core::{AxisTiling, Plan, Scale, Size, Strategy};
 use halovae_engine::shard::Traffic;
 
 use crate::error::Error;
-use crate::estimates::Estimates;
 use crate::notices::Notice;
+use crate::plan::estimates::Estimates;
 use crate::plan::options::{CutRequest, Planned};
 use crate::plan::tiles::tile_pixels;
 use crate::subject::{Decoder, Subject};

@@ -11,7 +11,6 @@ mod commands;
 mod compare;
 mod console;
 mod error;
-mod estimates;
 mod facts;
 mod launcher;
 mod log_axis;

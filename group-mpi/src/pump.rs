@@ -17,7 +17,6 @@ use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
 
 use crate::lent::Lent;
-use crate::world::watch;
 
 /// The MPI tag of envelopes.
 const ENVELOPE: i32 = 0;
@@ -309,4 +308,18 @@ impl Pump {
         let Self { groups, world, universe, .. } = self;
         std::mem::forget((groups, world, universe));
     }
+}
+
+/// Begins to watch over the processes of a communicator. Rank 0 tells the others over MPI where to
+/// find it.
+fn watch(communicator: &SimpleCommunicator, reach: Reach, limits: Limits) -> io::Result<Watch> {
+    let (rank, size) = (communicator.rank() as u32, communicator.size() as u32);
+    let root = communicator.process_at_rank(0);
+    Watch::begin(rank, size, reach, limits, None, |mut text| {
+        let mut len = text.len() as u64;
+        root.broadcast_into(&mut len);
+        text.resize(len as usize, 0);
+        root.broadcast_into(&mut text[..]);
+        Ok(text)
+    })
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::error::about;
 use super::given::Given;
 use super::stage::{Pending, Stage};
 use super::take_over::take_over;
@@ -166,7 +167,7 @@ impl Temporary {
             });
             if let Err(error) = named {
                 given.take_back();
-                return Err(super::about(&target, error));
+                return Err(about(&target, error));
             }
         }
         Ok(given.names())

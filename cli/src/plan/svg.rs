@@ -6,7 +6,7 @@ use halovae_core::{Piece, Plan, Region, Size, TileAxis};
 use halovae_engine::format_bytes;
 
 use crate::error::Error;
-use crate::estimates::Estimates;
+use crate::plan::estimates::Estimates;
 use crate::plan::options::Planned;
 use crate::plan::table::{plural, work};
 use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};

@@ -7,7 +7,7 @@ use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
 use halovae_engine::shard::Traffic;
 
-use crate::estimates::{Estimates, WorkUnit};
+use crate::plan::estimates::{Estimates, WorkUnit};
 use crate::plan::options::Planned;
 use crate::words::piece_name;
 use crate::words::{axes, extents as by, frames_per_latent};

@@ -14,7 +14,7 @@ use halovae_engine::shard::exchanged_layers;
 
 use super::line;
 use crate::error::Error;
-use crate::estimates::{Estimates, Model};
+use crate::plan::estimates::{Estimates, Model};
 use crate::plan::options::{CutRequest, plan};
 use crate::plan::table::flows;
 use crate::plan::tiles::TileOptions;
