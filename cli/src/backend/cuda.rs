@@ -13,7 +13,7 @@ use halovae_engine::cache::cache_folder;
 use halovae_engine::format_bytes;
 use halovae_engine::group::Links;
 
-use super::{BoxedLinks, Devices};
+use super::devices::{BoxedLinks, Devices};
 use crate::args::{CudnnArg, DeviceArgs, DtypeArg, ExchangeArg};
 use crate::error::Error;
 use crate::notices::Notice;

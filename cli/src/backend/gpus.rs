@@ -11,7 +11,7 @@ use halovae_wgpu::{
     AdapterChoice, AdapterEntry, OpenError, Options, Precision, WgpuDevice, adapters,
 };
 
-use super::Devices;
+use super::devices::Devices;
 use crate::args::{DeviceArgs, DtypeArg};
 use crate::error::Error;
 

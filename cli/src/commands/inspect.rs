@@ -1,5 +1,6 @@
 //! `halovae inspect`: what a checkpoint is, what decoding with it costs, how it tiles.
 
+mod line;
 mod video;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Detail, Naming};
 use halovae_engine::decode::CHUNK;
 use halovae_engine::format_bytes;
 use halovae_engine::program::{Analysis, Program, ReceptiveField, fuse};
+
+use line::line;
 
 use crate::args::{InspectArgs, VaeArgs, Verbosity};
 use crate::backend;
@@ -55,12 +58,6 @@ pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error>
     describe_tiles(&mut text, &tiling);
     say_notices(&notices, verbosity);
     emit(text.as_bytes(), None)
-}
-
-/// A line of a name and a value.
-fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
-    // Writing into a String cannot fail.
-    let _ = writeln!(text, "{name:<22}{value}");
 }
 
 fn describe_checkpoint(text: &mut String, checkpoint: &Checkpoint, program: &Program) {

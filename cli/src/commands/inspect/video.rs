@@ -12,7 +12,7 @@ use halovae_engine::format_bytes;
 use halovae_engine::program::{Program, Reads, fuse, peak_bytes};
 use halovae_engine::shard::exchanged_layers;
 
-use super::line;
+use super::line::line;
 use crate::error::Error;
 use crate::plan::estimates::{Estimates, Model};
 use crate::plan::options::{CutRequest, plan};
