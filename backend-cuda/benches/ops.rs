@@ -139,11 +139,11 @@ fn peak(backend: &CudaBackend, side: u32, repetitions: usize) -> f64 {
     flops / seconds
 }
 
-fn open(precision: Precision, without_cudnn: bool, without_wide: bool) -> CudaBackend {
+fn open(precision: Precision, without_cudnn: bool, without_hopper: bool) -> CudaBackend {
     let options = Options {
         precision,
         without_cudnn,
-        without_wide,
+        without_hopper,
         cache_folder: halovae_engine::cache::cache_folder(),
         ..Options::default()
     };

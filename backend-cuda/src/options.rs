@@ -52,7 +52,7 @@ pub struct Options {
     /// Our own kernel does all products, and engines of cuDNN's none, even where they are faster.
     pub without_cudnn: bool,
     /// Our own kernel multiplies on Hopper as it does on GPUs before it: to compare.
-    pub without_wide: bool,
+    pub without_hopper: bool,
     /// Limits below those of a GPU, so that tests have many bands and blocks in a small picture.
     pub limits: Limits,
 }

@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) id: u32,
     pub(crate) pool: CUmemoryPool,
     /// Whether products are done in Hopper's way.
-    pub(crate) is_wide: bool,
+    pub(crate) uses_hopper: bool,
     /// By kernel; null where it is not for this architecture.
     functions: Vec<CUfunction>,
     module: Option<CUmodule>,
@@ -92,9 +92,9 @@ impl Shared {
         unsafe { result::mem_pool::set_attribute(pool, threshold, (&raw mut keep).cast()) }?;
         let id = OPENED.fetch_add(1, Ordering::Relaxed);
         let element = options.precision.element();
-        let is_wide = kernels::has_wide(element, arch) && !options.without_wide;
+        let uses_hopper = kernels::has_hopper(element, arch) && !options.without_hopper;
         let (functions, module) = (vec![std::ptr::null_mut(); Kernel::ALL.len()], None);
-        let mut shared = Self { entry, options, id, pool, is_wide, functions, module, context };
+        let mut shared = Self { entry, options, id, pool, uses_hopper, functions, module, context };
         // SAFETY: NVRTC made the cubin, and a file's hash was compared.
         let module = unsafe { result::module::load_data(cubin.as_ptr().cast()) }?;
         shared.module = Some(module);

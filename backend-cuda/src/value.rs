@@ -13,7 +13,7 @@ use crate::store::{Block, Store};
 pub(crate) const EIGHT: usize = 8;
 
 /// Channels, filled up.
-pub(crate) fn wide(channels: usize) -> usize {
+pub(crate) fn padded(channels: usize) -> usize {
     channels.next_multiple_of(EIGHT)
 }
 
@@ -36,13 +36,13 @@ pub struct Value {
 
 impl Value {
     /// Channels, filled up.
-    pub(crate) fn wide(&self) -> usize {
-        wide(self.shape.channels)
+    pub(crate) fn padded(&self) -> usize {
+        padded(self.shape.channels)
     }
 
     /// Eights of channels.
     pub(crate) fn eights(&self) -> u32 {
-        (self.wide() / EIGHT) as u32
+        (self.padded() / EIGHT) as u32
     }
 
     /// Positions of one sample.
@@ -52,7 +52,7 @@ impl Value {
 
     /// Bytes of one position.
     pub(crate) fn position_bytes(&self) -> u64 {
-        self.wide() as u64 * self.element.bytes()
+        self.padded() as u64 * self.element.bytes()
     }
 
     /// Bytes of all of it.

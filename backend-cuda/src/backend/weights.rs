@@ -12,7 +12,7 @@ use super::phase::taps;
 use crate::kernels::Kernel;
 use crate::params::Reorder;
 use crate::store::{Block, counted_bytes};
-use crate::value::wide;
+use crate::value::padded;
 
 /// A program's weights on a device.
 ///
@@ -29,9 +29,9 @@ pub struct CudaWeights {
 
 /// Elements of a kernel, for one phase of the outputs.
 pub(super) fn phase_elements(conv: &Conv) -> u64 {
-    let wide = |channels: u32| wide(channels as usize) as u64;
+    let padded = |channels: u32| padded(channels as usize) as u64;
     let [down, across] = taps(conv).map(u64::from);
-    down * across * wide(conv.in_channels) * wide(conv.out_channels)
+    down * across * padded(conv.in_channels) * padded(conv.out_channels)
 }
 
 fn key(conv: &Conv) -> (WeightId, u32) {
@@ -43,7 +43,7 @@ fn kernel_elements(conv: &Conv) -> u64 {
 }
 
 fn vector_bytes(program: &Program, id: WeightId) -> u64 {
-    wide(program.weight(id).elements()) as u64 * 4
+    padded(program.weight(id).elements()) as u64 * 4
 }
 
 /// Bytes of [`CudaWeights`] for a program.
@@ -74,7 +74,7 @@ impl CudaWeights {
         let mut result = Self { number, kernels: BTreeMap::new(), vectors: BTreeMap::new() };
         for id in program.vectors() {
             let mut values = load(id)?;
-            values.resize(wide(values.len()), 0.0);
+            values.resize(padded(values.len()), 0.0);
             let block = store.block(&program.weight(id).name, vector_bytes(program, id))?;
             store.write(block.pointer(), &values)?;
             result.vectors.insert(id, block);
@@ -94,9 +94,9 @@ impl CudaWeights {
                 out: block.pointer(),
                 count: count as u32,
                 in_channels: conv.in_channels,
-                in_wide: wide(conv.in_channels as usize) as u32,
+                in_padded: padded(conv.in_channels as usize) as u32,
                 out_channels: conv.out_channels,
-                out_wide: wide(conv.out_channels as usize) as u32,
+                out_padded: padded(conv.out_channels as usize) as u32,
                 kernel_y: conv.kernel()[0],
                 kernel_x: conv.kernel()[1],
                 taps_y,

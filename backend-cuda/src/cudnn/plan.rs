@@ -6,7 +6,7 @@ use std::fmt::Write;
 use halovae_engine::backend::BackendError;
 
 use super::descriptor::{Descriptor, HeuristicsMode, Kind, KnobType, NumericalNote, attribute};
-use super::graph::{BIAS, DECAY, Graph, LEFT, OUT, RIGHT, THERE};
+use super::graph::{BIAS, DECAY, Graph, LEFT, OUT, RESIDUAL, RIGHT};
 use super::library::Cudnn;
 use super::spec::{Pointers, Spec};
 use super::target::{Handle, Target, failed};
@@ -180,12 +180,18 @@ impl Plan {
 
 /// What cuDNN is told of tensors' addresses.
 pub(super) fn packed(cudnn: &'static Cudnn, at: Pointers) -> Result<Descriptor, String> {
-    let Pointers { left, right, out, bias, there, decay } = at;
-    let tensors =
-        [(LEFT, left), (RIGHT, right), (OUT, out), (BIAS, bias), (THERE, there), (DECAY, decay)];
-    let there: Vec<_> = tensors.into_iter().filter(|&(_, pointer)| pointer != 0).collect();
-    let numbers: Vec<i64> = there.iter().map(|&(number, _)| number).collect();
-    let pointers: Vec<_> = there.iter().map(|&(_, pointer)| pointer as *mut c_void).collect();
+    let Pointers { left, right, out, bias, residual, decay } = at;
+    let tensors = [
+        (LEFT, left),
+        (RIGHT, right),
+        (OUT, out),
+        (BIAS, bias),
+        (RESIDUAL, residual),
+        (DECAY, decay),
+    ];
+    let present: Vec<_> = tensors.into_iter().filter(|&(_, pointer)| pointer != 0).collect();
+    let numbers: Vec<i64> = present.iter().map(|&(number, _)| number).collect();
+    let pointers: Vec<_> = present.iter().map(|&(_, pointer)| pointer as *mut c_void).collect();
     let pack = Descriptor::new(cudnn, Kind::VariantPack)?;
     pack.set(attribute::VARIANT_PACK_UNIQUE_IDS, &numbers)?;
     pack.set_pointers(attribute::VARIANT_PACK_DATA_POINTERS, &pointers)?;

@@ -186,15 +186,15 @@ impl<'a> Bench<'a> {
             right: self.right.pointer(),
             out,
             bias: pointer(&self.bias),
-            there: if self.of.spec.there { out } else { 0 },
+            residual: if self.of.spec.residual { out } else { 0 },
             decay: pointer(&self.decay),
         }
     }
 
     fn run_own(&self, out: u64) -> Result<(), BackendError> {
-        let Pointers { right, bias, there, decay, .. } = self.pointers(out);
+        let Pointers { right, bias, residual, decay, .. } = self.pointers(out);
         let left = self.left.pointer();
-        let product = Product { left, right, out, bias, there, decay, ..*self.of.product };
+        let product = Product { left, right, out, bias, residual, decay, ..*self.of.product };
         self.store.product(product, self.of.spec.right)
     }
 

@@ -161,12 +161,12 @@ void Machine::run_block() {
             if (boxes.empty()) {
                 stuck("threads wait for a phase that is never over");
             }
-            bring_one();
+            load_one();
         }
         moved = false;
     }
     if (!boxes.empty()) {
-        stuck("a block has ended before what it brings was there");
+        stuck("a block has ended before its copies have arrived");
     }
 }
 
