@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
-use crate::backend::{Backend, BackendError};
-
 /// Frames of a value, in tensors that lie one behind the other in time.
-pub(super) struct Held<T> {
+pub(crate) struct Held<T> {
     parts: Vec<Part<T>>,
 }
 
@@ -30,12 +28,12 @@ impl<T> Default for Held<T> {
 
 impl<T> Held<T> {
     /// Adds the frames behind those that are there.
-    pub(super) fn push(&mut self, range: Range<u64>, tensor: T) {
+    pub(crate) fn push(&mut self, range: Range<u64>, tensor: T) {
         self.parts.push(Part { first: range.start, frames: range.end - range.start, tensor });
     }
 
     /// The parts in which `range` lies, each with the frames of it that the range has.
-    pub(super) fn parts(&self, range: &Range<u64>) -> Vec<(&T, Range<usize>)> {
+    pub(crate) fn parts(&self, range: &Range<u64>) -> Vec<(&T, Range<usize>)> {
         let within = |part: &Part<T>| {
             let Range { start, end } = part.range();
             let (first, last) = (range.start.max(start), range.end.min(end));
@@ -46,31 +44,48 @@ impl<T> Held<T> {
     }
 
     /// The tensor that holds exactly the frames of `range`, if one does.
-    pub(super) fn exactly(&self, range: &Range<u64>) -> Option<&T> {
+    pub(crate) fn exactly(&self, range: &Range<u64>) -> Option<&T> {
         self.parts.iter().find(|part| part.range() == *range).map(|part| &part.tensor)
     }
 
     /// Takes that tensor out.
-    pub(super) fn take(&mut self, range: &Range<u64>) -> Option<T> {
+    pub(crate) fn take(&mut self, range: &Range<u64>) -> Option<T> {
         let at = self.parts.iter().position(|part| part.range() == *range)?;
         Some(self.parts.remove(at).tensor)
     }
 
-    /// Drops the frames before `first`. Of a tensor that has some on either side, those that stay
-    /// are copied, so that the others' memory is free.
-    pub(super) fn drop_before<B>(&mut self, first: u64, backend: &B) -> Result<(), BackendError>
-    where
-        B: Backend<Tensor = T>,
-    {
-        self.parts.retain(|part| part.range().end > first);
-        for part in &mut self.parts {
+    /// Whether no frame is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The parts with their frames, in the order of time.
+    pub(crate) fn into_parts(self) -> impl Iterator<Item = (Range<u64>, T)> {
+        self.parts.into_iter().map(|part| (part.range(), part.tensor))
+    }
+
+    /// Drops the frames before `first`, and gives the tensors that lie before it. Of a tensor that has
+    /// frames on either side `keep` gives one with those that stay.
+    pub(crate) fn drop_before<E>(
+        &mut self,
+        first: u64,
+        mut keep: impl FnMut(&T, Range<usize>) -> Result<T, E>,
+    ) -> Result<Vec<T>, E> {
+        let mut dropped = Vec::new();
+        for mut part in std::mem::take(&mut self.parts) {
+            let end = part.range().end;
+            if end <= first {
+                dropped.push(part.tensor);
+                continue;
+            }
             if part.first < first {
                 let kept = (first - part.first) as usize..part.frames as usize;
-                part.tensor = backend.gather(&[(&part.tensor, kept)])?;
-                part.frames = part.range().end - first;
-                part.first = first;
+                let tensor = keep(&part.tensor, kept)?;
+                dropped.push(std::mem::replace(&mut part.tensor, tensor));
+                (part.first, part.frames) = (first, end - first);
             }
+            self.parts.push(part);
         }
-        Ok(())
+        Ok(dropped)
     }
 }

@@ -28,7 +28,7 @@ pub use peak::peak_bytes;
 pub use reach::Reach;
 pub use reads::Reads;
 pub(crate) use timeline::chunks;
-pub use timeline::{Timeline, taps};
+pub use timeline::{Step, StepRead, Timeline, taps};
 
 /// Names a value of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use halovae_core::Size;
 
-use super::{Geometry, MemoryModel, Op, Program, Timeline, ValueId, chunks};
+use super::{Geometry, MemoryModel, Op, Program, Step, StepRead, Timeline, ValueId, chunks};
 use crate::tensor::Shape;
 
 /// The most bytes of values and workspace that are held at once to decode one sample of `latents`,
@@ -28,9 +28,8 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
         walk.push(input, &frames, walk.bytes(input, &frames));
         walk.timeline.advance(input, frames.end);
         for op in &program.ops {
-            let outputs = walk.timeline.ready(op);
-            if !outputs.is_empty() {
-                walk.run(op, &outputs);
+            if let Some(step) = walk.timeline.step(program, op) {
+                walk.run(op, &step);
             }
         }
         // Finished frames leave the device: copies of them, where ops read them too.
@@ -89,29 +88,24 @@ impl Walk<'_> {
         self.held[id.index()].iter().position(|part| part.frames == *frames)
     }
 
-    fn run(&mut self, op: &Op, outputs: &Range<u64>) {
+    fn run(&mut self, op: &Op, step: &Step) {
         let (program, model) = (self.program, self.model);
-        self.timeline.advance(op.output(), outputs.end);
-        // What is read, for the workspace; and copies of what does not lie in one tensor.
-        let mut read = Vec::new();
+        let Step { outputs, reads } = step;
+        // Copies of what does not lie in one tensor.
         let mut copies = 0;
         // What the op is given for good, which is free when it has run.
         let mut given = Vec::new();
-        for (slot, operand @ (id, _)) in op.reads().enumerate() {
-            let frames = self.timeline.read(operand, outputs);
-            let by_tap = slot == 0 && op.by_tap().is_some();
-            let exact = self.exactly(id, &frames);
-            if !by_tap && exact.is_none() {
-                copies += self.bytes(id, &frames);
+        for read in reads {
+            let exact = self.exactly(read.id, &read.frames);
+            if !read.by_tap && exact.is_none() {
+                copies += self.bytes(read.id, &read.frames);
             }
-            let dies = self.timeline.dies_in(program, op, id);
-            if let Some(at) = exact.filter(|_| dies && !by_tap) {
-                given.push((id, self.held[id.index()].remove(at).bytes));
+            if let Some(at) = exact.filter(|_| read.given) {
+                given.push((read.id, self.held[read.id.index()].remove(at).bytes));
             }
-            read.push((id, frames));
         }
-        let shapes = |id: ValueId| match read.iter().find(|(read, _)| *read == id) {
-            Some((_, frames)) => self.shape(id, frames),
+        let shapes = |id: ValueId| match reads.iter().find(|read| read.id == id) {
+            Some(read) => self.shape(id, &read.frames),
             None if id == op.output() => self.shape(id, outputs),
             None => self.geometry.shape(id),
         };
@@ -134,9 +128,8 @@ impl Walk<'_> {
         self.workspace = if model.keeps_workspace() { scratch } else { 0 };
         self.live -= given.iter().map(|&(_, bytes)| bytes).sum::<u128>();
         self.push(op.output(), outputs, bytes);
-        for id in op.inputs().filter(|&id| id != program.output) {
-            let needed = self.timeline.needed(program, id);
-            self.drop_before(id, needed);
+        for StepRead { id, needed, .. } in reads {
+            self.drop_before(*id, *needed);
         }
     }
 
