@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::flow::Flow;
 use crate::format_bytes;
 use crate::program::{MemoryModel, Program, peak_bytes};
-use crate::shard;
+use crate::shard::{self, Budget};
 use crate::stitch::stitching_bytes;
 
 /// What to do where no tile and no number of shards is known to fit. Ranks of one machine share its
@@ -83,7 +83,8 @@ impl Room {
         let weights = model.prepared_weight_bytes(program);
         // In whole MiB, as people say it.
         let budget = held.saturating_mul(together.into()).saturating_add(weights) >> 20 << 20;
-        let fit = shard::fit(program, model, latents, ranks, together, budget, None);
+        let within = Budget { ranks, together, bytes: budget, chunk };
+        let fit = shard::fit(program, model, latents, within, None);
         Self {
             held,
             tile: tile.and_then(|side| side.checked_mul(program.scale())),

@@ -116,8 +116,8 @@ pub(crate) fn plan(
             let layers = layers.map_err(UncutError::clone)?;
             let (grid, notice) = match ranks.shard_grid {
                 ShardGridArg::Auto => shard::choose(latents, resolved.ranks, scale, layers)?,
-                ShardGridArg::Given { rows, cols } => {
-                    ShardGrid::fit(latents, Axes::new(1, rows, cols), scale, layers)?
+                ShardGridArg::Given { slices, rows, cols } => {
+                    ShardGrid::fit(latents, Axes::new(slices, rows, cols), scale, layers)?
                 }
             };
             if grid.len() / resolved.ranks.min(grid.len()) > MAX_SHARDS_A_RANK {
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!((auto.0 * auto.1, auto.2, auto.3), (4, 4, 0));
         // Without a decoder nothing is known to be exchanged, but bands of no cell there are not.
         let given = |rows, cols, size| RankArgs {
-            shard_grid: ShardGridArg::Given { rows, cols },
+            shard_grid: ShardGridArg::Given { slices: 1, rows, cols },
             vae_patch_parallel_size: Some(size),
             ..ranks(1, false, StrategyArg::Sharded)
         };

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use halovae_core::Size;
 
-use super::{Geometry, MemoryModel, Op, Program, Step, StepRead, Timeline, ValueId, chunks};
+use super::{Geometry, Held, MemoryModel, Op, Program, Step, StepRead, Timeline, ValueId, chunks};
 use crate::tensor::Shape;
 
 /// The most bytes of values and workspace that are held at once to decode one sample of `latents`,
@@ -16,7 +16,7 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
         model,
         geometry: Geometry::new(program, 1, latents),
         timeline: Timeline::new(program, latents.frames),
-        held: vec![Vec::new(); program.values.len()],
+        held: vec![Held::default(); program.values.len()],
         live: 0,
         workspace: 0,
         peak: 0,
@@ -43,19 +43,13 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
     u64::try_from(walk.peak).unwrap_or(u64::MAX)
 }
 
-/// Frames that are held, and the bytes of the memory in which they lie.
-#[derive(Clone, Debug)]
-struct Part {
-    frames: Range<u64>,
-    bytes: u128,
-}
-
 struct Walk<'a> {
     program: &'a Program,
     model: &'a dyn MemoryModel,
     geometry: Geometry,
     timeline: Timeline,
-    held: Vec<Vec<Part>>,
+    /// The bytes of the memory in which frames lie.
+    held: Vec<Held<u128>>,
     // A value's bytes stop at u64::MAX; their sums must not, or freeing one would underflow.
     live: u128,
     /// That stays for later ops.
@@ -78,14 +72,9 @@ impl Walk<'_> {
     }
 
     fn push(&mut self, id: ValueId, frames: &Range<u64>, bytes: u128) {
-        self.held[id.index()].push(Part { frames: frames.clone(), bytes });
+        self.held[id.index()].push(frames.clone(), bytes);
         self.live += bytes;
         self.reach(self.live);
-    }
-
-    /// Where the part that holds exactly these frames is, if one does.
-    fn exactly(&self, id: ValueId, frames: &Range<u64>) -> Option<usize> {
-        self.held[id.index()].iter().position(|part| part.frames == *frames)
     }
 
     fn run(&mut self, op: &Op, step: &Step) {
@@ -96,12 +85,11 @@ impl Walk<'_> {
         // What the op is given for good, which is free when it has run.
         let mut given = Vec::new();
         for read in reads {
-            let exact = self.exactly(read.id, &read.frames);
-            if !read.by_tap && exact.is_none() {
-                copies += self.bytes(read.id, &read.frames);
-            }
-            if let Some(at) = exact.filter(|_| read.given) {
-                given.push((read.id, self.held[read.id.index()].remove(at).bytes));
+            let held = &mut self.held[read.id.index()];
+            if held.exactly(&read.frames).is_none() {
+                copies += if read.by_tap { 0 } else { self.bytes(read.id, &read.frames) };
+            } else if read.given {
+                given.extend(held.take(&read.frames).map(|bytes| (read.id, bytes)));
             }
         }
         let shapes = |id: ValueId| match reads.iter().find(|read| read.id == id) {
@@ -134,21 +122,16 @@ impl Walk<'_> {
     }
 
     fn drop_before(&mut self, id: ValueId, first: u64) {
-        let parts = std::mem::take(&mut self.held[id.index()]);
-        for mut part in parts {
-            if part.frames.end <= first {
-                self.live -= part.bytes;
-                continue;
-            }
-            if part.frames.start < first {
-                // The copy of what stays, beside what it is a copy of.
-                let kept = first..part.frames.end;
-                let copy = self.bytes(id, &kept);
-                self.reach(self.live + copy + self.workspace);
-                self.live = self.live - part.bytes + copy;
-                part = Part { frames: kept, bytes: copy };
-            }
-            self.held[id.index()].push(part);
-        }
+        let mut held = std::mem::take(&mut self.held[id.index()]);
+        let keep = |bytes: u128, kept: Range<usize>| {
+            // The copy of what stays, beside what it is a copy of.
+            let copy = self.bytes(id, &(0..kept.len() as u64));
+            self.reach(self.live + copy + self.workspace);
+            self.live = self.live - bytes + copy;
+            Ok::<_, std::convert::Infallible>(copy)
+        };
+        let dropped = held.drop_before(first, keep).unwrap_or_else(|never| match never {});
+        self.live -= dropped.into_iter().sum::<u128>();
+        self.held[id.index()] = held;
     }
 }

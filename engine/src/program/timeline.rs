@@ -39,6 +39,8 @@ pub struct StepRead {
     pub id: ValueId,
     /// Its frames; perhaps none.
     pub frames: Range<u64>,
+    /// How many it has in the whole video.
+    pub total: u64,
     /// Whether they are read tap by tap, and need not lie in one tensor.
     pub by_tap: bool,
     /// Whether the op is given these frames for good: nothing reads the value after this step.
@@ -66,11 +68,7 @@ impl Timeline {
 
     /// The same for a slice of the video, which has these frames of every feature map. What its ops
     /// read beyond them, others hold.
-    pub fn of_slice(
-        program: &Program,
-        frames: u32,
-        band: impl Fn(ValueId) -> Range<u64>,
-    ) -> Self {
+    pub fn of_slice(program: &Program, frames: u32, band: impl Fn(ValueId) -> Range<u64>) -> Self {
         let mut timeline = Self::new(program, frames);
         for (index, value) in program.values.iter().enumerate() {
             if let ValueKind::Features { .. } = value.kind {
@@ -85,6 +83,11 @@ impl Timeline {
     /// How many frames a value has in the whole video.
     pub fn total(&self, id: ValueId) -> u64 {
         self.totals[id.index()]
+    }
+
+    /// The frames of a value that are computed here.
+    pub(crate) fn band(&self, id: ValueId) -> Range<u64> {
+        self.bands[id.index()].clone()
     }
 
     /// The end of the frames of a value that are there or have been.
@@ -112,6 +115,7 @@ impl Timeline {
             StepRead {
                 id,
                 frames: self.read((id, reads), &outputs),
+                total: self.total(id),
                 by_tap,
                 given: !by_tap && !leaves && op.count_reads(id) == 1 && needed == self.end(id),
                 needed: if leaves { 0 } else { needed },
@@ -161,21 +165,26 @@ impl Timeline {
     /// The first frame of a value that some op has still to read, or the end of what is there if all
     /// of it has been read.
     pub fn needed(&self, program: &Program, id: ValueId) -> u64 {
+        let readers = self.readers[id.index()].iter();
+        let needed = readers.map(|&reader| self.needed_by(&program.ops[reader], id)).min();
+        needed.unwrap_or(self.end(id))
+    }
+
+    /// The same for one of the ops that read it.
+    pub(crate) fn needed_by(&self, op: &Op, id: ValueId) -> u64 {
         let end = self.end(id);
-        let first = |&reader: &usize| {
-            let op = &program.ops[reader];
-            let (done, stop) = (self.end(op.output()), self.bands[op.output().index()].end);
-            let reads = op.reads().filter(|&(read, _)| read == id);
-            let first = |operand| {
-                let window = self.read(operand, &(done..done + 1));
-                // An output that reads padding alone says nothing of those behind it.
-                if window.is_empty() { self.read(operand, &(done..stop)) } else { window }
-            };
-            let windows = reads.map(first).filter(|window| !window.is_empty());
-            let needed = windows.map(|window| window.start).min();
-            if done < stop { needed.unwrap_or(end) } else { end }
+        let (done, stop) = (self.end(op.output()), self.bands[op.output().index()].end);
+        if done >= stop {
+            return end;
+        }
+        let reads = op.reads().filter(|&(read, _)| read == id);
+        let first = |operand| {
+            let window = self.read(operand, &(done..done + 1));
+            // An output that reads padding alone says nothing of those behind it.
+            if window.is_empty() { self.read(operand, &(done..stop)) } else { window }
         };
-        self.readers[id.index()].iter().map(first).min().unwrap_or(end).min(end)
+        let windows = reads.map(first).filter(|window| !window.is_empty());
+        windows.map(|window| window.start).min().unwrap_or(end).min(end)
     }
 
     /// Whether any op reads a value.

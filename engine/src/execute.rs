@@ -1,10 +1,7 @@
 //! Runs a program on one backend, all at once or as frames come.
 
-mod held;
-
 use crate::backend::{Backend, BackendError, FrameReads, Operand, Operands};
-use crate::program::{Op, Program, Step, StepRead, Timeline, ValueId, taps};
-pub(crate) use held::Held;
+use crate::program::{Held, Op, Program, Step, StepRead, Timeline, ValueId, taps};
 
 /// Why a run ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +124,7 @@ impl<'a, B: Backend> Execution<'a, B> {
         let output = backend.run(program, op, weights, operands)?;
         self.values[op.output().index()].push(step.outputs.clone(), output);
         for StepRead { id, needed, .. } in &step.reads {
-            let keep = |tensor: &B::Tensor, kept| backend.gather(&[(tensor, kept)]);
+            let keep = |tensor: B::Tensor, kept| backend.gather(&[(&tensor, kept)]);
             self.values[id.index()].drop_before(*needed, keep)?;
         }
         Ok(())
@@ -149,8 +146,8 @@ impl<'a, B: Backend> Execution<'a, B> {
     /// What an op's taps in time read, if it has any.
     fn frame_reads(&self, op: &Op, step: &Step) -> Option<FrameReads<'_, B::Tensor>> {
         let (window, edge) = op.by_tap()?;
-        let StepRead { id, frames, .. } = step.reads.first()?;
-        let taps = taps(&window, edge, self.timeline.total(*id), frames, &step.outputs);
+        let StepRead { id, frames, total, .. } = step.reads.first()?;
+        let taps = taps(&window, edge, *total, frames, &step.outputs);
         let parts = self.values[id.index()].parts(frames);
         Some(FrameReads::new(parts, window.kernel as usize, taps))
     }

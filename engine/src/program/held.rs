@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 
-/// Frames of a value, in tensors that lie one behind the other in time.
+/// Frames of a value, in tensors that lie one behind the other in time: on a device, in a file, or
+/// their sizes alone.
+#[derive(Clone, Debug)]
 pub(crate) struct Held<T> {
     parts: Vec<Part<T>>,
 }
 
 /// A tensor and its first frame's place in the value.
+#[derive(Clone, Debug)]
 struct Part<T> {
     first: u64,
     frames: u64,
@@ -54,6 +57,11 @@ impl<T> Held<T> {
         Some(self.parts.remove(at).tensor)
     }
 
+    /// All tensors.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &T> {
+        self.parts.iter().map(|part| &part.tensor)
+    }
+
     /// Whether no frame is held.
     pub(crate) fn is_empty(&self) -> bool {
         self.parts.is_empty()
@@ -65,11 +73,11 @@ impl<T> Held<T> {
     }
 
     /// Drops the frames before `first`, and gives the tensors that lie before it. Of a tensor that has
-    /// frames on either side `keep` gives one with those that stay.
+    /// frames on either side, `keep` makes one of those that stay.
     pub(crate) fn drop_before<E>(
         &mut self,
         first: u64,
-        mut keep: impl FnMut(&T, Range<usize>) -> Result<T, E>,
+        mut keep: impl FnMut(T, Range<usize>) -> Result<T, E>,
     ) -> Result<Vec<T>, E> {
         let mut dropped = Vec::new();
         for mut part in std::mem::take(&mut self.parts) {
@@ -80,8 +88,7 @@ impl<T> Held<T> {
             }
             if part.first < first {
                 let kept = (first - part.first) as usize..part.frames as usize;
-                let tensor = keep(&part.tensor, kept)?;
-                dropped.push(std::mem::replace(&mut part.tensor, tensor));
+                part.tensor = keep(part.tensor, kept)?;
                 (part.first, part.frames) = (first, end - first);
             }
             self.parts.push(part);
