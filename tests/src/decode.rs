@@ -155,6 +155,14 @@ impl Default for SmallModel {
     }
 }
 
+/// Latents of the golden model `wan` that take seconds, and of which frames come early.
+///
+/// # Panics
+/// If there is no memory for them.
+pub fn long_video() -> HostTensor {
+    random_tensor(Shape::new(1, 24, 24, 4).over(60), 1)
+}
+
 /// A tensor of random values from -2 to 2.
 ///
 /// # Panics
