@@ -123,6 +123,8 @@ impl Job<'_> {
             (Some(processes), into) => {
                 let group = FirstRanks::new(processes.group(), ranks);
                 let group = Counted::new(&group);
+                let mut into = into.map(|sink| processes.to_reader(sink));
+                let into = into.as_mut().map(|sink| -> &mut dyn Sink { sink });
                 let done = decoder.decode_as(&group, &latents, &planned.plan, into, &control)?;
                 let sent = [group.sent(), done.sent].into_iter().sum();
                 (done, Some(sent))
