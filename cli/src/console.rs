@@ -1,14 +1,21 @@
 //! What goes to stdout and stderr. Neither may be there any more.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::args::Verbosity;
 use crate::error::{Chain, Error};
+use crate::launcher;
 use crate::notices::Notice;
 use crate::output::{Temporary, check_place};
+
+/// Whether stdout is a terminal, as far as can be told: `mpirun` gives its processes one of its own, and
+/// passes on what they write to it.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal() && !launcher::passes_output_on()
+}
 
 /// Writes `text` to stdout, or to the file `to`.
 ///
@@ -101,9 +108,9 @@ pub(crate) fn say_text(line: &str) {
 /// Whether the last word has been said.
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 
-/// Tells why a command failed, unless that has been told.
+/// Tells why a command failed, unless that has been told or is no failure.
 pub(crate) fn say_error(error: &Error) {
-    if !HAS_ENDED.swap(true, Ordering::Relaxed) {
+    if !matches!(error, Error::BrokenPipe) && !HAS_ENDED.swap(true, Ordering::Relaxed) {
         say(format_args!("halovae: error: {}", Chain(error)));
     }
 }

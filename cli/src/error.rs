@@ -134,10 +134,11 @@ impl From<DecodeError> for Error {
             DecodeError::Failed(failure @ Failure { cause: Cause::NoRoom { .. }, .. }) => {
                 Self::NoRoom(failure)
             }
-            // A reader of a video, which has as much of it as it wants.
+            // A reader of a video, which has as much of it as it wants: here, or at rank 0.
             DecodeError::Sink(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Self::BrokenPipe
             }
+            DecodeError::Failed(Failure { cause: Cause::Enough, .. }) => Self::BrokenPipe,
             error => Self::Decode(error),
         }
     }

@@ -143,6 +143,11 @@ pub(crate) fn speaks(allowed: Allowed) -> bool {
     launch(allowed).is_none_or(|launch| launch.rank == 0)
 }
 
+/// Whether stdout is that of `mpirun`, and not of what it writes to, however many processes there are.
+pub(crate) fn passes_output_on() -> bool {
+    find(Allowed::Only(Launcher::Mpi), |name| env::var_os(name)).is_some()
+}
+
 /// What tells of several processes without making this one of them.
 pub(crate) fn half_launch(allowed: Allowed) -> Option<HalfLaunch> {
     find_half(allowed, |name| env::var_os(name))

@@ -73,9 +73,7 @@ fn main() -> ExitCode {
     let code = match catch_unwind(AssertUnwindSafe(|| run(&cli))) {
         Ok(Ok(())) => 0,
         Ok(Err(error)) => {
-            if !matches!(error, Error::BrokenPipe) {
-                say_error(&error);
-            }
+            say_error(&error);
             error.exit_code()
         }
         Err(_) => PANICKED,

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "mpi")]
 mod mpi;
+mod reader;
 mod tcp;
 
 use std::ops::Range;
@@ -63,12 +64,14 @@ impl Processes {
         }
     }
 
+    /// `stuck` is how long an op may take.
     fn new<G: ProcessGroup + 'static>(
         group: Arc<G>,
         neighbours: Neighbours,
+        stuck: Duration,
         finish: impl FnOnce() + 'static,
     ) -> Self {
-        end_with(&group);
+        end_with(&group, stuck);
         Self { group, neighbours, finish: Box::new(finish) }
     }
 
@@ -99,9 +102,17 @@ impl Processes {
     /// # Errors
     /// What `work` says.
     pub(crate) fn run(self, work: impl FnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
-        let result = work(&self);
+        let result = match work(&self) {
+            // Another failure may have been the first.
+            Err(Error::BrokenPipe) => {
+                reader::tell(self.group());
+                Err(self.group.watch().check().map_or_else(Error::from, |()| Error::BrokenPipe))
+            }
+            result => result,
+        };
         match &result {
-            Ok(()) => {
+            // A reader that has enough is no failure, and no launcher shall take it for one.
+            Ok(()) | Err(Error::BrokenPipe) => {
                 let Self { group, finish, .. } = self;
                 drop(group);
                 finish();
@@ -152,16 +163,20 @@ impl Processes {
     }
 }
 
-fn end_with<G: ProcessGroup + 'static>(group: &Arc<G>) {
+fn end_with<G: ProcessGroup + 'static>(group: &Arc<G>, stuck: Duration) {
     let weak = Arc::downgrade(group);
     group.watch().on_end(move |verdict| {
-        let (weak, verdict) = (weak.clone(), verdict.clone());
+        let (weak, error) = (weak.clone(), Error::from(verdict.clone()));
+        // Where nothing has failed, a process ends as it does alone: with the op that it runs.
+        let grace = if matches!(error, Error::BrokenPipe) { stuck } else { END_GRACE };
         std::thread::spawn(move || {
-            std::thread::sleep(END_GRACE);
+            std::thread::sleep(grace);
             if let Some(group) = weak.upgrade() {
                 speak_for_rank_0(&*group);
+                if group.rank() > 0 {
+                    group.watch().settle();
+                }
             }
-            let error = Error::from(verdict);
             say_error(&error);
             Temporary::delete_all_and_exit(error.exit_code());
         });

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 pub use report::{DecodeReport, PieceReport};
 
-use halovae_core::{Plan, PlanError, Size, Strategy};
+use halovae_core::{Piece, Plan, PlanError, Size};
 
 use crate::backend::{Backend, BackendError, DeviceId, WeightSource};
 use crate::event::{Event, Observer, Silent};
@@ -354,6 +354,35 @@ fn check_latents(shape: Shape, plan: &Plan, program: &Program) -> Result<(), Dec
     Ok(())
 }
 
+/// The parts of the plan's pieces, in the order in which ranks send them: shards that have all frames
+/// of their places go through them together, and other pieces are finished one after the other.
+fn parts_of<'a>(plan: &'a Plan, flows: &'a Flows) -> Box<dyn Iterator<Item = PiecePart> + 'a> {
+    let of_piece = |piece: Piece, part: Range<u32>| PiecePart {
+        piece: piece.index,
+        frames: part.start - piece.keep.first..part.end - piece.keep.first,
+    };
+    let kept = |piece: &Piece| piece.keep.first..piece.keep.first + piece.keep.frames;
+    match plan {
+        Plan::Sharded(grid) if grid.slices() > 1 => {
+            Box::new(plan.pieces().map(move |piece| of_piece(piece, kept(&piece))))
+        }
+        Plan::Sharded(grid) => {
+            let steps = flows.of(grid.latents().frames).steps().iter();
+            let parts = steps.flat_map(move |step| {
+                plan.pieces().map(move |piece| (piece, step.kept(&kept(&piece))))
+            });
+            let parts = parts.filter(|(_, part)| !part.is_empty());
+            Box::new(parts.map(move |(piece, part)| of_piece(piece, part)))
+        }
+        Plan::Whole(_) | Plan::Tiled(_) | Plan::Patch(_) => {
+            Box::new(plan.pieces().flat_map(move |piece| {
+                let parts = flows.of(piece.input.frames).parts(kept(&piece));
+                parts.map(move |part| of_piece(piece, part))
+            }))
+        }
+    }
+}
+
 /// Stitches all images. The first `here` ranks are of this process, and tell of their pieces
 /// themselves.
 fn stitch_all<G: Group + ?Sized>(
@@ -366,18 +395,7 @@ fn stitch_all<G: Group + ?Sized>(
 ) -> Result<StitchTimes, DecodeError> {
     let mut times = StitchTimes::default();
     for image in 0..schedule.images() {
-        let parts = plan.pieces().flat_map(|piece| {
-            let kept = piece.keep.first..piece.keep.first + piece.keep.frames;
-            let parts: Vec<_> = match plan.strategy() {
-                Strategy::Sharded => vec![kept.clone()],
-                _ => flows.of(piece.input.frames).parts(kept.clone()).collect(),
-            };
-            let part = move |part: Range<u32>| PiecePart {
-                piece: piece.index,
-                frames: part.start - kept.start..part.end - kept.start,
-            };
-            parts.into_iter().map(part)
-        });
+        let parts = parts_of(plan, flows);
         let fetch = |part: &PiecePart| -> Result<Vec<f32>, GroupError> {
             let item = schedule.item(image, part.piece);
             let keep = plan.piece(part.piece).expect("parts are of pieces of the plan").keep;

@@ -33,8 +33,7 @@ impl Flow {
             let before = end_of(&timeline);
             timeline.advance(input, latents.end.into());
             for op in program.ops() {
-                let ready = timeline.ready(op);
-                timeline.advance(op.output(), ready.end);
+                timeline.step(program, op);
             }
             let finished = before..end_of(&timeline);
             steps.push(FlowStep { latents, finished });

@@ -1,6 +1,7 @@
 //! What one rank of a decode does: its pieces, one after the other, or its shards.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Way};
 use crate::program::{Program, peak_bytes};
 use crate::room::{Room, Tried};
 use crate::schedule::{Item, Schedule, piece_tag};
-use crate::shard::{self, Cut, ParkLimit, ShardJob, ShardStop};
+use crate::shard::{self, Cut, Finished, ParkLimit, ShardJob, ShardStop};
 use crate::tensor::HostTensor;
 
 /// One rank's device, its fused program and the weights there.
@@ -41,7 +42,7 @@ impl<B: Backend> RankDevice<B> {
     ) -> u64 {
         if let Some(cut) = cut {
             let limit = park.map(|park| park.bytes);
-            return shard::peak_bytes(&self.program, cut, rank, &self.backend, limit);
+            return shard::peak_bytes(&self.program, cut, rank, &self.backend, limit, chunk);
         }
         let windows = schedule.windows_of(rank).into_iter();
         let peaks = windows.map(|window| peak_bytes(&self.program, window, chunk, &self.backend));
@@ -211,7 +212,8 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
         }
         let (group, limit) = (self.group, self.park.cloned());
         let links = self.connect(cut, progress)?;
-        let job = ShardJob { backend, program, weights, group, links, cut, limit };
+        let chunk = self.chunk;
+        let job = ShardJob { backend, program, weights, group, links, cut, chunk, limit };
         let turns = job.turns();
         for image in 0..self.schedule.images() {
             let before = u64::from(image) * turns;
@@ -226,10 +228,17 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
                 piece.set(Some(item_of(done)));
                 progress.turns(rank, before + done, of);
             };
-            let finished = |shard: u32, seconds, data: Vec<f32>| {
+            let sent: Cell<HashMap<u32, u64>> = Cell::default();
+            let finished = |Finished { shard, seconds, frames, data }: Finished| {
                 let item = self.schedule.item(image, shard.into());
-                let bytes = 4 * data.len() as u64;
-                progress.piece(self.report(item, seconds), item.index, bytes);
+                let piece = self.plan.piece(item.piece).expect("a shard is a piece of the plan");
+                let mut so_far = sent.take();
+                let bytes = so_far.entry(shard).or_default();
+                *bytes += 4 * data.len() as u64;
+                if frames.end == u64::from(piece.keep.frames) {
+                    progress.piece(self.report(item, seconds), item.index, *bytes);
+                }
+                sent.set(so_far);
                 group.send(0, piece_tag(item.index), data)
             };
             job.run(self.latents, image as usize, turn, finished).map_err(|stop| match stop {

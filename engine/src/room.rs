@@ -5,7 +5,7 @@ use halovae_core::{AxisTiling, Direction, Plan, Size, TileGrid, Tiling};
 use crate::flow::Flow;
 pub use crate::group::{Room, WHERE_NOTHING_FITS};
 use crate::program::{MemoryModel, Program, peak_bytes};
-use crate::shard;
+use crate::shard::{self, Budget};
 use crate::stitch::stitching_bytes;
 
 /// The smallest tile that is worth a try, in latent cells along each side.
@@ -62,7 +62,8 @@ impl Room {
         let weights = model.prepared_weight_bytes(program);
         // In whole MiB, as the flag takes it.
         let budget = held.saturating_mul(together.into()).saturating_add(weights) >> 20 << 20;
-        let fit = shard::fit(program, model, latents, ranks, together, budget, None);
+        let within = Budget { ranks, together, bytes: budget, chunk };
+        let fit = shard::fit(program, model, latents, within, None);
         Self {
             held,
             tile: tile.and_then(|side| side.checked_mul(program.scale())),

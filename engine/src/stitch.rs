@@ -25,20 +25,42 @@ pub(crate) fn stitching_bytes(plan: &Plan, channels: u32, ranks: u32, part_frame
     };
     let largest = plan.pieces().map(|piece| piece.keep.size()).max_by_key(|size| size.volume());
     let Some(largest) = largest else { return 0 };
-    let part = Size { frames: largest.frames.min(part_frames.max(1)), ..largest };
-    let parts_of_piece = u64::from(largest.frames.div_ceil(part.frames.max(1)));
-    // A piece waits as a whole for those that share rows with it; one that is alone goes on as its
-    // parts come.
-    let held = plan.bands().map(|band| band.pieces()).map(|pieces| pieces.end - pieces.start).max();
-    let held = match plan.piece_count() {
-        1 => 1,
-        _ => held.unwrap_or(0).saturating_mul(parts_of_piece),
+    let together = match plan {
+        // Slices of a video come as they are, once all of their frames are finished.
+        Plan::Sharded(grid) if grid.slices() > 1 => largest.frames,
+        _ => part_frames.max(1),
     };
+    let part = Size { frames: largest.frames.min(together), ..largest };
+    let parts_of_piece = u64::from(largest.frames.div_ceil(part.frames.max(1)));
+    // Shards of all frames go through them together, and a piece that is alone goes on as its parts
+    // come. Others wait as a whole for those beside them.
+    let parts_held = match plan {
+        Plan::Sharded(grid) if grid.slices() == 1 => 1,
+        _ if plan.piece_count() == 1 => 1,
+        _ => parts_of_piece,
+    };
+    let held = pieces_held(plan, part.frames).saturating_mul(parts_held);
     let under_way = UNDER_WAY.saturating_mul(ranks.into());
     let parts =
         held.saturating_add(under_way).min(plan.piece_count().saturating_mul(parts_of_piece));
     let rows = u128::from(plan.output().width) * u128::from(ROWS_AT_ONCE);
     bytes(part.volume()).saturating_mul(parts).saturating_add(bytes(rows))
+}
+
+/// The most pieces that wait for each other: those that share rows, and where a part has several
+/// frames, all that share frames, since frames go out one after the other.
+fn pieces_held(plan: &Plan, part_frames: u32) -> u64 {
+    let mut most = 0;
+    let mut of_frames = (None, 0..0);
+    for band in plan.bands() {
+        let pieces = band.pieces();
+        let same = part_frames > 1 && of_frames.0 == Some(band.first);
+        let start = if same { pieces.start.min(of_frames.1.start) } else { pieces.start };
+        let end = if same { pieces.end.max(of_frames.1.end) } else { pieces.end };
+        most = most.max(end - start);
+        of_frames = (Some(band.first), start..end);
+    }
+    most
 }
 
 /// Why stitching ended early.

@@ -33,6 +33,7 @@ fn every_rank_hears_of_the_first_failure() {
     let causes = [
         Cause::Panic("on purpose".into()),
         Cause::NotFinite,
+        Cause::Enough,
         Cause::Length { from: 1, got: 2, expected: 3 },
         Cause::Backend(BackendError::Unsupported { op: "conv".into(), backend: "cpu".into() }),
         Cause::Backend(BackendError::OutOfMemory {

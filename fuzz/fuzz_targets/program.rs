@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use halovae_core::{ShardGrid, Size};
+use halovae_core::{Axes, ShardGrid, Size};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::{AutoencoderKlConfig, VaeConfig as _};
 use halovae_engine::conformance::{
@@ -225,20 +225,26 @@ fn at_a_size(input: &Input, plain: &Program, fused: &Program) {
     let model = Model(input);
     for program in [plain, fused] {
         // Cut into shards: each op is in one segment, and what a rank holds can be told.
-        let bands = [latents.height, latents.width].map(|extent| extent.min(2));
-        let Ok(grid) = ShardGrid::new(latents, bands[0], bands[1], program.scale()) else {
-            continue;
+        let chunk = input.time.chunk();
+        let slices = if chunk % 2 == 0 { latents.frames.min(3) } else { 1 };
+        let bands = Axes::new(slices, latents.height.min(2), latents.width.min(2));
+        let Ok(grid) = ShardGrid::of(latents, bands, program.out_scale()) else { continue };
+        let cut = match Cut::new(program, grid, u32::from(input.batch)) {
+            Ok(cut) => cut,
+            Err(error) => {
+                assert!(slices > 1, "same-size convs: {error}");
+                continue;
+            }
         };
-        let cut = Cut::new(program, grid, u32::from(input.batch)).expect("same-size convs");
         let mut next = 0;
         for segment in cut.segments() {
             assert!(segment.ops.start == next && segment.ops.end > next, "{segment:?}");
             next = segment.ops.end;
         }
         assert_eq!(next, program.ops().len());
-        let some = shard::peak_bytes(program, &cut, 0, &model, Some(input.workspace));
+        let some = shard::peak_bytes(program, &cut, 0, &model, Some(input.workspace), chunk);
         assert!(some >= input.workspace);
-        let traffic = Traffic::new(program, grid).expect("same-size convs");
+        let traffic = Traffic::new(program, grid, chunk).expect("same-size convs");
         assert!(grid.len() > 1 || traffic.bytes() == 0);
     }
 }

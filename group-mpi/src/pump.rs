@@ -7,12 +7,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use halovae_engine::group::{Answer, Limits, Reach, Refused, Tag, UnderWay, Watch};
 use mpi::environment::Universe;
-use mpi::request::StaticScope;
+use mpi::request::{Request, StaticScope};
 use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
 
@@ -33,8 +33,9 @@ const BUSY_PAUSE: Duration = Duration::from_micros(100);
 /// From one look to the next while nothing is.
 const IDLE_PAUSE: Duration = Duration::from_micros(500);
 
-/// How long messages under way may take at the end.
-const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// How long messages under way, and processes that still work, may take at the end. Then MPI waits for
+/// them itself.
+const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the pump is asked for.
 pub(crate) enum Command {
@@ -190,10 +191,10 @@ impl Pump {
         Ok(Some(Seat { group: self.groups.len() - 1, watch }))
     }
 
-    /// Forgets a group, in which others may have failed before all that was wanted arrived.
+    /// Leaves a group, in which others may have failed before all that was wanted arrived. What has been
+    /// announced has to be received at the end.
     fn leave(&mut self, group: usize) {
         self.groups[group].is_open = false;
-        self.announced.retain(|&(of, ..), _| of != group);
         self.wanted.retain(|&(of, ..), _| of != group);
     }
 
@@ -289,12 +290,45 @@ impl Pump {
         }
     }
 
-    /// Ends MPI when what is under way has arrived.
+    /// Receives what nobody wants: a send that is never received may keep MPI from ending.
+    fn discard(&mut self) {
+        let announced: Vec<From> = self.announced.keys().copied().collect();
+        for key in announced {
+            let lens = self.announced[&key].iter().map(|announced| announced.len);
+            let unread = lens.map(|len| Wanted { len, reply: channel().0 });
+            self.wanted.entry(key).or_default().extend(unread);
+            self.receive(key);
+        }
+    }
+
+    /// Ends MPI when what is under way has arrived, here and everywhere.
     fn finish(mut self) {
+        self.wanted.clear();
+        self.groups.iter_mut().for_each(|room| room.is_open = true);
         let start = Instant::now();
-        while !(self.sending.is_empty() && self.envelopes.is_empty())
-            && start.elapsed() < FLUSH_LIMIT
-        {
+        // All have sent all that they sent when all have come here.
+        let mut all_sent: Option<Request<'_, ()>> = None;
+        loop {
+            self.progress();
+            self.discard();
+            all_sent = match all_sent {
+                Some(waiting) => match waiting.test() {
+                    Ok(_) => break,
+                    Err(waiting) => Some(waiting),
+                },
+                None if self.sending.is_empty() && self.envelopes.is_empty() => {
+                    Some(self.world.immediate_barrier())
+                }
+                None => None,
+            };
+            if start.elapsed() > FLUSH_LIMIT {
+                // A request refuses to be dropped.
+                std::mem::forget(all_sent);
+                break;
+            }
+            std::thread::sleep(BUSY_PAUSE);
+        }
+        while !self.receiving.is_empty() && start.elapsed() < FLUSH_LIMIT {
             self.progress();
             std::thread::sleep(BUSY_PAUSE);
         }

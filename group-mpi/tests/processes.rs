@@ -2,11 +2,13 @@
 //! this file as well, which is never run alone.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use halovae_engine::backend::BackendError;
 use halovae_engine::decode::{Control, DecodeError};
-use halovae_engine::group::{Cancel, Cause, Failure, Group, Limits, ProcessGroup, conformance};
+use halovae_engine::group::{
+    Cancel, Cause, Failure, Group, Limits, ProcessGroup, Tag, conformance,
+};
 use halovae_engine::sink::{MemorySink, Sink};
 use halovae_engine::wrap::{Fault, FaultKind, Faulty, Gate};
 use halovae_mpi::World;
@@ -82,6 +84,34 @@ fn conform(world: World) {
         end.into_iter().collect()
     });
     finish(world);
+}
+
+#[test]
+fn what_nobody_receives_is_discarded() {
+    run_part("unread_rank", 3);
+}
+
+/// Messages too long to be under way without a receiver, which nobody is: MPI ends as soon as all end it.
+#[test]
+#[ignore = "one rank of `what_nobody_receives_is_discarded`"]
+fn unread_rank() {
+    let world = World::begin().expect("MPI");
+    let cancel = Cancel::new();
+    for size in [2, 3] {
+        let group = world.group(size, Limits::new(LIMIT), &cancel).expect("a group");
+        let Some(group) = group else { continue };
+        for to in (0..size).filter(|&to| to != world.rank()) {
+            group.send(to, Tag(7), vec![1.0; 1 << 20]).expect("it is under way");
+            group.send(to, Tag(8), Vec::new()).expect("it is under way");
+        }
+        // Nobody sends to one that has failed.
+        group.watch().close(String::new()).expect("nobody fails");
+    }
+    let start = Instant::now();
+    let rank = world.rank();
+    finish(world);
+    // Messages that are not received are waited for that long.
+    assert!(start.elapsed() < Duration::from_secs(10), "rank {rank}: {:?}", start.elapsed());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -150,9 +150,20 @@ pub fn spawn(mut command: Command) -> Child {
 /// # Panics
 /// If it hangs.
 #[track_caller]
-pub fn finish(mut child: Child) -> Run {
-    let stdout = collect(child.stdout.take().expect("a piped stdout"));
-    let stderr = collect(child.stderr.take().expect("a piped stderr"));
+pub fn finish(child: Child) -> Run {
+    let Output { status, stdout, stderr } = output(child);
+    let text = |bytes| String::from_utf8(bytes).expect("halovae prints UTF-8");
+    Run { status, stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// The same where standard output is no text. A pipe that was taken from the child gives nothing.
+///
+/// # Panics
+/// If it hangs.
+#[track_caller]
+pub fn output(mut child: Child) -> Output {
+    let stdout = child.stdout.take().map(collect);
+    let stderr = child.stderr.take().map(collect);
     let start = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().expect("a child of this process") {
@@ -165,11 +176,20 @@ pub fn finish(mut child: Child) -> Run {
         }
         std::thread::sleep(Duration::from_millis(2));
     };
-    let text = |reader: std::thread::JoinHandle<Vec<u8>>| {
-        let bytes = reader.join().expect("the reader does not panic");
-        String::from_utf8(bytes).expect("halovae prints UTF-8")
+    let bytes = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
+        reader.map(|reader| reader.join().expect("no panic")).unwrap_or_default()
     };
-    Run { status, stdout: text(stdout), stderr: text(stderr) }
+    Output { status, stdout: bytes(stdout), stderr: bytes(stderr) }
+}
+
+/// Sends a process a signal, such as `-INT`.
+///
+/// # Panics
+/// If it is gone.
+#[track_caller]
+pub fn signal(signal: &str, pid: u32) {
+    let status = Command::new("kill").args([signal, &pid.to_string()]).status();
+    assert!(status.expect("kill").success(), "kill {signal} {pid}: it is gone");
 }
 
 fn collect(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
@@ -201,6 +221,16 @@ pub fn listing(folder: &Path) -> Vec<String> {
 /// If the child ends before, or is not writing after two minutes.
 #[track_caller]
 pub fn wait_until_writing(child: &mut Child, folder: &Path) {
+    let pid = child.id();
+    wait_until_process_writes(child, || Some(pid), folder);
+}
+
+/// The same for a process that `child` starts; `pid` gives it, once it runs.
+///
+/// # Panics
+/// As there.
+#[track_caller]
+pub fn wait_until_process_writes(child: &mut Child, pid: impl Fn() -> Option<u32>, folder: &Path) {
     let start = Instant::now();
     let mut seen = 0;
     while seen < 10 {
@@ -208,19 +238,19 @@ pub fn wait_until_writing(child: &mut Child, folder: &Path) {
         assert!(ended.is_none(), "it ended ({ended:?}) before it was writing");
         assert!(start.elapsed() < Duration::from_secs(120), "it does not write");
         std::thread::sleep(Duration::from_millis(10));
-        seen = if is_writing(child, folder) { seen + 1 } else { 0 };
+        seen = if pid().is_some_and(|pid| is_writing(pid, folder)) { seen + 1 } else { 0 };
     }
 }
 
 #[cfg(target_os = "linux")]
-fn is_writing(child: &Child, folder: &Path) -> bool {
+fn is_writing(pid: u32, folder: &Path) -> bool {
     let folder = folder.canonicalize().expect("a folder of the test's own");
-    let files = std::fs::read_dir(format!("/proc/{}/fd", child.id()));
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd"));
     let mut files = files.into_iter().flatten().flatten();
     files.any(|file| file.path().read_link().is_ok_and(|file| file.starts_with(&folder)))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_writing(_: &Child, folder: &Path) -> bool {
+fn is_writing(_: u32, folder: &Path) -> bool {
     !listing(folder).is_empty()
 }

@@ -18,6 +18,8 @@ pub enum Cut {
     Whole,
     /// In tiles of the config's size with that overlap factor.
     Tiled(f64),
+    /// In tiles of so many pixels, so many apart, for a model with diffusers' strides.
+    Strides(u32, u32),
     /// In one patch for each of so many ranks.
     Patch(u32),
     /// In a grid of so many rows and columns of shards.
@@ -50,6 +52,11 @@ pub fn plan(config: &dyn VaeConfig, latents: Size, cut: Cut) -> Plan {
             let tiling = Tiling::new(height, width, scale);
             let grid = TileGrid::new(Direction::Decode, latents, &tiling).expect("a grid");
             Plan::tiled(grid)
+        }
+        Cut::Strides(tile_sample_min_size, tile_sample_stride) => {
+            let axis = AxisTiling::Stride { tile_sample_min_size, tile_sample_stride };
+            let tiling = Tiling::new(axis, axis, scale);
+            Plan::tiled(TileGrid::new(Direction::Decode, latents, &tiling).expect("a grid"))
         }
         Cut::Patch(ranks) => Plan::patch(PatchGrid::like(latents, ranks, &own).expect("a grid")),
         Cut::Sharded(rows, cols) => {
@@ -153,6 +160,14 @@ impl Default for SmallModel {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Latents of the golden model `wan` that take seconds, and of which frames come early.
+///
+/// # Panics
+/// If there is no memory for them.
+pub fn long_video() -> HostTensor {
+    random_tensor(Shape::new(1, 24, 24, 4).over(60), 1)
 }
 
 /// A tensor of random values from -2 to 2.

@@ -60,6 +60,13 @@ impl RawFile {
         Self { tensors: BTreeMap::from([("latents".to_owned(), tensor)]) }
     }
 
+    /// The latents of videos.
+    pub fn video_latents(latents: &HostTensor) -> Self {
+        let (values, shape) = tensors::video_channels_first(latents);
+        let tensor = RawTensor::f32(&shape, &values);
+        Self { tensors: BTreeMap::from([("latents".to_owned(), tensor)]) }
+    }
+
     /// The bytes of the file.
     ///
     /// # Panics

@@ -41,3 +41,19 @@ pub fn alone() -> File {
     file.lock().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     file
 }
+
+/// The process of a rank that has `argument` within its arguments, once it runs.
+///
+/// # Panics
+/// If the system does not tell of processes.
+pub fn pid(rank: u32, argument: &str) -> Option<u32> {
+    let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
+    let entries = std::fs::read_dir("/proc").expect("/proc");
+    let mut pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.find(|pid: &u32| {
+        let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let environment = read("environ");
+        let has_rank = environment.split(|&byte| byte == 0).any(|set| set == wanted.as_bytes());
+        has_rank && String::from_utf8_lossy(&read("cmdline")).contains(argument)
+    })
+}

@@ -68,6 +68,20 @@ pub fn channels_first(tensor: &HostTensor) -> (Vec<f32>, [usize; 4]) {
     (values, [batch, channels, height, width])
 }
 
+/// Latents as a pipeline has them: `[batch, channels, frames, height, width]`.
+pub fn video_channels_first(latents: &HostTensor) -> (Vec<f32>, [usize; 5]) {
+    let Shape { batch, frames, height, width, channels } = latents.shape();
+    let mut values = Vec::with_capacity(latents.data().len());
+    for n in 0..batch {
+        for c in 0..channels {
+            for place in 0..frames * height * width {
+                values.push(latents.data()[(n * frames * height * width + place) * channels + c]);
+            }
+        }
+    }
+    (values, [batch, channels, frames, height, width])
+}
+
 /// Every `step`-th row and column, from the first.
 pub fn sampled(tensor: &HostTensor, step: usize) -> HostTensor {
     let Shape { batch, height, width, channels, .. } = tensor.shape();

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::binary::{self, Run};
@@ -69,6 +69,11 @@ impl Ranks {
         self.0[rank].id()
     }
 
+    /// The same, as it was started.
+    pub fn child(&mut self, rank: usize) -> &mut Child {
+        &mut self.0[rank]
+    }
+
     /// Whether none has ended.
     ///
     /// # Panics
@@ -83,5 +88,17 @@ impl Ranks {
     /// If one hangs.
     pub fn finish(self) -> Vec<Run> {
         self.0.into_iter().map(binary::finish).collect()
+    }
+
+    /// The same where standard output is no text, and one that waits to be read holds up the others.
+    ///
+    /// # Panics
+    /// If one hangs, or the system gives no threads.
+    pub fn outputs(self) -> Vec<Output> {
+        std::thread::scope(|scope| {
+            let ends = self.0.into_iter().map(|child| scope.spawn(|| binary::output(child)));
+            let ends: Vec<_> = ends.collect();
+            ends.into_iter().map(|end| end.join().expect("no hang")).collect()
+        })
     }
 }

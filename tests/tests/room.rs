@@ -79,7 +79,7 @@ fn what_is_said_to_fit_does() {
             said[0] += 1;
         }
         if let Some(budget) = sharded {
-            let fit = decoder.fit_shards(size, Place::all(1), budget, None).expect(&what);
+            let fit = decoder.fit_shards(size, Place::all(1), budget, None, 1).expect(&what);
             let park = ParkLimit { bytes: fit.limit, scratch: std::env::temp_dir() };
             let got = try_to(&decoder, &latents, &Plan::sharded(fit.grid), Some(park));
             assert_f32_close(&what, &got.expect(&what), &expected);

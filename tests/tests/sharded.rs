@@ -139,7 +139,7 @@ fn traffic_is_as_planned() {
             }
         });
         let program = fuse(&model.program(), |_, _| true);
-        let planned = Traffic::new(&program, grid).expect("it can be cut");
+        let planned = Traffic::new(&program, grid, 1).expect("it can be cut");
         let what = format!("{height} x {width} in {rows} x {cols}: {planned:?}");
         assert_eq!(bytes.load(Ordering::SeqCst), planned.bytes(), "{what}");
     }

@@ -2,7 +2,7 @@
 //!
 //! `golden/make_wan_goldens.py` says how the golden values were made, and of which pixels they are.
 
-use halovae_core::{AxisTiling, Direction, Plan, TileGrid, Tiling};
+use halovae_core::Plan;
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::{AutoencoderKlWanConfig, VaeConfig, WanClass};
@@ -87,16 +87,8 @@ impl<B: Backend> Case<B> {
     }
 }
 
-/// The plan of tiles of so many pixels, so many apart.
-fn tiles(config: &dyn VaeConfig, latents: &HostTensor, tile: u32, stride: u32) -> Plan {
-    let axis = AxisTiling::Stride { tile_sample_min_size: tile, tile_sample_stride: stride };
-    let tiling = Tiling::new(axis, axis, config.tiling().scale);
-    let grid = TileGrid::new(Direction::Decode, size_of(latents), &tiling).expect("a grid");
-    Plan::tiled(grid)
-}
-
 fn whole(config: &dyn VaeConfig, latents: &HostTensor) -> Plan {
-    Plan::whole(size_of(latents), config.tiling().scale).expect("a plan")
+    plan(config, size_of(latents), Cut::Whole)
 }
 
 /// All lengths of a model's latents, whole.
@@ -129,7 +121,7 @@ fn wan_tiled() {
     let case = Case::on_cpu("wan", 2);
     let config = case.golden.config();
     let latents = &case.golden.latents;
-    let plan = tiles(config, latents, 64, 48);
+    let plan = plan(config, size_of(latents), Cut::Strides(64, 48));
     case.check("wan, tiled", "tiled", &case.decode(config, latents, &plan, 1));
 
     // The class of Qwen-Image leaves out the clamp behind the blend.
@@ -142,7 +134,7 @@ fn wan_tiled() {
 fn qwen_layered_tiled() {
     let case = Case::on_cpu("qwen-layered", 1);
     let (config, latents) = (case.golden.config(), &case.golden.latents);
-    let plan = tiles(config, latents, 32, 24);
+    let plan = plan(config, size_of(latents), Cut::Strides(32, 24));
     case.check("tiled", "tiled", &case.decode(config, latents, &plan, 1));
 }
 

@@ -34,8 +34,10 @@ impl From<OsString> for Destination {
 pub(crate) enum ShardGridArg {
     /// The planner's choice.
     Auto,
-    /// Rows and columns.
+    /// Slices of frames, rows and columns.
     Given {
+        /// Bands of frames.
+        slices: u32,
         /// Bands of rows.
         rows: u32,
         /// Bands of columns.
@@ -50,10 +52,12 @@ impl FromStr for ShardGridArg {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        let parsed = text.split_once(['x', 'X']).and_then(|(rows, cols)| {
-            Some(Self::Given { rows: rows.parse().ok()?, cols: cols.parse().ok()? })
-        });
-        parsed.ok_or_else(|| "expected auto, or ROWSxCOLUMNS such as 2x3".into())
+        let bands: Result<Vec<u32>, _> = text.split(['x', 'X']).map(str::parse).collect();
+        match bands.as_deref() {
+            Ok(&[rows, cols]) => Ok(Self::Given { slices: 1, rows, cols }),
+            Ok(&[slices, rows, cols]) => Ok(Self::Given { slices, rows, cols }),
+            _ => Err("expected auto, ROWSxCOLUMNS such as 2x3, or SLICESxROWSxCOLUMNS".into()),
+        }
     }
 }
 
@@ -151,7 +155,9 @@ mod tests {
     fn shard_grids() {
         let grid = |text: &str| text.parse::<ShardGridArg>();
         assert_eq!(grid("auto"), Ok(ShardGridArg::Auto));
-        assert_eq!(grid("2x3"), Ok(ShardGridArg::Given { rows: 2, cols: 3 }));
+        assert_eq!(grid("2x3"), Ok(ShardGridArg::Given { slices: 1, rows: 2, cols: 3 }));
+        assert_eq!(grid("4X2x3"), Ok(ShardGridArg::Given { slices: 4, rows: 2, cols: 3 }));
+        assert!(grid("1x2x3x4").is_err() && grid("x2x3").is_err());
         assert!(grid("2").is_err() && grid("2x").is_err() && grid("-1x2").is_err());
     }
 

@@ -136,14 +136,14 @@ const CANCEL_GRACE: Duration = Duration::from_secs(2);
 fn cancel_on_signal(cancel: &Cancel, processes: Option<&Processes>) -> Result<(), Error> {
     let ended = cancel.clone();
     let end_all = processes.map(Processes::cancel_later);
-    let end = move || match &end_all {
-        Some(end_all) => end_all(),
-        None => {
-            ended.cancel();
-            std::thread::sleep(CANCEL_GRACE);
-            say_error(&Error::Cancelled);
-            Temporary::delete_all_and_exit(Error::Cancelled.exit_code());
+    let end = move || {
+        match &end_all {
+            Some(end_all) => end_all(),
+            None => ended.cancel(),
         }
+        std::thread::sleep(CANCEL_GRACE);
+        say_error(&Error::Cancelled);
+        Temporary::delete_all_and_exit(Error::Cancelled.exit_code());
     };
     ctrlc::set_handler(end)
         .map_err(|error| Error::Device(format!("cannot listen for Ctrl-C: {error}")))

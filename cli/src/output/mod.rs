@@ -31,11 +31,11 @@ mod written;
 mod y4m;
 mod yuv;
 
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use halovae_engine::tensor::Shape;
 
+use crate::console;
 use encoded::EncodedFormat;
 pub(crate) use error::OutputError;
 pub(crate) use file_sink::FileSink;
@@ -102,7 +102,7 @@ impl OutputFile {
     /// [`OutputError`].
     pub(crate) fn check(path: Option<&Path>, options: Options) -> Result<Self, OutputError> {
         let Some(path) = path else {
-            if io::stdout().is_terminal() {
+            if console::is_terminal() {
                 return Err(OutputError::Terminal);
             }
             let (path, format) = (PathBuf::from("-"), Format::Y4m);

@@ -78,7 +78,7 @@ impl Estimates {
         let memory =
             model.map(|model| memory(model, plan, &schedule, planned.ranks)).transpose()?;
         let traffic = match (model, plan) {
-            (Some(model), Plan::Sharded(grid)) => Some(Traffic::new(model.program, *grid)?),
+            (Some(model), Plan::Sharded(grid)) => Some(Traffic::new(model.program, *grid, CHUNK)?),
             _ => None,
         };
         let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
@@ -112,11 +112,11 @@ fn memory(
         // Many ranks, and few sizes of shards.
         let mut known: HashMap<(Size, Margins), u64> = HashMap::new();
         let mut of = |rank| {
-            let peak = || peak_bytes(model.program, &cut, rank, model.memory, None);
+            let peak = || peak_bytes(model.program, &cut, rank, model.memory, None, CHUNK);
             let shards = cut.shards_of(rank);
             match grid.shard(shards.start) {
                 Some(shard) if shards.len() == 1 => {
-                    let sides = Margins::of_frame([1; 4]);
+                    let sides = Margins { past: 1, future: 1, ..Margins::of_frame([1; 4]) };
                     let key = (shard.core.size(), grid.margins(shard.index, 1, sides));
                     *known.entry(key).or_insert_with(peak)
                 }

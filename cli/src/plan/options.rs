@@ -47,8 +47,8 @@ pub(crate) struct CutRequest {
     pub(crate) use_tiling: bool,
     /// The strategy, unless the planner chooses it.
     pub(crate) strategy: Option<Strategy>,
-    /// Rows and columns of shards, unless the planner chooses them.
-    pub(crate) shard_grid: Option<[u32; 2]>,
+    /// Shards along each axis, unless the planner chooses them.
+    pub(crate) shard_grid: Option<Axes<u32>>,
 }
 
 impl CutRequest {
@@ -72,7 +72,7 @@ impl CutRequest {
             },
             shard_grid: match args.shard_grid {
                 ShardGridArg::Auto => None,
-                ShardGridArg::Given { rows, cols } => Some([rows, cols]),
+                ShardGridArg::Given { slices, rows, cols } => Some(Axes::new(slices, rows, cols)),
             },
         }
     }
@@ -153,9 +153,7 @@ pub(crate) fn plan(
             let layers = layers.map_err(UncutError::clone)?;
             let (grid, notice) = match shard_grid {
                 None => shard::choose(latents, resolved.ranks, scale, layers)?,
-                Some([rows, cols]) => {
-                    ShardGrid::fit(latents, Axes::new(1, rows, cols), scale, layers)?
-                }
+                Some(shards) => ShardGrid::fit(latents, shards, scale, layers)?,
             };
             if grid.len() / resolved.ranks.min(grid.len()) > MAX_SHARDS_A_RANK {
                 return Err(Error::Usage(format!(
@@ -260,7 +258,7 @@ mod tests {
         assert_eq!((auto.0 * auto.1, auto.2, auto.3), (4, 4, 0));
         // Without a decoder nothing is known to be exchanged, but bands of no cell there are not.
         let given = |rows, cols, size| CutRequest {
-            shard_grid: Some([rows, cols]),
+            shard_grid: Some(Axes::new(1, rows, cols)),
             ..CutRequest::of(Strategy::Sharded, size)
         };
         assert_eq!(shards(&given(2, 3, 1)), (2, 3, 1, 0));

@@ -15,5 +15,5 @@ pub(super) fn join(limits: Limits, cancel: &Cancel) -> Result<Option<Processes>,
     set_speaker(world.rank() == 0);
     let Some(group) = world.group(world.size(), limits, cancel)? else { return Ok(None) };
     let (group, neighbours) = (Arc::new(group), world.neighbours());
-    Ok(Some(Processes::new(group, neighbours, move || world.finish())))
+    Ok(Some(Processes::new(group, neighbours, limits.stuck, move || world.finish())))
 }

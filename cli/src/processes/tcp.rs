@@ -16,5 +16,5 @@ pub(super) fn join(
     let world = World::join(meeting)?;
     let Some(group) = world.group(world.size(), limits, cancel)? else { return Ok(None) };
     let (group, neighbours) = (Arc::new(group), world.neighbours());
-    Ok(Some(Processes::new(group, neighbours, move || world.finish())))
+    Ok(Some(Processes::new(group, neighbours, limits.stuck, move || world.finish())))
 }

@@ -7,7 +7,7 @@ use crate::backend::{Backend, DeviceId};
 use crate::rank::RankDevice;
 use crate::room::{Room, Tried};
 use crate::schedule::Schedule;
-use crate::shard::{self, Cut, Fit, FitError, ParkLimit};
+use crate::shard::{self, Budget, Cut, Fit, FitError, ParkLimit};
 use crate::stitch::stitching_bytes;
 
 /// What a thread that has no other size asks the system for.
@@ -105,8 +105,11 @@ impl<B: Backend> Decoder<B> {
         place: Place,
         budget: u64,
         grid: Option<ShardGrid>,
+        chunk: u32,
     ) -> Result<Fit, FitError> {
         let RankDevice { backend, program, .. } = &self.ranks[0];
-        shard::fit(program, backend, latents, place.size, self.rank_count(), budget, grid)
+        let together = self.rank_count();
+        let budget = Budget { ranks: place.size, together, bytes: budget, chunk };
+        shard::fit(program, backend, latents, budget, grid)
     }
 }

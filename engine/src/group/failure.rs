@@ -71,6 +71,9 @@ pub enum Cause {
     /// The picture could not be written.
     #[error("{0}")]
     Sink(String),
+    /// The reader of the output left with what there was: an end, and not an error.
+    #[error("the reader of its output has enough")]
+    Enough,
     /// Nothing was heard of a rank for too long, or the connection broke.
     #[error("{0}")]
     Transport(String),

@@ -9,6 +9,7 @@ mod builder;
 mod fold;
 mod fuse;
 mod geometry;
+mod held;
 mod liveness;
 mod model;
 mod op;
@@ -27,6 +28,7 @@ pub use fold::fold_single_frame;
 pub use fuse::fuse;
 pub use geometry::Geometry;
 pub(crate) use geometry::attention_flops;
+pub(crate) use held::Held;
 pub use liveness::{Liveness, MemoryModel};
 pub use model::Model;
 pub use op::{Conv, Edge, FrameRepeat, Norm, NormOver, Op};
@@ -34,7 +36,7 @@ pub use peak::peak_bytes;
 pub use reach::Reach;
 pub use reads::Reads;
 pub(crate) use timeline::chunks;
-pub use timeline::{Timeline, taps};
+pub use timeline::{Step, StepRead, Timeline, taps};
 
 /// Names a value of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use halovae_core::Size;
 
-use super::{Geometry, MemoryModel, Op, Program, Timeline, ValueId, chunks};
+use super::{Geometry, Held, MemoryModel, Op, Program, Step, StepRead, Timeline, ValueId, chunks};
 use crate::tensor::Shape;
 
 /// The most bytes of values and workspace that are held at once to decode one sample of `latents`,
@@ -16,7 +16,7 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
         model,
         geometry: Geometry::new(program, 1, latents),
         timeline: Timeline::new(program, latents.frames),
-        held: vec![Vec::new(); program.values.len()],
+        held: vec![Held::default(); program.values.len()],
         live: 0,
         workspace: 0,
         peak: 0,
@@ -28,9 +28,8 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
         walk.push(input, &frames, walk.bytes(input, &frames));
         walk.timeline.advance(input, frames.end);
         for op in &program.ops {
-            let outputs = walk.timeline.ready(op);
-            if !outputs.is_empty() {
-                walk.run(op, &outputs);
+            if let Some(step) = walk.timeline.step(program, op) {
+                walk.run(op, &step);
             }
         }
         // Finished frames leave the device: copies of them, where ops read them too.
@@ -44,19 +43,13 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
     u64::try_from(walk.peak).unwrap_or(u64::MAX)
 }
 
-/// Frames that are held, and the bytes of the memory in which they lie.
-#[derive(Clone, Debug)]
-struct Part {
-    frames: Range<u64>,
-    bytes: u128,
-}
-
 struct Walk<'a> {
     program: &'a Program,
     model: &'a dyn MemoryModel,
     geometry: Geometry,
     timeline: Timeline,
-    held: Vec<Vec<Part>>,
+    /// The bytes of the memory in which frames lie.
+    held: Vec<Held<u128>>,
     // A value's bytes stop at u64::MAX; their sums must not, or freeing one would underflow.
     live: u128,
     /// That stays for later ops.
@@ -79,39 +72,28 @@ impl Walk<'_> {
     }
 
     fn push(&mut self, id: ValueId, frames: &Range<u64>, bytes: u128) {
-        self.held[id.index()].push(Part { frames: frames.clone(), bytes });
+        self.held[id.index()].push(frames.clone(), bytes);
         self.live += bytes;
         self.reach(self.live);
     }
 
-    /// Where the part that holds exactly these frames is, if one does.
-    fn exactly(&self, id: ValueId, frames: &Range<u64>) -> Option<usize> {
-        self.held[id.index()].iter().position(|part| part.frames == *frames)
-    }
-
-    fn run(&mut self, op: &Op, outputs: &Range<u64>) {
+    fn run(&mut self, op: &Op, step: &Step) {
         let (program, model) = (self.program, self.model);
-        self.timeline.advance(op.output(), outputs.end);
-        // What is read, for the workspace; and copies of what does not lie in one tensor.
-        let mut read = Vec::new();
+        let Step { outputs, reads } = step;
+        // Copies of what does not lie in one tensor.
         let mut copies = 0;
         // What the op is given for good, which is free when it has run.
         let mut given = Vec::new();
-        for (slot, operand @ (id, _)) in op.reads().enumerate() {
-            let frames = self.timeline.read(operand, outputs);
-            let by_tap = slot == 0 && op.by_tap().is_some();
-            let exact = self.exactly(id, &frames);
-            if !by_tap && exact.is_none() {
-                copies += self.bytes(id, &frames);
+        for read in reads {
+            let held = &mut self.held[read.id.index()];
+            if held.exactly(&read.frames).is_none() {
+                copies += if read.by_tap { 0 } else { self.bytes(read.id, &read.frames) };
+            } else if read.given {
+                given.extend(held.take(&read.frames).map(|bytes| (read.id, bytes)));
             }
-            let dies = self.timeline.dies_in(program, op, id);
-            if let Some(at) = exact.filter(|_| dies && !by_tap) {
-                given.push((id, self.held[id.index()].remove(at).bytes));
-            }
-            read.push((id, frames));
         }
-        let shapes = |id: ValueId| match read.iter().find(|(read, _)| *read == id) {
-            Some((_, frames)) => self.shape(id, frames),
+        let shapes = |id: ValueId| match reads.iter().find(|read| read.id == id) {
+            Some(read) => self.shape(id, &read.frames),
             None if id == op.output() => self.shape(id, outputs),
             None => self.geometry.shape(id),
         };
@@ -134,28 +116,22 @@ impl Walk<'_> {
         self.workspace = if model.keeps_workspace() { scratch } else { 0 };
         self.live -= given.iter().map(|&(_, bytes)| bytes).sum::<u128>();
         self.push(op.output(), outputs, bytes);
-        for id in op.inputs().filter(|&id| id != program.output) {
-            let needed = self.timeline.needed(program, id);
-            self.drop_before(id, needed);
+        for StepRead { id, needed, .. } in reads {
+            self.drop_before(*id, *needed);
         }
     }
 
     fn drop_before(&mut self, id: ValueId, first: u64) {
-        let parts = std::mem::take(&mut self.held[id.index()]);
-        for mut part in parts {
-            if part.frames.end <= first {
-                self.live -= part.bytes;
-                continue;
-            }
-            if part.frames.start < first {
-                // The copy of what stays, beside what it is a copy of.
-                let kept = first..part.frames.end;
-                let copy = self.bytes(id, &kept);
-                self.reach(self.live + copy + self.workspace);
-                self.live = self.live - part.bytes + copy;
-                part = Part { frames: kept, bytes: copy };
-            }
-            self.held[id.index()].push(part);
-        }
+        let mut held = std::mem::take(&mut self.held[id.index()]);
+        let keep = |bytes: u128, kept: Range<usize>| {
+            // The copy of what stays, beside what it is a copy of.
+            let copy = self.bytes(id, &(0..kept.len() as u64));
+            self.reach(self.live + copy + self.workspace);
+            self.live = self.live - bytes + copy;
+            Ok::<_, std::convert::Infallible>(copy)
+        };
+        let dropped = held.drop_before(first, keep).unwrap_or_else(|never| match never {});
+        self.live -= dropped.into_iter().sum::<u128>();
+        self.held[id.index()] = held;
     }
 }

@@ -118,7 +118,7 @@ impl Op {
     /// The window in time through which the first operand is read tap by tap, and what stands beyond
     /// its ends: of a conv over time, and of repeats of frames. Other operands are read frame by
     /// frame.
-    pub(crate) fn by_tap(&self) -> Option<(Window, Edge)> {
+    pub fn by_tap(&self) -> Option<(Window, Edge)> {
         match *self {
             Op::Conv(conv) if !conv.is_framewise() => Some((conv.windows.time, conv.edges.time)),
             Op::Upsample { frames, .. } if frames != FrameRepeat::NONE => {

@@ -8,17 +8,46 @@ use std::ops::Range;
 
 use halovae_core::{Chunks, Window};
 
-use super::{Edge, Op, Program, Reads, ValueId};
+use super::{Edge, Op, Program, Reads, ValueId, ValueKind};
 
 /// Where a decode stands in time.
 #[derive(Clone, Debug)]
 pub struct Timeline {
-    /// Of every value, how many frames it will have.
+    /// Of every value, how many frames the whole video has.
     totals: Vec<u64>,
-    /// Of every value, how many frames are there or have been.
+    /// Of every value, the frames that are computed here: all of them, or those of a slice.
+    bands: Vec<Range<u64>>,
+    /// Of every value, the end of the frames that are there or have been.
     ends: Vec<u64>,
     /// Of every value, the places of the ops that read it.
     readers: Vec<Vec<usize>>,
+}
+
+/// What an op does when its turn comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The frames of its output that it computes; at least one.
+    pub outputs: Range<u64>,
+    /// What it reads, operand by operand.
+    pub reads: Vec<StepRead>,
+}
+
+/// How an op reads an operand in one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepRead {
+    /// What is read.
+    pub id: ValueId,
+    /// Its frames; perhaps none.
+    pub frames: Range<u64>,
+    /// How many it has in the whole video.
+    pub total: u64,
+    /// Whether they are read tap by tap, and need not lie in one tensor.
+    pub by_tap: bool,
+    /// Whether the op is given these frames for good: nothing reads the value after this step.
+    pub given: bool,
+    /// The first frame that is read after this step; those before it are dropped. The frames of the
+    /// program's output leave as they are finished, and stay till then.
+    pub needed: u64,
 }
 
 impl Timeline {
@@ -33,15 +62,35 @@ impl Timeline {
                 readers[id.index()].push(index);
             }
         }
-        Self { ends: vec![0; totals.len()], totals, readers }
+        let bands = totals.iter().map(|&total| 0..total).collect();
+        Self { ends: vec![0; totals.len()], totals, bands, readers }
     }
 
-    /// How many frames a value will have.
+    /// The same for a slice of the video, which has these frames of every feature map. What its ops
+    /// read beyond them, others hold.
+    pub fn of_slice(program: &Program, frames: u32, band: impl Fn(ValueId) -> Range<u64>) -> Self {
+        let mut timeline = Self::new(program, frames);
+        for (index, value) in program.values.iter().enumerate() {
+            if let ValueKind::Features { .. } = value.kind {
+                let band = band(ValueId(index as u32));
+                timeline.ends[index] = band.start;
+                timeline.bands[index] = band;
+            }
+        }
+        timeline
+    }
+
+    /// How many frames a value has in the whole video.
     pub fn total(&self, id: ValueId) -> u64 {
         self.totals[id.index()]
     }
 
-    /// How many frames of a value are there or have been.
+    /// The frames of a value that are computed here.
+    pub(crate) fn band(&self, id: ValueId) -> Range<u64> {
+        self.bands[id.index()].clone()
+    }
+
+    /// The end of the frames of a value that are there or have been.
     pub fn end(&self, id: ValueId) -> u64 {
         self.ends[id.index()]
     }
@@ -51,14 +100,39 @@ impl Timeline {
         self.ends[id.index()] = end;
     }
 
+    /// What an op, whose turn it is, does; it is taken as done. `None` if there is nothing that it can
+    /// compute now.
+    pub fn step(&mut self, program: &Program, op: &Op) -> Option<Step> {
+        let outputs = self.ready(op);
+        if outputs.is_empty() {
+            return None;
+        }
+        self.advance(op.output(), outputs.end);
+        let read = |(slot, (id, reads)): (usize, (ValueId, Reads))| {
+            let by_tap = slot == 0 && op.by_tap().is_some();
+            let leaves = id == program.output;
+            let needed = self.needed(program, id);
+            StepRead {
+                id,
+                frames: self.read((id, reads), &outputs),
+                total: self.total(id),
+                by_tap,
+                given: !by_tap && !leaves && op.count_reads(id) == 1 && needed == self.end(id),
+                needed: if leaves { 0 } else { needed },
+            }
+        };
+        let reads = op.reads().enumerate().map(read).collect();
+        Some(Step { outputs, reads })
+    }
+
     /// The frames that an op can compute now; statistics count as one. Empty if there are none.
     pub fn ready(&self, op: &Op) -> Range<u64> {
-        let (start, total) = (self.end(op.output()), self.total(op.output()));
+        let (start, stop) = (self.end(op.output()), self.bands[op.output().index()].end);
         let most = |(id, reads): (ValueId, Reads)| {
-            let (end, all) = (self.end(id), self.end(id) == self.total(id));
+            let (end, all) = (self.end(id), self.end(id) == self.bands[id.index()].end);
             match reads {
-                _ if all => total,
-                Reads::FirstFrame if end > 0 => total,
+                _ if all => stop,
+                Reads::FirstFrame if end > 0 => stop,
                 Reads::All | Reads::FirstFrame | Reads::Statistics => 0,
                 Reads::Cells(_) | Reads::Frame => {
                     let window = reads.time().unwrap_or(Window::POINT);
@@ -67,7 +141,7 @@ impl Timeline {
                 }
             }
         };
-        let end = op.reads().map(most).min().unwrap_or(0).min(total);
+        let end = op.reads().map(most).min().unwrap_or(0).min(stop);
         start..end.max(start)
     }
 
@@ -77,7 +151,7 @@ impl Timeline {
         let total = self.total(id);
         match reads {
             _ if outputs.is_empty() => 0..0,
-            Reads::All | Reads::Statistics => 0..total,
+            Reads::All | Reads::Statistics => self.bands[id.index()].clone(),
             Reads::FirstFrame => 0..u64::from(outputs.start == 0).min(total),
             Reads::Cells(_) | Reads::Frame => {
                 let window = reads.time().unwrap_or(Window::POINT);
@@ -91,27 +165,26 @@ impl Timeline {
     /// The first frame of a value that some op has still to read, or the end of what is there if all
     /// of it has been read.
     pub fn needed(&self, program: &Program, id: ValueId) -> u64 {
-        let end = self.end(id);
-        let first = |&reader: &usize| {
-            let op = &program.ops[reader];
-            let (done, total) = (self.end(op.output()), self.total(op.output()));
-            let reads = op.reads().filter(|&(read, _)| read == id);
-            let first = |operand| {
-                let window = self.read(operand, &(done..done + 1));
-                // An output that reads padding alone says nothing of those behind it.
-                if window.is_empty() { self.read(operand, &(done..total)) } else { window }
-            };
-            let windows = reads.map(first).filter(|window| !window.is_empty());
-            let needed = windows.map(|window| window.start).min();
-            if done < total { needed.unwrap_or(end) } else { end }
-        };
-        self.readers[id.index()].iter().map(first).min().unwrap_or(end).min(end)
+        let readers = self.readers[id.index()].iter();
+        let needed = readers.map(|&reader| self.needed_by(&program.ops[reader], id)).min();
+        needed.unwrap_or(self.end(id))
     }
 
-    /// Whether an op that has been advanced is given a value for good: it reads it once, no op reads
-    /// it later, and it is not the output, which leaves with its frames.
-    pub(crate) fn dies_in(&self, program: &Program, op: &Op, id: ValueId) -> bool {
-        op.count_reads(id) == 1 && id != program.output && self.needed(program, id) == self.end(id)
+    /// The same for one of the ops that read it.
+    pub(crate) fn needed_by(&self, op: &Op, id: ValueId) -> u64 {
+        let end = self.end(id);
+        let (done, stop) = (self.end(op.output()), self.bands[op.output().index()].end);
+        if done >= stop {
+            return end;
+        }
+        let reads = op.reads().filter(|&(read, _)| read == id);
+        let first = |operand| {
+            let window = self.read(operand, &(done..done + 1));
+            // An output that reads padding alone says nothing of those behind it.
+            if window.is_empty() { self.read(operand, &(done..stop)) } else { window }
+        };
+        let windows = reads.map(first).filter(|window| !window.is_empty());
+        windows.map(|window| window.start).min().unwrap_or(end).min(end)
     }
 
     /// Whether any op reads a value.

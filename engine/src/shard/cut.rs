@@ -6,7 +6,7 @@ use std::ops::Range;
 use halovae_core::{Margins, Plan, Region, Scale, ShardGrid, Transfer};
 
 use super::pass::{Segment, UncutError, segments};
-use crate::program::{Program, ValueId, ValueKind};
+use crate::program::{Program, Timeline, ValueId, ValueKind};
 use crate::tensor::Shape;
 
 /// Who computes which part of every value. All ranks make the same one.
@@ -24,14 +24,72 @@ impl Cut {
     /// # Errors
     /// [`UncutError`].
     pub fn new(program: &Program, grid: ShardGrid, ranks: u32) -> Result<Self, UncutError> {
-        if grid.slices() > 1 {
-            return Err(UncutError::Slices { slices: grid.slices() });
-        }
-        Ok(Self {
+        let cut = Self {
             grid,
             ranks: Plan::sharded(grid).busy_ranks(1, ranks.max(1)),
-            segments: segments(program)?,
-        })
+            segments: segments(program, grid.slices() > 1)?,
+        };
+        cut.check_slices(program)?;
+        Ok(cut)
+    }
+
+    /// Checks that what a slice reads beyond its frames is what its neighbours lend it.
+    fn check_slices(&self, program: &Program) -> Result<(), UncutError> {
+        let slices = self.grid.slices();
+        if slices == 1 {
+            return Ok(());
+        }
+        for (index, op) in program.ops().iter().enumerate() {
+            let halos = self.segments.iter().flat_map(|segment| &segment.halos);
+            let reach = halos.filter(|halo| halo.op == index).map(|halo| halo.reach).next();
+            let fits = (0..slices).all(|slice| {
+                let timeline = self.timeline(program, slice);
+                let outputs = timeline.band(op.output());
+                op.reads().all(|(id, reads)| {
+                    let read = timeline.read((id, reads), &outputs);
+                    let (own, [past, future]) = match program.value(id).kind {
+                        ValueKind::Stats { .. } => (0..1, [0, 0]),
+                        ValueKind::Features { scale, .. } => {
+                            let reach = reach.unwrap_or(Margins::NONE);
+                            let shard = slice * self.grid.rows() * self.grid.cols();
+                            let Margins { past, future, .. } =
+                                self.grid.margins(shard, scale, reach);
+                            (self.band(program, id, slice), [past, future].map(u64::from))
+                        }
+                    };
+                    let lent = own.start - past.min(own.start)..own.end + future;
+                    read.is_empty() || (lent.start <= read.start && read.end <= lent.end)
+                })
+            });
+            let lends = |(id, _)| match program.value(id).kind {
+                ValueKind::Stats { .. } => true,
+                ValueKind::Features { scale, .. } => {
+                    self.grid.fits(scale, reach.unwrap_or(Margins::NONE))
+                }
+            };
+            if !fits || !op.reads().all(lends) {
+                return Err(UncutError::Slices { slices, op: program.op_name(op).to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a slice of the video stands before anything is computed.
+    pub(super) fn timeline(&self, program: &Program, slice: u32) -> Timeline {
+        let frames = self.grid.latents().frames;
+        Timeline::of_slice(program, frames, |id| self.band(program, id, slice))
+    }
+
+    /// The frames of a feature map that a slice of the video has.
+    pub(super) fn band(&self, program: &Program, value: ValueId, slice: u32) -> Range<u64> {
+        let shard = slice * self.grid.rows() * self.grid.cols();
+        let Region { first, frames, .. } = self.part(program, value, shard);
+        first.into()..u64::from(first) + u64::from(frames)
+    }
+
+    /// The slice of the video that a shard is of.
+    pub(super) fn slice_of(&self, shard: u32) -> u32 {
+        shard / (self.grid.rows() * self.grid.cols())
     }
 
     /// The shards.

@@ -1,16 +1,22 @@
 //! What a sharded decode takes, known without running it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::ops::Range;
 
-use halovae_core::{Margins, ShardGrid};
-
+use super::around::{Around, Side};
 use super::cut::Cut;
-use super::pass::{HaloExchange, UncutError, exchanged_layers};
-use crate::program::{Liveness, MemoryModel, Op, Program, ValueId, ValueKind};
+use super::park::Key;
+use super::pass::Segment;
+use super::rounds::{HaloFrames, Round, Rounds};
+use crate::program::{
+    Held, Liveness, MemoryModel, Op, Program, Step, StepRead, ValueId, ValueKind,
+};
 use crate::tensor::Shape;
 
 /// The most bytes of values and workspace that a rank holds on its device at once, weights not
-/// counted, if at most `limit` bytes of values wait there (no limit: all of them).
+/// counted, if at most `limit` bytes of values wait there (no limit: all of them), and at most `chunk`
+/// frames of latents are decoded at a time.
 ///
 /// It follows the run step by step with sizes in the place of values.
 pub fn peak_bytes(
@@ -19,6 +25,7 @@ pub fn peak_bytes(
     rank: u32,
     model: &dyn MemoryModel,
     limit: Option<u64>,
+    chunk: u32,
 ) -> u64 {
     let mut walk = Walk {
         program,
@@ -31,23 +38,36 @@ pub fn peak_bytes(
         peak: 0,
         kept_workspace: 0,
     };
-    let shards = cut.shards_of(rank);
-    for shard in shards.clone() {
-        walk.put(program.input(), shard, walk.bytes(program.input(), shard));
+    let (input, shards) = (program.input(), cut.shards_of(rank));
+    if shards.is_empty() {
+        return 0;
     }
-    for segment in cut.segments() {
+    for round in Rounds::new(program, cut, chunk) {
         for shard in shards.clone() {
-            if segment.is_attention {
-                walk.attention(segment.ops.start, rank, shard);
-            } else {
-                walk.shard(segment.ops.clone(), &segment.halos, shard);
+            let frames = round.latents(cut.band(program, input, cut.slice_of(shard)));
+            let bytes = walk.bytes(input, shard, &frames);
+            match input == program.output() {
+                true => walk.reach(bytes),
+                false => walk.put(Key::Value(input, shard), frames, bytes),
             }
         }
-        if segment.is_attention {
-            walk.after_attention(segment.ops.start, rank);
+        for segment in cut.segments() {
+            if segment.is_attention {
+                walk.attention(segment.ops.start, rank, &round);
+            } else {
+                shards.clone().for_each(|shard| walk.turn(segment, shard, &round));
+            }
         }
     }
     u64::try_from(walk.peak).unwrap_or(u64::MAX)
+}
+
+/// Memory in which frames wait.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    bytes: u128,
+    /// On the device, or else in the file.
+    here: bool,
 }
 
 struct Walk<'a> {
@@ -57,22 +77,49 @@ struct Walk<'a> {
     // A value's bytes stop at u64::MAX; their sums must not, or freeing one would underflow.
     limit: u128,
     liveness: Liveness,
-    /// Bytes of the memory of a value that waits on the device; `None` if it waits in the file.
-    parked: HashMap<(ValueId, u32), Option<u128>>,
+    parked: HashMap<Key, Held<Waiting>>,
     here: u128,
     peak: u128,
     /// Workspace that stays for later ops.
     kept_workspace: u128,
 }
 
+/// Of a shard's values, those that are neither parked nor lent.
+type Own = BTreeMap<ValueId, Held<u128>>;
+
+fn held_bytes(own: &Own) -> u128 {
+    own.values().flat_map(Held::tensors).sum()
+}
+
 impl Walk<'_> {
-    fn bytes(&self, id: ValueId, shard: u32) -> u128 {
-        self.model.value_bytes(self.cut.shape(self.program, id, shard)).into()
+    fn shape(&self, id: ValueId, shard: u32, frames: &Range<u64>) -> Shape {
+        let shape = self.cut.shape(self.program, id, shard);
+        match self.program.value(id).kind {
+            ValueKind::Stats { .. } => shape,
+            ValueKind::Features { .. } => shape.over((frames.end - frames.start) as usize),
+        }
     }
 
-    fn put(&mut self, id: ValueId, shard: u32, bytes: u128) {
+    /// The extents of what waits, but for its frames.
+    fn shape_of(&self, key: Key) -> Shape {
+        match key {
+            Key::Value(id, shard) => self.cut.shape(self.program, id, shard),
+            Key::Halo { op, shard, side } => {
+                let mut halos = self.cut.segments().iter().flat_map(|segment| &segment.halos);
+                let halo = halos.find(|halo| halo.op == op).expect("its halo waits");
+                let (channels, _) = self.program.features(halo.value);
+                Around::new(self.cut, self.program, halo, &(0..0), shard).shape(side, channels)
+            }
+        }
+    }
+
+    fn bytes(&self, id: ValueId, shard: u32, frames: &Range<u64>) -> u128 {
+        self.model.value_bytes(self.shape(id, shard, frames)).into()
+    }
+
+    fn put(&mut self, key: Key, frames: Range<u64>, bytes: u128) {
         let here = self.here + bytes <= self.limit;
-        self.parked.insert((id, shard), here.then_some(bytes));
+        self.parked.entry(key).or_default().push(frames, Waiting { bytes, here });
         // It was on the device before it was put.
         self.reach(self.here + bytes);
         if here {
@@ -80,26 +127,46 @@ impl Walk<'_> {
         }
     }
 
-    fn remove(&mut self, id: ValueId, shard: u32) {
-        if let Some(Some(bytes)) = self.parked.remove(&(id, shard)) {
-            self.here -= bytes;
+    /// Takes all frames out, which is to have them on the device.
+    fn take(&mut self, id: ValueId, shard: u32) -> Held<u128> {
+        let mut taken = Held::default();
+        let parts = self.parked.remove(&Key::Value(id, shard)).into_iter();
+        for (frames, Waiting { bytes, here }) in parts.flat_map(Held::into_parts) {
+            if here {
+                self.here -= bytes;
+            }
+            let bytes = if here { bytes } else { self.bytes(id, shard, &frames) };
+            taken.push(frames, bytes);
         }
+        taken
     }
 
     fn reach(&mut self, bytes: u128) {
         self.peak = self.peak.max(bytes);
     }
 
-    /// Bytes of a copy that is loaded to be read, if the value is in the file.
-    fn loan(&self, id: ValueId, shard: u32) -> u128 {
-        match self.parked.get(&(id, shard)) {
-            Some(None) => self.bytes(id, shard),
-            _ => 0,
-        }
+    /// Bytes of copies that are made to read frames: of what is in the file, and in one tensor of what
+    /// lies in several unless they are read tap by tap.
+    fn lent(&self, key: Key, own: Option<&Held<u128>>, read: &Lent<'_>) -> u128 {
+        let copy = |frames: u64| (read.bytes)(frames);
+        let waiting = self.parked.get(&key).map(|held| held.parts(read.frames));
+        let waiting = waiting.unwrap_or_default();
+        let loaded = waiting.iter().filter(|(part, _)| !part.here);
+        let loaded: u128 = loaded.map(|(_, range)| copy(range.len() as u64)).sum();
+        let exact = |held: Option<bool>| held.unwrap_or(false);
+        let in_one = exact(self.parked.get(&key).map(|held| held.exactly(read.frames).is_some()))
+            || exact(own.map(|own| own.exactly(read.frames).is_some()))
+            || waiting.len() == 1 && loaded > 0 && own.is_none();
+        let all = read.frames.end - read.frames.start;
+        loaded + if in_one || read.by_tap || all == 0 { 0 } else { copy(all) }
     }
 
-    fn workspace(&mut self, op: &Op, shard: u32) -> u128 {
-        let shapes = |id: ValueId| self.cut.shape(self.program, id, shard);
+    fn workspace(&mut self, op: &Op, step: &Step, shard: u32) -> u128 {
+        let shapes = |id: ValueId| {
+            let read = step.reads.iter().find(|read| read.id == id);
+            let frames = read.map_or(&step.outputs, |read| &read.frames);
+            self.shape(id, shard, frames)
+        };
         let needed = self.model.workspace_bytes(self.program, op, &shapes).into();
         if !self.model.keeps_workspace() {
             return needed;
@@ -108,194 +175,249 @@ impl Walk<'_> {
         self.kept_workspace
     }
 
-    fn shard(&mut self, ops: std::ops::Range<usize>, halos: &[HaloExchange], shard: u32) {
+    fn turn(&mut self, segment: &Segment, shard: u32, round: &Round) {
         let program = self.program;
-        // Values of this shard that are neither parked nor lent.
-        let mut own: HashMap<ValueId, u128> = HashMap::new();
-        for index in ops.clone() {
-            let op = &program.ops()[index];
-            let mut lent = 0;
-            for id in op.inputs().filter(|&id| !is_stats(program, id)) {
-                if own.contains_key(&id) {
-                    continue;
-                }
-                if ops.clone().any(|at| self.liveness.dies_at(id, at)) {
-                    let here = self.parked.get(&(id, shard)).copied().flatten();
-                    own.insert(id, here.unwrap_or_else(|| self.bytes(id, shard)));
-                    self.remove(id, shard);
-                } else {
-                    lent += self.loan(id, shard);
+        let mut own = Own::default();
+        for index in segment.ops.clone() {
+            let Some(step) = round.step(self.cut.slice_of(shard), index) else { continue };
+            for read in step.reads.iter().filter(|read| !is_stats(program, read.id)) {
+                let dies = segment.ops.clone().any(|at| self.liveness.dies_at(read.id, at));
+                if dies && !read.by_tap && !own.contains_key(&read.id) {
+                    let held = self.take(read.id, shard);
+                    own.insert(read.id, held);
                 }
             }
-            let halo = halos.iter().find(|halo| halo.op == index);
-            let halo =
-                halo.map_or(0, |halo| halo_bytes(program, self.cut, halo, shard, self.model));
-            let reused = self.model.in_place(program, op).filter(|&id| {
-                own.contains_key(&id) && self.liveness.dies_at(id, index) && op.count_reads(id) == 1
-            });
-            let of_output = match reused {
-                Some(id) => own[&id],
-                None => self.bytes(op.output(), shard),
-            };
-            let output = match (reused, is_stats(program, op.output())) {
-                (None, false) => of_output,
-                _ => 0,
-            };
-            let held: u128 = own.values().sum();
-            let workspace = self.workspace(op, shard);
-            self.reach(self.here + held + lent + halo + output + workspace);
-            own.retain(|&id, _| !self.liveness.dies_at(id, index));
-            if !is_stats(program, op.output()) && op.output() != program.output() {
-                own.insert(op.output(), of_output);
-            }
+            self.op(segment, index, step, shard, round, &mut own);
         }
-        let mut made: Vec<(ValueId, u128)> = own.into_iter().collect();
-        made.sort_unstable();
-        for (id, bytes) in made {
-            self.put(id, shard, bytes);
+        let output = program.output();
+        let is_read = program.ops().iter().any(|op| op.inputs().any(|id| id == output));
+        own.retain(|&id, _| id != output || is_read);
+        for (id, held) in own {
+            for (frames, bytes) in held.into_parts() {
+                self.put(Key::Value(id, shard), frames, bytes);
+            }
         }
     }
 
-    fn attention(&mut self, index: usize, rank: u32, shard: u32) {
+    fn op(
+        &mut self,
+        segment: &Segment,
+        index: usize,
+        step: &Step,
+        shard: u32,
+        round: &Round,
+        own: &mut Own,
+    ) {
         let program = self.program;
         let op = &program.ops()[index];
-        let Op::Attention { q, k, v, output, .. } = *op else { return };
-        let shards = self.cut.shards_of(rank);
-        let state = |walk: &Self, shard: u32| {
-            let sums = walk.bytes(output, shard);
-            let part = walk.cut.part(program, output, shard);
-            sums + 8 * u128::from(part.area())
-        };
-        let both = |walk: &Self, of: u32| {
-            let most = |shards: std::ops::Range<u32>| {
-                shards.map(|s| walk.bytes(k, s) + walk.bytes(v, s)).sum::<u128>()
-            };
-            most(walk.cut.shards_of(of))
-        };
-        let ranks = self.cut.ranks();
-        let mut extra = self.loan(q, shard);
-        if ranks > 1 {
-            // All of the rank's shards have begun before the last visitor comes.
-            extra += shards.map(|shard| state(self, shard)).sum::<u128>();
-            let visitors = (0..ranks).filter(|&other| other != rank);
-            extra += visitors.map(|other| both(self, other)).max().unwrap_or(0);
-        } else {
-            extra += state(self, shard);
-            let lent = |other| self.loan(k, other) + self.loan(v, other);
-            extra += shards.map(lent).max().unwrap_or(0);
+        let mut given = Vec::new();
+        let mut lent = 0;
+        for StepRead { id, frames, by_tap, given: is_given, .. } in &step.reads {
+            if is_stats(program, *id) {
+                continue;
+            }
+            let held = own.get_mut(id).filter(|_| *is_given);
+            if let Some(bytes) = held.and_then(|held| held.take(frames)) {
+                given.push((*id, bytes));
+                continue;
+            }
+            let bytes = |count: u64| self.bytes(*id, shard, &(0..count));
+            let read = Lent { frames, by_tap: *by_tap, bytes: &bytes };
+            lent += self.lent(Key::Value(*id, shard), own.get(id), &read);
         }
-        let workspace = self.workspace(op, shard);
-        self.reach(self.here + extra + workspace);
-        if self.liveness.dies_at(q, index) {
-            self.remove(q, shard);
+        let (halo, later) = self.halo(segment, index, step, shard, round);
+        let reused = self.model.in_place(program, op);
+        let reused = given.iter().find(|(id, _)| Some(*id) == reused).map(|(_, bytes)| *bytes);
+        let of_output = reused.unwrap_or_else(|| self.bytes(op.output(), shard, &step.outputs));
+        let is_feature = !is_stats(program, op.output());
+        let output = if reused.is_none() && is_feature { of_output } else { 0 };
+        let held = held_bytes(own) + given.iter().map(|(_, bytes)| bytes).sum::<u128>();
+        let workspace = self.workspace(op, step, shard);
+        self.reach(self.here + held + lent + halo + output + workspace);
+        for side in Side::OF_FRAME {
+            self.drop_before(Key::Halo { op: index, shard, side }, round.halo(index).needed, 0);
         }
-        self.put(output, shard, self.bytes(output, shard));
+        for (side, frames, bytes) in later {
+            self.put(Key::Halo { op: index, shard, side }, frames, bytes);
+        }
+        let made = if is_feature { of_output } else { 0 };
+        for StepRead { id, needed, .. } in &step.reads {
+            let beside = held_bytes(own) + made;
+            if let Some(mut held) = own.remove(id) {
+                let here = self.here + beside;
+                let keep = |_: u128, kept: Range<usize>| {
+                    let copy = self.bytes(*id, shard, &(0..kept.len() as u64));
+                    self.reach(here + copy);
+                    Ok::<_, Infallible>(copy)
+                };
+                held.drop_before(*needed, keep).unwrap_or_else(|never| match never {});
+                own.insert(*id, held);
+            }
+            self.drop_before(Key::Value(*id, shard), *needed, beside);
+        }
+        if is_feature {
+            own.entry(op.output()).or_default().push(step.outputs.clone(), of_output);
+        }
     }
 
-    fn after_attention(&mut self, index: usize, rank: u32) {
-        let Op::Attention { k, v, .. } = self.program.ops()[index] else { return };
-        for shard in self.cut.shards_of(rank) {
-            for id in [k, v] {
-                if self.liveness.dies_at(id, index) {
-                    self.remove(id, shard);
+    /// Drops frames; a copy of those that stay of a tensor is made beside it, and beside `more` bytes.
+    fn drop_before(&mut self, key: Key, first: u64, more: u128) {
+        let Some(mut held) = self.parked.remove(&key) else { return };
+        let shape = self.shape_of(key);
+        let keep = |part: Waiting, kept: Range<usize>| {
+            if !part.here {
+                return Ok::<_, Infallible>(part);
+            }
+            let bytes = u128::from(self.model.value_bytes(shape.over(kept.len())));
+            self.reach(self.here + bytes + more);
+            self.here = self.here - part.bytes + bytes;
+            Ok(Waiting { bytes, here: true })
+        };
+        let dropped = held.drop_before(first, keep).unwrap_or_else(|never| match never {});
+        self.here -= dropped.iter().filter(|part| part.here).map(|part| part.bytes).sum::<u128>();
+        if !held.is_empty() {
+            self.parked.insert(key, held);
+        }
+    }
+
+    /// The most bytes of the halo while an op runs, and what of it stays for later rounds.
+    fn halo(
+        &self,
+        segment: &Segment,
+        index: usize,
+        step: &Step,
+        shard: u32,
+        round: &Round,
+    ) -> (u128, Vec<(Side, Range<u64>, u128)>) {
+        let Some(halo) = segment.halos.iter().find(|halo| halo.op == index) else {
+            return (0, Vec::new());
+        };
+        let HaloFrames { fresh, needed } = round.halo(index);
+        let around = Around::new(self.cut, self.program, halo, fresh, shard);
+        let (channels, _) = self.program.features(halo.value);
+        let (all, read) = (around.frames(), &step.reads[0].frames);
+        let bytes = |side: Side, frames: u64| {
+            let shape = around.shape(side, channels);
+            u128::from(self.model.value_bytes(shape.over(frames as usize)))
+        };
+        let kept = |side: Side| {
+            let held = self.parked.get(&Key::Halo { op: index, shard, side });
+            held.map(|held| held.parts(read)).unwrap_or_default()
+        };
+        // What has come, and what is loaded of what was kept.
+        let mut now: u128 = Side::ALL.iter().map(|&side| bytes(side, all.end - all.start)).sum();
+        for side in [Side::Past, Side::Future] {
+            now += bytes(side, around.shape(side, channels).frames as u64);
+            now -= bytes(side, all.end - all.start);
+        }
+        let of_loaded = |side: Side| -> u128 {
+            let loaded = kept(side).into_iter().filter(|(part, _)| !part.here);
+            loaded.map(|(_, frames)| bytes(side, frames.len() as u64)).sum()
+        };
+        now += Side::OF_FRAME.into_iter().map(of_loaded).sum::<u128>();
+        let (mut most, mut later) = (now, Vec::new());
+        for side in Side::OF_FRAME {
+            let came = bytes(side, all.end - all.start);
+            let stays = (*needed).clamp(all.start, all.end)..all.end;
+            if came > 0 && !stays.is_empty() {
+                let copy = bytes(side, stays.end - stays.start);
+                now += copy;
+                later.push((side, stays, copy));
+            }
+            let is_one = match &kept(side)[..] {
+                [] => all == *read,
+                [(part, _)] => came == 0 && !part.here,
+                _ => false,
+            };
+            if !is_one {
+                now += bytes(side, read.end - read.start);
+            }
+            most = most.max(now);
+            if !is_one {
+                now -= came + of_loaded(side);
+            }
+        }
+        (most, later)
+    }
+
+    fn attention(&mut self, index: usize, rank: u32, round: &Round) {
+        let program = self.program;
+        let op = &program.ops()[index];
+        if !round.has(index) {
+            return;
+        }
+        let cut = self.cut;
+        let step = |shard: u32| round.step(cut.slice_of(shard), index);
+        let attending = |rank: u32| cut.shards_of(rank).filter(move |&s| step(s).is_some());
+        let reads = |shard: u32| &step(shard).expect("it attends").reads;
+        let bytes_of =
+            |walk: &Self, shard: u32, read: &StepRead| walk.bytes(read.id, shard, &read.frames);
+        let lent = |walk: &Self, shard: u32, operand: usize| {
+            let read = &reads(shard)[operand];
+            let bytes = |count: u64| walk.bytes(read.id, shard, &(0..count));
+            let lent = Lent { frames: &read.frames, by_tap: false, bytes: &bytes };
+            walk.lent(Key::Value(read.id, shard), None, &lent)
+        };
+        let state = |walk: &Self, shard: u32| {
+            let outputs = &step(shard).expect("it attends").outputs;
+            let part = cut.part(program, op.output(), shard);
+            let queries = u128::from(part.area()) * u128::from(outputs.end - outputs.start);
+            walk.bytes(op.output(), shard, outputs) + 8 * queries
+        };
+        let both = |walk: &Self, of: u32| {
+            let pair =
+                |s: u32| reads(s)[1..].iter().map(|read| bytes_of(walk, s, read)).sum::<u128>();
+            attending(of).map(pair).sum::<u128>()
+        };
+        let ranks = cut.ranks();
+        // Those that have begun.
+        let mut states = 0;
+        for turn in 0..ranks {
+            let source = (rank + ranks - turn) % ranks;
+            let visitors = if turn == 0 { 0 } else { both(self, source) };
+            self.reach(self.here + states + visitors);
+            for shard in attending(rank) {
+                // The rank's own keys and values come one shard's after the other's.
+                let beside = |&other: &u32| cut.slice_of(other) == cut.slice_of(shard);
+                let pair = |other| lent(self, other, 1) + lent(self, other, 2);
+                let own = match turn {
+                    0 => attending(rank).filter(beside).map(pair).max().unwrap_or(0),
+                    _ => 0,
+                };
+                if turn == 0 {
+                    states += state(self, shard);
                 }
+                let this = step(shard).expect("it attends");
+                let workspace = self.workspace(op, this, shard);
+                let query = lent(self, shard, 0);
+                self.reach(self.here + query + states + visitors + own + workspace);
+                if turn + 1 < ranks {
+                    continue;
+                }
+                let q = &this.reads[0];
+                self.drop_before(Key::Value(q.id, shard), q.needed, states + visitors);
+                states -= state(self, shard);
+                let bytes = self.bytes(op.output(), shard, &this.outputs);
+                self.reach(self.here + states + visitors + bytes);
+                self.put(Key::Value(op.output(), shard), this.outputs.clone(), bytes);
+            }
+        }
+        for shard in attending(rank) {
+            for read in &reads(shard)[1..] {
+                self.drop_before(Key::Value(read.id, shard), read.needed, 0);
             }
         }
     }
+}
+
+/// Frames that are read where they wait.
+struct Lent<'a> {
+    frames: &'a Range<u64>,
+    by_tap: bool,
+    /// Bytes of so many of them.
+    bytes: &'a dyn Fn(u64) -> u128,
 }
 
 fn is_stats(program: &Program, id: ValueId) -> bool {
     matches!(program.value(id).kind, ValueKind::Stats { .. })
-}
-
-/// Bytes of a shard's halo for a conv.
-fn halo_bytes(
-    program: &Program,
-    cut: &Cut,
-    exchange: &HaloExchange,
-    shard: u32,
-    model: &dyn MemoryModel,
-) -> u128 {
-    let (channels, scale) = program.features(exchange.value);
-    let part = cut.part(program, exchange.value, shard);
-    let Margins { top, bottom, left, right, .. } = cut.grid().margins(shard, scale, exchange.reach);
-    let wide = left as usize + part.width as usize + right as usize;
-    let strips = [(top as usize, wide), (bottom as usize, wide)]
-        .into_iter()
-        .chain([(part.height as usize, left as usize), (part.height as usize, right as usize)]);
-    let bytes = |(height, width)| {
-        let strip = Shape::new(1, height, width, channels as usize);
-        u128::from(model.value_bytes(strip.over(part.frames as usize)))
-    };
-    strips.map(bytes).sum()
-}
-
-/// What ranks tell each other in one decode, finished pieces not counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Bytes of halos over all ranks.
-    pub halo_bytes: u64,
-    /// Bytes of keys and values over all ranks.
-    pub attention_bytes: u64,
-    /// Bytes of statistics over all ranks.
-    pub statistics_bytes: u64,
-    /// Halo exchanges, each one batch of messages between neighbours.
-    pub halo_exchanges: u32,
-    /// Merges of statistics, each a gather and a broadcast.
-    pub reductions: u32,
-    /// Steps of the ring in which keys and values go round.
-    pub ring_steps: u32,
-}
-
-impl Traffic {
-    /// Traffic of one image on a group with one rank for each shard.
-    ///
-    /// # Errors
-    /// [`UncutError`].
-    pub fn new(program: &Program, grid: ShardGrid) -> Result<Self, UncutError> {
-        let cut = Cut::new(program, grid, grid.len())?;
-        let layers = exchanged_layers(program)?;
-        let ranks = u64::from(grid.len());
-        let mut traffic = Self::default();
-        if ranks == 1 {
-            return Ok(traffic);
-        }
-        traffic.halo_bytes = grid.halo_bytes(&layers);
-        traffic.halo_exchanges = layers.len() as u32;
-        for segment in cut.segments() {
-            let groups: u64 =
-                segment.statistics.iter().map(|&id| u64::from(program.groups(id))).sum();
-            if groups > 0 {
-                // Everybody's to rank 0, and the merged ones back.
-                let bytes = 2 * 8 * groups * (ranks - 1);
-                traffic.statistics_bytes = traffic.statistics_bytes.saturating_add(bytes);
-                traffic.reductions += 1;
-            }
-            if let Op::Attention { k, v, .. } = program.ops()[segment.ops.start] {
-                let cells = grid.latents().area();
-                let of = |id: ValueId| {
-                    let (channels, scale) = program.features(id);
-                    let cells = cells
-                        .saturating_mul(u64::from(scale.space))
-                        .saturating_mul(scale.space.into());
-                    cells.saturating_mul(4 * u64::from(channels))
-                };
-                let once = of(k).saturating_add(of(v));
-                traffic.attention_bytes =
-                    traffic.attention_bytes.saturating_add(once.saturating_mul(ranks - 1));
-                traffic.ring_steps = traffic.ring_steps.saturating_add(grid.len() - 1);
-            }
-        }
-        Ok(traffic)
-    }
-
-    /// All bytes.
-    pub fn bytes(&self) -> u64 {
-        self.halo_bytes.saturating_add(self.attention_bytes).saturating_add(self.statistics_bytes)
-    }
-
-    /// All collective steps.
-    pub fn collectives(&self) -> u32 {
-        self.halo_exchanges.saturating_add(self.reductions).saturating_add(self.ring_steps)
-    }
 }

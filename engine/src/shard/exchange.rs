@@ -100,6 +100,39 @@ impl<'a, B: Backend> Exchange<'a, B> {
         }
     }
 
+    /// Frames of one region that lie in several parcels, one behind the other in time.
+    pub(super) fn one_behind_the_other(
+        self,
+        mut parcels: Vec<Parcel<B::Tensor>>,
+    ) -> Result<Parcel<B::Tensor>, BackendError> {
+        if parcels.len() == 1 {
+            return Ok(parcels.remove(0));
+        }
+        let shapes = parcels.iter().map(|parcel| match parcel {
+            Parcel::Host(values) => values.shape(),
+            Parcel::Device(tensor) => self.backend.shape(tensor),
+        });
+        let shapes: Vec<Shape> = shapes.collect();
+        let all = shapes[0].over(shapes.iter().map(|shape| shape.frames).sum());
+        match self.links {
+            None => {
+                let values = HostTensor::new(all, message(parcels)?);
+                Ok(Parcel::Host(values.expect("the parcels have all of its frames")))
+            }
+            Some(links) => {
+                let tensors: Vec<Rc<B::Tensor>> = parcels.into_iter().map(on_device).collect();
+                let mut first = 0;
+                let place = |(tensor, shape): (Rc<B::Tensor>, &Shape)| {
+                    let at = shape.size().at_origin().over(first, shape.frames as u32);
+                    first += shape.frames as u32;
+                    (at, tensor)
+                };
+                let parts = tensors.into_iter().zip(&shapes).map(place).collect();
+                links.join(all, parts).map(|tensor| Parcel::Device(Rc::new(tensor)))
+            }
+        }
+    }
+
     /// What is on the host already.
     pub(super) fn lift(self, values: HostTensor) -> Result<Parcel<B::Tensor>, BackendError> {
         match self.links {

@@ -5,7 +5,8 @@ use halovae_core::{Axes, LayerHalo, Notice, PlanError, Scale, ShardGrid, Size};
 use super::cut::Cut;
 use super::estimate::peak_bytes;
 use super::pass::{UncutError, exchanged_layers};
-use crate::program::{MemoryModel, Program, ValueId};
+use super::rounds::most_frames;
+use crate::program::{MemoryModel, Program, ValueId, ValueKind};
 use crate::tensor::Shape;
 
 /// How a decode is cut so that it fits a memory.
@@ -78,10 +79,22 @@ pub fn choose(
     Ok((ShardGrid::of(latents, bands, scale)?, notice))
 }
 
-/// The fewest shards with which `ranks` ranks decode an image of `latents` where each process, which
-/// has `together` of them, may take `budget` bytes. Half of what the weights leave is left for
-/// values that wait; if that cannot be, the fewest that fit. With a `grid` there is no choice but of
-/// what may wait.
+/// Who decodes, and in what memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Ranks of the group.
+    pub ranks: u32,
+    /// Those of them that are of one process.
+    pub together: u32,
+    /// Bytes that each process may take.
+    pub bytes: u64,
+    /// At most so many frames of latents are decoded at a time.
+    pub chunk: u32,
+}
+
+/// The fewest shards with which `latents` are decoded within a budget. Half of what the weights leave
+/// is left for values that wait; if that cannot be, the fewest that fit. With a `grid` there is no
+/// choice but of what may wait.
 ///
 /// # Errors
 /// [`FitError`].
@@ -89,11 +102,10 @@ pub fn fit(
     program: &Program,
     model: &dyn MemoryModel,
     latents: Size,
-    ranks: u32,
-    together: u32,
-    budget: u64,
+    within: Budget,
     grid: Option<ShardGrid>,
 ) -> Result<Fit, FitError> {
+    let Budget { ranks, bytes: budget, together, .. } = within;
     let layers = exchanged_layers(program)?;
     let tried: Vec<ShardGrid> = match grid {
         Some(grid) => vec![grid],
@@ -112,7 +124,7 @@ pub fn fit(
     let mut fallback: Option<Fit> = None;
     let mut least = u64::MAX;
     for grid in tried {
-        let needed = needed_bytes(program, model, grid, [ranks, together], &layers)?;
+        let needed = needed_bytes(program, model, grid, &within, &layers)?;
         least = least.min(needed);
         if needed > budget {
             continue;
@@ -131,33 +143,44 @@ fn needed_bytes(
     program: &Program,
     model: &dyn MemoryModel,
     grid: ShardGrid,
-    [ranks, together]: [u32; 2],
+    within: &Budget,
     layers: &[LayerHalo],
 ) -> Result<u64, UncutError> {
+    let Budget { ranks, together, chunk, .. } = *within;
     let cut = Cut::new(program, grid, ranks)?;
     let together = together.clamp(1, cut.ranks());
-    let turns = (0..cut.ranks()).map(|rank| peak_bytes(program, &cut, rank, model, Some(0)));
+    let turns = (0..cut.ranks()).map(|rank| peak_bytes(program, &cut, rank, model, Some(0), chunk));
     let mut turns: Vec<u64> = turns.collect();
     // Whatever ranks a process has, they need no more than those that need most.
     turns.sort_unstable_by(|a, b| b.cmp(a));
     let turns = turns.into_iter().take(together as usize).fold(0, u64::saturating_add);
     // One layer's borders, one value on its way to the file or back, rows of finished shards at the
-    // stitcher and the shards on their way to it.
+    // stitcher and the shards on their way to it: of the frames that are decoded together.
+    let most = most_frames(program, &cut, chunk);
+    let of_round = |id: ValueId| {
+        let shape = cut.shape(program, id, 0);
+        match program.value(id).kind {
+            ValueKind::Stats { .. } => shape.bytes(),
+            ValueKind::Features { .. } => shape.over(most[id.index()] as usize).bytes(),
+        }
+    };
+    let latents = grid.latents();
+    let share = most[program.input().index()].max(1);
     let borders = layers.iter().map(|layer| grid.halo_bytes(std::slice::from_ref(layer))).max();
+    let borders = u128::from(borders.unwrap_or(0)) * u128::from(share);
+    let borders = borders.div_ceil(latents.frames.max(1).into());
     let values = 0..program.values().len() as u32;
-    let largest = values.map(|id| cut.shape(program, ValueId(id), 0).bytes()).max().unwrap_or(0);
-    let picture = cut.shape(program, program.output(), 0).bytes();
-    let pieces = (u64::from(grid.cols()) + 5).saturating_mul(picture);
-    let latents = Shape::new(
-        1,
-        grid.latents().height as usize,
-        grid.latents().width as usize,
-        program.latent_channels() as usize,
-    );
+    let largest = values.map(|id| of_round(ValueId(id))).max().unwrap_or(0);
+    let picture = of_round(program.output());
+    let frames = most[program.output().index()];
+    // Frames go out one after the other, so several that come together wait for all shards.
+    let waiting = if frames > 1 { grid.rows().saturating_mul(grid.cols()) } else { grid.cols() };
+    let pieces = (u64::from(waiting) + 5).saturating_mul(picture);
+    let latents = Shape::sample(latents, program.latent_channels() as usize);
     Ok([
         model.prepared_weight_bytes(program),
         turns,
-        borders.unwrap_or(0),
+        u64::try_from(borders).unwrap_or(u64::MAX),
         largest.saturating_mul(together.into()),
         pieces,
         latents.bytes().saturating_mul(2),

@@ -1,9 +1,11 @@
 //! Borders on their way from one shard to the next, and the halos that are made of them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use halovae_core::{Margins, Region, Size, Transfer};
+use halovae_core::{Margins, Region, Transfer};
 
+use super::around::{Around, Side};
 use super::cut::Cut;
 use super::exchange::{Exchange, For, Parcel, Transit};
 use super::pass::HaloExchange;
@@ -58,24 +60,28 @@ impl<'a, B: Backend> Borders<'a, B> {
         Self { exchange, waiting: HashMap::new(), under_way: HashMap::new() }
     }
 
-    /// Sends every rank what its shards read of this rank's, keeps what this rank's own shards read
-    /// of each other, and begins to receive what they read of others'. `cut_out` copies a rectangle,
-    /// in the coordinates of the whole map, out of a shard's part.
+    /// Sends every rank what its shards read of these `frames` of this rank's, keeps what this rank's
+    /// own shards read of each other, and begins to receive what they read of others'. `cut_out`
+    /// copies a region, in the coordinates of the whole map, out of a shard's part.
     pub(super) fn send<G: Group>(
         &mut self,
         group: &G,
         cut: &Cut,
         program: &Program,
         halo: &HaloExchange,
+        frames: &Range<u64>,
         mut cut_out: impl FnMut(u32, Region) -> Result<Parcel<B::Tensor>, Cause>,
     ) -> Result<(), ShardStop> {
         let HaloExchange { op, value, reach } = *halo;
         let (channels, scale) = program.features(value);
         let me = group.rank();
+        let of_frames = |transfers: Vec<Transfer>| -> Vec<Transfer> {
+            transfers.into_iter().filter_map(|transfer| within(transfer, frames)).collect()
+        };
         let mut outgoing = Vec::new();
         for (rank, transfers) in cut.sent(me, scale, reach) {
             let mut parcels = Vec::new();
-            for transfer in transfers {
+            for transfer in of_frames(transfers) {
                 let border = cut_out(transfer.from, transfer.region)?;
                 if rank == me {
                     self.waiting.insert((op, transfer.from, transfer.to), border);
@@ -83,12 +89,14 @@ impl<'a, B: Backend> Borders<'a, B> {
                     parcels.push(border);
                 }
             }
-            if rank != me {
+            if !parcels.is_empty() {
                 outgoing.push((rank, parcels));
             }
         }
-        let mut received = cut.received(me, scale, reach);
-        received.retain(|&(rank, _)| rank != me);
+        let received = cut.received(me, scale, reach).into_iter();
+        let received = received.map(|(rank, transfers)| (rank, of_frames(transfers)));
+        let received: Vec<For<Transfer>> =
+            received.filter(|(rank, transfers)| *rank != me && !transfers.is_empty()).collect();
         if !outgoing.is_empty() || !received.is_empty() {
             let tag = Tags::Borders.tag(op);
             let shape = |transfer: &Transfer| shape_of(transfer.region, channels);
@@ -102,38 +110,38 @@ impl<'a, B: Backend> Borders<'a, B> {
         Ok(())
     }
 
-    /// The halo of a shard for a conv; waits for it if it has not come.
+    /// These `frames` of the halo of a shard for a conv; waits for it if it has not come. Those before
+    /// and behind the shard's own have its rows and columns.
     pub(super) fn halo<G: Group>(
         &mut self,
         group: &G,
         cut: &Cut,
         program: &Program,
         halo: &HaloExchange,
+        frames: &Range<u64>,
         shard: u32,
     ) -> Result<Halo<B::Tensor>, ShardStop> {
         let HaloExchange { op, value, reach } = *halo;
         self.receive(group, op)?;
         let (channels, scale) = program.features(value);
-        let around = Around {
-            part: cut.part(program, value, shard),
-            margins: cut.grid().margins(shard, scale, reach),
-        };
+        let around = Around::new(cut, program, halo, frames, shard);
         let mut parts: Margins<Vec<(Region, Parcel<B::Tensor>)>> = Margins::default();
-        for transfer in cut.grid().received(shard, scale, reach) {
+        let transfers = cut.grid().received(shard, scale, reach);
+        for transfer in transfers.filter_map(|transfer| within(transfer, frames)) {
             let border = self.waiting.remove(&(op, transfer.from, shard));
             let (side, place) = around.place(transfer.region);
             side.of(&mut parts).push((place, border.expect("every neighbour's border has come")));
         }
-        let mut strip = |side: Side| {
-            let shape = around.strip(side, channels);
+        let mut sides = Halo::default();
+        for side in Side::ALL {
+            let shape = around.shape(side, channels);
             let parts = std::mem::take(side.of(&mut parts));
-            let strip = (shape.height > 0 && shape.width > 0)
-                .then(|| self.exchange.join(shape, parts).map_err(Cause::Backend));
-            strip.transpose()
-        };
-        let sides =
-            [strip(Side::Top)?, strip(Side::Bottom)?, strip(Side::Left)?, strip(Side::Right)?];
-        Ok(Halo::of_frame(sides))
+            if shape.frames > 0 && shape.height > 0 && shape.width > 0 {
+                let strip = self.exchange.join(shape, parts).map_err(Cause::Backend)?;
+                *side.of(&mut sides) = Some(strip);
+            }
+        }
+        Ok(sides)
     }
 
     /// Receives the borders of all ranks for a conv, unless they are there.
@@ -153,63 +161,11 @@ fn shape_of(rect: Region, channels: u32) -> Shape {
     Shape::sample(rect.size(), channels as usize)
 }
 
-/// A side of a part, as [`Halo`] has them.
-#[derive(Clone, Copy)]
-enum Side {
-    Top,
-    Bottom,
-    Left,
-    Right,
-}
-
-impl Side {
-    /// What `margins` have on this side.
-    fn of<T>(self, margins: &mut Margins<T>) -> &mut T {
-        match self {
-            Self::Top => &mut margins.top,
-            Self::Bottom => &mut margins.bottom,
-            Self::Left => &mut margins.left,
-            Self::Right => &mut margins.right,
-        }
-    }
-}
-
-/// What lies around a part.
-struct Around {
-    /// The part, in the coordinates of the whole map.
-    part: Region,
-    margins: Margins,
-}
-
-impl Around {
-    /// The extents of a strip.
-    fn strip(&self, side: Side, channels: u32) -> Shape {
-        let Self { part, margins } = self;
-        let wide = margins.left + part.width + margins.right;
-        let (height, width) = match side {
-            Side::Top => (margins.top, wide),
-            Side::Bottom => (margins.bottom, wide),
-            Side::Left => (part.height, margins.left),
-            Side::Right => (part.height, margins.right),
-        };
-        Shape::sample(Size::video(part.frames, height, width), channels as usize)
-    }
-
-    /// The strip that a border, in the coordinates of the whole map, belongs to, and where it lies
-    /// there.
-    fn place(&self, rect: Region) -> (Side, Region) {
-        let Self { part, margins } = self;
-        let left = part.left - margins.left;
-        let (side, top, left) = if rect.top < part.top {
-            (Side::Top, part.top - margins.top, left)
-        } else if u64::from(rect.top) >= part.bottom() {
-            (Side::Bottom, part.bottom() as u32, left)
-        } else if rect.left < part.left {
-            (Side::Left, part.top, left)
-        } else {
-            (Side::Right, part.top, part.right() as u32)
-        };
-        let first = rect.first - part.first;
-        (side, Region { first, top: rect.top - top, left: rect.left - left, ..rect })
-    }
+/// A transfer's frames among these; `None` if there are none.
+fn within(transfer: Transfer, frames: &Range<u64>) -> Option<Transfer> {
+    let region = transfer.region;
+    let first = region.first.max(u32::try_from(frames.start).unwrap_or(u32::MAX));
+    let end = region.end().min(frames.end);
+    let len = u32::try_from(end.saturating_sub(first.into())).ok().filter(|&len| len > 0)?;
+    Some(Transfer { region: region.over(first, len), ..transfer })
 }

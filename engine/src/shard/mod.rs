@@ -1,4 +1,4 @@
-//! The sharded strategy: one decode, its feature maps cut along height and width.
+//! The sharded strategy: one decode, its feature maps cut along time, height and width.
 //!
 //! - `pass` finds out, from the geometry of ops alone, where a program must exchange;
 //! - [`Cut`] says which rank has which shards, and which rectangles travel between them;
@@ -10,6 +10,7 @@
 //! The result equals the whole decode up to rounding: nothing is blended, and no halo is decoded
 //! twice.
 
+mod around;
 mod cut;
 mod estimate;
 mod exchange;
@@ -19,14 +20,18 @@ mod merge;
 mod park;
 mod pass;
 mod ring;
+mod rounds;
 mod run;
 mod scratch;
 mod statistics;
+mod traffic;
+mod turn;
 
 pub use cut::Cut;
-pub use estimate::{Traffic, peak_bytes};
-pub use fit::{Fit, FitError, choose, fit};
+pub use estimate::peak_bytes;
+pub use fit::{Budget, Fit, FitError, choose, fit};
 pub use park::ParkLimit;
 pub use pass::{HaloExchange, Segment, UncutError, exchanged_layers};
+pub use traffic::Traffic;
 
-pub(crate) use run::{ShardJob, ShardStop};
+pub(crate) use run::{Finished, ShardJob, ShardStop};

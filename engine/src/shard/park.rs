@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use halovae_core::Region;
 
+use super::around::Side;
 use super::exchange::{Exchange, Parcel};
 use super::scratch::{Extent, ScratchFile};
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendError};
 use crate::group::Cause;
-use crate::program::ValueId;
+use crate::program::{Held, ValueId};
 use crate::tensor::{HostTensor, Shape};
 
 /// How much may wait in the device's memory, and where the rest waits.
@@ -23,17 +25,30 @@ pub struct ParkLimit {
     pub scratch: PathBuf,
 }
 
-/// A value of one shard.
-type Key = (ValueId, u32);
+/// What waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// A value of a shard.
+    Value(ValueId, u32),
+    /// What an op has fetched of the parts beside a shard, and will read again.
+    Halo {
+        /// The op's place in the program.
+        op: usize,
+        /// The shard.
+        shard: u32,
+        /// On which side of it.
+        side: Side,
+    },
+}
 
 enum Parked<T> {
     /// On the device.
     Here(T),
-    /// In the file.
-    Filed(Extent, Shape),
+    /// In the file, but for so many frames at its beginning, which are read no more.
+    Filed(Extent, Shape, usize),
 }
 
-/// A value to read: where it waits, or a copy that was loaded for it.
+/// A tensor to read: where it waits, or a copy that was made for it.
 pub(super) enum Loan<'a, T> {
     /// Where it waits.
     Here(&'a T),
@@ -52,11 +67,14 @@ impl<T> std::ops::Deref for Loan<'_, T> {
     }
 }
 
-/// The values of all shards of a rank, between the segments that write and read them.
+/// A tensor to read, and which of its frames.
+pub(super) type LentFrames<'a, T> = (Loan<'a, T>, Range<usize>);
+
+/// What the shards of a rank hold between the turns that write and read it.
 pub(super) struct Park<'a, B: Backend> {
     backend: &'a B,
     limit: Option<ParkLimit>,
-    values: HashMap<Key, Parked<B::Tensor>>,
+    values: HashMap<Key, Held<Parked<B::Tensor>>>,
     /// Bytes that wait on the device.
     here: u64,
     file: RefCell<Option<ScratchFile>>,
@@ -67,67 +85,139 @@ impl<'a, B: Backend> Park<'a, B> {
         Self { backend, limit, values: HashMap::new(), here: 0, file: RefCell::default() }
     }
 
-    /// Keeps a value: on the device as long as the limit allows, else in the file.
-    pub(super) fn put(&mut self, key: Key, tensor: B::Tensor) -> Result<(), Cause> {
+    /// Keeps frames behind those that wait: on the device as long as the limit allows, else in the
+    /// file.
+    pub(super) fn put(
+        &mut self,
+        key: Key,
+        frames: Range<u64>,
+        tensor: B::Tensor,
+    ) -> Result<(), Cause> {
         let shape = self.backend.shape(&tensor);
         let bytes = self.backend.held_bytes(&tensor);
         let fits = |limit: &ParkLimit| self.here.saturating_add(bytes) <= limit.bytes;
-        if self.limit.as_ref().is_none_or(fits) {
+        let parked = if self.limit.as_ref().is_none_or(fits) {
             self.here += bytes;
-            self.values.insert(key, Parked::Here(tensor));
-            return Ok(());
-        }
-        let values = self.backend.download(&tensor, all(shape)).map_err(Cause::Backend)?;
-        drop(tensor);
-        let extent = self.with_file("write to", |file| file.write(values.data()))?;
-        self.values.insert(key, Parked::Filed(extent, shape));
+            Parked::Here(tensor)
+        } else {
+            let values = self.backend.download(&tensor, all(shape)).map_err(Cause::Backend)?;
+            drop(tensor);
+            let extent = self.with_file("write to", |file| file.write(values.data()))?;
+            Parked::Filed(extent, shape, 0)
+        };
+        self.values.entry(key).or_default().push(frames, parked);
         Ok(())
     }
 
-    /// Takes a value for good.
-    pub(super) fn take(&mut self, key: Key) -> Result<B::Tensor, Cause> {
-        match self.values.remove(&key).expect("a value is parked before it is taken") {
+    /// Takes all frames for good; none if none wait.
+    pub(super) fn take(&mut self, key: Key) -> Result<Held<B::Tensor>, Cause> {
+        let mut taken = Held::default();
+        for (frames, parked) in self.values.remove(&key).into_iter().flat_map(Held::into_parts) {
+            let tensor = match parked {
+                Parked::Here(tensor) => {
+                    self.here -= self.backend.held_bytes(&tensor);
+                    tensor
+                }
+                Parked::Filed(extent, shape, skip) => {
+                    let tensor = self.load(extent, shape, skip..shape.frames)?;
+                    self.free(extent)?;
+                    tensor
+                }
+            };
+            taken.push(frames, tensor);
+        }
+        Ok(taken)
+    }
+
+    /// Whether these frames, and no others, wait in one tensor.
+    pub(super) fn has_exactly(&self, key: Key, frames: &Range<u64>) -> bool {
+        self.values.get(&key).is_some_and(|held| held.exactly(frames).is_some())
+    }
+
+    /// Frames to read, in the tensors in which they wait.
+    pub(super) fn lend(
+        &self,
+        key: Key,
+        frames: &Range<u64>,
+    ) -> Result<Vec<LentFrames<'_, B::Tensor>>, Cause> {
+        let Some(held) = self.values.get(&key) else { return Ok(Vec::new()) };
+        let mut lent = Vec::new();
+        for (parked, range) in held.parts(frames) {
+            lent.push(match parked {
+                Parked::Here(tensor) => (Loan::Here(tensor), range),
+                Parked::Filed(extent, shape, skip) => {
+                    let read = skip + range.start..skip + range.end;
+                    (Loan::Loaded(self.load(*extent, *shape, read)?), 0..range.len())
+                }
+            });
+        }
+        Ok(lent)
+    }
+
+    /// Frames to read, in one tensor.
+    pub(super) fn lend_whole(
+        &self,
+        key: Key,
+        frames: &Range<u64>,
+    ) -> Result<Loan<'_, B::Tensor>, Cause> {
+        joined(self.backend, self.lend(key, frames)?).map_err(Cause::Backend)
+    }
+
+    /// Drops the frames before `first`.
+    pub(super) fn drop_before(&mut self, key: Key, first: u64) -> Result<(), Cause> {
+        let Some(mut held) = self.values.remove(&key) else { return Ok(()) };
+        let (backend, here) = (self.backend, &mut self.here);
+        let keep = |parked: Parked<B::Tensor>, kept: Range<usize>| match parked {
             Parked::Here(tensor) => {
-                self.here -= self.backend.held_bytes(&tensor);
-                Ok(tensor)
+                let copy = backend.gather(&[(&tensor, kept)])?;
+                *here = *here - backend.held_bytes(&tensor) + backend.held_bytes(&copy);
+                Ok(Parked::Here(copy))
             }
-            Parked::Filed(extent, shape) => {
-                let tensor = self.load(extent, shape)?;
-                self.free(extent)?;
-                Ok(tensor)
+            Parked::Filed(extent, shape, skip) => {
+                Ok(Parked::Filed(extent, shape, skip + kept.start))
+            }
+        };
+        for parked in held.drop_before(first, keep).map_err(Cause::Backend)? {
+            match parked {
+                Parked::Here(tensor) => self.here -= self.backend.held_bytes(&tensor),
+                Parked::Filed(extent, ..) => self.free(extent)?,
             }
         }
-    }
-
-    /// A value to read.
-    pub(super) fn lend(&self, key: Key) -> Result<Loan<'_, B::Tensor>, Cause> {
-        match &self.values[&key] {
-            Parked::Here(tensor) => Ok(Loan::Here(tensor)),
-            Parked::Filed(extent, shape) => self.load(*extent, *shape).map(Loan::Loaded),
-        }
-    }
-
-    /// Lets go of a value without looking at it.
-    pub(super) fn forget(&mut self, key: Key) -> Result<(), Cause> {
-        match self.values.remove(&key) {
-            Some(Parked::Here(tensor)) => self.here -= self.backend.held_bytes(&tensor),
-            Some(Parked::Filed(extent, _)) => self.free(extent)?,
-            None => {}
+        if !held.is_empty() {
+            self.values.insert(key, held);
         }
         Ok(())
     }
 
-    /// A region of a value, to be sent.
+    /// A region of some frames, to be sent: its own are counted from the first of those.
     pub(super) fn region(
         &self,
         exchange: Exchange<'_, B>,
         key: Key,
+        frames: &Range<u64>,
         rect: Region,
     ) -> Result<Parcel<B::Tensor>, Cause> {
-        let (extent, shape) = match &self.values[&key] {
-            Parked::Here(tensor) => return exchange.cut(tensor, rect).map_err(Cause::Backend),
-            Parked::Filed(extent, shape) => (*extent, *shape),
-        };
+        let mut parcels = Vec::new();
+        for (parked, range) in self.values[&key].parts(frames) {
+            let rect = rect.over(range.start as u32, range.len() as u32);
+            parcels.push(match parked {
+                Parked::Here(tensor) => exchange.cut(tensor, rect).map_err(Cause::Backend)?,
+                Parked::Filed(extent, shape, skip) => {
+                    let rect = rect.over(rect.first + *skip as u32, rect.frames);
+                    let values = self.region_of_file(*extent, *shape, rect)?;
+                    exchange.lift(values).map_err(Cause::Backend)?
+                }
+            });
+        }
+        exchange.one_behind_the_other(parcels).map_err(Cause::Backend)
+    }
+
+    fn region_of_file(
+        &self,
+        extent: Extent,
+        shape: Shape,
+        rect: Region,
+    ) -> Result<HostTensor, Cause> {
         let region = Shape { batch: shape.batch, ..Shape::sample(rect.size(), shape.channels) };
         let mut out = HostTensor::zeros(region).map_err(Cause::Backend)?;
         let row_len = (region.width * shape.channels).max(1);
@@ -140,12 +230,13 @@ impl<'a, B: Backend> Park<'a, B> {
             }
             Ok(())
         })?;
-        exchange.lift(out).map_err(Cause::Backend)
+        Ok(out)
     }
 
-    fn load(&self, extent: Extent, shape: Shape) -> Result<B::Tensor, Cause> {
-        let mut values = HostTensor::zeros(shape).map_err(Cause::Backend)?;
-        self.with_file("read", |file| file.read(extent, 0, values.data_mut()))?;
+    fn load(&self, extent: Extent, shape: Shape, frames: Range<usize>) -> Result<B::Tensor, Cause> {
+        let from = frames.start as u64 * (shape.frame_len() as u64);
+        let mut values = HostTensor::zeros(shape.over(frames.len())).map_err(Cause::Backend)?;
+        self.with_file("read", |file| file.read(extent, from, values.data_mut()))?;
         self.backend.upload(&values).map_err(Cause::Backend)
     }
 
@@ -181,4 +272,20 @@ impl<'a, B: Backend> Park<'a, B> {
 
 fn all(shape: Shape) -> Region {
     shape.size().at_origin()
+}
+
+/// Frames that lie in several tensors, or in a part of one, in one tensor.
+pub(super) fn joined<'a, B: Backend>(
+    backend: &B,
+    mut parts: Vec<LentFrames<'a, B::Tensor>>,
+) -> Result<Loan<'a, B::Tensor>, BackendError> {
+    let is_whole =
+        |(tensor, range): &LentFrames<'_, B::Tensor>| *range == (0..backend.shape(tensor).frames);
+    if let [part] = &parts[..]
+        && is_whole(part)
+    {
+        return Ok(parts.remove(0).0);
+    }
+    let parts: Vec<_> = parts.iter().map(|(tensor, range)| (&**tensor, range.clone())).collect();
+    backend.gather(&parts).map(Loan::Loaded)
 }

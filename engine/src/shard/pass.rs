@@ -17,7 +17,7 @@ pub struct HaloExchange {
     pub op: usize,
     /// What it reads.
     pub value: ValueId,
-    /// Rows and columns of that value's cells beyond a part.
+    /// Frames, rows and columns of that value's cells beyond a part.
     pub reach: Margins,
 }
 
@@ -46,22 +46,24 @@ pub enum UncutError {
         /// Why not.
         source: PlanError,
     },
-    /// The grid cuts the video along time.
+    /// An op reads more frames beyond a slice than its neighbours have.
     #[error(
-        "a decode is cut along height and width, and this grid has {slices} slices of frames; use one \
-         slice"
+        "`{op}` reads frames that the slices beside do not have when the video is cut into {slices} \
+         slices; use fewer slices, or none"
     )]
     Slices {
+        /// The op's name.
+        op: String,
         /// Slices of the grid.
         slices: u32,
     },
 }
 
-/// Cuts a program into segments.
+/// Cuts a program into segments, along time too if the grid has several slices.
 ///
 /// # Errors
 /// [`UncutError`] for a conv that does not keep extents in proportion.
-pub(super) fn segments(program: &Program) -> Result<Vec<Segment>, UncutError> {
+pub(super) fn segments(program: &Program, in_time: bool) -> Result<Vec<Segment>, UncutError> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut start = 0;
     // Values of the segment that has not ended.
@@ -69,7 +71,7 @@ pub(super) fn segments(program: &Program) -> Result<Vec<Segment>, UncutError> {
     let mut halos = Vec::new();
     let mut statistics = Vec::new();
     for (index, op) in program.ops().iter().enumerate() {
-        let halo = halo_exchange(program, index, op)?;
+        let halo = halo_exchange(program, index, op, in_time)?;
         let is_attention = matches!(op, Op::Attention { .. });
         let waits = halo.is_some_and(|halo| fresh.contains(&halo.value))
             || op.inputs().any(|read| statistics.contains(&read));
@@ -102,7 +104,16 @@ pub(super) fn segments(program: &Program) -> Result<Vec<Segment>, UncutError> {
 pub fn exchanged_layers(program: &Program) -> Result<Vec<LayerHalo>, UncutError> {
     let mut layers = Vec::new();
     for (index, op) in program.ops().iter().enumerate() {
-        if let Some(halo) = halo_exchange(program, index, op)? {
+        // An op that does not keep frames in proportion reaches from any slice into all others.
+        let all = u32::MAX;
+        let halo = halo_exchange(program, index, op, true).or_else(|_| {
+            let halo = halo_exchange(program, index, op, false)?;
+            let value = op.inputs().next().expect("every op reads a value");
+            let reach = halo.map_or(Margins::NONE, |halo| halo.reach);
+            let reach = Margins { past: all, future: all, ..reach };
+            Ok(Some(HaloExchange { op: index, value, reach }))
+        })?;
+        if let Some(halo) = halo {
             let (channels, scale) = program.features(halo.value);
             let bytes_per_cell = 4 * u64::from(channels);
             layers.push(LayerHalo { scale, reach: halo.reach, bytes_per_cell });
@@ -115,10 +126,11 @@ fn halo_exchange(
     program: &Program,
     index: usize,
     op: &Op,
+    in_time: bool,
 ) -> Result<Option<HaloExchange>, UncutError> {
     for (value, reads) in op.reads() {
         let Reads::Cells(windows) = reads else { continue };
-        let reach = reach(&windows)
+        let reach = reach(&windows, in_time)
             .map_err(|source| UncutError::Op { op: program.op_name(op).to_owned(), source })?;
         if !reach.is_none() {
             return Ok(Some(HaloExchange { op: index, value, reach }));
@@ -127,8 +139,8 @@ fn halo_exchange(
     Ok(None)
 }
 
-/// What is read beyond a part, which has all frames.
-fn reach(windows: &Axes<Window>) -> Result<Margins, PlanError> {
-    let (height, width) = (windows.height.reach()?, windows.width.reach()?);
-    Ok(Margins::from_axes(Axes::new([0, 0], height, width)))
+/// What is read beyond a part. One that has all frames reads none beyond them.
+fn reach(windows: &Axes<Window>, in_time: bool) -> Result<Margins, PlanError> {
+    let time = if in_time { windows.time.reach()? } else { [0, 0] };
+    Ok(Margins::from_axes(Axes::new(time, windows.height.reach()?, windows.width.reach()?)))
 }

@@ -1,23 +1,25 @@
 //! One rank's part of a decode that is cut into shards.
 //!
-//! Segment by segment: borders go out to the neighbours, the statistics of the segment before are
-//! merged, then each of the rank's shards has its turn on the device. With as many ranks as shards
-//! a rank has one shard, and nothing ever leaves its device but borders; with fewer ranks the
-//! shards take turns, and what waits is parked.
+//! Chunk of latents by chunk, and in each round segment by segment: borders go out to the neighbours,
+//! the statistics of the segment before are merged, then each of the rank's shards has its turn on
+//! the device. With as many ranks as shards a rank has one shard, and nothing ever leaves its device
+//! but borders; with fewer ranks the shards take turns, and what waits is parked. What later rounds
+//! read of values and halos waits there too.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::ops::Range;
 
 use halovae_core::Region;
 
 use super::cut::Cut;
 use super::exchange::{Exchange, Parcel};
 use super::halo::Borders;
-use super::park::{Loan, Park, ParkLimit};
+use super::park::{Key, Park, ParkLimit};
 use super::pass::Segment;
-use crate::backend::{Backend, BackendError, FrameReads, Operand, Operands, Surroundings};
+use super::rounds::{Round, Rounds};
+use crate::backend::Backend;
 use crate::group::{Cause, FirstRanks, Group, GroupError, Links};
-use crate::program::{Liveness, Op, Program, Reads, ValueId, ValueKind, taps};
+use crate::program::{Liveness, Op, Program, ValueId};
 use crate::tensor::HostTensor;
 
 /// Why a rank ended early.
@@ -57,19 +59,32 @@ pub(crate) struct ShardJob<'a, B: Backend, G: ?Sized> {
     /// If what ranks tell each other goes from device to device.
     pub(crate) links: Option<&'a dyn Links<B::Tensor>>,
     pub(crate) cut: &'a Cut,
+    /// At most so many frames of latents are decoded at a time.
+    pub(crate) chunk: u32,
     pub(crate) limit: Option<ParkLimit>,
+}
+
+/// Frames of a shard's part of the picture that are finished.
+pub(crate) struct Finished {
+    pub(crate) shard: u32,
+    /// What the shard's turns have taken so far.
+    pub(crate) seconds: f64,
+    /// The frames, counted in the shard's own.
+    pub(crate) frames: Range<u64>,
+    /// Channels last.
+    pub(crate) data: Vec<f32>,
 }
 
 impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
     /// How many turns the rank's shards have in one image.
     pub(crate) fn turns(&self) -> u64 {
         let shards = self.cut.shards_of(self.group.rank()).len();
-        shards as u64 * self.cut.segments().len() as u64
+        let rounds = Rounds::count(self.cut, self.chunk);
+        shards as u64 * self.cut.segments().len() as u64 * rounds
     }
 
     /// Decodes the rank's shards of image `image` of `latents`. `turn` is told how many turns are
-    /// over; `finished` takes each shard, the seconds of its turns, and its part of the picture,
-    /// channels last, in the order of the shards.
+    /// over; `finished` takes the frames of each shard as they come, in the order of the shards.
     ///
     /// # Errors
     /// [`ShardStop`].
@@ -78,7 +93,7 @@ impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
         latents: &HostTensor,
         image: usize,
         turn: impl Fn(u64),
-        finished: impl FnMut(u32, f64, Vec<f32>) -> Result<(), GroupError>,
+        finished: impl FnMut(Finished) -> Result<(), GroupError>,
     ) -> Result<(), ShardStop> {
         let group = FirstRanks::new(self.group, self.cut.ranks());
         let exchange = Exchange { backend: self.backend, links: self.links };
@@ -95,31 +110,28 @@ impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
             finished,
         };
         let mut turns = 0;
-        for shard in self.cut.shards_of(self.group.rank()) {
-            let rect = self.cut.part(self.program, self.program.input(), shard);
-            let part = latents.crop(image, rect).map_err(Cause::Backend)?;
-            let part = self.backend.upload(&part).map_err(Cause::Backend)?;
-            run.park.put((self.program.input(), shard), part)?;
-        }
-        let mut before: Option<&Segment> = None;
-        for segment in self.cut.segments() {
-            run.send_borders(segment)?;
-            if let Some(before) = before {
-                run.merge_statistics(before)?;
-            }
-            if segment.is_attention {
-                run.attention(segment.ops.start)?;
-                turns += self.cut.shards_of(self.group.rank()).len() as u64;
-                turn(turns);
-            } else {
-                for shard in self.cut.shards_of(self.group.rank()) {
-                    run.shard(segment, shard)?;
-                    turns += 1;
-                    turn(turns);
+        for round in Rounds::new(self.program, self.cut, self.chunk) {
+            run.take_latents(latents, image, &round)?;
+            let mut before: Option<&Segment> = None;
+            for segment in self.cut.segments() {
+                run.send_borders(segment, &round)?;
+                if let Some(before) = before {
+                    run.merge_statistics(before, &round)?;
                 }
+                if segment.is_attention {
+                    run.attention(segment.ops.start, &round)?;
+                    turns += self.cut.shards_of(self.group.rank()).len() as u64;
+                    turn(turns);
+                } else {
+                    for shard in self.cut.shards_of(self.group.rank()) {
+                        run.turn(segment, shard, &round)?;
+                        turns += 1;
+                        turn(turns);
+                    }
+                }
+                run.forget_statistics(segment, &round);
+                before = Some(segment);
             }
-            run.forget_statistics(segment);
-            before = Some(segment);
         }
         Ok(())
     }
@@ -130,7 +142,7 @@ pub(super) struct Run<'a, B: Backend, G: ?Sized, F> {
     pub(super) exchange: Exchange<'a, B>,
     pub(super) liveness: Liveness,
     pub(super) park: Park<'a, B>,
-    borders: Borders<'a, B>,
+    pub(super) borders: Borders<'a, B>,
     /// Merged statistics.
     pub(super) stats: HashMap<ValueId, B::Tensor>,
     /// Statistics of the rank's shards that are not merged yet.
@@ -138,68 +150,51 @@ pub(super) struct Run<'a, B: Backend, G: ?Sized, F> {
     /// What each shard's turns took.
     pub(super) seconds: HashMap<u32, f64>,
     pub(super) group: FirstRanks<'a, G>,
-    finished: F,
+    pub(super) finished: F,
 }
 
 impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F>
 where
-    F: FnMut(u32, f64, Vec<f32>) -> Result<(), GroupError>,
+    F: FnMut(Finished) -> Result<(), GroupError>,
 {
-    fn send_borders(&mut self, segment: &Segment) -> Result<(), ShardStop> {
-        let ShardJob { program, cut, .. } = self.job;
-        self.before_file()?;
-        for halo in &segment.halos {
-            let (park, exchange) = (&self.park, self.exchange);
-            let cut_out = |shard: u32, rect: Region| {
-                let part = cut.part(program, halo.value, shard);
-                let own = Region {
-                    first: rect.first - part.first,
-                    top: rect.top - part.top,
-                    left: rect.left - part.left,
-                    ..rect
-                };
-                park.region(exchange, (halo.value, shard), own)
-            };
-            self.borders.send(&self.group, cut, program, halo, cut_out)?;
+    /// Puts the round's frames of the latents on the device, shard by shard.
+    fn take_latents(
+        &mut self,
+        latents: &HostTensor,
+        image: usize,
+        round: &Round,
+    ) -> Result<(), ShardStop> {
+        let ShardJob { backend, program, cut, group, .. } = *self.job;
+        for shard in cut.shards_of(group.rank()) {
+            let frames = round.latents(cut.band(program, program.input(), cut.slice_of(shard)));
+            // Frames of latents, which are u32.
+            let [first, len] = [frames.start, frames.end - frames.start].map(|count| count as u32);
+            let part = cut.part(program, program.input(), shard).over(first, len);
+            let part = latents.crop(image, part).map_err(Cause::Backend)?;
+            let part = backend.upload(&part).map_err(Cause::Backend)?;
+            if program.input() == program.output() {
+                self.finish(shard, frames, || 0.0, &part)?;
+            } else {
+                self.park.put(Key::Value(program.input(), shard), frames, part)?;
+            }
         }
         Ok(())
     }
 
-    /// Runs a segment's ops on one shard.
-    fn shard(&mut self, segment: &Segment, shard: u32) -> Result<(), ShardStop> {
-        let program = self.job.program;
-        let start = Instant::now();
-        let before = self.seconds.get(&shard).copied().unwrap_or(0.0);
-        // Of the shard's values those that die in this segment, and those made in it.
-        let mut values: HashMap<ValueId, B::Tensor> = HashMap::new();
-        for index in segment.ops.clone() {
-            self.group.check()?;
-            let op = &program.ops()[index];
-            for id in op.inputs().filter(|&id| !is_stats(program, id)) {
-                let dies = segment.ops.clone().any(|at| self.liveness.dies_at(id, at));
-                if dies && !values.contains_key(&id) {
-                    let tensor = self.park.take((id, shard));
-                    values.insert(id, tensor.map_err(|cause| failed(program, op, shard, cause))?);
-                }
-            }
-            let output = self.run_op(index, op, shard, &mut values)?;
-            values.retain(|id, _| !self.liveness.dies_at(*id, index));
-            if let Op::NormStats { output: id, .. } = *op {
-                let partial = self.exchange.give(output).map_err(Cause::Backend);
-                let partial = partial.map_err(|cause| failed(program, op, shard, cause))?;
-                self.partials.insert((id, shard), partial);
-            } else if op.output() == program.output() {
-                let seconds = || before + start.elapsed().as_secs_f64();
-                self.finish(shard, seconds, op, &output)?;
-            } else {
-                values.insert(op.output(), output);
-            }
+    fn send_borders(&mut self, segment: &Segment, round: &Round) -> Result<(), ShardStop> {
+        let ShardJob { program, cut, .. } = self.job;
+        for halo in segment.halos.iter().filter(|halo| round.has(halo.op)) {
+            self.before_file()?;
+            let (park, exchange) = (&self.park, self.exchange);
+            let cut_out = |shard: u32, rect: Region| {
+                let part = cut.part(program, halo.value, shard);
+                let own = Region { top: rect.top - part.top, left: rect.left - part.left, ..rect };
+                let frames = u64::from(rect.first)..rect.end();
+                park.region(exchange, Key::Value(halo.value, shard), &frames, own)
+            };
+            let fresh = &round.halo(halo.op).fresh;
+            self.borders.send(&self.group, cut, program, halo, fresh, cut_out)?;
         }
-        self.before_file()?;
-        for (id, tensor) in values {
-            self.park.put((id, shard), tensor)?;
-        }
-        self.seconds.insert(shard, before + start.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -211,115 +206,32 @@ where
         }
     }
 
-    fn run_op(
-        &mut self,
-        index: usize,
-        op: &Op,
-        shard: u32,
-        values: &mut HashMap<ValueId, B::Tensor>,
-    ) -> Result<B::Tensor, ShardStop> {
-        let ShardJob { backend, program, weights, cut, .. } = *self.job;
-        self.before_file()?;
-        let mut owned: [Option<B::Tensor>; 3] = [const { None }; 3];
-        for (slot, id) in op.inputs().enumerate() {
-            if op.count_reads(id) == 1 && self.liveness.dies_at(id, index) {
-                owned[slot] = values.remove(&id);
-            }
-        }
-        // What other segments read as well stays where it waits.
-        let mut loans: [Option<Loan<'_, B::Tensor>>; 3] = [const { None }; 3];
-        for (slot, id) in op.inputs().enumerate() {
-            let known = values.contains_key(&id) || self.stats.contains_key(&id);
-            if owned[slot].is_none() && !known {
-                let loan = self.park.lend((id, shard));
-                loans[slot] = Some(loan.map_err(|cause| failed(program, op, shard, cause))?);
-            }
-        }
-        // What is read tap by tap has no slot of its own.
-        let by_tap = op.by_tap();
-        let input = op.inputs().next().filter(|_| by_tap.is_some());
-        let taken = input.and_then(|_| owned[0].take());
-        let stats = &self.stats;
-        let shared = |id: ValueId, slot: usize| match &loans[slot] {
-            Some(loan) => &**loan,
-            None => values.get(&id).or_else(|| stats.get(&id)).expect("written before it is read"),
-        };
-        let frames = input.zip(by_tap).map(|(id, (window, edge))| {
-            let tensor = taken.as_ref().unwrap_or_else(|| shared(id, 0));
-            let count = backend.shape(tensor).frames;
-            let all = 0..count as u64;
-            let outputs = 0..window.outputs(all.end);
-            let taps = taps(&window, edge, all.end, &all, &outputs);
-            FrameReads::new(vec![(tensor, 0..count)], window.kernel as usize, taps)
-        });
-        let mut slots = Vec::new();
-        for (slot, ((id, reads), owned)) in op.reads().zip(owned).enumerate() {
-            let tensor = || owned.as_ref().unwrap_or_else(|| shared(id, slot));
-            slots.push(match (reads, owned.is_some()) {
-                _ if slot == 0 && by_tap.is_some() => None,
-                (Reads::FirstFrame, _) if backend.shape(tensor()).frames > 1 => {
-                    let first = backend.gather(&[(tensor(), 0..1)]);
-                    let first = first.map_err(Cause::Backend);
-                    Some(Operand::Owned(first.map_err(|cause| failed(program, op, shard, cause))?))
-                }
-                (_, true) => owned.map(Operand::Owned),
-                (_, false) => Some(Operand::Shared(shared(id, slot))),
-            });
-        }
-        let operands = Operands::of_slots(slots).over_time(frames);
-        let mut halos = cut.segments().iter().flat_map(|segment| &segment.halos);
-        let halo = halos.find(|halo| halo.op == index);
-        let margins = halo.map(|halo| {
-            let (_, scale) = program.features(halo.value);
-            cut.grid().margins(shard, scale, halo.reach)
-        });
-        let (borders, group) = (&mut self.borders, &self.group);
-        // What the group or the host said, if the halo did not come.
-        let mut lost = None;
-        let mut fetch = || {
-            let halo = halo.expect("only a conv with a halo fetches one");
-            borders.halo(group, cut, program, halo, shard).map_err(|stop| {
-                lost = Some(stop);
-                BackendError::NoHalo(program.value(halo.value).name.clone())
-            })
-        };
-        let operands = match margins.filter(|margins| !margins.is_none()) {
-            Some(margins) => operands.within(Surroundings { margins, fetch: &mut fetch }),
-            None => operands,
-        };
-        let result = backend.run(program, op, weights, operands);
-        result.map_err(|error| match lost {
-            Some(stop) => stop,
-            None => failed(program, op, shard, Cause::Backend(error)),
-        })
-    }
-
-    /// Hands over a shard's part of the picture, and how long it took once that is there: until then
-    /// a device may only have queued it.
-    fn finish(
+    /// Hands over frames of a shard's part of the picture, and how long it took once they are there:
+    /// until then a device may only have queued them.
+    pub(super) fn finish(
         &mut self,
         shard: u32,
+        frames: Range<u64>,
         seconds: impl Fn() -> f64,
-        op: &Op,
         output: &B::Tensor,
     ) -> Result<(), ShardStop> {
         self.exchange.settle(&self.group)?;
-        let backend = self.job.backend;
-        let shape = backend.shape(output);
-        let all = shape.size().at_origin();
+        let ShardJob { backend, program, cut, .. } = *self.job;
+        let all = backend.shape(output).size().at_origin();
         let data = backend.download(output, all).map(HostTensor::into_data);
-        let data =
-            data.map_err(|error| failed(self.job.program, op, shard, Cause::Backend(error)))?;
+        let data = data.map_err(|error| ShardStop::Failed {
+            shard: Some(shard),
+            op: Some(program.value(program.output()).name.clone()),
+            cause: Cause::Backend(error),
+        })?;
         if !data.iter().all(|value| value.is_finite()) {
             let cause = Cause::NotFinite;
             return Err(ShardStop::Failed { shard: Some(shard), op: None, cause });
         }
-        Ok((self.finished)(shard, seconds(), data)?)
+        let first = cut.band(program, program.output(), cut.slice_of(shard)).start;
+        let frames = frames.start - first..frames.end - first;
+        Ok((self.finished)(Finished { shard, seconds: seconds(), frames, data })?)
     }
-}
-
-fn is_stats(program: &Program, id: ValueId) -> bool {
-    matches!(program.value(id).kind, ValueKind::Stats { .. })
 }
 
 pub(super) fn failed(program: &Program, op: &Op, shard: u32, cause: Cause) -> ShardStop {

@@ -3,6 +3,7 @@
 use super::exchange::Wholes;
 use super::halo::Tags;
 use super::pass::Segment;
+use super::rounds::Round;
 use super::run::{Run, ShardJob, ShardStop};
 use crate::backend::Backend;
 use crate::group::Group;
@@ -11,40 +12,53 @@ use crate::program::{Program, ValueId};
 impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F> {
     /// Merges everybody's statistics of a segment, shard by shard, so that every rank gets the same
     /// bytes.
-    pub(super) fn merge_statistics(&mut self, segment: &Segment) -> Result<(), ShardStop> {
+    pub(super) fn merge_statistics(
+        &mut self,
+        segment: &Segment,
+        round: &Round,
+    ) -> Result<(), ShardStop> {
         let ShardJob { program, cut, .. } = *self.job;
-        if segment.statistics.is_empty() {
+        let ops = segment.ops.clone().filter(|&op| round.has(op));
+        let made: Vec<ValueId> = ops.map(|op| program.ops()[op].output()).collect();
+        let of_round = segment.statistics.iter().copied().filter(|id| made.contains(id));
+        let statistics: Vec<ValueId> = of_round.collect();
+        if statistics.is_empty() {
             return Ok(());
         }
         let mut own = Vec::new();
         for shard in cut.shards_of(self.group.rank()) {
-            for &id in &segment.statistics {
+            for &id in &statistics {
                 own.push(self.partials.remove(&(id, shard)).expect("made in this segment"));
             }
         }
         let of_whole: Vec<(ValueId, f64)> =
-            segment.statistics.iter().map(|&id| values_of(program, id)).collect();
+            statistics.iter().map(|&id| values_of(program, id)).collect();
         let count = |whole: usize, shard: usize| {
             let (input, in_group) = of_whole[whole];
-            cut.part(program, input, shard as u32).area() as f64 * in_group
+            cut.part(program, input, shard as u32).volume() as f64 * in_group
         };
         let shape = |&id: &ValueId| cut.shape(program, id, 0);
         let parts = (0..cut.ranks()).map(|rank| cut.shards_of(rank).len());
         let wholes = Wholes {
-            shapes: segment.statistics.iter().map(shape).collect(),
+            shapes: statistics.iter().map(shape).collect(),
             parts: parts.collect(),
             count: &count,
         };
         let tag = Tags::Statistics.tag(segment.ops.start);
         let merged = self.exchange.merge(&self.group, tag, own, &wholes)?;
-        self.stats.extend(segment.statistics.iter().copied().zip(merged));
+        self.stats.extend(statistics.into_iter().zip(merged));
         Ok(())
     }
 
     /// Lets go of statistics that no op reads any more.
-    pub(super) fn forget_statistics(&mut self, segment: &Segment) {
-        let liveness = &self.liveness;
-        self.stats.retain(|&id, _| !segment.ops.clone().any(|at| liveness.dies_at(id, at)));
+    pub(super) fn forget_statistics(&mut self, segment: &Segment, round: &Round) {
+        let slices = 0..self.job.cut.grid().slices();
+        let steps = slices
+            .flat_map(|slice| segment.ops.clone().filter_map(move |op| round.step(slice, op)));
+        let reads = steps.flat_map(|step| &step.reads).filter(|read| read.needed > 0);
+        reads.for_each(|read| {
+            self.stats.remove(&read.id);
+        });
     }
 }
 

@@ -4,11 +4,11 @@
 use std::io::Read;
 use std::process::Command;
 
-use halovae_engine::tensor::Shape;
 use halovae_tests::binary::{self, listing};
-use halovae_tests::decode::random_tensor;
+use halovae_tests::decode::long_video;
+use halovae_tests::disk::RawFile;
 
-use crate::{Setup, channels_first};
+use crate::Setup;
 
 /// Bytes of the golden video's first frame with what is before it.
 const FIRST_FRAME: usize = 7500;
@@ -62,22 +62,35 @@ fn a_full_disk_leaves_nothing() {
 #[test]
 fn an_interrupted_decode_leaves_nothing() {
     let setup = Setup::new("wan");
-    // Seconds of work, and frames in the file long before its end.
-    let latents = random_tensor(Shape::new(1, 24, 24, 4).over(60), 1);
-    let (values, shape) = channels_first(&latents);
-    setup.write_npy("long.npy", &values, &shape);
-    for name in ["a.y4m", "%05d.png", "a.npy"] {
-        let outputs = tempfile::tempdir().expect("a folder");
-        let output = outputs.path().join(name);
-        let mut command = setup.command("decode --backend cpu --threads 1 --vae VAE");
-        command.args(["--latents", "long.npy", "--output"]).arg(&output);
-        let mut child = binary::spawn(command);
-        binary::wait_until_writing(&mut child, outputs.path());
-        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-        assert!(kill.expect("kill").success(), "{name}: it ended before it was interrupted");
-        let run = binary::finish(child);
-        assert_eq!(run.status.code(), Some(130), "{name}: {}", run.stderr);
-        assert!(run.stderr.contains("halovae: error: cancelled"), "{name}: {}", run.stderr);
-        assert_eq!(listing(outputs.path()), [""; 0], "{name}");
+    RawFile::video_latents(&long_video()).write(&setup.path("long.safetensors"));
+    let on_ranks = |strategy| format!("--strategy {strategy} --vae-patch-parallel-size 2");
+    for (output, flags) in [
+        ("out/a.y4m", String::new()),
+        ("out/%05d.png", String::new()),
+        ("out/a.npy", String::new()),
+        ("out/%05d.png", on_ranks("tiled")),
+        ("out/a.y4m", on_ranks("sharded")),
+        ("-", String::new()),
+    ] {
+        let what = format!("{output} {flags}");
+        std::fs::create_dir(setup.path("out")).expect("a folder");
+        let line = "decode --quiet --backend cpu --threads 2 --vae VAE --latents long.safetensors";
+        let line = format!("{line} --output {output} {flags}");
+        let mut child = binary::spawn(setup.command(line.trim_end()));
+        match output {
+            // It waits there for a reader that reads no more.
+            "-" => {
+                let stdout = child.stdout.as_mut().expect("a pipe");
+                stdout.read_exact(&mut [0; FIRST_FRAME]).expect("a frame");
+            }
+            _ => binary::wait_until_writing(&mut child, &setup.path("out")),
+        }
+        binary::signal("-INT", child.id());
+        let run = binary::output(child);
+        let stderr = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(130), "{what}: {stderr}");
+        assert_eq!(stderr, "halovae: error: cancelled\n", "{what}");
+        // Fails where something is left.
+        std::fs::remove_dir(setup.path("out")).expect(&what);
     }
 }

@@ -10,10 +10,10 @@ mod plans;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_tests::binary::{self, Run, listing};
 use halovae_tests::golden::Golden;
 use halovae_tests::npy;
+use halovae_tests::tensors::video_channels_first as channels_first;
 use tempfile::TempDir;
 
 /// A folder for the files of a test, and a golden model.
@@ -89,18 +89,4 @@ impl Setup {
         }
         assert_eq!(listing(self.folder.path()), before, "{flags}");
     }
-}
-
-/// Latents as a pipeline has them: `[batch, channels, frames, height, width]`.
-fn channels_first(latents: &HostTensor) -> (Vec<f32>, [usize; 5]) {
-    let Shape { batch, frames, height, width, channels } = latents.shape();
-    let mut values = Vec::with_capacity(latents.data().len());
-    for n in 0..batch {
-        for c in 0..channels {
-            for place in 0..frames * height * width {
-                values.push(latents.data()[(n * frames * height * width + place) * channels + c]);
-            }
-        }
-    }
-    (values, [batch, channels, frames, height, width])
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use halovae_engine::tensor::{HostTensor, Shape};
@@ -52,16 +52,7 @@ impl Running {
 
     /// The process of a rank, once it runs.
     fn find(&self, rank: u32) -> Option<u32> {
-        let wanted = format!("OMPI_COMM_WORLD_RANK={rank}");
-        let entries = std::fs::read_dir("/proc").expect("/proc");
-        let mut pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let out = self.folder.path("out").display().to_string();
-        pids.find(|pid: &u32| {
-            let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            let environment = read("environ");
-            let has_rank = environment.split(|&byte| byte == 0).any(|set| set == wanted.as_bytes());
-            has_rank && String::from_utf8_lossy(&read("cmdline")).contains(&out)
-        })
+        mpirun::pid(rank, &self.folder.path("out").display().to_string())
     }
 
     fn pid(&self, rank: u32) -> u32 {
@@ -71,11 +62,6 @@ impl Running {
     /// What a rank has computed so far.
     fn cpu_time(&self, rank: u32) -> Duration {
         self.find(rank).map_or(Duration::ZERO, cpu_time)
-    }
-
-    fn signal(&self, signal: &str, pid: u32) {
-        let status = Command::new("kill").args([signal, &pid.to_string()]).status();
-        assert!(status.expect("kill").success(), "kill {signal} {pid}");
     }
 
     /// Its end, which must leave no picture.
@@ -111,7 +97,7 @@ fn a_killed_rank() {
         for rank in 0..RANKS {
             let what = format!("rank {rank} of a {strategy} decode killed");
             let running = Running::start(strategy, &[]);
-            running.signal("-KILL", running.pid(rank));
+            binary::signal("-KILL", running.pid(rank));
             let (run, files) = running.end(&what);
             assert_one_line(&what, &run, &[&format!("rank {rank} failed"), "killed"]);
             // Who is killed cannot clean up.
@@ -125,7 +111,7 @@ fn a_frozen_rank() {
     for rank in 0..RANKS {
         let what = format!("rank {rank} frozen");
         let running = Running::start("sharded", &["--rank-timeout", "10"]);
-        running.signal("-STOP", running.pid(rank));
+        binary::signal("-STOP", running.pid(rank));
         let (run, files) = running.end(&what);
         assert_one_line(&what, &run, &[&format!("rank {rank} failed"), "nothing was heard", "10s"]);
         assert!(rank == 0 || files.is_empty(), "{what}: left behind {files:?}");
@@ -136,13 +122,13 @@ fn a_frozen_rank() {
 #[test]
 fn an_end_that_was_asked_for() {
     let running = Running::start("tiled", &[]);
-    running.signal("-TERM", running.pid(1));
+    binary::signal("-TERM", running.pid(1));
     let (run, files) = running.end("rank 1 cancelled");
     assert_one_line("rank 1 cancelled", &run, &["cancelled"]);
     assert_eq!(files, [""; 0]);
 
     let running = Running::start("sharded", &[]);
-    running.signal("-TERM", running.child.id());
+    binary::signal("-TERM", running.child.id());
     let (run, files) = running.end("mpirun cancelled");
     assert!(!run.status.success(), "{}", run.stderr);
     assert_eq!(files, [""; 0]);

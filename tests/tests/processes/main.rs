@@ -6,6 +6,8 @@ mod faults;
 mod over_nccl;
 mod over_tcp;
 mod start;
+mod video_ends;
+mod videos;
 
 use std::path::{Path, PathBuf};
 

@@ -125,8 +125,7 @@ fn a_killed_rank() {
             assert!(started.elapsed() < LIMIT, "{what}: it goes on and on");
             std::thread::sleep(Duration::from_millis(10));
         }
-        let kill = Command::new("kill").args(["-KILL", &ranks.pid(rank).to_string()]).status();
-        assert!(kill.expect("kill").success());
+        binary::signal("-KILL", ranks.pid(rank));
         let runs = ranks.finish();
         let words = [&format!("rank {rank} failed"), "killed"];
         assert_ends(&what, &runs, &folder, &words);

@@ -86,8 +86,7 @@ fn a_killed_rank() {
             assert!(start.elapsed() < Duration::from_secs(120), "it does not begin");
             std::thread::sleep(Duration::from_millis(10));
         }
-        let kill = Command::new("kill").args(["-KILL", &ranks.pid(rank).to_string()]).status();
-        assert!(kill.expect("kill").success());
+        binary::signal("-KILL", ranks.pid(rank));
         let runs = ranks.finish();
         assert!(runs.iter().all(|run| !run.status.success()), "{what}: {runs:?}");
         let lines: Vec<&str> = runs.iter().flat_map(own_lines).collect();

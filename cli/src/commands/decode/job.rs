@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use halovae_core::{Plan, ShardGrid};
+use halovae_core::{Axes, Plan, ShardGrid};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::Checkpoint;
 use halovae_engine::decode::{CHUNK, Control, Decoder, Place};
@@ -123,6 +123,8 @@ impl Job<'_> {
             (Some(processes), into) => {
                 let group = FirstRanks::new(processes.group(), ranks);
                 let group = Counted::new(&group);
+                let mut into = into.map(|sink| processes.to_reader(sink));
+                let into = into.as_mut().map(|sink| -> &mut dyn Sink { sink });
                 let done = decoder.decode_as(&group, &latents, &planned.plan, into, &control)?;
                 let sent = [group.sent(), done.sent].into_iter().sum();
                 (done, Some(sent))
@@ -238,20 +240,20 @@ fn fit_memory<B: Backend>(
     };
     let latents = grid.latents();
     let given = (args.ranks.shard_grid != ShardGridArg::Auto).then_some(grid);
-    let fit = |given| decoder.fit_shards(latents, place, budget, given);
+    let fit = |given| decoder.fit_shards(latents, place, budget, given, CHUNK);
     let fit = match processes {
         None => fit(given)?,
         Some(processes) => {
-            let mut chosen = [0.0; 2];
+            let mut chosen = [0.0; 3];
             if place.first == 0 {
                 let grid = fit(given)?.grid;
                 // Grids that fit have few enough bands for exact floats.
-                chosen = [grid.rows(), grid.cols()].map(|bands| bands as f32);
+                chosen = [grid.slices(), grid.rows(), grid.cols()].map(|bands| bands as f32);
             }
             let group = FirstRanks::new(processes.group(), place.size);
             group.broadcast(0, Tag(0), &mut chosen)?;
-            let [rows, cols] = chosen.map(|bands| bands as u32);
-            fit(Some(ShardGrid::new(latents, rows, cols, planned.scale)?))?
+            let [slices, rows, cols] = chosen.map(|bands| bands as u32);
+            fit(Some(ShardGrid::of(latents, Axes::new(slices, rows, cols), planned.scale)?))?
         }
     };
     planned.plan = Plan::sharded(fit.grid);

@@ -43,6 +43,9 @@ const VERDICT_WAIT: Duration = Duration::from_secs(2);
 /// How long the hub waits for the others to have heard of a failure before its process ends.
 const SETTLE_WAIT: Duration = Duration::from_millis(500);
 
+/// How long the others wait for the hub's process to end.
+const HUB_WAIT: Duration = Duration::from_secs(1);
+
 enum Role {
     Hub(Hub),
     Spoke(Spoke),
@@ -262,11 +265,13 @@ impl Watch {
         self.shared.lock().orphaned
     }
 
-    /// After the end of the group: waits a moment until the others know of it, so that the end of
-    /// this process does not look like one of its own.
+    /// After the end of the group, before that of this process: rank 0 waits a moment until the others
+    /// know of it, so that its end does not look like one of its own. They wait a moment until rank 0 has
+    /// gone: launchers kill all processes when one ends, and rank 0 removes what it has written.
     pub fn settle(&self) {
-        if let Role::Hub(hub) = &self.role {
-            hub.settle(SETTLE_WAIT);
+        match &self.role {
+            Role::Hub(hub) => hub.settle(SETTLE_WAIT),
+            Role::Spoke(_) => self.shared.wait_until_unwatched(HUB_WAIT),
         }
     }
 }

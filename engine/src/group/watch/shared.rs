@@ -33,7 +33,7 @@ pub(super) struct State {
     pub(super) all_done: bool,
     /// The others have given up rank 0, which has gone or hangs.
     pub(super) orphaned: bool,
-    /// Rank 0 has left in peace, and the watch is over.
+    /// Rank 0 has left, and the watch is over.
     pub(super) unwatched: bool,
     /// This end goes: whatever happens to connections from now on is no failure.
     pub(super) leaving: bool,
@@ -86,22 +86,26 @@ impl Shared {
 
     /// Ends the group; the first end stays. Whether this was it.
     pub(super) fn end(&self, verdict: GroupError) -> bool {
+        self.end_for(verdict, false)
+    }
+
+    /// Ends the group because rank 0 does not answer.
+    pub(super) fn orphan(&self, failure: Failure) {
+        self.end_for(GroupError::Failed(failure), true);
+    }
+
+    /// Whoever learns of the end learns at once whether rank 0 can tell of it.
+    fn end_for(&self, verdict: GroupError, orphaned: bool) -> bool {
         let mut state = self.lock();
         if state.verdict.is_some() || state.leaving {
             return false;
         }
+        state.orphaned = orphaned;
         state.on_end.iter().for_each(|told| told(&verdict));
         state.verdict = Some(verdict);
         drop(state);
         self.changed.notify_all();
         true
-    }
-
-    /// Ends the group because rank 0 does not answer.
-    pub(super) fn orphan(&self, failure: Failure) {
-        if self.end(GroupError::Failed(failure)) {
-            self.set(|state| state.orphaned = true);
-        }
     }
 
     /// Waits until the state is as wanted, for so long at most; the verdict if there is one.
@@ -126,6 +130,13 @@ impl Shared {
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
+    }
+
+    /// Waits until rank 0 has gone, for so long at most; not if it was given up.
+    pub(super) fn wait_until_unwatched(&self, limit: Duration) {
+        let is_here = |state: &mut State| !state.unwatched && !state.orphaned;
+        // If a thread panicked meanwhile, the process ends.
+        drop(self.changed.wait_timeout_while(self.lock(), limit, is_here));
     }
 
     /// Whether this end's threads are not needed any more.

@@ -76,6 +76,7 @@ impl Spoke {
                 )
                 | Err(_) => {
                     shared.orphan(shared.lost(0));
+                    shared.set(|state| state.unwatched = true);
                     return;
                 }
             }

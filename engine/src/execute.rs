@@ -1,12 +1,7 @@
 //! Runs a program on one backend, all at once or as frames come.
 
-mod held;
-
-use std::ops::Range;
-
 use crate::backend::{Backend, BackendError, FrameReads, Operand, Operands};
-use crate::program::{Op, Program, Reads, Timeline, ValueId, taps};
-use held::Held;
+use crate::program::{Held, Op, Program, Step, StepRead, Timeline, ValueId, taps};
 
 /// Why a run ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,12 +88,9 @@ impl<'a, B: Backend> Execution<'a, B> {
         self.values[input.index()].push(start..end, chunk);
         self.timeline.advance(input, end);
         for (place, op) in program.ops().iter().enumerate() {
-            let outputs = self.timeline.ready(op);
-            if outputs.is_empty() {
-                continue;
-            }
+            let Some(step) = self.timeline.step(program, op) else { continue };
             proceed(place).map_err(Stop::Asked)?;
-            self.run(op, outputs).map_err(failed(op.output()))?;
+            self.run(op, &step).map_err(failed(op.output()))?;
         }
         let finished = finished..self.timeline.end(output);
         if finished.is_empty() {
@@ -115,76 +107,48 @@ impl<'a, B: Backend> Execution<'a, B> {
     }
 
     /// Computes frames of an op's output, and drops what no op has to read any more.
-    fn run(&mut self, op: &Op, outputs: Range<u64>) -> Result<(), BackendError> {
+    fn run(&mut self, op: &Op, step: &Step) -> Result<(), BackendError> {
         let Self { backend, program, weights, .. } = *self;
-        self.timeline.advance(op.output(), outputs.end);
         let mut owned = Vec::new();
-        // What is read tap by tap has no slot of its own.
-        let by_tap = |slot: usize| slot == 0 && op.by_tap().is_some();
-        for (slot, operand) in op.reads().enumerate() {
-            owned.push(match by_tap(slot) {
-                true => None,
-                false => self.take_if_dying(op, operand, &outputs),
-            });
+        for StepRead { id, frames, given, .. } in &step.reads {
+            owned.push(given.then(|| self.values[id.index()].take(frames)).flatten());
         }
         let mut slots = Vec::new();
-        for (slot, (owned, operand)) in owned.into_iter().zip(op.reads()).enumerate() {
+        for (owned, read) in owned.into_iter().zip(&step.reads) {
             slots.push(match owned {
                 Some(tensor) => Some(Operand::Owned(tensor)),
-                None if by_tap(slot) => None,
-                None => self.borrow(operand, &outputs)?,
+                None => self.borrow(read)?,
             });
         }
-        let operands = Operands::of_slots(slots).over_time(self.frame_reads(op, &outputs));
+        let operands = Operands::of_slots(slots).over_time(self.frame_reads(op, step));
         let output = backend.run(program, op, weights, operands)?;
-        self.values[op.output().index()].push(outputs, output);
-        for id in op.inputs().filter(|&id| id != program.output()) {
-            let needed = self.timeline.needed(program, id);
-            self.values[id.index()].drop_before(needed, backend)?;
+        self.values[op.output().index()].push(step.outputs.clone(), output);
+        for StepRead { id, needed, .. } in &step.reads {
+            let keep = |tensor: B::Tensor, kept| backend.gather(&[(&tensor, kept)]);
+            self.values[id.index()].drop_before(*needed, keep)?;
         }
         Ok(())
     }
 
-    /// Takes an operand's tensor if this op reads exactly that, and no op reads it later.
-    fn take_if_dying(
-        &mut self,
-        op: &Op,
-        operand: (ValueId, Reads),
-        outputs: &Range<u64>,
-    ) -> Option<B::Tensor> {
-        let (id, _) = operand;
-        let read = self.timeline.read(operand, outputs);
-        match self.timeline.dies_in(self.program, op, id) {
-            true => self.values[id.index()].take(&read),
-            false => None,
-        }
-    }
-
-    /// The frames that an op reads of an operand; `None` if it reads none.
-    fn borrow(
-        &self,
-        operand: (ValueId, Reads),
-        outputs: &Range<u64>,
-    ) -> Result<Option<Operand<'_, B::Tensor>>, BackendError> {
-        let values = &self.values[operand.0.index()];
-        let read = self.timeline.read(operand, outputs);
-        if read.is_empty() {
+    /// The frames that an op reads of an operand; `None` if it reads none, or reads them tap by tap:
+    /// then they have no slot.
+    fn borrow(&self, read: &StepRead) -> Result<Option<Operand<'_, B::Tensor>>, BackendError> {
+        let values = &self.values[read.id.index()];
+        if read.by_tap || read.frames.is_empty() {
             return Ok(None);
         }
-        match values.exactly(&read) {
+        match values.exactly(&read.frames) {
             Some(tensor) => Ok(Some(Operand::Shared(tensor))),
-            None => Ok(Some(Operand::Owned(self.backend.gather(&values.parts(&read))?))),
+            None => Ok(Some(Operand::Owned(self.backend.gather(&values.parts(&read.frames))?))),
         }
     }
 
     /// What an op's taps in time read, if it has any.
-    fn frame_reads(&self, op: &Op, outputs: &Range<u64>) -> Option<FrameReads<'_, B::Tensor>> {
+    fn frame_reads(&self, op: &Op, step: &Step) -> Option<FrameReads<'_, B::Tensor>> {
         let (window, edge) = op.by_tap()?;
-        let operand = op.reads().next()?;
-        let read = self.timeline.read(operand, outputs);
-        let total = self.timeline.total(operand.0);
-        let taps = taps(&window, edge, total, &read, outputs);
-        let parts = self.values[operand.0.index()].parts(&read);
+        let StepRead { id, frames, total, .. } = step.reads.first()?;
+        let taps = taps(&window, edge, *total, frames, &step.outputs);
+        let parts = self.values[id.index()].parts(frames);
         Some(FrameReads::new(parts, window.kernel as usize, taps))
     }
 }
