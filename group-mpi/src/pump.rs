@@ -290,7 +290,7 @@ impl Pump {
         }
     }
 
-    /// Receives what nobody wants: a send that is never received may keep MPI from ending.
+    /// Receives what no rank wants: a send that is never received may keep MPI from ending.
     fn discard(&mut self) {
         let announced: Vec<From> = self.announced.keys().copied().collect();
         for key in announced {

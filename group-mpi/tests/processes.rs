@@ -87,13 +87,13 @@ fn conform(world: World) {
 }
 
 #[test]
-fn what_nobody_receives_is_discarded() {
+fn what_no_rank_receives_is_discarded() {
     run_part("unread_rank", 3);
 }
 
-/// Messages too long to be under way without a receiver, which nobody is: MPI ends as soon as all end it.
+/// Messages too long to be under way without a receiver, which no rank is: MPI ends as soon as all end it.
 #[test]
-#[ignore = "one rank of `what_nobody_receives_is_discarded`"]
+#[ignore = "one rank of `what_no_rank_receives_is_discarded`"]
 fn unread_rank() {
     let world = World::begin().expect("MPI");
     let cancel = Cancel::new();
@@ -104,8 +104,8 @@ fn unread_rank() {
             group.send(to, Tag(7), vec![1.0; 1 << 20]).expect("it is under way");
             group.send(to, Tag(8), Vec::new()).expect("it is under way");
         }
-        // Nobody sends to one that has failed.
-        group.watch().close(String::new()).expect("nobody fails");
+        // No rank sends to one that has failed.
+        group.watch().close(String::new()).expect("no rank fails");
     }
     let start = Instant::now();
     let rank = world.rank();

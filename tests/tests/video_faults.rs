@@ -1,4 +1,4 @@
-//! A failure in the middle of a video, or somebody who has enough of it, ends every rank promptly; no
+//! A failure in the middle of a video, or a reader that has enough of it, ends every rank promptly; no
 //! frame is written that is wrong, and the decoder decodes again.
 
 use std::io;

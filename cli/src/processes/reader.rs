@@ -8,7 +8,7 @@ use halovae_engine::tensor::Shape;
 
 use super::Processes;
 
-/// Hands rows on, and tells all processes if nobody reads them any more: before the decode fails for
+/// Hands rows on, and tells all processes if their reader has left: before the decode fails for
 /// it, which would be a failure of this rank to the others.
 pub(crate) struct ToReader<'a> {
     sink: &'a mut dyn Sink,

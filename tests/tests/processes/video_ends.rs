@@ -108,7 +108,7 @@ fn a_reader_that_has_enough() {
     }
 }
 
-/// `mpirun` itself takes it for an error if nobody reads what it passes on, so a reader of rank 0's own
+/// `mpirun` itself takes it for an error if the reader of what it passes on leaves, so a reader of rank 0's own
 /// output leaves here. MPI has to be ended by all, or `mpirun` says that it was not.
 #[test]
 fn a_reader_that_has_enough_over_mpi() {
@@ -128,7 +128,7 @@ fn a_reader_that_has_enough_over_mpi() {
     }
 }
 
-/// A reader that neither reads nor leaves holds up nobody's end.
+/// A reader that neither reads nor leaves delays no process's end.
 #[test]
 fn ctrl_c() {
     for (output, flags) in [

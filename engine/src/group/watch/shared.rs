@@ -94,7 +94,7 @@ impl Shared {
         self.end_for(GroupError::Failed(failure), true);
     }
 
-    /// Whoever learns of the end learns at once whether rank 0 can tell of it.
+    /// A thread that learns of the end learns at once whether rank 0 can report it.
     fn end_for(&self, verdict: GroupError, orphaned: bool) -> bool {
         let mut state = self.lock();
         if state.verdict.is_some() || state.leaving {
