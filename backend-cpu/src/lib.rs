@@ -11,7 +11,6 @@ mod channel_norm;
 mod conv;
 mod elementwise;
 mod error;
-mod exp;
 mod frames;
 mod norm;
 mod pool;

@@ -1,8 +1,7 @@
 //! What a kernel does to each value that it reads before the operation proper.
 
 use crate::error::{KernelError, check};
-use crate::exp;
-use crate::simd::Simd;
+use crate::simd::{Simd, exp};
 
 /// What is done to each input value before the operation proper.
 #[derive(Clone, Copy, Debug)]

@@ -31,7 +31,7 @@ struct Side {
 
 impl Side {
     fn new(precision: Precision, without_graphs: bool, limits: Limits) -> Self {
-        let cache_folder = halovae_cuda::cache_folder();
+        let cache_folder = halovae_engine::cache::cache_folder();
         let without_cudnn = common::is_asked("own");
         let options = Options {
             precision,

@@ -139,12 +139,12 @@ fn peak(backend: &CudaBackend, side: u32, repetitions: usize) -> f64 {
     flops / seconds
 }
 
-fn open(precision: Precision, without_cudnn: bool, without_wide: bool) -> CudaBackend {
+fn open(precision: Precision, without_cudnn: bool, without_hopper: bool) -> CudaBackend {
     let options = Options {
         precision,
         without_cudnn,
-        without_wide,
-        cache_folder: halovae_cuda::cache_folder(),
+        without_hopper,
+        cache_folder: halovae_engine::cache::cache_folder(),
         ..Options::default()
     };
     let device = CudaDevice::open(&DeviceChoice::Auto, options);

@@ -1,30 +1,16 @@
 //! Files of the user's cache folder: what was compiled once and need not be again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use halovae_engine::cache;
 use twox_hash::XxHash3_64;
 
-/// Where programs of this user keep what they can make again: `halovae` in the system's folder for
-/// that, if there is one.
-pub fn cache_folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let folder = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    Some(folder?.join("halovae"))
-}
-
-/// Writes a file that another process never reads half of. That it cannot be written only means that
-/// it is made again next time.
+/// Writes a file that another process never reads half of, with a hash that tells damage. That it cannot
+/// be written only means that it is made again next time.
 pub(crate) fn write(file: &Path, content: &[u8]) {
-    let half = file.with_extension(format!("{}.tmp", std::process::id()));
     let mut whole = XxHash3_64::oneshot(content).to_le_bytes().to_vec();
     whole.extend_from_slice(content);
-    let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
-    let written = folder
-        .and_then(|()| std::fs::write(&half, whole))
-        .and_then(|()| std::fs::rename(&half, file));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&half);
-    }
+    cache::replace(file, &whole);
 }
 
 /// The same, but what another process wrote before stays, unless it is damaged.

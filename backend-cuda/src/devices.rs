@@ -6,7 +6,7 @@ use cudarc::driver::sys::{CUdevice, CUdevice_attribute};
 use crate::driver;
 use crate::error::OpenError;
 
-/// What people want to know of a GPU.
+/// What users see of a GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceEntry {
     /// Its place among those that the driver shows this process.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use cudarc::driver::{result, sys};
 
 use crate::error::OpenError;
-use crate::libraries::{find_installed, load_for_good};
+use crate::library_files::{find_installed, load_for_good};
 
 /// The driver, started.
 #[derive(Debug)]

@@ -51,13 +51,13 @@ const SOURCE: Source = Source {
         "product.cuh",
         "product_f32.cuh",
         "product_half.cuh",
-        "product_wide.cuh",
+        "product_hopper.cuh",
         "ptx.cuh",
         "stage.cuh",
         "stats.cuh",
         "transfer.cuh",
         "trial.cuh",
-        "wide_results.cuh",
+        "hopper_epilogue.cuh",
     ],
 };
 
@@ -95,50 +95,50 @@ kernels! {
     Reorder: "reorder",
     Scores: "scores",
     Softmax: "softmax",
-    SoftmaxWide: "softmax_wide",
+    SoftmaxHopper: "softmax_hopper",
     Stage: "stage",
     StatsJoin: "stats_join",
     StatsMerge: "stats_merge",
     StatsPart: "stats_part",
-    Turn: "turn",
+    Transpose: "transpose",
     Unpack: "unpack",
     Upsample: "upsample",
     Values32: "values_32",
     Values128: "values_128",
-    Wide1: "wide_1",
-    Wide2: "wide_2",
-    Wide3: "wide_3",
+    Hopper1: "hopper_1",
+    Hopper2: "hopper_2",
+    Hopper3: "hopper_3",
 }
 
 /// Threads of a block of every kernel but Hopper's products.
 pub(crate) const THREADS: u32 = 256;
 
-/// Threads of a block of those: four warps more, one of which brings what the others multiply. Registers are
+/// Threads of a block of those: four warps more, one of which loads what the others multiply. Registers are
 /// shared out by fours.
-const THREADS_WIDE: u32 = THREADS + 128;
+const THREADS_HOPPER: u32 = THREADS + 128;
 
 /// Rows of a block of a product, and its columns where there are many.
 pub(crate) const PRODUCT_ROWS: usize = 128;
 pub(crate) const PRODUCT_COLUMNS: usize = 128;
 
 /// The same of a product on Hopper.
-pub(crate) const WIDE_ROWS: usize = 256;
-pub(crate) const WIDE_COLUMNS: usize = 128;
+pub(crate) const HOPPER_ROWS: usize = 256;
+pub(crate) const HOPPER_COLUMNS: usize = 128;
 
 /// Whether there are kernels for Hopper's way to multiply matrices, which no other architecture has.
-pub(crate) fn has_wide(element: Element, arch: u32) -> bool {
+pub(crate) fn has_hopper(element: Element, arch: u32) -> bool {
     arch == 90 && element != Element::F32
 }
 
 /// Cells of the left side that a block has in its memory at once for so many taps in a row, in two boxes.
-pub(crate) fn wide_cells(taps: u32) -> u32 {
-    WIDE_ROWS as u32 + if taps == 1 { 0 } else { 16 }
+pub(crate) fn hopper_cells(taps: u32) -> u32 {
+    HOPPER_ROWS as u32 + if taps == 1 { 0 } else { 16 }
 }
 
-/// Bytes of a block's memory for a product on Hopper with so many taps in a row: `TileWide`.
-fn wide_shared(taps: u32, columns: u32) -> u32 {
+/// Bytes of a block's memory for a product on Hopper with so many taps in a row: `TileHopper`.
+fn hopper_shared(taps: u32, columns: u32) -> u32 {
     let (lefts, rights) = if taps == 1 { (4, 4) } else { (3, 5) };
-    let sides = (lefts * wide_cells(taps) + rights * columns) * 128;
+    let sides = (lefts * hopper_cells(taps) + rights * columns) * 128;
     let barriers = (lefts + rights) * 2 * 8;
     (sides + THREADS / 32 * 8 * (columns + 8) * 4 + barriers).next_multiple_of(16)
 }
@@ -165,19 +165,19 @@ fn values_shared(element: Element, columns: u32) -> u32 {
 impl Kernel {
     /// Those that are compiled for an element and an architecture.
     pub(crate) fn compiled(element: Element, arch: u32) -> impl Iterator<Item = Self> {
-        let of_hopper = |kernel: &Self| kernel.is_wide() || *kernel == Self::SoftmaxWide;
-        let is_compiled = move |kernel: &Self| !of_hopper(kernel) || has_wide(element, arch);
+        let of_hopper = |kernel: &Self| kernel.is_hopper() || *kernel == Self::SoftmaxHopper;
+        let is_compiled = move |kernel: &Self| !of_hopper(kernel) || has_hopper(element, arch);
         Self::ALL.iter().copied().filter(is_compiled)
     }
 
     /// Whether it is a product in Hopper's way.
-    fn is_wide(self) -> bool {
-        matches!(self, Self::Narrow3 | Self::Scores | Self::Wide1 | Self::Wide2 | Self::Wide3)
+    fn is_hopper(self) -> bool {
+        matches!(self, Self::Narrow3 | Self::Scores | Self::Hopper1 | Self::Hopper2 | Self::Hopper3)
     }
 
     /// Threads of a block.
     pub(crate) fn threads(self) -> u32 {
-        if self.is_wide() { THREADS_WIDE } else { THREADS }
+        if self.is_hopper() { THREADS_HOPPER } else { THREADS }
     }
 
     /// Bytes of memory that a block is launched with.
@@ -190,20 +190,20 @@ impl Kernel {
             Kernel::StatsPart => THREADS * 17 * 4,
             Kernel::Values32 => values_shared(element, 32),
             Kernel::Values128 => values_shared(element, 128),
-            Kernel::Narrow3 => wide_shared(3, 8),
-            Kernel::Scores | Kernel::Wide1 => wide_shared(1, 128),
-            Kernel::Wide2 => wide_shared(2, 128),
-            Kernel::Wide3 => wide_shared(3, 128),
+            Kernel::Narrow3 => hopper_shared(3, 8),
+            Kernel::Scores | Kernel::Hopper1 => hopper_shared(1, 128),
+            Kernel::Hopper2 => hopper_shared(2, 128),
+            Kernel::Hopper3 => hopper_shared(3, 128),
             _ => 0,
         }
     }
 }
 
 fn options(element: Element, arch: u32) -> Vec<String> {
-    let wide = has_wide(element, arch);
+    let hopper = has_hopper(element, arch);
     let mut options = vec![
         // Hopper's own instructions are in nothing that other GPUs can run.
-        format!("--gpu-architecture=sm_{arch}{}", if wide { "a" } else { "" }),
+        format!("--gpu-architecture=sm_{arch}{}", if hopper { "a" } else { "" }),
         "--std=c++17".into(),
         "--ptxas-options=-v".into(),
         format!("-DELEMENT={}", element.name()),
@@ -212,12 +212,12 @@ fn options(element: Element, arch: u32) -> Vec<String> {
         format!("-DSHARED_PRODUCT_128={}", product_shared(element, 128)),
         format!("-DSHARED_VALUES_32={}", values_shared(element, 32)),
         format!("-DSHARED_VALUES_128={}", values_shared(element, 128)),
-        format!("-DWIDE={}", u32::from(wide)),
-        format!("-DTHREADS_WIDE={THREADS_WIDE}"),
-        format!("-DSHARED_NARROW_3={}", wide_shared(3, 8)),
-        format!("-DSHARED_WIDE_1={}", wide_shared(1, 128)),
-        format!("-DSHARED_WIDE_2={}", wide_shared(2, 128)),
-        format!("-DSHARED_WIDE_3={}", wide_shared(3, 128)),
+        format!("-DHOPPER={}", u32::from(hopper)),
+        format!("-DTHREADS_HOPPER={THREADS_HOPPER}"),
+        format!("-DSHARED_NARROW_3={}", hopper_shared(3, 8)),
+        format!("-DSHARED_HOPPER_1={}", hopper_shared(1, 128)),
+        format!("-DSHARED_HOPPER_2={}", hopper_shared(2, 128)),
+        format!("-DSHARED_HOPPER_3={}", hopper_shared(3, 128)),
     ];
     options.extend(params::SIZES.iter().map(|(name, bytes)| format!("-DBYTES_{name}={bytes}")));
     options
@@ -283,7 +283,7 @@ fn key(nvrtc: &Nvrtc, element: Element, arch: u32) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::libraries::tests::installed;
+    use crate::library_files::tests::installed;
 
     /// Bytes that a kernel may spill for want of registers: none do, but two blocks of the product in f32
     /// leave 128 to a thread, and another compiler may be a handful short.

@@ -6,13 +6,8 @@ use cudarc::driver::result::{self, DriverError};
 use halovae_engine::backend::BackendError;
 
 use crate::kernels::{Kernel, THREADS};
+use crate::params::Params;
 use crate::store::Store;
-
-/// The struct that a kernel takes, as `kernels/` declares it.
-///
-/// # Safety
-/// `#[repr(C)]`, with the fields of the kernel's own struct in their order.
-pub(crate) unsafe trait Params: Copy {}
 
 impl Store {
     /// Runs a kernel in so many blocks of threads.

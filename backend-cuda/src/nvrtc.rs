@@ -10,7 +10,7 @@ use libloading::Library;
 
 use crate::driver;
 use crate::error::OpenError;
-use crate::libraries::{find, function, load_for_good};
+use crate::library_files::{find, function, load_for_good};
 
 /// File names and their CUDA, the newest first.
 const NAMES: [(&str, u32); 2] = [("libnvrtc.so.13", 13), ("libnvrtc.so.12", 12)];

@@ -3,7 +3,11 @@
 
 use cudarc::driver::sys::CUdeviceptr;
 
-use crate::launch::Params;
+/// The struct that a kernel takes, as `kernels/` declares it.
+///
+/// # Safety
+/// `#[repr(C)]`, with the fields of the kernel's own struct in their order.
+pub(crate) unsafe trait Params: Copy {}
 
 /// How a tensor lies in memory, and what a box of it is, as the driver wrote it down.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +38,7 @@ params! {
         right: CUdeviceptr,
         out: CUdeviceptr,
         bias: CUdeviceptr,
-        there: CUdeviceptr,
+        residual: CUdeviceptr,
         decay: CUdeviceptr,
         left_sample: u64,
         out_sample: u64,
@@ -45,7 +49,7 @@ params! {
         out_step: u32,
         columns: u32,
         channels: u32,
-        right_there: u32,
+        right_valid: u32,
         taps: u32,
         taps_x: u32,
         in_rows: u32,
@@ -59,7 +63,7 @@ params! {
         tiles: u32,
     }
 
-    Wide {
+    HopperProduct {
         left: TensorMap,
         right: TensorMap,
         product: Product,
@@ -160,7 +164,7 @@ params! {
         fresh: u32,
     }
 
-    SoftmaxWide {
+    SoftmaxHopper {
         scores: CUdeviceptr,
         largest: CUdeviceptr,
         state: CUdeviceptr,
@@ -173,7 +177,7 @@ params! {
         fresh: u32,
     }
 
-    Turn {
+    Transpose {
         input: CUdeviceptr,
         out: CUdeviceptr,
         count: u32,
@@ -205,7 +209,7 @@ params! {
         width: u32,
         in_width: u32,
         channels: u32,
-        wide: u32,
+        padded: u32,
         in_f32: u32,
     }
 
@@ -241,9 +245,9 @@ params! {
         out: CUdeviceptr,
         count: u32,
         in_channels: u32,
-        in_wide: u32,
+        in_padded: u32,
         out_channels: u32,
-        out_wide: u32,
+        out_padded: u32,
         kernel_y: u32,
         kernel_x: u32,
         taps_y: u32,

@@ -3,13 +3,15 @@
 use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::BackendError;
 
-use crate::kernels::{Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS, WIDE_COLUMNS, WIDE_ROWS, wide_cells};
-use crate::params::{Product, Wide};
+use crate::kernels::{
+    HOPPER_COLUMNS, HOPPER_ROWS, Kernel, PRODUCT_COLUMNS, PRODUCT_ROWS, hopper_cells,
+};
+use crate::params::{HopperProduct, Product};
 use crate::store::Store;
 use crate::tensor_map::{Axis, tensor_map};
 
 /// Channels that Hopper's kernel multiplies in one step.
-const WIDE_STEP: u32 = 64;
+const HOPPER_STEP: u32 = 64;
 
 /// How the right side of a product lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,8 +25,8 @@ pub(crate) enum Right {
 impl Store {
     /// Runs a product by our own kernel; its column tiles are chosen here.
     pub(crate) fn product(&self, product: Product, right: Right) -> Result<(), BackendError> {
-        if self.shared.is_wide && right == Right::ByColumn && is_for_wide(&product) {
-            return self.wide_product(product, 0);
+        if self.shared.uses_hopper && right == Right::ByColumn && is_for_hopper(&product) {
+            return self.hopper_product(product, 0);
         }
         // A tile of 128 columns would be empty for the most part.
         let (kernel, columns) = match (right, product.columns) {
@@ -39,42 +41,42 @@ impl Store {
         self.launch(kernel, &product, row_tiles * u64::from(column_tiles))
     }
 
-    /// Scores of attention by Hopper's kernel: by row and tile of [`WIDE_COLUMNS`] columns the largest one goes to
+    /// Scores of attention by Hopper's kernel: by row and tile of [`HOPPER_COLUMNS`] columns the largest one goes to
     /// `largest`, and what the others are below it goes out as f16.
     pub(crate) fn scores(
         &self,
         product: Product,
         largest: CUdeviceptr,
     ) -> Result<(), BackendError> {
-        self.wide_product(product, largest)
+        self.hopper_product(product, largest)
     }
 
     /// Runs a product by Hopper's kernel, sample by sample; [scores](Self::scores) if there is a place for the
     /// largest ones.
-    fn wide_product(&self, product: Product, largest: CUdeviceptr) -> Result<(), BackendError> {
-        let many = WIDE_COLUMNS as u32;
+    fn hopper_product(&self, product: Product, largest: CUdeviceptr) -> Result<(), BackendError> {
+        let many = HOPPER_COLUMNS as u32;
         // With blocks that fit on a multiprocessor.
         let (kernel, columns, fit) = match (product.columns, product.taps_x) {
             _ if largest != 0 => (Kernel::Scores, many, 1),
             (..=8, _) => (Kernel::Narrow3, 8, 2),
-            (_, 1) => (Kernel::Wide1, many, 1),
-            (_, 2) => (Kernel::Wide2, many, 1),
-            (_, _) => (Kernel::Wide3, many, 1),
+            (_, 1) => (Kernel::Hopper1, many, 1),
+            (_, 2) => (Kernel::Hopper2, many, 1),
+            (_, _) => (Kernel::Hopper3, many, 1),
         };
         let column_tiles = product.columns.div_ceil(columns);
         let outputs = counted_outputs(&product);
-        let tiles = outputs.div_ceil(WIDE_ROWS as u64) * u64::from(column_tiles);
+        let tiles = outputs.div_ceil(HOPPER_ROWS as u64) * u64::from(column_tiles);
         // Each makes one tile after the other.
         let blocks = tiles.min(fit * u64::from(self.shared.entry.multiprocessors));
         let stored = self.element().bytes();
         let out_bytes = if product.out_f32 != 0 { 4 } else { stored } * u64::from(product.columns);
-        let channels = Axis { extent: product.channels.into(), of_box: WIDE_STEP };
+        let channels = Axis { extent: product.channels.into(), of_box: HOPPER_STEP };
         let cells = Axis {
             extent: u64::from(product.in_rows) * u64::from(product.in_width),
-            of_box: wide_cells(product.taps_x) / 2,
+            of_box: hopper_cells(product.taps_x) / 2,
         };
         let taps = Axis { extent: product.taps.into(), of_box: 1 };
-        let right_columns = Axis { extent: product.right_there.into(), of_box: columns };
+        let right_columns = Axis { extent: product.right_valid.into(), of_box: columns };
         let shared = &self.shared;
         let map = |address, axes: &[Axis]| {
             tensor_map(self.element(), address, axes).map_err(|error| shared.error(error))
@@ -86,14 +88,14 @@ impl Store {
             let product = Product {
                 left,
                 out: product.out + out,
-                there: if product.there == 0 { 0 } else { product.there + out },
+                residual: if product.residual == 0 { 0 } else { product.residual + out },
                 rows: product.sample_rows,
                 column_tiles,
                 tiles: tiles as u32,
                 ..product
             };
             let left = map(left, &[channels, cells])?;
-            self.launch(kernel, &Wide { left, right, product, largest }, blocks)?;
+            self.launch(kernel, &HopperProduct { left, right, product, largest }, blocks)?;
         }
         Ok(())
     }
@@ -107,7 +109,7 @@ fn counted_outputs(product: &Product) -> u64 {
 
 /// Whether Hopper's kernel can do a product, and does not waste most of it: a window of cells that are all
 /// there, each of them next to the last one.
-fn is_for_wide(product: &Product) -> bool {
+fn is_for_hopper(product: &Product) -> bool {
     let p = product;
     let fits = |offset: i32, outputs: u32, taps: u32, cells: u32| {
         u32::try_from(offset).is_ok_and(|offset| {
@@ -160,10 +162,10 @@ mod tests {
     #[test]
     fn windows_of_cells_that_are_there_are_for_hopper() {
         let staged = conv([128, 256], [60, 64]);
-        assert!(is_for_wide(&staged));
+        assert!(is_for_hopper(&staged));
         assert_eq!(counted_outputs(&staged), 59 * 66 + 64);
-        assert!(is_for_wide(&Product { columns: 8, ..staged }));
-        assert!(is_for_wide(&Product { offset_y: 1, in_rows: staged.in_rows + 1, ..staged }));
+        assert!(is_for_hopper(&Product { columns: 8, ..staged }));
+        assert!(is_for_hopper(&Product { offset_y: 1, in_rows: staged.in_rows + 1, ..staged }));
         for other in [
             Product { offset_x: -1, ..staged },
             Product { offset_y: 1, ..staged },
@@ -175,11 +177,11 @@ mod tests {
             Product { taps: 15, taps_x: 5, in_width: staged.in_width + 2, ..staged },
             Product { rows: 0, ..staged },
         ] {
-            assert!(!is_for_wide(&other), "{other:?}");
+            assert!(!is_for_hopper(&other), "{other:?}");
         }
         let matrix = plain(1000, 512, 72);
-        assert!(is_for_wide(&matrix));
+        assert!(is_for_hopper(&matrix));
         assert_eq!(counted_outputs(&matrix), 1000);
-        assert!(!is_for_wide(&Product { columns: 8, ..matrix }));
+        assert!(!is_for_hopper(&Product { columns: 8, ..matrix }));
     }
 }

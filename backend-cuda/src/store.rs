@@ -6,14 +6,12 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{CUdeviceptr, CUresult};
 use halovae_engine::backend::{BackendError, Memory};
 use halovae_engine::format_bytes;
-use halovae_engine::tensor::Shape;
 
 use crate::arena::Place;
-use crate::device::Shared;
 use crate::kernels::Element;
+use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::tape::{Tape, Taped};
-use crate::value::{Value, value_bytes};
 
 /// A rank's stream, and what it holds.
 ///
@@ -25,14 +23,14 @@ pub(crate) struct Store {
     /// Destroyed when no block is left.
     pub(crate) stream: Stream,
     memory: Mutex<Memory>,
-    tape: Mutex<Tape>,
+    tape: Mutex<Tape<Block>>,
     /// What can be let go of when there is no room.
     pub(crate) spare: OnceLock<Weak<dyn Spare>>,
 }
 
 /// Memory that is kept because it may be needed again.
 pub(crate) trait Spare: Send + Sync + std::fmt::Debug {
-    /// Frees it, if there is any and nobody uses it.
+    /// Frees it, if there is any and it is not in use.
     fn let_go(&self) -> bool;
 }
 
@@ -115,7 +113,7 @@ impl Store {
     }
 
     /// What is taken down, or given out.
-    pub(crate) fn tape(&self) -> MutexGuard<'_, Tape> {
+    pub(crate) fn tape(&self) -> MutexGuard<'_, Tape<Block>> {
         // It is set anew for each decode.
         self.tape.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,7 +127,7 @@ impl Store {
         memory.peak = memory.current;
     }
 
-    fn out_of_memory(&self, what: &str, requested: u64) -> BackendError {
+    pub(crate) fn out_of_memory(&self, what: &str, requested: u64) -> BackendError {
         let entry = &self.shared.entry;
         let free = result::mem_get_info().map_or_else(
             |_| String::new(),
@@ -215,25 +213,6 @@ impl Store {
     /// What a feature map's elements are stored as.
     pub(crate) fn element(&self) -> Element {
         self.shared.options.precision.element()
-    }
-
-    /// A feature map, not written yet.
-    pub(crate) fn value(self: &Arc<Self>, what: &str, shape: Shape) -> Result<Value, BackendError> {
-        self.value_of(what, shape, self.element())
-    }
-
-    pub(crate) fn value_of(
-        self: &Arc<Self>,
-        what: &str,
-        shape: Shape,
-        element: Element,
-    ) -> Result<Value, BackendError> {
-        let bytes = value_bytes(shape, element);
-        // More than this is a number that stopped at its largest, or overflows in a kernel.
-        if bytes > 1 << 46 {
-            return Err(self.out_of_memory(what, bytes));
-        }
-        Ok(Value { shape, element, block: self.block(what, bytes)? })
     }
 
     /// Copies from the host to the device.

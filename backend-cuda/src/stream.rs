@@ -10,7 +10,7 @@ use cudarc::driver::sys::{
 };
 use halovae_engine::backend::BackendError;
 
-use crate::device::Shared;
+use crate::shared::Shared;
 
 /// A stream of a device.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Stream {
     /// Queues a graph.
     pub(crate) fn launch(&self, graph: &Graph) -> Result<(), BackendError> {
         self.shared.enter()?;
-        // SAFETY: both live; whoever captured it promises that its memory does.
+        // SAFETY: both live; the capturing caller promises that its memory does.
         let done = unsafe { result::graph::launch(graph.graph, self.stream) };
         done.map_err(|error| self.shared.error(error))
     }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use crate::arena::{Moment, Place};
-use crate::store::Block;
 
 /// Whether memory is taken down, or given out by what was.
 #[derive(Debug, Default)]
-pub(crate) enum Tape {
+pub(crate) enum Tape<A> {
     /// Neither.
     #[default]
     Off,
@@ -19,7 +18,7 @@ pub(crate) enum Tape {
         requests: usize,
     },
     /// One place after the other.
-    Reading { arena: Arc<Block>, places: Vec<Place>, next: usize },
+    Reading { arena: Arc<A>, places: Vec<Place>, next: usize },
 }
 
 /// Which request of which tape a block is.
@@ -29,7 +28,7 @@ pub(crate) struct Taped {
     request: usize,
 }
 
-impl Tape {
+impl<A> Tape<A> {
     /// Notes a request.
     pub(crate) fn take(&mut self, bytes: u64) -> Option<Taped> {
         let Self::Writing { number, moments, requests } = self else { return None };
@@ -48,7 +47,7 @@ impl Tape {
     }
 
     /// The next place, if memory is given out. It has to be one for as many bytes.
-    pub(crate) fn next_place(&mut self, bytes: u64) -> Option<Result<(Arc<Block>, Place), ()>> {
+    pub(crate) fn next_place(&mut self, bytes: u64) -> Option<Result<(Arc<A>, Place), ()>> {
         let Self::Reading { arena, places, next } = self else { return None };
         let place = places.get(*next).filter(|place| place.bytes >= bytes);
         *next += 1;

@@ -1,4 +1,4 @@
-//! Tensors whose boxes Hopper's copy engine brings to the memory of a multiprocessor.
+//! Tensors whose boxes Hopper's copy engine loads into the memory of a multiprocessor.
 
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::{

@@ -1,16 +1,19 @@
 //! A tensor on the device.
 
+use std::sync::Arc;
+
 use cudarc::driver::sys::CUdeviceptr;
+use halovae_engine::backend::BackendError;
 use halovae_engine::tensor::Shape;
 
 use crate::kernels::Element;
-use crate::store::Block;
+use crate::store::{Block, Store};
 
 /// Channels are filled up to multiples of this, so that a position begins at a multiple of 16 bytes.
 pub(crate) const EIGHT: usize = 8;
 
 /// Channels, filled up.
-pub(crate) fn wide(channels: usize) -> usize {
+pub(crate) fn padded(channels: usize) -> usize {
     channels.next_multiple_of(EIGHT)
 }
 
@@ -33,13 +36,13 @@ pub struct Value {
 
 impl Value {
     /// Channels, filled up.
-    pub(crate) fn wide(&self) -> usize {
-        wide(self.shape.channels)
+    pub(crate) fn padded(&self) -> usize {
+        padded(self.shape.channels)
     }
 
     /// Eights of channels.
     pub(crate) fn eights(&self) -> u32 {
-        (self.wide() / EIGHT) as u32
+        (self.padded() / EIGHT) as u32
     }
 
     /// Positions of one sample.
@@ -49,7 +52,7 @@ impl Value {
 
     /// Bytes of one position.
     pub(crate) fn position_bytes(&self) -> u64 {
-        self.wide() as u64 * self.element.bytes()
+        self.padded() as u64 * self.element.bytes()
     }
 
     /// Bytes of all of it.
@@ -64,5 +67,26 @@ impl Value {
     /// Where a position begins, counted over all samples.
     pub(crate) fn at(&self, position: usize) -> CUdeviceptr {
         self.block.at(position as u64 * self.position_bytes())
+    }
+}
+
+impl Store {
+    /// A feature map, not written yet.
+    pub(crate) fn value(self: &Arc<Self>, what: &str, shape: Shape) -> Result<Value, BackendError> {
+        self.value_of(what, shape, self.element())
+    }
+
+    pub(crate) fn value_of(
+        self: &Arc<Self>,
+        what: &str,
+        shape: Shape,
+        element: Element,
+    ) -> Result<Value, BackendError> {
+        let bytes = value_bytes(shape, element);
+        // More than this is a number that stopped at its largest, or overflows in a kernel.
+        if bytes > 1 << 46 {
+            return Err(self.out_of_memory(what, bytes));
+        }
+        Ok(Value { shape, element, block: self.block(what, bytes)? })
     }
 }

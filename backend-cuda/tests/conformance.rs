@@ -32,7 +32,7 @@ mod bf16_before_hopper {
 
     halovae_engine::backend_conformance!(@rounded super::common::device(Options {
         precision: Precision::Bf16,
-        without_wide: true,
+        without_hopper: true,
         ..Options::default()
     }).backend().expect("a stream"), Rounding::BF16;
         convs, convs_of_many_channels, fused_convs, shrinking_convs, attention, programs,

@@ -55,7 +55,7 @@ fn decode_with<B: Backend>(
     let output = execute(backend, program, weights, input, |_| Ok::<(), ()>(()));
     let output = output.map_err(|stop| match stop {
         Stop::Op { error, .. } => error,
-        Stop::Asked(()) => unreachable!("nobody asks"),
+        Stop::Asked(()) => unreachable!("the callback never stops"),
     })?;
     let shape = backend.shape(&output);
     backend.download(&output, Region::new(0, 0, shape.height as u32, shape.width as u32))

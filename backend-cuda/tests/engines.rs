@@ -1,4 +1,4 @@
-//! Engines of cuDNN's: what is chosen, what is kept, and that a decode is the same by whoever chose.
+//! Engines of cuDNN's: what is chosen, what is kept, and that a decode is the same whichever process chose.
 
 mod common;
 mod small;
@@ -116,7 +116,7 @@ fn picture_of_another(folder: &Path, cudnn: &str) -> String {
 #[ignore = "run by `what_was_chosen_stays` and others, in a process of its own"]
 #[allow(clippy::print_stdout, reason = "its result")]
 fn another_process() {
-    let folder = std::env::var_os("HALOVAE_TEST_FOLDER").expect("set by whoever runs this");
+    let folder = std::env::var_os("HALOVAE_TEST_FOLDER").expect("set by the test that runs this");
     let options = options(Precision::Bf16, Path::new(&folder));
     drop(common::device(Options::default()));
     println!("picture: {}", bits(&picture(&open(options))));

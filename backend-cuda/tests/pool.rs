@@ -1,4 +1,4 @@
-//! The device's pool, in a process of its own: whoever else opens the device uses the same pool.
+//! The device's pool, in a process of its own: all that open the device in a process use the same pool.
 
 mod common;
 

@@ -62,7 +62,7 @@ fn nothing_is_asked_for_again() {
     assert!((0.95..1.15).contains(&ratio), "{ratio} times the memory");
 }
 
-/// A result that somebody still has is not written over.
+/// A result that is still held is not written over.
 #[test]
 fn results_that_are_kept() {
     let setup = small(Options::default());

@@ -4,7 +4,7 @@ use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor};
 
 use crate::error::OpenError;
 
-/// What people want to know of an adapter.
+/// What users see of an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterEntry {
     /// Its place in the list; the same as long as the machine stays the same.

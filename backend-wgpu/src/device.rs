@@ -1,14 +1,12 @@
 //! An open device, shared by the ranks that run on it.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use halovae_engine::backend::BackendError;
 use wgpu::{
-    Adapter, AdapterInfo, CooperativeMatrixProperties, CooperativeScalarType, Device,
-    DeviceDescriptor, ErrorFilter, ExperimentalFeatures, Features, Limits, MemoryHints, PollType,
-    Queue,
+    Adapter, AdapterInfo, CooperativeMatrixProperties, CooperativeScalarType, DeviceDescriptor,
+    ExperimentalFeatures, Features, Limits, MemoryHints,
 };
 
 use crate::adapters::{self, AdapterChoice, AdapterEntry};
@@ -16,76 +14,16 @@ use crate::backend::WgpuBackend;
 use crate::cache::Compiled;
 use crate::error::OpenError;
 use crate::kernels::Kernels;
+use crate::options::{Options, Precision};
 use crate::search::{Remembered, search};
+use crate::shared::{Faults, Shared};
 use crate::timer;
 use crate::tuning::{Abilities, Tuning};
-
-/// How numbers are stored on the device. Sums are always f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// Values and weights in f32.
-    #[default]
-    F32,
-    /// Values and weights in f16: half the bytes, and within 2e-2 of f32.
-    F16,
-}
-
-/// How a device is opened.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// How numbers are stored.
-    pub precision: Precision,
-    /// The most bytes of a value that are bound to a kernel at once, if less than what the adapter
-    /// can: larger values are kept in several buffers. For tests of just that.
-    pub max_binding_bytes: Option<u64>,
-    /// Where to remember which tiles are the fastest on the adapter, measured when it is opened for
-    /// the first time, which takes some seconds, and compiled kernels. Without a folder nothing is
-    /// measured, and a guess has to do. See [`cache_folder`](crate::cache_folder).
-    pub tuning_folder: Option<PathBuf>,
-    /// The most bytes of values and workspace that a rank may hold; beyond, allocation fails.
-    pub max_memory_bytes: Option<u64>,
-}
 
 /// A device that is open. Clones are the same device.
 #[derive(Clone, Debug)]
 pub struct WgpuDevice {
     shared: Arc<Shared>,
-}
-
-/// What ranks on one device share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) device: Device,
-    pub(crate) queue: Queue,
-    pub(crate) adapter: AdapterEntry,
-    pub(crate) limits: Limits,
-    pub(crate) options: Options,
-    pub(crate) kernels: Kernels,
-    /// Tells this device from others in the process.
-    pub(crate) id: u32,
-    pub(crate) abilities: Abilities,
-    tuning: Mutex<Tuning>,
-    faults: Arc<Mutex<Faults>>,
-}
-
-/// What the device has said since anybody asked.
-#[derive(Debug, Default)]
-struct Faults {
-    lost: Option<String>,
-    errors: Vec<String>,
-}
-
-impl Faults {
-    /// The first of them; a lost device stays lost.
-    fn take(&mut self) -> Option<String> {
-        let first = std::mem::take(&mut self.errors).into_iter().next();
-        self.lost.clone().or(first)
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing between lock and unlock leaves it inconsistent.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes of immediates that kernels take; every API but a browser's offers as many.
@@ -128,17 +66,7 @@ impl WgpuDevice {
         let (device, queue) = pollster::block_on(chosen.request_device(&descriptor))
             .map_err(|error| refused(error.to_string()))?;
 
-        let faults = Arc::<Mutex<Faults>>::default();
-        let on_error = faults.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            locked(&on_error).errors.push(error.to_string());
-        }));
-        let on_loss = faults.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            locked(&on_loss).lost.get_or_insert(format!(
-                "the device was lost ({reason:?} {message}); open it again"
-            ));
-        });
+        let faults = Faults::of(&device);
         let folder = options.tuning_folder.as_deref();
         let compiled =
             folder.and_then(|folder| Compiled::open(&device, &chosen.get_info(), folder));
@@ -284,61 +212,4 @@ fn experimental(features: Features) -> ExperimentalFeatures {
 fn lanes(features: Features, info: &AdapterInfo) -> Option<u32> {
     let (least, most) = (info.subgroup_min_size, info.subgroup_max_size);
     (features.contains(Features::SUBGROUP) && least == most).then_some(least)
-}
-
-impl Shared {
-    pub(crate) fn tune(&self, tuning: Tuning) {
-        *locked(&self.tuning) = tuning;
-    }
-
-    pub(crate) fn tuning(&self) -> Tuning {
-        *locked(&self.tuning)
-    }
-
-    /// The most bytes of a value that one buffer holds.
-    pub(crate) fn chunk_bytes(&self) -> u64 {
-        let limits = &self.limits;
-        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        // A kernel's indices are u32 over whole rows: stay below 2^31 bytes on any device.
-        let most = most.min((1 << 31) - 4096);
-        self.options.max_binding_bytes.map_or(most, |limit| limit.min(most)) & !255
-    }
-
-    pub(crate) fn error(&self, message: impl Into<String>) -> BackendError {
-        BackendError::Device { device: self.adapter.name.clone(), message: message.into() }
-    }
-
-    /// What the device said since the last call, if that was bad.
-    pub(crate) fn check(&self) -> Result<(), BackendError> {
-        // A device says that it is lost when it is polled.
-        let _ = self.device.poll(PollType::Poll);
-        let Some(message) = locked(&self.faults).take() else { return Ok(()) };
-        // What is made on a lost device is invalid: that it is lost is the better answer, and comes
-        // when nothing runs any more.
-        let _ = self.device.poll(PollType::wait_indefinitely());
-        let lost = locked(&self.faults).lost.clone();
-        Err(self.error(lost.unwrap_or(message)))
-    }
-
-    /// Runs `make` and gives what the device objects to it.
-    pub(crate) fn checked<T>(
-        &self,
-        filter: ErrorFilter,
-        make: impl FnOnce() -> T,
-    ) -> Result<T, wgpu::Error> {
-        let scope = self.device.push_error_scope(filter);
-        let made = make();
-        match pollster::block_on(scope.pop()) {
-            Some(error) => Err(error),
-            None => Ok(made),
-        }
-    }
-
-    /// Waits until everything submitted has run.
-    pub(crate) fn wait(&self) -> Result<(), BackendError> {
-        let polled = self.device.poll(PollType::wait_indefinitely());
-        self.check()?;
-        polled.map_err(|error| self.error(error.to_string()))?;
-        Ok(())
-    }
 }

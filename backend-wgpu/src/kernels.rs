@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use halovae_engine::backend::BackendError;
+use twox_hash::XxHash3_64;
 use wgpu::{
-    ComputePipeline, ComputePipelineDescriptor, ErrorFilter, PipelineCompilationOptions,
+    ComputePipeline, ComputePipelineDescriptor, Device, ErrorFilter, PipelineCompilationOptions,
     ShaderModuleDescriptor, ShaderRuntimeChecks, ShaderSource,
 };
 
 use crate::cache::Compiled;
-use crate::device::{Precision, Shared};
+use crate::checked::checked;
+use crate::options::Precision;
 use crate::template::{self, Names};
 
 macro_rules! shaders {
@@ -22,6 +23,8 @@ macro_rules! shaders {
         }
 
         impl Shader {
+            const ALL: &[Self] = &[$(Shader::$name,)*];
+
             fn source(self) -> &'static str {
                 match self {
                     $(Shader::$name => include_str!(concat!("shaders/", $file)),)*
@@ -56,15 +59,31 @@ shaders! {
     WinogradOutput: "winograd_output.wgsl",
 }
 
+macro_rules! included {
+    ($($file:literal),* $(,)?) => {
+        &[$(($file, include_str!(concat!("shaders/", $file)))),*]
+    };
+}
+
+/// What templates include.
+const INCLUDED: &[(&str, &str)] = included![
+    "common.wgsl",
+    "product_head.wgsl",
+    "product_tail.wgsl",
+    "staged.wgsl",
+    "winograd.wgsl",
+];
+
 fn include(file: &str) -> &'static str {
-    match file {
-        "common.wgsl" => include_str!("shaders/common.wgsl"),
-        "product_head.wgsl" => include_str!("shaders/product_head.wgsl"),
-        "product_tail.wgsl" => include_str!("shaders/product_tail.wgsl"),
-        "staged.wgsl" => include_str!("shaders/staged.wgsl"),
-        "winograd.wgsl" => include_str!("shaders/winograd.wgsl"),
-        _ => panic!("no shader includes `{file}`"),
-    }
+    let found = INCLUDED.iter().find(|(name, _)| *name == file);
+    found.unwrap_or_else(|| panic!("no shader includes `{file}`")).1
+}
+
+/// Tells these sources from those of other versions.
+pub(crate) fn sources_hash() -> u64 {
+    let templates = Shader::ALL.iter().map(|shader| shader.source());
+    let all: Vec<&str> = templates.chain(INCLUDED.iter().map(|(_, text)| *text)).collect();
+    XxHash3_64::oneshot(all.concat().as_bytes())
 }
 
 /// Invocations of a workgroup of the kernels that go over elements one by one.
@@ -94,12 +113,15 @@ impl Kernels {
     }
 
     /// A kernel, compiled unless it was before.
+    ///
+    /// # Errors
+    /// Why it does not compile.
     pub(crate) fn get(
         &self,
-        shared: &Shared,
+        device: &Device,
         shader: Shader,
         names: &Names,
-    ) -> Result<Arc<ComputePipeline>, BackendError> {
+    ) -> Result<Arc<ComputePipeline>, String> {
         // Held while compiling, so that ranks that want the same kernel compile it once.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kernel) = made.get(&(shader, names.clone())) {
@@ -114,11 +136,9 @@ impl Kernels {
             // SAFETY: kernels index what they are given within the extents that come with it, and
             // their loops end; the conformance suite runs all of them.
             let module = unsafe {
-                shared
-                    .device
-                    .create_shader_module_trusted(descriptor, ShaderRuntimeChecks::unchecked())
+                device.create_shader_module_trusted(descriptor, ShaderRuntimeChecks::unchecked())
             };
-            shared.device.create_compute_pipeline(&ComputePipelineDescriptor {
+            device.create_compute_pipeline(&ComputePipelineDescriptor {
                 label: Some(shader.name()),
                 layout: None,
                 module: &module,
@@ -130,9 +150,8 @@ impl Kernels {
                 cache: self.compiled.as_ref().map(Compiled::cache),
             })
         };
-        let compiled = shared.checked(ErrorFilter::Validation, compile).map_err(|error| {
-            shared.error(format!("{} does not compile: {error}", shader.name()))
-        })?;
+        let compiled = checked(device, ErrorFilter::Validation, compile)
+            .map_err(|error| format!("{} does not compile: {error}", shader.name()))?;
         let kernel = Arc::new(compiled);
         made.insert((shader, names.clone()), kernel.clone());
         Ok(kernel)

@@ -6,14 +6,17 @@
 mod adapters;
 mod backend;
 mod cache;
+mod checked;
 mod device;
 mod error;
 mod kernels;
 mod layout;
+mod options;
 mod peak;
 mod readback;
 mod record;
 mod search;
+mod shared;
 mod store;
 mod template;
 mod timer;
@@ -22,7 +25,7 @@ mod tuning;
 
 pub use adapters::{AdapterChoice, AdapterEntry, adapters};
 pub use backend::{Attending, WgpuBackend, WgpuWeights};
-pub use cache::cache_folder;
-pub use device::{Options, Precision, WgpuDevice};
+pub use device::WgpuDevice;
 pub use error::OpenError;
+pub use options::{Options, Precision};
 pub use store::Value;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use halovae_engine::backend::BackendError;
 use wgpu::{Buffer, MapMode, PollType};
 
-use crate::device::Shared;
+use crate::shared::Shared;
 
 /// Waits until what was submitted has filled a buffer that can be mapped, and gives its bytes to
 /// `take`.
@@ -17,7 +17,7 @@ pub(crate) fn read_back(
 ) -> Result<(), BackendError> {
     let (send, receive) = mpsc::channel();
     staging.map_async(MapMode::Read, .., move |result| {
-        // Nobody listens any more if waiting failed.
+        // The receiver is gone if waiting failed.
         let _ = send.send(result);
     });
     let mapped = loop {

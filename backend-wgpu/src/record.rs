@@ -8,8 +8,8 @@ use wgpu::{
     ComputePass, ComputePassDescriptor, QuerySet,
 };
 
-use crate::device::Shared;
 use crate::kernels::Shader;
+use crate::shared::Shared;
 use crate::template::Names;
 
 /// Work, in operations, after which commands are submitted: long enough that submitting costs
@@ -78,7 +78,8 @@ impl Recorder {
         shared: &Shared,
         dispatch: &Dispatch<'_>,
     ) -> Result<(), BackendError> {
-        let kernel = shared.kernels.get(shared, dispatch.shader, &dispatch.names)?;
+        let kernel = shared.kernels.get(&shared.device, dispatch.shader, &dispatch.names);
+        let kernel = kernel.map_err(|message| shared.error(message))?;
         let entries: Vec<BindGroupEntry<'_>> = (0u32..)
             .zip(dispatch.buffers)
             .map(|(binding, buffer)| BindGroupEntry {

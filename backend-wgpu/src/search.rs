@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use halovae_core::Region;
 use halovae_engine::backend::{Backend, BackendError, Operand, Operands, WeightSource};
+use halovae_engine::cache;
 use halovae_engine::program::{Program, ProgramBuilder, WeightSpec};
 use halovae_engine::tensor::{HostTensor, Shape};
 
 use crate::backend::{WgpuBackend, WgpuWeights};
-use crate::cache;
-use crate::device::{Precision, Shared};
-use crate::kernels::GROUP;
+use crate::kernels::{self, GROUP};
+use crate::options::Precision;
+use crate::shared::Shared;
 use crate::store::Value;
 use crate::tuning::{Abilities, Tile, Tuning};
 
@@ -179,7 +180,7 @@ pub(crate) fn search(backend: &WgpuBackend) -> Result<Tuning, BackendError> {
             right.push(entrant);
         }
     }
-    // A device that makes no numbers at all agrees with nothing; whoever uses it finds out.
+    // A device that makes no numbers at all agrees with nothing; the first decode fails.
     let tile = fastest(right).map_or(plain, |tuning| tuning.tile);
 
     if Instant::now() > deadline {
@@ -215,8 +216,8 @@ impl Remembered {
         let adapter = &shared.adapter;
         let abilities = shared.abilities;
         let precision = abilities.precision;
-        // The version of the file is that of the kernels: other ones want another search.
-        let file = folder.join(concat!("wgpu-tuning-", env!("CARGO_PKG_VERSION"), ".txt"));
+        // Other kernels want another search.
+        let file = folder.join(format!("wgpu-tuning-{:016x}.txt", kernels::sources_hash()));
         let key = format!("{} | {} | {precision:?}", adapter.name, adapter.driver);
         Self { file, key: key.replace(['\t', '\n'], " "), abilities }
     }

@@ -7,9 +7,10 @@ use halovae_engine::backend::{BackendError, Memory};
 use halovae_engine::tensor::Shape;
 use wgpu::{Buffer, BufferDescriptor, BufferUsages, ErrorFilter};
 
-use crate::device::{Precision, Shared};
 use crate::layout::{Element, Layout};
+use crate::options::Precision;
 use crate::record::Recorder;
+use crate::shared::Shared;
 
 /// Counts bytes, and keeps freed buffers as long as a decode runs.
 ///

@@ -8,8 +8,8 @@ use wgpu::{
     QuerySetDescriptor, QueryType,
 };
 
-use crate::device::Shared;
 use crate::readback::read_back;
+use crate::shared::Shared;
 use crate::store::Store;
 
 /// What an adapter has to offer.

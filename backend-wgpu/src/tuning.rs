@@ -1,6 +1,6 @@
 //! Which of several ways is the fastest on an adapter.
 
-use crate::device::Precision;
+use crate::options::Precision;
 use crate::transform::Transform;
 
 /// How a product is cut into register tiles.

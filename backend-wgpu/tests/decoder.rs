@@ -43,7 +43,7 @@ fn decode<B: Backend>(backend: &B) -> Result<HostTensor, BackendError> {
     let output = execute(backend, &program, &weights, input, |_| Ok::<(), ()>(()));
     let output = output.map_err(|stop| match stop {
         Stop::Op { error, .. } => error,
-        Stop::Asked(()) => unreachable!("nobody asks"),
+        Stop::Asked(()) => unreachable!("the callback never stops"),
     })?;
     let shape = backend.shape(&output);
     backend.download(&output, Region::new(0, 0, shape.height as u32, shape.width as u32))
@@ -234,7 +234,7 @@ fn a_lost_device() {
         let error = match result {
             Err(Stop::Op { error, .. }) => error,
             Ok(output) => backend.download(&output, Region::new(0, 0, 1, 1)).unwrap_err(),
-            Err(Stop::Asked(())) => unreachable!("nobody asks"),
+            Err(Stop::Asked(())) => unreachable!("the callback never stops"),
         };
         assert!(matches!(&error, BackendError::Device { .. }), "{error}");
         assert!(error.to_string().contains("lost"), "{error}");

@@ -32,7 +32,7 @@ pub(crate) struct Cli {
 /// How much goes to stderr.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Verbosity {
-    /// Say what is done, and where the time went
+    /// Report progress, and how long each step took
     #[arg(short, long, global = true, display_order = 900, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
     /// Print nothing but errors
@@ -44,11 +44,11 @@ pub(crate) struct Verbosity {
 pub(crate) enum Command {
     /// Decode a file of latents into images or videos
     Decode(Box<DecodeArgs>),
-    /// Show who would decode what, without decoding
+    /// Show which rank would decode which pieces, without decoding
     Plan(Box<PlanArgs>),
     /// Show what a checkpoint is, what it costs to decode with it, and how it tiles
     Inspect(InspectArgs),
-    /// List what can decode on this machine
+    /// List the devices of this machine that can decode
     Devices,
     /// Print a completion script for a shell
     Completions {
@@ -112,7 +112,7 @@ pub(crate) struct DecodeArgs {
     /// The folder of the scratch file [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR", requires = "max_memory")]
     pub(crate) scratch_dir: Option<PathBuf>,
-    /// Write what was done, by which rank, and how long it took as JSON; `-` is stdout
+    /// Write which rank decoded which pieces, and how long it took, as JSON; `-` is stdout
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
     pub(crate) report: Option<Destination>,
     /// Leave the times of ops out of the report: to measure them, a GPU queues op by op what it would
@@ -149,11 +149,11 @@ pub(crate) struct DeviceArgs {
     /// How the device stores numbers; sums are f32
     #[arg(long, value_enum, default_value_t = DtypeArg::F32)]
     pub(crate) dtype: DtypeArg,
-    /// Whether engines of cuDNN's do convs and attention in f16 and bf16 where they are faster; for each
+    /// Whether cuDNN's engines run convs and attention in f16 and bf16 where they are faster; for each
     /// size that is chosen once, which takes some seconds
     #[arg(long, value_enum, default_value_t = CudnnArg::Auto)]
     pub(crate) cudnn: CudnnArg,
-    /// How what ranks of a sharded decode tell each other gets from GPU to GPU
+    /// GPU-to-GPU transport for sharded decodes
     #[arg(long, value_enum, default_value_t = ExchangeArg::Auto)]
     pub(crate) exchange: ExchangeArg,
 }
@@ -208,7 +208,7 @@ pub(crate) struct TileArgs {
     pub(crate) tile_sample_stride: Option<Pair<u32>>,
 }
 
-/// More ranks than anybody has; bounds the time of a comparison.
+/// More ranks than a cluster has; bounds the time of a comparison.
 const MAX_COMPARED_RANKS: i64 = 1 << 16;
 
 /// What a comparison decides for itself.

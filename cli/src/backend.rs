@@ -2,6 +2,7 @@
 
 #[cfg_attr(not(feature = "cuda"), path = "backend/no_cuda.rs")]
 pub(crate) mod cuda;
+mod devices;
 #[cfg_attr(not(feature = "wgpu"), path = "backend/no_gpus.rs")]
 pub(crate) mod gpus;
 mod proof;
@@ -9,10 +10,9 @@ mod proof;
 use std::num::NonZero;
 use std::ops::Range;
 
-use halovae_cpu::CpuBackend;
-use halovae_engine::backend::Backend;
-use halovae_engine::group::Links;
 use halovae_engine::program::Program;
+
+pub(crate) use devices::{BoxedLinks, Devices, cpu};
 
 use crate::args::{BackendArg, CudnnArg, DeviceArgs, DtypeArg, ExchangeArg};
 use crate::error::{Chain, Error};
@@ -37,29 +37,6 @@ pub(crate) fn threads(asked: Option<u32>) -> u32 {
 pub(crate) fn share(threads: u32, ranks: u32, rank: u32) -> u32 {
     let ranks = ranks.max(1);
     (threads / ranks + u32::from(rank < threads % ranks)).max(1)
-}
-
-/// The CPU with that many threads.
-///
-/// # Errors
-/// That the system gives no threads.
-pub(crate) fn cpu(threads: u32) -> Result<CpuBackend, Error> {
-    Ok(CpuBackend::new(threads as usize)?)
-}
-
-/// One end for each rank of a process.
-pub(crate) type BoxedLinks<B> = Vec<Box<dyn Links<<B as Backend>::Tensor>>>;
-
-/// The backends of a process's ranks, all of one kind.
-pub(crate) enum Devices {
-    /// The CPU.
-    Cpu(Vec<CpuBackend>),
-    /// NVIDIA's GPUs.
-    #[cfg(feature = "cuda")]
-    Cuda(Vec<halovae_cuda::CudaBackend>),
-    /// GPUs.
-    #[cfg(feature = "wgpu")]
-    Wgpu(Vec<halovae_wgpu::WgpuBackend>),
 }
 
 /// A backend for each rank of this process, `threads` shared among them. `seats` are the places of
@@ -173,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_are_shared_evenly_and_nobody_has_none() {
+    fn threads_are_shared_evenly_and_every_rank_has_one() {
         for threads in 1..=9 {
             for ranks in 1..=12 {
                 let shares: Vec<u32> = (0..ranks).map(|rank| share(threads, ranks, rank)).collect();

@@ -1,17 +1,17 @@
 //! Every strategy over image sizes and numbers of ranks: what each would take, without decoding.
 
 pub(crate) mod json;
+mod measure;
 pub(crate) mod svg;
 pub(crate) mod table;
 
 use halovae_core::{AxisTiling, Plan, Scale, Size, Strategy};
 use halovae_engine::shard::Traffic;
 
-use crate::args::{RankArgs, ShardGridArg, StrategyArg};
 use crate::error::Error;
-use crate::estimates::Estimates;
 use crate::notices::Notice;
-use crate::plan::options::Planned;
+use crate::plan::estimates::Estimates;
+use crate::plan::options::{CutRequest, Planned};
 use crate::plan::tiles::tile_pixels;
 use crate::subject::{Decoder, Subject};
 
@@ -86,7 +86,7 @@ pub(crate) struct Figures {
 pub(crate) struct Bytes {
     /// Values and workspace of the rank that needs most.
     pub(crate) peak_live: u64,
-    /// What ranks tell each other while they decode: nothing, unless they share one decode.
+    /// What ranks exchange while they decode: nothing, unless they share one decode.
     pub(crate) traffic: Traffic,
     /// Finished pieces that travel to the rank that stitches.
     pub(crate) finished: u64,
@@ -120,13 +120,14 @@ impl Comparison {
         for &latents in &sizes {
             for strategy in STRATEGIES {
                 for &ranks in &ranks {
-                    let figures = match subject.plan(latents, &rank_args(strategy, ranks), ranks) {
-                        Ok((planned, estimates)) => Ok(Figures::new(planned, &estimates)),
-                        Err(refused @ (Error::Plan(_) | Error::Uncut(_) | Error::Usage(_))) => {
-                            Err(refused)
-                        }
-                        Err(failed) => return Err(failed),
-                    };
+                    let figures =
+                        match subject.plan(latents, &CutRequest::of(strategy, ranks), ranks) {
+                            Ok((planned, estimates)) => Ok(Figures::new(planned, &estimates)),
+                            Err(refused @ (Error::Plan(_) | Error::Uncut(_) | Error::Usage(_))) => {
+                                Err(refused)
+                            }
+                            Err(failed) => return Err(failed),
+                        };
                     rows.push(Row { strategy, latents, ranks, figures });
                 }
             }
@@ -197,21 +198,6 @@ impl Figures {
             bytes,
             notices: planned.notices,
         }
-    }
-}
-
-/// As if all of them were asked for by flags.
-pub(crate) fn rank_args(strategy: Strategy, ranks: u32) -> RankArgs {
-    RankArgs {
-        vae_patch_parallel_size: Some(ranks),
-        vae_use_tiling: strategy == Strategy::Tiled,
-        strategy: match strategy {
-            Strategy::Whole => StrategyArg::Whole,
-            Strategy::Tiled => StrategyArg::Tiled,
-            Strategy::Patch => StrategyArg::Patch,
-            Strategy::Sharded => StrategyArg::Sharded,
-        },
-        shard_grid: ShardGridArg::Auto,
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn is_terminal() -> bool {
 /// Writes `text` to stdout, or to the file `to`.
 ///
 /// # Errors
-/// What the system says; [`Error::BrokenPipe`] if nobody reads stdout any more.
+/// What the system says; [`Error::BrokenPipe`] if the reader of stdout is gone.
 pub(crate) fn emit(text: &[u8], to: Option<&Path>) -> Result<(), Error> {
     let Some(path) = to else {
         let mut stdout = io::stdout().lock();
@@ -100,7 +100,7 @@ pub(crate) fn say_text(line: &str) {
     if !is_speaker() {
         return;
     }
-    // In one piece, since other processes may write there as well. Without stderr there is nobody
+    // In one piece, since other processes may write there as well. Without stderr there is no way
     // to tell.
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
@@ -115,7 +115,7 @@ pub(crate) fn say_error(error: &Error) {
     }
 }
 
-/// Tells notices, unless nobody wants to hear.
+/// Writes notices, unless the user asked for quiet.
 pub(crate) fn say_notices(notices: &[Notice], verbosity: Verbosity) {
     if !verbosity.quiet {
         notices.iter().for_each(|notice| say(format_args!("halovae: note: {notice}")));

@@ -11,7 +11,6 @@ mod commands;
 mod compare;
 mod console;
 mod error;
-mod estimates;
 mod facts;
 mod launcher;
 mod log_axis;
@@ -27,6 +26,7 @@ mod room;
 mod signals;
 mod subject;
 mod svg;
+mod vae;
 mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,7 +97,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
         say(format_args!("halovae: error: {}", what.strip_prefix("error: ").unwrap_or(&what)));
         say_text(usage.trim_end());
     } else {
-        // Without a reader there is nobody to tell.
+        // Without a reader there is nothing to report to.
         let _ = error.print();
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

@@ -196,11 +196,11 @@ impl fmt::Display for Notice {
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),
             Self::Tuned { seconds } => write!(
                 f,
-                "{seconds:.1} s of this decode went into finding out what is fastest on this device; \
+                "{seconds:.1} s of this decode went into measuring which kernels are fastest on this device; \
                  later ones of this size do without"
             ),
             Self::OverTheHost { why } => {
-                write!(f, "what ranks told each other went over the host, not by NCCL: {why}")
+                write!(f, "ranks exchanged data through host memory, not by NCCL: {why}")
             }
             Self::Memory { needed, available, instead } => {
                 let [needed, available] = [*needed, *available].map(format_bytes);

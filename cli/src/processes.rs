@@ -183,7 +183,7 @@ fn end_with<G: ProcessGroup + 'static>(group: &Arc<G>, stuck: Duration) {
     });
 }
 
-/// If rank 0 can tell nobody any more, rank 1 does. The others wait until it has: the launcher ends
+/// If rank 0 cannot report any more, rank 1 does. The others wait until it has: the launcher ends
 /// all processes when one ends.
 fn speak_for_rank_0(group: &dyn ProcessGroup) {
     if group.watch().is_orphaned() {

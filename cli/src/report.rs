@@ -38,8 +38,8 @@ pub(crate) struct Report {
     pub(crate) seconds: Seconds,
     /// Memory.
     pub(crate) peak_bytes: PeakBytes,
-    /// How what ranks told each other got from GPU to GPU, if they could have been linked: by NCCL of
-    /// that version, or over the host.
+    /// The GPU-to-GPU transport, if ranks could have been linked: NCCL of
+    /// that version, or host memory.
     pub(crate) exchange: Option<String>,
     /// What ranks sent each other, if they are processes or linked.
     pub(crate) sent: Option<Sent>,

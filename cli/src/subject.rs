@@ -12,14 +12,14 @@ use halovae_engine::flow::Flow;
 use halovae_engine::program::{MemoryModel, Program, fuse};
 use halovae_engine::shard::{UncutError, exchanged_layers};
 
-use crate::args::{PlanArgs, RankArgs};
+use crate::args::PlanArgs;
 use crate::backend;
-use crate::commands::{Plannable, for_frames, open_config};
 use crate::error::Error;
-use crate::estimates::{Estimates, Model};
 use crate::notices::Notice;
-use crate::plan::options::{Planned, plan};
+use crate::plan::estimates::{Estimates, Model};
+use crate::plan::options::{CutRequest, Planned, plan};
 use crate::plan::tiles::TileOptions;
+use crate::vae::{Plannable, for_frames, open_config};
 
 /// What is the same for every plan of a decoder.
 #[derive(Clone, Copy, Debug)]
@@ -135,17 +135,17 @@ impl Subject {
     pub(crate) fn plan(
         &mut self,
         latents: Size,
-        ranks: &RankArgs,
+        request: &CutRequest,
         group: u32,
     ) -> Result<(Planned, Estimates), Error> {
         let Self { options, tiling, known, .. } = self;
         let Some(known) = known else {
-            let planned = plan(latents, 1, ranks, group, options, tiling, Ok(&[]))?;
+            let planned = plan(latents, 1, request, group, options, tiling, Ok(&[]))?;
             let estimates = Estimates::new(&planned, None)?;
             return Ok((planned, estimates));
         };
         let layers = known.runnable(latents.frames).layers.as_deref();
-        let planned = plan(latents, 1, ranks, group, options, tiling, layers)?;
+        let planned = plan(latents, 1, request, group, options, tiling, layers)?;
         // As a decode on this machine would share its threads: they need workspace.
         let threads = backend::share(backend::threads(None), planned.ranks, 0);
         if let Entry::Vacant(unknown) = known.backends.entry(threads) {

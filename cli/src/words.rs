@@ -1,6 +1,6 @@
-//! Sizes in words.
+//! Sizes and pieces in words.
 
-use halovae_core::{Size, TimeLaw, TimeScale};
+use halovae_core::{Size, Strategy, TimeLaw, TimeScale};
 
 /// `512 x 768`, height before width; with several frames `81 x 512 x 768`.
 pub(crate) fn extents(Size { frames, height, width }: Size) -> String {
@@ -24,6 +24,16 @@ pub(crate) fn frames_per_latent(TimeScale { factor, law }: TimeScale) -> String 
         TimeLaw::FirstAlone if factor != 1 => format!("1 of the first, {factor} of each other"),
         TimeLaw::AfterFirst => format!("none of the first, {factor} of each other"),
         TimeLaw::Even | TimeLaw::FirstAlone => format!("{factor} of each"),
+    }
+}
+
+/// What the pieces of a strategy are called.
+pub(crate) fn piece_name(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Whole => "piece",
+        Strategy::Tiled => "tile",
+        Strategy::Patch => "patch",
+        Strategy::Sharded => "shard",
     }
 }
 

@@ -3,7 +3,7 @@
 use core::cmp::Reverse;
 
 use crate::PlanError;
-use crate::tiling::nonzero;
+use crate::error::nonzero;
 
 /// What one rank has to do.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -1,7 +1,8 @@
 //! One axis of a tile grid.
 
+use crate::error::nonzero;
 use crate::scale::scaled;
-use crate::tiling::{Cells, Direction, DroppedFrame, nonzero};
+use crate::tiling::{Cells, Direction, DroppedFrame};
 use crate::{Axis, PlanError, TimeLaw, TimeScale};
 
 /// One axis of a [`TileGrid`](crate::TileGrid): where its tiles start, how long they are, and how

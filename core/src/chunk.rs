@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::tiling::nonzero;
+use crate::error::nonzero;
 use crate::{PlanError, TimeScale};
 
 /// The frames of the latents in chunks of the same length, the last one perhaps shorter.

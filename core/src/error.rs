@@ -220,3 +220,8 @@ pub enum PlanError {
 }
 
 impl core::error::Error for PlanError {}
+
+/// Refuses a size or a count of 0.
+pub(crate) fn nonzero(name: &'static str, value: u32) -> Result<(), PlanError> {
+    if value == 0 { Err(PlanError::Zero { name }) } else { Ok(()) }
+}

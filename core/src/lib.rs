@@ -123,6 +123,7 @@ mod chunk;
 mod cost;
 mod error;
 mod geometry;
+mod grid;
 mod margins;
 mod notice;
 mod parallel;

@@ -1,4 +1,4 @@
-//! What was decided for the user, as data: whoever talks to the user finds the words.
+//! What the planner decided for the user, as data: the user interface finds the words.
 
 /// One decision that differs from the request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -1,10 +1,9 @@
 //! Patch grids: one patch a rank, decoded with a halo of latents that is cropped. A patch has all
 //! frames.
 
-use core::iter::FusedIterator;
-
+use crate::error::nonzero;
+use crate::grid::{iterate_by_index, place};
 use crate::span::Cores;
-use crate::tiling::nonzero;
 use crate::{Axes, Axis, AxisTiling, PlanError, Region, Scale, Size, Tiling, TimeScale};
 
 /// Most ranks of a patch grid; keeps the search for its factors short.
@@ -86,11 +85,7 @@ impl PatchGrid {
         }
         let rows = most_square_rows(ranks);
         let slots = Axes::new(1, rows, ranks / rows);
-        let axes = Axes::from_fn(|axis| Cores {
-            extent: latents.along(axis),
-            slots: slots[axis],
-            scale: scale.along(axis),
-        });
+        let axes = Axes::<Cores>::of(latents, slots, scale);
         Ok(Self { axes, least_halo })
     }
 
@@ -112,14 +107,12 @@ impl PatchGrid {
 
     /// The latents, in cells.
     pub const fn latents(&self) -> Size {
-        let Axes { time, height, width } = &self.axes;
-        Size::video(time.extent, height.extent, width.extent)
+        self.axes.latents()
     }
 
     /// The output, in pixels.
     pub const fn output(&self) -> Size {
-        let Axes { time, height, width } = &self.axes;
-        Size::video(time.output(), height.output(), width.output())
+        self.axes.output()
     }
 
     /// How many patches there are: the ranks that have work.
@@ -130,12 +123,9 @@ impl PatchGrid {
 
     /// Patch `index` in row-major order.
     pub fn patch(&self, index: u64) -> Option<Patch> {
-        if index >= self.len() {
-            return None;
-        }
-        // Row and column are below the counts of the axes, which are u32.
-        let cols = u64::from(self.axes.width.count());
-        let place = Axes::new(0, (index / cols) as u32, (index % cols) as u32);
+        let counts = self.axes.map(Cores::count);
+        // No patch is cut in time.
+        let place = place(index, Axes { time: 1, ..counts })?;
         let slot = |axis: Axis| self.axes[axis].slot(place[axis]);
         let spans = |of: &dyn Fn(Axis) -> (u32, u32)| Region::from_spans(Axes::from_fn(of));
         let core = spans(&|axis| self.axes[axis].part(place[axis], TimeScale::SAME));
@@ -168,7 +158,7 @@ impl PatchGrid {
 
     /// All patches in row-major order, lazily.
     pub const fn patches(&self) -> Patches {
-        Patches { grid: *self, next: 0 }
+        Patches { owner: *self, next: 0 }
     }
 
     pub(crate) const fn axes(&self) -> Axes<Cores> {
@@ -189,22 +179,8 @@ fn most_square_rows(ranks: u32) -> u32 {
 /// The patches of a [`PatchGrid`].
 #[derive(Clone, Debug)]
 pub struct Patches {
-    grid: PatchGrid,
+    owner: PatchGrid,
     next: u64,
 }
 
-impl Iterator for Patches {
-    type Item = Patch;
-
-    fn next(&mut self) -> Option<Patch> {
-        let patch = self.grid.patch(self.next)?;
-        self.next += 1;
-        Some(patch)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        crate::plan::size_hint(self.grid.len() - self.next)
-    }
-}
-
-impl FusedIterator for Patches {}
+iterate_by_index!(Patches: Patch, patch of len);

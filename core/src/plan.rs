@@ -1,8 +1,7 @@
 //! A plan: the pieces of one decode, whatever the strategy.
 
-use core::iter::FusedIterator;
-
 use crate::blend::{Bands, Layout};
+use crate::grid::iterate_by_index;
 use crate::span::SpanAxis;
 use crate::{Axes, Direction, PatchGrid, PlanError, Region, Scale, ShardGrid, Size, TileGrid};
 
@@ -186,7 +185,7 @@ impl Plan {
 
     /// All pieces in order, lazily.
     pub const fn pieces(&self) -> Pieces {
-        Pieces { plan: *self, next: 0 }
+        Pieces { owner: *self, next: 0 }
     }
 
     /// The bands of the output, whatever the strategy: by time and then from top to bottom, so that
@@ -208,30 +207,8 @@ impl Plan {
 /// The pieces of a [`Plan`].
 #[derive(Clone, Debug)]
 pub struct Pieces {
-    plan: Plan,
+    owner: Plan,
     next: u64,
 }
 
-impl Iterator for Pieces {
-    type Item = Piece;
-
-    fn next(&mut self) -> Option<Piece> {
-        let piece = self.plan.piece(self.next)?;
-        self.next += 1;
-        Some(piece)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        size_hint(self.plan.piece_count() - self.next)
-    }
-}
-
-impl FusedIterator for Pieces {}
-
-/// The hint of an iterator with exactly `left` items, which may exceed `usize`.
-pub(crate) fn size_hint(left: u64) -> (usize, Option<usize>) {
-    match usize::try_from(left) {
-        Ok(left) => (left, Some(left)),
-        Err(_) => (usize::MAX, None),
-    }
-}
+iterate_by_index!(Pieces: Piece, piece of piece_count);

@@ -1,6 +1,6 @@
 //! How the cells of a layer lie on those of the latents.
 
-use crate::tiling::nonzero;
+use crate::error::nonzero;
 use crate::{Axis, PlanError, Size};
 
 /// Which frames of a layer a frame of the latents owns, for a layer of `factor` frames per frame

@@ -13,8 +13,8 @@ mod transfer;
 
 pub use transfer::{Transfer, Transfers};
 
+use crate::error::nonzero;
 use crate::span::Cores;
-use crate::tiling::nonzero;
 use crate::{Axes, Axis, Margins, PlanError, Region, Scale, Size};
 
 /// Most shards of a grid; keeps the search for its factors short.
@@ -96,12 +96,7 @@ impl ShardGrid {
         if shards_of(shards) > u128::from(MAX_SHARDS) {
             return Err(PlanError::TooManyShards { slices, rows, cols, max: MAX_SHARDS });
         }
-        let axes = Axes::from_fn(|axis| Cores {
-            extent: latents.along(axis),
-            slots: shards[axis],
-            scale: scale.along(axis),
-        });
-        Ok(Self { axes, scale })
+        Ok(Self { axes: Axes::<Cores>::of(latents, shards, scale), scale })
     }
 
     /// Shards along each axis.
@@ -132,14 +127,12 @@ impl ShardGrid {
 
     /// The latents, in cells.
     pub const fn latents(&self) -> Size {
-        let Axes { time, height, width } = &self.axes;
-        Size::video(time.extent, height.extent, width.extent)
+        self.axes.latents()
     }
 
     /// The output, in pixels.
     pub const fn output(&self) -> Size {
-        let Axes { time, height, width } = &self.axes;
-        Size::video(time.output(), height.output(), width.output())
+        self.axes.output()
     }
 
     /// How the output lies on the latents.
@@ -149,9 +142,7 @@ impl ShardGrid {
 
     /// The places of shard `index` along the axes.
     fn place(&self, index: u32) -> Option<Axes<u32>> {
-        let (rows, cols) = (self.rows(), self.cols());
-        let place = Axes::new(index / (rows * cols), index / cols % rows, index % cols);
-        (index < self.len()).then_some(place)
+        crate::grid::place(index.into(), self.shards())
     }
 
     /// The shard at these places.

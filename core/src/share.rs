@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::tiling::nonzero;
+use crate::error::nonzero;
 use crate::{Plan, PlanError, RankLoad, ShardGrid, WorkModel, largest_first, piece_costs};
 
 impl Plan {

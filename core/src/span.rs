@@ -1,6 +1,6 @@
 //! One output axis cut into spans in which the same pieces overlap.
 
-use crate::{TileAxis, TimeScale};
+use crate::{Axes, Scale, Size, TileAxis, TimeScale};
 
 /// How pieces lie along one output axis.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -60,6 +60,29 @@ impl Cores {
     pub(crate) const fn output(self) -> u32 {
         // They fit: that was checked.
         self.scale.cells(self.extent) as u32
+    }
+}
+
+impl Axes<Cores> {
+    /// `slots` cores over the latents along each axis, with an output of this scale, which fits `u32`.
+    pub(crate) fn of(latents: Size, slots: Axes<u32>, scale: Scale) -> Self {
+        Self::from_fn(|axis| Cores {
+            extent: latents.along(axis),
+            slots: slots[axis],
+            scale: scale.along(axis),
+        })
+    }
+
+    /// The latents, in cells.
+    pub(crate) const fn latents(&self) -> Size {
+        let Self { time, height, width } = self;
+        Size::video(time.extent, height.extent, width.extent)
+    }
+
+    /// The output, in pixels.
+    pub(crate) const fn output(&self) -> Size {
+        let Self { time, height, width } = self;
+        Size::video(time.output(), height.output(), width.output())
     }
 }
 

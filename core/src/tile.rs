@@ -1,8 +1,7 @@
 //! Tile grids: overlapping windows that are decoded (or encoded) alone and blended.
 
-use core::iter::FusedIterator;
-
 use crate::axis::check_extent;
+use crate::grid::iterate_by_index;
 use crate::{Axes, Axis, Direction, PlanError, Region, Size, TileAxis, Tiling};
 
 /// The tiles of one input, as diffusers cuts them: from every multiple of the stride inside the
@@ -138,13 +137,7 @@ impl TileGrid {
 
     /// The places of tile `index` along the axes.
     pub(crate) fn place(&self, index: u64) -> Option<Axes<u32>> {
-        if index >= self.len() {
-            return None;
-        }
-        // Each place is below its axis' count, which is u32.
-        let (rows, cols) = (u64::from(self.rows()), u64::from(self.cols()));
-        let slice = (index / (rows * cols)) as u32;
-        Some(Axes::new(slice, (index / cols % rows) as u32, (index % cols) as u32))
+        crate::grid::place(index, self.axes.map(|axis| axis.count()))
     }
 
     /// Tile `index` in the order of time, rows and columns.
@@ -166,29 +159,15 @@ impl TileGrid {
 
     /// All tiles in order, lazily.
     pub const fn tiles(&self) -> Tiles {
-        Tiles { grid: *self, next: 0 }
+        Tiles { owner: *self, next: 0 }
     }
 }
 
 /// The tiles of a [`TileGrid`].
 #[derive(Clone, Debug)]
 pub struct Tiles {
-    grid: TileGrid,
+    owner: TileGrid,
     next: u64,
 }
 
-impl Iterator for Tiles {
-    type Item = Tile;
-
-    fn next(&mut self) -> Option<Tile> {
-        let tile = self.grid.tile(self.next)?;
-        self.next += 1;
-        Some(tile)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        crate::plan::size_hint(self.grid.len() - self.next)
-    }
-}
-
-impl FusedIterator for Tiles {}
+iterate_by_index!(Tiles: Tile, tile of len);

@@ -13,6 +13,7 @@ mod time;
 pub use space::AxisTiling;
 pub use time::{DroppedFrame, TimeTiling};
 
+use crate::error::nonzero;
 use crate::{Axis, PlanError, Scale, Size};
 
 /// Most tiles that may lie over one pixel along one axis. diffusers' defaults have two; the bound
@@ -92,10 +93,6 @@ pub(crate) struct Cells {
     pub(crate) stride: u32,
     /// Of tiles of frames, which of a tile's frames is dropped.
     pub(crate) dropped: Option<DroppedFrame>,
-}
-
-pub(crate) fn nonzero(name: &'static str, value: u32) -> Result<(), PlanError> {
-    if value == 0 { Err(PlanError::Zero { name }) } else { Ok(()) }
 }
 
 /// The least stride with which no more than [`MAX_BLEND_DEPTH`] tiles lie over one cell.

@@ -6,7 +6,7 @@
 //! [`Checkpoint::verify`](crate::checkpoint::Checkpoint::verify) that weights have their shapes,
 //! a plan that windows lie inside the latents. A backend relies on that; an operand of the wrong
 //! shape is a bug above, and an assertion there is the right answer. A backend's errors are what
-//! nobody could foresee: no memory, a lost device, an op that it does not have.
+//! no check could foresee: no memory, a lost device, an op that it does not have.
 //!
 //! # Layout
 //! Host tensors are f32, channels last. A backend keeps its own as it likes; nothing between the
@@ -28,61 +28,15 @@
 
 mod operands;
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
 use halovae_core::Region;
-use serde::{Deserialize, Serialize};
 
+pub use crate::error::BackendError;
 use crate::program::{MemoryModel, Op, Program, WeightSpec};
 use crate::tensor::{HostTensor, Shape};
 pub use operands::{FrameReads, Halo, Operand, Operands, Surroundings};
-
-/// What a backend could not do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub enum BackendError {
-    /// The backend does not have this op.
-    #[error("the {backend} backend has no {op}")]
-    Unsupported {
-        /// The op's kind.
-        op: Cow<'static, str>,
-        /// The backend's name.
-        backend: Cow<'static, str>,
-    },
-    /// An allocation failed.
-    #[error(
-        "{device} has no room for {what} ({} needed)",
-        crate::format_bytes(*.requested)
-    )]
-    OutOfMemory {
-        /// The device.
-        device: String,
-        /// What was to be stored.
-        what: String,
-        /// Bytes asked for.
-        requested: u64,
-    },
-    /// The device failed.
-    #[error("{device}: {message}")]
-    Device {
-        /// The device.
-        device: String,
-        /// What it said.
-        message: String,
-    },
-    /// The halo of a part did not come; whoever was to bring it knows why.
-    #[error("the halo of `{0}` did not come")]
-    NoHalo(String),
-    /// A weight could not be read.
-    #[error("weight `{name}`: {message}")]
-    Weight {
-        /// The weight's canonical name.
-        name: String,
-        /// What was wrong.
-        message: String,
-    },
-}
 
 impl BackendError {
     /// That a backend does not have an op.
@@ -156,7 +110,7 @@ pub trait Backend: MemoryModel + Send + Sync + 'static {
     /// The device it runs on.
     fn device(&self) -> DeviceId;
 
-    /// One line about the device, for people.
+    /// One line about the device, for reports.
     fn description(&self) -> String;
 
     /// Whether it runs `op` as it stands, fused parts included. Must hold for every plain op of

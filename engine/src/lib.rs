@@ -10,12 +10,15 @@
 //! 6. [`stitch`] puts the finished pieces together and gives rows to a [`sink::Sink`].
 
 pub mod backend;
+pub mod cache;
 pub mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod decode;
+mod error;
 pub mod event;
 pub mod execute;
+mod files;
 pub mod flow;
 pub mod group;
 pub mod latents;
@@ -31,7 +34,7 @@ pub mod tensor;
 mod weights;
 pub mod wrap;
 
-/// Bytes for people: `1.5 GiB`.
+/// Bytes in the unit that fits: `1.5 GiB`.
 pub fn format_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {

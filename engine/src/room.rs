@@ -1,20 +1,12 @@
 //! What decodes in the memory that a rank had, where something else did not.
 
-use std::fmt;
-
 use halovae_core::{AxisTiling, Direction, Plan, Size, TileGrid, Tiling};
-use serde::{Deserialize, Serialize};
 
 use crate::flow::Flow;
-use crate::format_bytes;
+pub use crate::group::{Room, WHERE_NOTHING_FITS};
 use crate::program::{MemoryModel, Program, peak_bytes};
 use crate::shard::{self, Budget};
 use crate::stitch::stitching_bytes;
-
-/// What to do where no tile and no number of shards is known to fit. Ranks of one machine share its
-/// memory.
-pub const WHERE_NOTHING_FITS: &str =
-    "use smaller tiles and fewer ranks on this machine, or ranks on several machines";
 
 /// The smallest tile that is worth a try, in latent cells along each side.
 const LEAST_TILE: u32 = 8;
@@ -22,19 +14,6 @@ const LEAST_TILE: u32 = 8;
 /// What the host holds besides values, workspace and finished pieces while it decodes: rounding of
 /// allocations, an encoder's buffers.
 const HOST_BYTES: u64 = 4 << 20;
-
-/// The memory that a rank had, and what would do with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Room {
-    /// Bytes of values and workspace that it can have.
-    pub held: u64,
-    /// The side in pixels of the largest square tile that decodes in that, a quarter of it shared
-    /// with the next.
-    pub tile: Option<u32>,
-    /// Bytes over all ranks of a process, weights included and in whole MiB, in which a sharded decode
-    /// does.
-    pub sharded: Option<u64>,
-}
 
 /// What was tried, or will be.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +60,7 @@ impl Room {
         let tile = tile.filter(|&side| side >= LEAST_TILE);
         let held = bytes / u64::from(sharing.max(1));
         let weights = model.prepared_weight_bytes(program);
-        // In whole MiB, as people say it.
+        // In whole MiB, as the flag takes it.
         let budget = held.saturating_mul(together.into()).saturating_add(weights) >> 20 << 20;
         let within = Budget { ranks, together, bytes: budget, chunk };
         let fit = shard::fit(program, model, latents, within, None);
@@ -122,27 +101,6 @@ fn largest_below(end: u32, fits: impl Fn(u32) -> bool) -> Option<u32> {
         if fits(middle) { low = middle } else { high = middle }
     }
     (low > 0).then_some(low)
-}
-
-impl fmt::Display for Room {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held = format_bytes(self.held);
-        match (self.tile, self.sharded) {
-            (None, None) => f.write_str(WHERE_NOTHING_FITS),
-            (Some(tile), None) => {
-                write!(f, "in the {held} that it had, tiles of {tile} x {tile} pixels decode")
-            }
-            (None, Some(bytes)) => {
-                write!(f, "a sharded decode that is limited to {} would do", format_bytes(bytes))
-            }
-            (Some(tile), Some(bytes)) => write!(
-                f,
-                "in the {held} that it had, tiles of {tile} x {tile} pixels decode, and exactly does \
-                 a sharded decode that is limited to {}",
-                format_bytes(bytes)
-            ),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,17 +4,12 @@ use halovae_core::{Plan, PlanError, RankLoad, Size};
 
 use crate::group::Tag;
 
-/// The tag of a finished piece: its index. Other messages have the highest bit set.
+/// The tag of a finished piece.
 pub(crate) fn piece_tag(index: u64) -> Tag {
-    Tag(index)
+    Tag::piece(index)
 }
 
-/// Whether a message of that tag is a finished piece.
-pub(crate) fn is_piece(tag: Tag) -> bool {
-    tag.0 >> 63 == 0
-}
-
-/// One piece of one image, and who decodes it.
+/// One piece of one image, and the rank that decodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Its place among all items: image by image, in the order of the plan's pieces.

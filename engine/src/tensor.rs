@@ -2,7 +2,7 @@
 
 use halovae_core::{Region, Size};
 
-use crate::backend::BackendError;
+use crate::error::BackendError;
 
 /// The extents of a tensor, channels last: element `(b, t, y, x, c)` lies at
 /// `(((b * frames + t) * height + y) * width + x) * channels + c`.

@@ -29,7 +29,7 @@ fn on_all<T: Send>(ends: &[Watch], part: impl Fn(&Watch) -> T + Sync) -> Vec<T> 
 }
 
 #[test]
-fn everybody_hears_of_the_first_failure() {
+fn every_rank_hears_of_the_first_failure() {
     let causes = [
         Cause::Panic("on purpose".into()),
         Cause::NotFinite,
@@ -78,15 +78,15 @@ fn cancelling_one_cancels_all() {
     for rank in 0..3 {
         let ends = watches(3, patient());
         let (told, ended) = channel();
-        ends[2].on_end(move |end| told.send(end.clone()).expect("somebody waits"));
+        ends[2].on_end(move |end| told.send(end.clone()).expect("the test waits"));
         ends[rank].cancel();
         for end in &ends {
             assert_eq!(end_of(end), GroupError::Cancelled);
         }
         assert_eq!(ended.recv_timeout(LIMIT), Ok(GroupError::Cancelled));
-        // Whoever asks later is told at once.
+        // A later caller is told at once.
         let (told, ended) = channel();
-        ends[0].on_end(move |end| told.send(end.clone()).expect("somebody waits"));
+        ends[0].on_end(move |end| told.send(end.clone()).expect("the test waits"));
         assert_eq!(ended.try_recv(), Ok(GroupError::Cancelled));
     }
 }
@@ -131,7 +131,7 @@ fn reports_come_in_the_order_of_ranks() {
         let expected: Vec<_> = (0..size).map(|rank| format!("report of {rank}")).collect();
         assert_eq!(reports[0], expected);
         assert!(reports[1..].iter().all(Vec::is_empty));
-        // One after the other they go, and nobody minds.
+        // One after the other they leave, and that is no failure.
         for end in ends {
             assert_eq!(end.check(), Ok(()));
         }
@@ -140,7 +140,7 @@ fn reports_come_in_the_order_of_ranks() {
 
 /// Rank 0 has heard of a failure and goes, while its own threads still tell the others.
 #[test]
-fn nobody_misses_a_failure_that_ends_rank_0() {
+fn no_rank_misses_a_failure_that_ends_rank_0() {
     let cause = || Cause::Panic("on purpose".into());
     let failed = |end| assert_eq!(end, GroupError::Failed(failure(7, cause())));
     for _ in 0..100 {
@@ -226,7 +226,7 @@ fn a_lost_rank_is_named() {
 
 /// If rank 0 dies, every other rank notices for itself.
 #[test]
-fn a_lost_hub_orphans_everybody() {
+fn a_lost_hub_orphans_all_ranks() {
     let lobby = Watch::host(2, Reach::ThisMachine, patient()).expect("a port");
     let rendezvous = lobby.rendezvous().clone();
     let (hub, spoke) = std::thread::scope(|scope| {
@@ -247,7 +247,7 @@ fn a_lost_hub_orphans_everybody() {
     }
 }
 
-/// Whoever does not know the token, or is no rank, or talks nonsense, is turned away, and the ranks
+/// A stranger that does not know the token, is no rank, or talks nonsense is turned away, and the ranks
 /// come together all the same.
 #[test]
 fn strangers_are_turned_away() {

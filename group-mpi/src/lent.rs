@@ -22,7 +22,7 @@ impl<T: Equivalence> Lent<T> {
         start: impl Fn(&'static mut [T]) -> Request<'static, [T], StaticScope>,
     ) -> Self {
         let mut vector = ManuallyDrop::new(vector);
-        // SAFETY: the elements stay where they are, and nobody touches them through `vector`, until
+        // SAFETY: the elements stay where they are, and are not touched through `vector`, until
         // no operation has them any more; if that never happens they are leaked and live for ever.
         let all: &'static mut [T] =
             unsafe { std::slice::from_raw_parts_mut(vector.as_mut_ptr(), vector.len()) };

@@ -1,7 +1,7 @@
 //! The thread that makes all calls to MPI.
 //!
 //! A message is announced by an envelope with its tag and length, and follows in chunks under an
-//! MPI tag of its own; large ones stay with the sender (MPI's rendezvous) until somebody wants
+//! MPI tag of its own; large ones stay with the sender (MPI's rendezvous) until a rank wants
 //! them. So tags of 64 bits, lengths beyond what MPI counts, and messages that are received in
 //! another order than sent all work with what every MPI library has.
 
@@ -17,7 +17,6 @@ use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
 
 use crate::lent::Lent;
-use crate::world::watch;
 
 /// The MPI tag of envelopes.
 const ENVELOPE: i32 = 0;
@@ -46,7 +45,7 @@ pub(crate) enum Command {
     Send { group: usize, to: u32, tag: Tag, data: Vec<f32>, under_way: UnderWay },
     /// Receives so many values.
     Receive { group: usize, from: u32, tag: Tag, len: usize, reply: Answer },
-    /// Nobody here is in the group any more.
+    /// No rank of this process is in the group any more.
     Leave { group: usize },
     /// Ends MPI.
     Finish,
@@ -126,7 +125,7 @@ impl Pump {
         }
     }
 
-    /// Does what it is asked for until it is asked to finish. If nobody can ask any more, the
+    /// Does what it is asked for until it is asked to finish. If all senders are gone, the
     /// process is about to end without ending MPI.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         let mut rounds = 0;
@@ -167,7 +166,7 @@ impl Pump {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Group { size, limits, reply } => {
-                // If nobody waits for the answer, the process is about to end.
+                // If no thread waits for the answer, the process is about to end.
                 let _ = reply.send(self.group(size, limits));
             }
             Command::Send { group, to, tag, data, under_way } => {
@@ -246,7 +245,7 @@ impl Pump {
         let mut receiving = Vec::with_capacity(self.receiving.len());
         for (mut data, reply) in std::mem::take(&mut self.receiving) {
             if data.is_complete() {
-                // Whoever no longer waits has heard of a failure.
+                // A thread that no longer waits has heard of a failure.
                 let _ = reply.send(Ok(data.back()));
             } else {
                 receiving.push((data, reply));
@@ -273,7 +272,7 @@ impl Pump {
                 data.try_reserve_exact(len).err().map(|_| Refused::Memory)
             };
             if let Some(refused) = refused {
-                // Whoever no longer waits has heard of a failure.
+                // A thread that no longer waits has heard of a failure.
                 let _ = reply.send(Err(refused));
                 continue;
             }
@@ -343,4 +342,18 @@ impl Pump {
         let Self { groups, world, universe, .. } = self;
         std::mem::forget((groups, world, universe));
     }
+}
+
+/// Begins to watch over the processes of a communicator. Rank 0 tells the others over MPI where to
+/// find it.
+fn watch(communicator: &SimpleCommunicator, reach: Reach, limits: Limits) -> io::Result<Watch> {
+    let (rank, size) = (communicator.rank() as u32, communicator.size() as u32);
+    let root = communicator.process_at_rank(0);
+    Watch::begin(rank, size, reach, limits, None, |mut text| {
+        let mut len = text.len() as u64;
+        root.broadcast_into(&mut len);
+        text.resize(len as usize, 0);
+        root.broadcast_into(&mut text[..]);
+        Ok(text)
+    })
 }

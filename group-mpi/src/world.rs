@@ -5,7 +5,7 @@ use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use halovae_engine::group::{Cancel, Limits, Neighbours, Reach, Watch, own_cores};
+use halovae_engine::group::{Cancel, Limits, Neighbours, Reach, own_cores};
 use mpi::Threading;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
@@ -71,7 +71,7 @@ impl World {
             let reach = if all_here { Reach::ThisMachine } else { Reach::Network };
             let neighbours = neighbours(&local);
             drop(local);
-            // Everybody must know the same reach; one machine sees all ranks or none does.
+            // All ranks must know the same reach; one machine sees all ranks or none does.
             let pump = Pump::new(universe, world, reach, chunk.max(1));
             if begun.send((rank, size, neighbours)).is_ok() {
                 pump.run(&asked);
@@ -136,22 +136,4 @@ fn neighbours(local: &SimpleCommunicator) -> Neighbours {
     let mut all = vec![0_u64; local.size() as usize];
     local.all_gather_into(&hasher.finish(), &mut all[..]);
     Neighbours::of(local.rank() as usize, &all)
-}
-
-/// Begins to watch over the processes of a communicator. Rank 0 tells the others over MPI where to
-/// find it.
-pub(crate) fn watch(
-    communicator: &SimpleCommunicator,
-    reach: Reach,
-    limits: Limits,
-) -> io::Result<Watch> {
-    let (rank, size) = (communicator.rank() as u32, communicator.size() as u32);
-    let root = communicator.process_at_rank(0);
-    Watch::begin(rank, size, reach, limits, None, |mut text| {
-        let mut len = text.len() as u64;
-        root.broadcast_into(&mut len);
-        text.resize(len as usize, 0);
-        root.broadcast_into(&mut text[..]);
-        Ok(text)
-    })
 }

@@ -1,5 +1,5 @@
 //! The suite for groups, run by processes under `mpirun`. The parts that ranks run are tests of
-//! this file as well, which nobody runs alone.
+//! this file as well, which is never run alone.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use halovae_engine::group::{Answer, Refused, Tag};
 
-/// How many messages are read that nobody wants yet. More wait in the connection, and then with the
+/// How many messages are read that no thread wants yet. More wait in the connection, and then with the
 /// sender.
 const UNWANTED: usize = 4;
 
@@ -53,13 +53,13 @@ impl Mailbox {
         self.changed.notify_all();
     }
 
-    /// Waits until the next message may be read: somebody wants one, this or one behind it, or few
-    /// are there that nobody wants.
+    /// Waits until the next message may be read: a thread wants one, this or one behind it, or few
+    /// are there that no thread wants.
     pub(crate) fn wait_for_room(&self) {
         let mut state = self.lock();
         let is_full = |state: &State| {
-            let nobody_waits = state.wanted.values().all(VecDeque::is_empty);
-            nobody_waits && state.arrived.values().map(VecDeque::len).sum::<usize>() >= UNWANTED
+            let none_waits = state.wanted.values().all(VecDeque::is_empty);
+            none_waits && state.arrived.values().map(VecDeque::len).sum::<usize>() >= UNWANTED
         };
         while is_full(&state) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +105,7 @@ fn hand_over(wanted: Wanted, message: Result<Vec<f32>, Refused>) {
         Ok(data) if data.len() != wanted.len => Err(Refused::Length(data.len())),
         message => message,
     };
-    // Whoever no longer waits has heard of a failure.
+    // A thread that no longer waits has heard of a failure.
     let _ = wanted.answer.send(message);
 }
 

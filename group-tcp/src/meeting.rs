@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// How long all processes may take to come. Those of several machines do not start at once.
 const MEETING_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long whoever has connected may take to say who it is.
+/// How long a process that has connected may take to say who it is.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 
 /// From one look for others to the next.
@@ -206,7 +206,7 @@ impl Meeting {
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
 
-    /// Rank 0 learns where everybody listens, and tells all.
+    /// Rank 0 learns where every rank listens, and tells all.
     fn host_all(&self) -> Result<Met, TcpError> {
         let deadline = Instant::now() + MEETING_LIMIT;
         let failed = |source| TcpError::Listen { host: self.host.clone(), port: self.port, source };

@@ -12,7 +12,7 @@ use halovae_engine::group::{Refused, Tag, TransportEnded, UnderWay};
 use crate::mailbox::Mailbox;
 use crate::wire::{self, Head, Kind};
 
-/// How long nobody hears that a connection has ended: if its process has, the watch tells why.
+/// How long the end of a connection is kept back: if its process has ended, the watch tells why.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// What is sent.
@@ -96,7 +96,7 @@ impl Peer {
     }
 }
 
-/// Until nobody sends any more. What cannot be written is dropped: the watch knows of its receiver.
+/// Until all senders are gone. What cannot be written is dropped: the watch knows of its receiver.
 fn send_all(mut stream: TcpStream, to_send: &Receiver<Outgoing>) {
     let mut broken = false;
     for outgoing in to_send {
@@ -128,7 +128,7 @@ fn listen(mut stream: TcpStream, mailbox: Arc<Mailbox>, texts: &Sender<Vec<u8>>)
         };
         match kind {
             Kind::Text => {
-                // Nobody waits for it if this process is about to end.
+                // No thread waits for it if this process is about to end.
                 let _ = texts.send(wire::read_text(&mut stream, len)?);
             }
             Kind::Values => {

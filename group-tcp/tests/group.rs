@@ -51,7 +51,7 @@ fn conforms() {
     });
 }
 
-/// One process alone, which needs nobody.
+/// One process alone, which needs no other.
 #[test]
 fn one_rank() {
     let worlds = worlds(1);
@@ -60,7 +60,7 @@ fn one_rank() {
 
 /// More messages than are read before they are wanted, received in the other order.
 #[test]
-fn messages_wait_for_whoever_wants_them() {
+fn messages_wait_for_their_receiver() {
     const COUNT: u64 = 40;
     let worlds = worlds(2);
     let ends = groups(&worlds, 2);
@@ -85,7 +85,7 @@ fn who_is_connected_no_more_is_named() {
     let mut worlds = worlds(3);
     let ends = groups(&worlds, 3);
     worlds.remove(2).finish();
-    let error = ends[1].receive(2, Tag(1), 3).expect_err("nobody sends this");
+    let error = ends[1].receive(2, Tag(1), 3).expect_err("no rank sends this");
     let GroupError::Failed(failure) = error else { panic!("{error}") };
     assert_eq!(failure.rank, 2);
     let Cause::Transport(message) = &failure.cause else { panic!("{failure}") };
@@ -109,7 +109,7 @@ fn strangers_are_turned_away() {
                     Err(_) => std::thread::sleep(Duration::from_millis(5)),
                 }
             };
-            stranger.write_all(said).expect("somebody who listens");
+            stranger.write_all(said).expect("a listener");
             stranger.shutdown(std::net::Shutdown::Write).expect("an open connection");
             let mut answer = Vec::new();
             // Closed or reset, as the system likes.
@@ -131,7 +131,7 @@ fn who_does_not_fit_is_told_why() {
     let told = joined(|meeting| meeting.size = 3);
     let expected = "rank 0 is one of 2 ranks, rank 1 is one of 3";
     assert_eq!(told, [expected, expected]);
-    // A rank that there is not is known before anybody is asked.
+    // A rank that there is not is known before any is asked.
     let lone = Meeting { rank: 5, size: 2, host: "127.0.0.1".into(), port: free_port() };
     let error = World::join(&lone).expect_err("no such rank");
     assert!(matches!(error, TcpError::Rank { rank: 5, size: 2 }), "{error}");

@@ -42,7 +42,7 @@ MODELS = {
     "f1-one-level": dict(
         block_out_channels=[32], layers_per_block=1, norm_num_groups=8, latent_channels=4,
         sample_size=8, quant=True, attention=True, latents=(1, 17, 11), dtype="f32"),
-    # Factor 2, with the encoder, so that one checkpoint is as complete as people's are.
+    # Factor 2, with the encoder, so that one checkpoint is as complete as published ones are.
     "f2-complete": dict(
         block_out_channels=[16, 32], layers_per_block=1, norm_num_groups=8, latent_channels=4,
         sample_size=16, quant=True, attention=True, latents=(1, 13, 18), dtype="f32", complete=True,

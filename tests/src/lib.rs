@@ -13,6 +13,7 @@ pub mod gpu;
 pub mod mpirun;
 pub mod naming;
 pub mod npy;
+pub mod parity;
 pub mod tensors;
 pub mod torchrun;
 pub mod watchdog;

@@ -29,7 +29,7 @@ pub fn command(ranks: u32, program: &Path) -> Command {
     command
 }
 
-/// Waits until nobody else here runs `mpirun`, for as long as the file lives: several at once are
+/// Waits until no other test here runs `mpirun`, for as long as the file lives: several at once are
 /// in the way of each other's folders and timing.
 ///
 /// # Panics

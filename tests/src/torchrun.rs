@@ -12,8 +12,8 @@ use crate::binary::{self, Run};
 #[derive(Debug)]
 pub struct Ranks(Vec<Child>);
 
-/// A port of this machine that nobody listens at, another one each time. None of those that systems
-/// give to connections: one of these might be taken before somebody listens there.
+/// A port of this machine without a listener, another one each time. None of those that systems
+/// give to connections: one of these might be taken before the ranks listen there.
 ///
 /// # Panics
 /// If there is none.

@@ -14,7 +14,7 @@ pub fn within<T: Send + 'static>(
 ) -> T {
     let (sender, receiver) = channel();
     let worker = std::thread::spawn(move || {
-        // The receiver is gone only after the time limit, when nobody wants the result.
+        // The receiver is gone only after the time limit, when the result is not wanted.
         let _ = sender.send(work());
     });
     match receiver.recv_timeout(limit) {

@@ -350,7 +350,7 @@ fn without_a_compiler_something_else_decodes() {
     assert!(!backend(folder.path()).contains("CUDA"), "{}", backend(folder.path()));
 }
 
-/// A GPU that nobody asked for and that fails on a trial does not spoil the decode.
+/// An automatically chosen GPU that fails on a trial does not spoil the decode.
 #[test]
 fn a_gpu_that_fails_is_passed_over() {
     let golden = Golden::load("f8-flux");

@@ -2,8 +2,8 @@
 //! estimate. On a GPU if `HALOVAE_TEST_CUDA` is `device`, or else on what stands in for one.
 
 use halovae_core::Size;
-use halovae_cuda::{Limits, Options, Precision};
-use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_cuda::{CudaBackend, Limits, Options, Precision};
+use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint};
 use halovae_engine::conformance::RandomWeights;
 use halovae_engine::decode::{Control, Decoder};
 use halovae_engine::sink::MemorySink;
@@ -11,65 +11,42 @@ use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, SmallModel, decode, plan, size_of};
 use halovae_tests::golden::{self, Error, Golden};
 use halovae_tests::gpu::{are_there, cuda_decoder, cuda_ranks, open, open_at};
+use halovae_tests::parity;
+
+fn in_f32(checkpoint: &Checkpoint, ranks: u32) -> Decoder<CudaBackend> {
+    cuda_decoder(checkpoint, Precision::F32, ranks)
+}
 
 #[test]
 fn whole_as_diffusers() {
-    for name in golden::NAMES {
-        let golden = Golden::load(name);
-        let plan = plan(golden.config(), size_of(&golden.latents), Cut::Whole);
-        let decoder = cuda_decoder(&golden.checkpoint, Precision::F32, 1);
-        let picture = decode(&decoder, &golden.latents, &plan);
-        assert_f32_close(&format!("{name}, whole"), &picture, golden.expected("whole"));
-    }
+    golden::NAMES.iter().for_each(|name| parity::whole(name, in_f32));
 }
 
 /// As diffusers, and the same bytes on any number of ranks.
 #[test]
 fn tiled_as_diffusers() {
-    for name in ["f4-batch", "f8-flux"] {
-        let golden = Golden::load(name);
-        let plan = plan(golden.config(), size_of(&golden.latents), Cut::Tiled(0.25));
-        let on = |ranks| {
-            let decoder = cuda_decoder(&golden.checkpoint, Precision::F32, ranks);
-            decode(&decoder, &golden.latents, &plan)
-        };
-        let one = on(1);
-        assert_f32_close(&format!("{name}, tiled"), &one, golden.expected("tiled"));
-        for ranks in [2, 3] {
-            assert_same_bytes(&format!("{name}, tiled, {ranks} ranks"), &on(ranks), &one);
-        }
-    }
+    ["f4-batch", "f8-flux"].into_iter().for_each(|name| parity::tiled(name, [2, 3], in_f32));
 }
 
 #[test]
 fn patch_as_diffusers() {
     for (name, ranks) in [("f2-complete", 2), ("f4-no-attention", 4), ("f8-flux", 3)] {
-        let golden = Golden::load(name);
-        let plan = plan(golden.config(), size_of(&golden.latents), Cut::Patch(ranks));
-        let decoder = cuda_decoder(&golden.checkpoint, Precision::F32, ranks);
-        let picture = decode(&decoder, &golden.latents, &plan);
-        let expected = golden.expected(&format!("patch{ranks}"));
-        assert_f32_close(&format!("{name}, {ranks} patches"), &picture, expected);
+        parity::patch(name, [ranks], in_f32);
     }
 }
 
 /// One rank a shard, and fewer.
 #[test]
 fn sharded_as_diffusers_decodes_whole() {
-    for (name, rows, cols, ranks) in [
-        ("f1-one-level", 1, 2, 2),
-        ("f2-complete", 2, 2, 4),
-        ("f4-batch", 3, 1, 3),
-        ("f4-no-attention", 2, 3, 1),
-        ("f8-flux", 2, 2, 4),
-        ("f8-sd", 1, 4, 2),
+    for (name, grid) in [
+        ("f1-one-level", (1, 2, 2)),
+        ("f2-complete", (2, 2, 4)),
+        ("f4-batch", (3, 1, 3)),
+        ("f4-no-attention", (2, 3, 1)),
+        ("f8-flux", (2, 2, 4)),
+        ("f8-sd", (1, 4, 2)),
     ] {
-        let golden = Golden::load(name);
-        let plan = plan(golden.config(), size_of(&golden.latents), Cut::Sharded(rows, cols));
-        let decoder = cuda_decoder(&golden.checkpoint, Precision::F32, ranks);
-        let picture = decode(&decoder, &golden.latents, &plan);
-        let what = format!("{name}, {rows} x {cols} shards on {ranks} ranks");
-        assert_f32_close(&what, &picture, golden.expected("whole"));
+        parity::sharded(name, [grid], in_f32);
     }
 }
 

@@ -149,7 +149,7 @@ fn panic() {
     });
 }
 
-/// Ranks that wait for nobody end within the op that they run; one that stalls is waited for, since
+/// Ranks that do not wait for another end within the op that they run; one that stalls is waited for, since
 /// its thread uses the caller's data, but no longer than its op takes.
 #[test]
 fn others_end_within_one_op() {

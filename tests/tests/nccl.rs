@@ -1,5 +1,5 @@
 //! Sharded decodes whose ranks are linked by NCCL, on a GPU each or on what stands in for them: the
-//! same bytes as over the host, and an end where a rank fails.
+//! same bytes as through host memory, and an end where a rank fails.
 
 use halovae_core::Plan;
 use halovae_cuda::{CudaBackend, Demand, Limits, Options, Precision};

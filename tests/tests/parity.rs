@@ -27,32 +27,11 @@ fn whole(name: &str) {
     }
 }
 
-fn tiled(name: &str) {
-    let golden = Golden::load(name);
-    let plan = plan(golden.config(), size_of(&golden.latents), Cut::Tiled(0.25));
-    assert!(plan.piece_count() > 1, "{name}: a single tile tests nothing");
-    for ranks in 1..=6 {
-        let picture = decode(&cpu_decoder(&golden.checkpoint, ranks), &golden.latents, &plan);
-        assert_f32_close(&format!("{name}, {ranks} ranks"), &picture, golden.expected("tiled"));
-    }
-}
-
-fn patch(name: &str) {
-    let golden = Golden::load(name);
-    for ranks in 1..=6 {
-        let plan = plan(golden.config(), size_of(&golden.latents), Cut::Patch(ranks));
-        let picture = decode(&cpu_decoder(&golden.checkpoint, ranks), &golden.latents, &plan);
-        let expected = match ranks {
-            1 => golden.expected("whole"),
-            _ => golden.expected(&format!("patch{ranks}")),
-        };
-        assert_f32_close(&format!("{name}, {ranks} patches"), &picture, expected);
-    }
-}
-
 macro_rules! every_model {
     ($($test:ident: $name:literal,)*) => {$(
         mod $test {
+            use halovae_tests::decode::cpu_decoder;
+
             #[test]
             fn whole() {
                 super::whole($name);
@@ -60,12 +39,12 @@ macro_rules! every_model {
 
             #[test]
             fn tiled() {
-                super::tiled($name);
+                halovae_tests::parity::tiled($name, 2..=6, cpu_decoder);
             }
 
             #[test]
             fn patch() {
-                super::patch($name);
+                halovae_tests::parity::patch($name, 1..=6, cpu_decoder);
             }
         }
     )*};

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use halovae_core::Plan;
+use halovae_core::{Plan, Size};
 use halovae_engine::conformance::Random;
 use halovae_engine::decode::Control;
 use halovae_engine::group::{Cancel, Group, ThreadGroup};
@@ -15,6 +15,7 @@ use halovae_engine::wrap::Counted;
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, SmallModel, cpu, cpu_decoder, cpu_ranks, decode, plan, size_of};
 use halovae_tests::golden::{self, Golden};
+use halovae_tests::parity;
 use proptest::prelude::*;
 
 /// Rows and columns of every grid of one to eight shards.
@@ -26,14 +27,10 @@ fn grids() -> impl Iterator<Item = (u32, u32)> {
 #[test]
 fn golden_models_on_every_grid() {
     for name in golden::NAMES {
-        let golden = Golden::load(name);
-        let size = size_of(&golden.latents);
-        for (rows, cols) in grids().filter(|grid| grid.0 <= size.height && grid.1 <= size.width) {
-            let plan = plan(golden.config(), size, Cut::Sharded(rows, cols));
-            let got = decode(&cpu_decoder(&golden.checkpoint, rows * cols), &golden.latents, &plan);
-            let what = format!("{name}, {rows} x {cols} shards");
-            assert_f32_close(&what, &got, golden.expected("whole"));
-        }
+        let Size { height, width, .. } = size_of(&Golden::load(name).latents);
+        let grids = grids().filter(|&(rows, cols)| rows <= height && cols <= width);
+        let grids = grids.map(|(rows, cols)| (rows, cols, rows * cols));
+        parity::sharded(name, grids, cpu_decoder);
     }
 }
 

@@ -7,64 +7,33 @@ use halovae_engine::conformance::RandomWeights;
 use halovae_engine::decode::{Control, Decoder};
 use halovae_engine::sink::MemorySink;
 use halovae_tests::adapter::{open, wgpu_decoder, wgpu_ranks};
-use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
+use halovae_tests::compare::assert_f32_close;
 use halovae_tests::decode::{Cut, SmallModel, decode, plan, size_of};
 use halovae_tests::golden::{self, Error, Golden};
+use halovae_tests::parity;
 use halovae_wgpu::{Options, Precision};
 
 #[test]
 fn whole_as_diffusers() {
-    for name in golden::NAMES {
-        let golden = Golden::load(name);
-        let plan = plan(golden.config(), size_of(&golden.latents), Cut::Whole);
-        let picture = decode(&wgpu_decoder(&golden.checkpoint, 1), &golden.latents, &plan);
-        assert_f32_close(&format!("{name}, whole"), &picture, golden.expected("whole"));
-    }
+    golden::NAMES.iter().for_each(|name| parity::whole(name, wgpu_decoder));
 }
 
 /// As diffusers, and the same bytes on any number of ranks.
 #[test]
 fn tiled_as_diffusers() {
-    for name in golden::NAMES {
-        let golden = Golden::load(name);
-        let plan = plan(golden.config(), size_of(&golden.latents), Cut::Tiled(0.25));
-        let one = decode(&wgpu_decoder(&golden.checkpoint, 1), &golden.latents, &plan);
-        assert_f32_close(&format!("{name}, tiled"), &one, golden.expected("tiled"));
-        for ranks in 2..=4 {
-            let picture = decode(&wgpu_decoder(&golden.checkpoint, ranks), &golden.latents, &plan);
-            assert_same_bytes(&format!("{name}, tiled, {ranks} ranks"), &picture, &one);
-        }
-    }
+    golden::NAMES.iter().for_each(|name| parity::tiled(name, 2..=4, wgpu_decoder));
 }
 
 #[test]
 fn patch_as_diffusers() {
-    for name in golden::NAMES {
-        let golden = Golden::load(name);
-        for ranks in 2..=4 {
-            let plan = plan(golden.config(), size_of(&golden.latents), Cut::Patch(ranks));
-            let picture = decode(&wgpu_decoder(&golden.checkpoint, ranks), &golden.latents, &plan);
-            let expected = golden.expected(&format!("patch{ranks}"));
-            assert_f32_close(&format!("{name}, {ranks} patches"), &picture, expected);
-        }
-    }
+    golden::NAMES.iter().for_each(|name| parity::patch(name, 2..=4, wgpu_decoder));
 }
 
 /// One rank a shard, and fewer.
 #[test]
 fn sharded_as_diffusers_decodes_whole() {
-    for name in golden::NAMES {
-        let golden = Golden::load(name);
-        let size = size_of(&golden.latents);
-        for (rows, cols, ranks) in
-            [(1, 2, 2), (2, 1, 2), (2, 2, 4), (3, 1, 3), (1, 4, 2), (2, 3, 1)]
-        {
-            let plan = plan(golden.config(), size, Cut::Sharded(rows, cols));
-            let picture = decode(&wgpu_decoder(&golden.checkpoint, ranks), &golden.latents, &plan);
-            let what = format!("{name}, {rows} x {cols} shards on {ranks} ranks");
-            assert_f32_close(&what, &picture, golden.expected("whole"));
-        }
-    }
+    let grids = [(1, 2, 2), (2, 1, 2), (2, 2, 4), (3, 1, 3), (1, 4, 2), (2, 3, 1)];
+    golden::NAMES.iter().for_each(|name| parity::sharded(name, grids, wgpu_decoder));
 }
 
 /// f16 with f32 sums: within the bound for half precision, and really in f16; no worse than 1.5 times

@@ -40,10 +40,8 @@ pub(super) fn shape_of(conv: &program::Conv) -> ConvShape {
 /// Every convolution of the program that is packed apart from the others.
 fn distinct_convs(program: &Program) -> Vec<program::Conv> {
     let mut all: Vec<program::Conv> = Vec::new();
-    for op in program.ops() {
-        if let Op::Conv(conv) = op
-            && !all.iter().any(|other| key(other) == key(conv))
-        {
+    for conv in program.convs() {
+        if !all.iter().any(|other| key(other) == key(conv)) {
             all.push(*conv);
         }
     }

@@ -8,7 +8,12 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod exp;
+pub(crate) mod pointwise;
 mod portable;
+pub(crate) mod positions;
+pub(crate) mod softmax;
+pub(crate) mod sums;
 mod table;
 
 pub(crate) use table::Table;
@@ -95,21 +100,5 @@ impl Level {
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
         }
-    }
-
-    /// The level's kernels, or `None` where the machine lacks the instructions.
-    pub(crate) fn table(self) -> Option<&'static Table> {
-        if !Self::available().contains(&self) {
-            return None;
-        }
-        Some(match self {
-            Level::Portable => &table::PORTABLE,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => &table::AVX2,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &table::AVX512,
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => return None,
-        })
     }
 }

@@ -1,15 +1,14 @@
 //! The kernels of each level as function pointers.
 
-use super::Simd;
 use super::portable::Portable;
+use super::positions::{self, Positions};
+use super::softmax::{self, Rescale, Softmax};
+use super::sums::{self, Chunk};
+use super::{Level, Simd, pointwise};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2::Avx2, avx512::Avx512};
-use crate::attention::{self, Rescale, Softmax};
-use crate::channel_norm::{self, Positions};
 use crate::conv::gemm::{self, Gemm};
 use crate::conv::tiles::{self, TileIn, TileOut};
-use crate::elementwise;
-use crate::norm::{self, Chunk};
 use crate::prologue::{self, Activate};
 
 macro_rules! kernels {
@@ -24,7 +23,7 @@ macro_rules! kernels {
             $($(#[$doc])* pub $name: unsafe fn($($ty),*),)*
         }
 
-        pub(super) static PORTABLE: Table = Table {
+        static PORTABLE: Table = Table {
             lanes: Portable::LANES,
             panel: Portable::LANES * Portable::NV,
             $($name: {
@@ -37,7 +36,7 @@ macro_rules! kernels {
         };
 
         #[cfg(target_arch = "x86_64")]
-        pub(super) static AVX2: Table = Table {
+        static AVX2: Table = Table {
             lanes: Avx2::LANES,
             panel: Avx2::LANES * Avx2::NV,
             $($name: {
@@ -51,7 +50,7 @@ macro_rules! kernels {
         };
 
         #[cfg(target_arch = "x86_64")]
-        pub(super) static AVX512: Table = Table {
+        static AVX512: Table = Table {
             lanes: Avx512::LANES,
             panel: Avx512::LANES * Avx512::NV,
             $($name: {
@@ -72,9 +71,9 @@ kernels! {
     /// Affine map and SiLU of a row of pixels.
     activate: prologue::activate, (a: &Activate);
     /// Sum of two stretches.
-    add: elementwise::add, (a: *const f32, b: *const f32, out: *mut f32, len: usize);
+    add: pointwise::add, (a: *const f32, b: *const f32, out: *mut f32, len: usize);
     /// Brings a stretch within bounds.
-    clamp: elementwise::clamp_all, (values: *mut f32, len: usize, bounds: [f32; 2]);
+    clamp: pointwise::clamp_all, (values: *mut f32, len: usize, bounds: [f32; 2]);
     /// F(4x4, 3x3) input transform.
     f43_input: tiles::f43_input, (t: &TileIn);
     /// F(4x4, 3x3) output transform.
@@ -86,13 +85,31 @@ kernels! {
     /// Output transform of the convolution after a doubling.
     doubled_output: tiles::doubled_output, (t: &TileOut);
     /// Sums of a chunk of pixels by channel.
-    chunk_sums: norm::chunk_sums, (c: &Chunk);
+    chunk_sums: sums::chunk_sums, (c: &Chunk);
     /// Sums of squared deviations of a chunk of pixels by channel.
-    chunk_squares: norm::chunk_squares, (c: &Chunk);
+    chunk_squares: sums::chunk_squares, (c: &Chunk);
     /// Factors of the positions of a channel norm.
-    positions: channel_norm::positions, (p: &Positions);
+    positions: positions::positions, (p: &Positions);
     /// One row's step of the online softmax.
-    softmax: attention::softmax, (s: &mut Softmax);
+    softmax: softmax::softmax, (s: &mut Softmax);
     /// Scales a row.
-    rescale: attention::rescale, (r: &Rescale);
+    rescale: softmax::rescale, (r: &Rescale);
+}
+
+impl Level {
+    /// The level's kernels, or `None` where the machine lacks the instructions.
+    pub(crate) fn table(self) -> Option<&'static Table> {
+        if !Self::available().contains(&self) {
+            return None;
+        }
+        Some(match self {
+            Level::Portable => &PORTABLE,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &AVX512,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => return None,
+        })
+    }
 }

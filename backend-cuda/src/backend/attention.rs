@@ -8,11 +8,11 @@ use halovae_engine::backend::{BackendError, Operands};
 use halovae_engine::tensor::Shape;
 
 use super::CudaBackend;
-use crate::kernels::{Element, Kernel, WIDE_COLUMNS};
-use crate::params::{Attended, Product, Softmax, SoftmaxWide, Turn};
+use crate::kernels::{Element, HOPPER_COLUMNS, Kernel};
+use crate::params::{Attended, Product, Softmax, SoftmaxHopper, Transpose};
 use crate::product::{Right, plain};
 use crate::store::{Block, counted_bytes};
-use crate::value::{Value, value_bytes, wide};
+use crate::value::{Value, padded, value_bytes};
 
 /// An attention that has seen some of its keys.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ struct Scratch {
     second: Block,
     decay: Block,
     /// Values of a block of keys, by channel, where they have to lie so.
-    turned: Option<Block>,
+    transposed: Option<Block>,
 }
 
 /// A block of queries and one of keys.
@@ -53,11 +53,11 @@ fn positions(shape: Shape) -> usize {
 
 impl Softmax {
     /// The same of scores that are related to the largest ones of their tiles, which lie where weights would.
-    fn related(&self) -> SoftmaxWide {
+    fn related(&self) -> SoftmaxHopper {
         let Self { scores, weights, state, decay, queries, keys, columns, scale, fresh } = *self;
-        let tiles = columns.div_ceil(WIDE_COLUMNS as u32);
+        let tiles = columns.div_ceil(HOPPER_COLUMNS as u32);
         let largest = weights;
-        SoftmaxWide { scores, largest, state, decay, queries, keys, columns, tiles, scale, fresh }
+        SoftmaxHopper { scores, largest, state, decay, queries, keys, columns, tiles, scale, fresh }
     }
 }
 
@@ -65,10 +65,10 @@ impl CudaBackend {
     fn scratch_bytes(&self, queries: usize, keys: usize) -> [u64; 3] {
         let [most_queries, most_keys] = self.shared.options.limits.attention;
         let queries = queries.min(most_queries) as u64;
-        let keys = wide(keys.min(most_keys)) as u64;
+        let keys = padded(keys.min(most_keys)) as u64;
         let bytes = self.store.element().bytes();
-        let [score_bytes, second] = match self.shared.is_wide {
-            true => [bytes, keys.div_ceil(WIDE_COLUMNS as u64) * 4],
+        let [score_bytes, second] = match self.shared.uses_hopper {
+            true => [bytes, keys.div_ceil(HOPPER_COLUMNS as u64) * 4],
             false => [4, keys * bytes],
         };
         [queries * keys * score_bytes, queries * second, queries * 4]
@@ -76,10 +76,10 @@ impl CudaBackend {
 
     /// Bytes of the values of a block of keys, if they have to lie by channel: Hopper's kernel takes a right
     /// side in no other way.
-    fn turned_bytes(&self, v: Shape) -> Option<u64> {
-        let keys = wide(positions(v).min(self.shared.options.limits.attention[1]));
-        let elements = (keys * wide(v.channels)) as u64;
-        self.shared.is_wide.then(|| elements * self.store.element().bytes())
+    fn transposed_bytes(&self, v: Shape) -> Option<u64> {
+        let keys = padded(positions(v).min(self.shared.options.limits.attention[1]));
+        let elements = (keys * padded(v.channels)) as u64;
+        self.shared.uses_hopper.then(|| elements * self.store.element().bytes())
     }
 
     /// Bytes that an attention needs beside its operands and its output.
@@ -88,7 +88,7 @@ impl CudaBackend {
         let sums = value_bytes(Shape { channels: v.channels, ..q }, Element::F32);
         let state = (q.batch * positions(q) * 8) as u64;
         // The output is made when the scratch is gone, but that is counted apart.
-        let scratch = scratch.into_iter().chain(self.turned_bytes(v));
+        let scratch = scratch.into_iter().chain(self.transposed_bytes(v));
         scratch.chain([sums, state]).map(counted_bytes).sum()
     }
 
@@ -115,14 +115,14 @@ impl CudaBackend {
         };
         let bytes = self.scratch_bytes(queries, keys);
         let [scores, second, decay] = bytes.map(|bytes| self.store.block(name, bytes));
-        let turned = self.turned_bytes(v.shape).map(|bytes| self.store.block(name, bytes));
-        let turned = turned.transpose()?;
-        let scratch = Scratch { scores: scores?, second: second?, decay: decay?, turned };
+        let transposed = self.transposed_bytes(v.shape).map(|bytes| self.store.block(name, bytes));
+        let transposed = transposed.transpose()?;
+        let scratch = Scratch { scores: scores?, second: second?, decay: decay?, transposed };
         let [most_queries, most_keys] = self.shared.options.limits.attention;
         for sample in 0..q.shape.batch {
             for key in (0..keys).step_by(most_keys) {
-                if let Some(turned) = &scratch.turned {
-                    self.turn(&v, sample * keys + key, most_keys.min(keys - key), turned)?;
+                if let Some(transposed) = &scratch.transposed {
+                    self.transpose(&v, sample * keys + key, most_keys.min(keys - key), transposed)?;
                 }
                 for query in (0..queries).step_by(most_queries) {
                     let at = At {
@@ -147,14 +147,14 @@ impl CudaBackend {
         scratch: &Scratch,
         at: At,
     ) -> Result<(), BackendError> {
-        let columns = wide(at.keys);
+        let columns = padded(at.keys);
         let scores = Product {
             left: q.at(at.query),
             right: k.at(at.key),
-            right_there: at.keys as u32,
+            right_valid: at.keys as u32,
             out: scratch.scores.pointer(),
-            out_f32: u32::from(!self.shared.is_wide),
-            ..plain(at.queries, q.wide(), columns)
+            out_f32: u32::from(!self.shared.uses_hopper),
+            ..plain(at.queries, q.padded(), columns)
         };
         let softmax = Softmax {
             scores: scratch.scores.pointer(),
@@ -169,10 +169,10 @@ impl CudaBackend {
         };
         // A warp for each query.
         let threads = at.queries as u64 * 32;
-        let weights = match self.shared.is_wide {
+        let weights = match self.shared.uses_hopper {
             true => {
                 self.store.scores(scores, scratch.second.pointer())?;
-                self.store.over(Kernel::SoftmaxWide, &softmax.related(), threads)?;
+                self.store.over(Kernel::SoftmaxHopper, &softmax.related(), threads)?;
                 &scratch.scores
             }
             false => {
@@ -182,7 +182,7 @@ impl CudaBackend {
             }
         };
         let sums = attending.sums.at(at.query);
-        let [there, decay] = match at.fresh {
+        let [residual, decay] = match at.fresh {
             true => [0, 0],
             false => [sums, scratch.decay.pointer()],
         };
@@ -190,35 +190,41 @@ impl CudaBackend {
             left: weights.pointer(),
             out: sums,
             out_f32: 1,
-            there,
+            residual,
             decay,
-            ..plain(at.queries, columns, v.wide())
+            ..plain(at.queries, columns, v.padded())
         };
-        match &scratch.turned {
-            Some(turned) => {
-                let right_there = v.wide() as u32;
-                let right = turned.pointer();
-                self.product(Product { right, right_there, ..summed }, Right::ByColumn)
+        match &scratch.transposed {
+            Some(transposed) => {
+                let right_valid = v.padded() as u32;
+                let right = transposed.pointer();
+                self.product(Product { right, right_valid, ..summed }, Right::ByColumn)
             }
             None => {
                 // Weights of keys that only fill up are zero, but beyond the values lies anything.
-                let right_there = at.keys as u32;
-                self.product(Product { right: v.at(at.key), right_there, ..summed }, Right::Values)
+                let right_valid = at.keys as u32;
+                self.product(Product { right: v.at(at.key), right_valid, ..summed }, Right::Values)
             }
         }
     }
 
     /// Puts values of so many keys, from the one at `key` on, in order by channel.
-    fn turn(&self, v: &Value, key: usize, keys: usize, out: &Block) -> Result<(), BackendError> {
-        let count = v.wide() * keys.div_ceil(8);
-        let turn = Turn {
+    fn transpose(
+        &self,
+        v: &Value,
+        key: usize,
+        keys: usize,
+        out: &Block,
+    ) -> Result<(), BackendError> {
+        let count = v.padded() * keys.div_ceil(8);
+        let transpose = Transpose {
             input: v.at(key),
             out: out.pointer(),
             count: count as u32,
             rows: keys as u32,
-            columns: v.wide() as u32,
+            columns: v.padded() as u32,
         };
-        self.store.over(Kernel::Turn, &turn, count as u64)
+        self.store.over(Kernel::Transpose, &transpose, count as u64)
     }
 
     pub(super) fn finish_attention(&self, attending: Attending) -> Result<Value, BackendError> {

@@ -17,13 +17,13 @@ use crate::kernels::{PRODUCT_COLUMNS, PRODUCT_ROWS};
 use crate::params::Product;
 use crate::product::Right;
 use crate::store::{Block, counted_bytes};
-use crate::value::{Value, wide};
+use crate::value::{Value, padded};
 
 /// Bytes of the staged input of so many outputs. Where they begin within an upsampled cell can cost
 /// one row more.
 fn band_bytes(conv: &Conv, [rows, columns]: [usize; 2], element_bytes: u64) -> u64 {
     let across = Reach::new(conv, Axis::Width, &(0..columns)).len as u64;
-    let row = across * wide(conv.in_channels as usize) as u64 * element_bytes;
+    let row = across * padded(conv.in_channels as usize) as u64 * element_bytes;
     Reach::new(conv, Axis::Height, &(0..rows)).len as u64 * row + row
 }
 
@@ -95,7 +95,7 @@ impl CudaBackend {
     /// Whether a conv's input is brought together before it is multiplied even if it has no halo: for a norm,
     /// and where taps are to read cells that are all there.
     fn is_staged(&self, conv: &Conv) -> bool {
-        conv.norm.is_some() || (self.shared.is_wide && conv.kernel() != [1, 1])
+        conv.norm.is_some() || (self.shared.uses_hopper && conv.kernel() != [1, 1])
     }
 
     /// Bytes that the conv needs beside its operands and its output, unless its input has a halo.
@@ -128,7 +128,7 @@ impl CudaBackend {
     ) -> Result<Value, BackendError> {
         let mut around = operands.take_surroundings();
         let result = self.run_conv(name, conv, weights, &mut operands, &mut around);
-        // Somebody sends the halo, whether this conv reads it or not, and whatever went wrong.
+        // A neighbour sends the halo, whether this conv reads it or not, and whatever went wrong.
         if let Some(around) = &mut around {
             let fetched = (around.fetch)();
             return result.and_then(|out| fetched.map(|_| out));
@@ -158,8 +158,8 @@ impl CudaBackend {
         let (out, residual) = match owned {
             Some(owned) => {
                 let out = self.owned_feature(name, owned)?;
-                let there = out.pointer();
-                (out, there)
+                let residual = out.pointer();
+                (out, residual)
             }
             None => (self.store.value(name, conv.output_shape(shape))?, 0),
         };
@@ -173,9 +173,9 @@ impl CudaBackend {
             params: Product {
                 right: weights.kernel(conv),
                 bias: conv.bias.map_or(0, |id| weights.vector(id)),
-                columns: out.wide() as u32,
-                right_there: out.wide() as u32,
-                channels: input.wide() as u32,
+                columns: out.padded() as u32,
+                right_valid: out.padded() as u32,
+                channels: input.padded() as u32,
                 taps: taps_y * taps_x,
                 taps_x,
                 stride_y: conv.stride()[0],
@@ -207,7 +207,7 @@ impl CudaBackend {
         let Shape { batch, height, width, .. } = common.out_shape;
         let source = Source {
             left: input.pointer(),
-            sample: (input.positions() * input.wide()) as u64,
+            sample: (input.positions() * input.padded()) as u64,
             rows: input.shape.height,
             columns: input.shape.width,
             offset: [conv.padding().top, conv.padding().left].map(|padding| -i64::from(padding)),
@@ -237,7 +237,7 @@ impl CudaBackend {
                     left: source.left,
                     right: common.params.right + u64::from(y.at * up + x.at) * phase_bytes,
                     out: common.out + at,
-                    there: if common.residual == 0 { 0 } else { common.residual + at },
+                    residual: if common.residual == 0 { 0 } else { common.residual + at },
                     left_sample: source.sample,
                     out_sample: (out.height * out.width) as u64,
                     rows: (outputs.samples * positions) as u32,
@@ -275,7 +275,7 @@ impl CudaBackend {
         let extents = [out.height, out.width];
         // A strip that gives every multiprocessor a tile.
         let tiles = (self.shared.entry.multiprocessors as usize)
-            .div_ceil(wide(out.channels).div_ceil(PRODUCT_COLUMNS));
+            .div_ceil(padded(out.channels).div_ceil(PRODUCT_COLUMNS));
         let edges = edges(conv, input.shape, out, margins).at_least(tiles * PRODUCT_ROWS, extents);
         let rows_of = |columns| band_rows(conv, [out.height, columns], element_bytes, limit);
         let areas = areas(extents, edges, rows_of);

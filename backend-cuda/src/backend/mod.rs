@@ -24,9 +24,8 @@ use halovae_engine::backend::{
 use halovae_engine::program::{Conv, Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
 
-use crate::cudnn::Engines;
-use crate::device::Shared;
-use crate::nccl::{Demand, NcclLinks};
+use crate::cudnn::{Choices, Engines};
+use crate::shared::Shared;
 use crate::store::{Spare, Store, counted_bytes};
 use crate::timer::StreamTimer;
 use crate::value::Value;
@@ -45,26 +44,26 @@ pub struct CudaBackend {
 }
 
 impl CudaBackend {
-    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, BackendError> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        choices: Option<Arc<Choices>>,
+    ) -> Result<Self, BackendError> {
         let store = Store::new(shared.clone())?;
         let repeats = Arc::<Mutex<Repeats>>::default();
         let spare: Arc<dyn Spare> = repeats.clone();
         store.spare.set(Arc::downgrade(&spare)).expect("set once");
-        let engines = shared.engines.clone().ok().flatten();
-        let engines = engines.map(|choices| Arc::new(Engines::new(choices, store.clone())));
+        let engines = choices.map(|choices| Arc::new(Engines::new(choices, store.clone())));
         Ok(Self { shared, store, repeats, engines })
     }
 
-    /// This rank's links to the GPUs of other ranks, which are to be [given to the
-    /// decoder](halovae_engine::decode::Decoder::linked) together with this backend.
-    ///
-    /// # Errors
-    /// [`BackendError::Device`] when the driver makes no stream.
-    pub fn links(&self, demand: Demand) -> Result<NcclLinks, BackendError> {
-        let (shared, store) = (self.shared.clone(), self.store.clone());
-        let (repeats, engines) = (self.repeats.clone(), self.engines.clone());
-        let same = Self { shared, store, repeats, engines };
-        NcclLinks::new(same, demand)
+    /// Another handle of the same: what one of them holds, the other does.
+    pub(crate) fn same(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            store: self.store.clone(),
+            repeats: self.repeats.clone(),
+            engines: self.engines.clone(),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -93,8 +92,7 @@ impl Backend for CudaBackend {
         let ([major, minor], name) =
             (self.shared.entry.compute_capability, &self.shared.entry.name);
         let precision = self.shared.options.precision;
-        let engines = self.shared.engines.as_ref().ok().and_then(Option::as_ref);
-        let cudnn = engines.map(|choices| choices.cudnn().version_text());
+        let cudnn = self.engines.as_ref().map(|engines| engines.cudnn().version_text());
         let cudnn = cudnn.map_or_else(String::new, |version| format!(", cuDNN {version}"));
         format!("{name}, CUDA sm_{major}{minor}, {precision}{cudnn}")
     }

@@ -9,7 +9,7 @@ use super::{CudaBackend, CudaWeights};
 use crate::kernels::{Element, Kernel, THREADS};
 use crate::params::{Affine, StatsMerge, StatsPart};
 use crate::store::Block;
-use crate::value::{EIGHT, Value, wide};
+use crate::value::{EIGHT, Value, padded};
 
 /// How moments of a sample are shared out: enough blocks of threads to fill a GPU, but no more, since one
 /// block of threads merges what they give. It depends on nothing but the extents, so that all devices
@@ -30,7 +30,7 @@ impl Blocks {
     const MOST: usize = 64;
 
     fn new(shape: Shape) -> Self {
-        let (all, eights) = (shape.height * shape.width, wide(shape.channels) / EIGHT);
+        let (all, eights) = (shape.height * shape.width, padded(shape.channels) / EIGHT);
         let across = eights.clamp(1, THREADS as usize);
         let rows = THREADS as usize / across;
         let of_thread = all.div_ceil(rows * Self::ENOUGH).clamp(Self::FEWEST, Self::MOST);
@@ -42,17 +42,17 @@ impl Blocks {
 /// Bytes of the moments of all blocks of a feature map.
 pub(super) fn stats_bytes(shape: Shape) -> u64 {
     let blocks = shape.batch as u64 * Blocks::new(shape).count as u64;
-    blocks * wide(shape.channels) as u64 * 8
+    blocks * padded(shape.channels) as u64 * 8
 }
 
 /// Bytes of factors and summands.
 pub(super) fn affine_bytes(shape: Shape) -> u64 {
-    (shape.batch * 2 * wide(shape.channels) * 4) as u64
+    (shape.batch * 2 * padded(shape.channels) * 4) as u64
 }
 
 /// Where a sample's factors begin.
 pub(super) fn affine_at(affine: &Block, input: &Value, sample: usize) -> CUdeviceptr {
-    affine.at((sample * 2 * input.wide() * 4) as u64)
+    affine.at((sample * 2 * input.padded() * 4) as u64)
 }
 
 impl CudaBackend {
@@ -103,7 +103,7 @@ impl CudaBackend {
         input: &Value,
         stats: &Value,
     ) -> Result<Block, BackendError> {
-        assert_eq!(stats.wide(), EIGHT, "statistics have two channels");
+        assert_eq!(stats.padded(), EIGHT, "statistics have two channels");
         let (beta, eps) = norm.of_groups();
         let Shape { batch, channels, .. } = input.shape;
         let affine = self.store.block(name, affine_bytes(input.shape))?;
@@ -118,7 +118,7 @@ impl CudaBackend {
             groups: stats.shape.height as u32,
             eps,
         };
-        self.store.over(Kernel::Affine, &params, (batch * input.wide()) as u64)?;
+        self.store.over(Kernel::Affine, &params, (batch * input.padded()) as u64)?;
         Ok(affine)
     }
 }

@@ -53,13 +53,13 @@ struct Output {
 
 impl Spare for Mutex<Repeats> {
     fn let_go(&self) -> bool {
-        // Whoever has it locked has seen to this.
+        // The thread that holds the lock has done this.
         self.try_lock().is_ok_and(|mut repeats| repeats.let_go())
     }
 }
 
 impl Repeats {
-    /// Frees the arena, and with it all graphs, if nobody has a result there.
+    /// Frees the arena, and with it all graphs, unless a result in it is still in use.
     fn let_go(&mut self) -> bool {
         if self.arena.as_ref().is_none_or(|arena| Arc::strong_count(arena) > 1) {
             return false;
@@ -74,7 +74,7 @@ impl Repeats {
         true
     }
 
-    /// The memory for so many bytes, if nobody has a result there. Graphs of a smaller one are gone.
+    /// The memory for so many bytes, unless a result in it is still in use. Graphs of a smaller one are gone.
     fn arena(
         &mut self,
         backend: &CudaBackend,
@@ -174,7 +174,7 @@ impl CudaBackend {
         let taping = Taping::begin(&self.store, tape);
         let output = once(input)?;
         let Tape::Writing { moments, .. } = taping.end() else {
-            unreachable!("nobody else sets it")
+            unreachable!("only this decode sets it")
         };
         if repeats.known.len() >= MOST_KNOWN {
             repeats.known.clear();
@@ -221,13 +221,13 @@ impl CudaBackend {
 struct Taping<'a>(&'a Store);
 
 impl<'a> Taping<'a> {
-    fn begin(store: &'a Store, tape: Tape) -> Self {
+    fn begin(store: &'a Store, tape: Tape<Block>) -> Self {
         *store.tape() = tape;
         Self(store)
     }
 
     /// What has become of it.
-    fn end(self) -> Tape {
+    fn end(self) -> Tape<Block> {
         std::mem::take(&mut *self.0.tape())
     }
 }

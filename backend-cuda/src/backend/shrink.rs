@@ -14,11 +14,11 @@ use super::{CudaBackend, CudaWeights};
 use crate::params::Product;
 use crate::product::{Right, plain};
 use crate::store::counted_bytes;
-use crate::value::{Value, wide};
+use crate::value::{Value, padded};
 
 /// Whether results can take the memory of the input.
 pub(super) fn shrinks(conv: &Conv) -> bool {
-    let [read, written] = [conv.in_channels, conv.out_channels].map(|of| wide(of as usize));
+    let [read, written] = [conv.in_channels, conv.out_channels].map(|of| padded(of as usize));
     conv.is_pointwise() && (conv.norm, conv.residual) == (None, None) && 2 * written <= read
 }
 
@@ -41,7 +41,7 @@ impl CudaBackend {
     /// Positions of an input, of all samples, that are copied, and their bytes.
     fn copied(&self, input: Shape) -> (usize, u64) {
         let positions = (input.batch * input.height * input.width) as u64;
-        let position_bytes = wide(input.channels) as u64 * self.store.element().bytes();
+        let position_bytes = padded(input.channels) as u64 * self.store.element().bytes();
         let copied = (self.shared.options.limits.band_bytes / position_bytes).max(1).min(positions);
         (copied as usize, copied * position_bytes)
     }
@@ -59,15 +59,15 @@ impl CudaBackend {
         weights: &CudaWeights,
         input: Value,
     ) -> Result<Value, BackendError> {
-        let (shape, read) = (conv.output_shape(input.shape), input.wide());
+        let (shape, read) = (conv.output_shape(input.shape), input.padded());
         let positions = shape.batch * shape.height * shape.width;
-        let written = wide(shape.channels);
+        let written = padded(shape.channels);
         let written_bytes = written as u64 * self.store.element().bytes();
         let run = |from: u64, done: usize, until: usize| {
             let product = Product {
                 left: from,
                 right: weights.kernel(conv),
-                right_there: written as u32,
+                right_valid: written as u32,
                 bias: conv.bias.map_or(0, |id| weights.vector(id)),
                 out: input.pointer() + done as u64 * written_bytes,
                 ..plain(until - done, read, written)

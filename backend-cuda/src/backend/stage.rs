@@ -11,7 +11,7 @@ use crate::params::Stage;
 use crate::store::Block;
 use crate::value::Value;
 
-/// Cells that a thread brings.
+/// Cells that a thread loads.
 const STAGED: u64 = 4;
 
 /// A rectangle of the input, in cells of the part that this rank holds.

@@ -114,7 +114,7 @@ impl CudaBackend {
             width: width as u32,
             in_width: value.shape.width as u32,
             channels: channels as u32,
-            wide: value.wide() as u32,
+            padded: value.padded() as u32,
             in_f32: (value.element == Element::F32).into(),
         };
         self.store.over(Kernel::Unpack, &unpack, to.len() as u64)?;
@@ -137,7 +137,7 @@ impl CudaBackend {
             input: value.pointer(),
             out: made.pointer(),
             count: count as u32,
-            channels: value.wide() as u32,
+            channels: value.padded() as u32,
             eights: value.eights(),
             out_f32: 0,
         };

@@ -1,18 +1,18 @@
 //! A program's weights on the device.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::{BackendError, WeightSource};
-use halovae_engine::program::{Conv, Op, Program, WeightId};
+use halovae_engine::program::{Conv, Program, WeightId};
 
 use super::CudaBackend;
 use super::phase::taps;
 use crate::kernels::Kernel;
 use crate::params::Reorder;
 use crate::store::{Block, counted_bytes};
-use crate::value::wide;
+use crate::value::padded;
 
 /// A program's weights on a device.
 ///
@@ -27,24 +27,11 @@ pub struct CudaWeights {
     vectors: BTreeMap<WeightId, Block>,
 }
 
-fn convs(program: &Program) -> impl Iterator<Item = &Conv> {
-    program.ops().iter().filter_map(|op| match op {
-        Op::Conv(conv) => Some(conv),
-        _ => None,
-    })
-}
-
-/// Biases and norm parameters.
-fn vectors(program: &Program) -> BTreeSet<WeightId> {
-    let kernels: BTreeSet<WeightId> = convs(program).map(|conv| conv.weight).collect();
-    program.ops().iter().flat_map(Op::weights).filter(|id| !kernels.contains(id)).collect()
-}
-
 /// Elements of a kernel, for one phase of the outputs.
 pub(super) fn phase_elements(conv: &Conv) -> u64 {
-    let wide = |channels: u32| wide(channels as usize) as u64;
+    let padded = |channels: u32| padded(channels as usize) as u64;
     let [down, across] = taps(conv).map(u64::from);
-    down * across * wide(conv.in_channels) * wide(conv.out_channels)
+    down * across * padded(conv.in_channels) * padded(conv.out_channels)
 }
 
 fn key(conv: &Conv) -> (WeightId, u32) {
@@ -56,15 +43,15 @@ fn kernel_elements(conv: &Conv) -> u64 {
 }
 
 fn vector_bytes(program: &Program, id: WeightId) -> u64 {
-    wide(program.weight(id).elements()) as u64 * 4
+    padded(program.weight(id).elements()) as u64 * 4
 }
 
 /// Bytes of [`CudaWeights`] for a program.
 pub(super) fn bytes(backend: &CudaBackend, program: &Program) -> u64 {
     let element = backend.store.element().bytes();
     let kernels: BTreeMap<_, u64> =
-        convs(program).map(|conv| (key(conv), kernel_elements(conv) * element)).collect();
-    let vectors = vectors(program).into_iter().map(|id| vector_bytes(program, id));
+        program.convs().map(|conv| (key(conv), kernel_elements(conv) * element)).collect();
+    let vectors = program.vectors().into_iter().map(|id| vector_bytes(program, id));
     kernels.into_values().chain(vectors).map(counted_bytes).sum()
 }
 
@@ -85,14 +72,14 @@ impl CudaWeights {
 
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut result = Self { number, kernels: BTreeMap::new(), vectors: BTreeMap::new() };
-        for id in vectors(program) {
+        for id in program.vectors() {
             let mut values = load(id)?;
-            values.resize(wide(values.len()), 0.0);
+            values.resize(padded(values.len()), 0.0);
             let block = store.block(&program.weight(id).name, vector_bytes(program, id))?;
             store.write(block.pointer(), &values)?;
             result.vectors.insert(id, block);
         }
-        for conv in convs(program) {
+        for conv in program.convs() {
             if result.kernels.contains_key(&key(conv)) {
                 continue;
             }
@@ -107,9 +94,9 @@ impl CudaWeights {
                 out: block.pointer(),
                 count: count as u32,
                 in_channels: conv.in_channels,
-                in_wide: wide(conv.in_channels as usize) as u32,
+                in_padded: padded(conv.in_channels as usize) as u32,
                 out_channels: conv.out_channels,
-                out_wide: wide(conv.out_channels as usize) as u32,
+                out_padded: padded(conv.out_channels as usize) as u32,
                 kernel_y: conv.kernel()[0],
                 kernel_x: conv.kernel()[1],
                 taps_y,

@@ -13,15 +13,16 @@ use halovae_engine::backend::BackendError;
 use twox_hash::XxHash3_128;
 
 use super::library::Cudnn;
-use super::plan::{Config, Handle, Plan, Target, candidates, compile, describe};
+use super::plan::{Config, Plan, candidates, compile};
 use super::spec::Spec;
+use super::target::{Handle, Target, describe};
 use super::trial::{Failure, LONGEST, Trial, trial};
 use crate::cache;
-use crate::device::Shared;
 use crate::error::OpenError;
 use crate::kernels;
 use crate::params::Product;
 use crate::product::Right;
+use crate::shared::Shared;
 use crate::store::Store;
 
 /// Engines that are compiled and tried for a kind of product.
@@ -165,7 +166,7 @@ impl Choices {
             Ok(times) => times,
             Err(Failure::Backend) => return None,
             Err(Failure::Stuck) => {
-                // So that whoever tries again does without.
+                // So that a later trial does without.
                 settle(file.as_deref(), OWN.to_owned());
                 self.known.is_stuck.store(true, Ordering::Relaxed);
                 return None;
@@ -253,6 +254,11 @@ struct Loaded {
 impl Engines {
     pub(crate) fn new(choices: Arc<Choices>, store: Arc<Store>) -> Self {
         Self { choices, store, loaded: Mutex::default(), spent: AtomicU64::new(0) }
+    }
+
+    /// The library.
+    pub(crate) fn cudnn(&self) -> &'static Cudnn {
+        self.choices.cudnn
     }
 
     /// Time that went into choosing and compiling.

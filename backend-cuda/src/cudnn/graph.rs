@@ -4,8 +4,8 @@ use std::ffi::c_int;
 
 use super::descriptor::{ConvolutionMode, DataType, Descriptor, Kind, PointwiseMode, attribute};
 use super::library::Cudnn;
-use super::plan::Target;
 use super::spec::Spec;
+use super::target::Target;
 use crate::kernels::Element;
 use crate::product::Right;
 
@@ -13,7 +13,7 @@ use crate::product::Right;
 pub(super) const LEFT: i64 = 1;
 pub(super) const RIGHT: i64 = 2;
 pub(super) const BIAS: i64 = 3;
-pub(super) const THERE: i64 = 4;
+pub(super) const RESIDUAL: i64 = 4;
 pub(super) const DECAY: i64 = 5;
 pub(super) const OUT: i64 = 6;
 /// Sums that are in no memory have numbers from here on.
@@ -74,7 +74,7 @@ impl Builder<'_> {
     fn build(&mut self) -> Result<(), String> {
         let spec = self.spec;
         // What is added, in the order of our own kernel.
-        let mut left = usize::from(spec.bias) + usize::from(spec.there);
+        let mut left = usize::from(spec.bias) + usize::from(spec.residual);
         let mut sums = match spec.is_matmul() {
             true => self.matmul(left == 0)?,
             false => self.conv(left == 0)?,
@@ -84,13 +84,13 @@ impl Builder<'_> {
             left -= 1;
             sums = self.pointwise(ADD, sums, bias, left == 0)?;
         }
-        if spec.there {
-            let mut there = self.result(THERE)?;
+        if spec.residual {
+            let mut residual = self.result(RESIDUAL)?;
             if spec.decay {
                 let decay = self.per_row(DECAY)?;
-                there = self.pointwise(MULTIPLY, there, decay, false)?;
+                residual = self.pointwise(MULTIPLY, residual, decay, false)?;
             }
-            self.pointwise(ADD, sums, there, true)?;
+            self.pointwise(ADD, sums, residual, true)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod graph;
 mod library;
 mod plan;
 mod spec;
+mod target;
 #[cfg(test)]
 mod tests;
 mod trial;

@@ -1,16 +1,15 @@
 //! Engines for a spec, compiled plans, and running them.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::fmt::Write;
-use std::sync::Arc;
 
 use halovae_engine::backend::BackendError;
 
 use super::descriptor::{Descriptor, HeuristicsMode, Kind, KnobType, NumericalNote, attribute};
-use super::graph::{BIAS, DECAY, Graph, LEFT, OUT, RIGHT, THERE};
-use super::library::{Cudnn, Raw};
+use super::graph::{BIAS, DECAY, Graph, LEFT, OUT, RESIDUAL, RIGHT};
+use super::library::Cudnn;
 use super::spec::{Pointers, Spec};
-use crate::store::Store;
+use super::target::{Handle, Target, failed};
 
 /// The heuristics that know most, `CUDNN_HEUR_MODE_A`.
 const MODE_A: HeuristicsMode = HeuristicsMode(3);
@@ -53,57 +52,6 @@ impl Config {
         let knobs = knobs.iter().map(|&[kind, value]| Some((i32::try_from(kind).ok()?, value)));
         rest.is_empty().then_some(Self { engine, knobs: knobs.collect::<Option<_>>()? })
     }
-}
-
-/// What plans are made for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Target<'a> {
-    /// The device of a handle.
-    Here(&'a Handle),
-    /// A device that cuDNN [described](describe) and that need not be there. What is made so is not run: the
-    /// engines for Hopper of cuDNN 9.14 then never end.
-    #[cfg(test)]
-    There(&'a str),
-}
-
-impl Target<'_> {
-    /// Tells a descriptor, unless it is told of a device that is elsewhere.
-    pub(super) fn set_handle(self, descriptor: &Descriptor, name: c_int) -> Result<(), String> {
-        match self {
-            // SAFETY: the handle lives longer than what is made with it: that ends with the text of a plan.
-            Self::Here(handle) => unsafe { descriptor.set_handle(name, handle.raw) },
-            #[cfg(test)]
-            Self::There(_) => Ok(()),
-        }
-    }
-
-    /// Tells a descriptor of a device that is elsewhere.
-    #[cfg(test)]
-    fn set_device(self, descriptor: &Descriptor, name: c_int) -> Result<(), String> {
-        match self {
-            Self::Here(_) => Ok(()),
-            Self::There(device) => {
-                descriptor.set_descriptor(name, &properties(descriptor.cudnn(), device)?)
-            }
-        }
-    }
-}
-
-/// What cuDNN says of a device.
-///
-/// # Errors
-/// What cuDNN says.
-pub(super) fn describe(cudnn: &'static Cudnn, device: u32) -> Result<String, String> {
-    let properties = Descriptor::new(cudnn, Kind::DeviceProperties)?;
-    properties.set(attribute::DEVICEPROP_DEVICE_ID, &[device as i32])?;
-    properties.finalize()?.get_text(attribute::DEVICEPROP_JSON_REPRESENTATION)
-}
-
-#[cfg(test)]
-pub(super) fn properties(cudnn: &'static Cudnn, device: &str) -> Result<Descriptor, String> {
-    let properties = Descriptor::new(cudnn, Kind::DeviceProperties)?;
-    properties.set(attribute::DEVICEPROP_JSON_REPRESENTATION, device.as_bytes())?;
-    properties.finalize()
 }
 
 /// Engines for a spec, the most promising first.
@@ -190,49 +138,6 @@ pub(super) fn compile(
     plan.get_text(attribute::PLAN_JSON_REPRESENTATION)
 }
 
-/// cuDNN on a rank's stream.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    cudnn: &'static Cudnn,
-    raw: Raw,
-    store: Arc<Store>,
-}
-
-// SAFETY: a handle may be used by any thread, one at a time.
-unsafe impl Send for Handle {}
-
-impl Handle {
-    /// # Errors
-    /// [`BackendError::Device`] with what cuDNN says.
-    pub(crate) fn new(cudnn: &'static Cudnn, store: Arc<Store>) -> Result<Self, BackendError> {
-        store.shared.enter()?;
-        let raw = cudnn.create().map_err(|message| failed(&store, &message))?;
-        let handle = Self { cudnn, raw, store };
-        // SAFETY: the store keeps the stream, which is of the device that this thread is in.
-        let set = unsafe { cudnn.set_stream(raw, handle.store.stream.raw()) };
-        match set {
-            Ok(()) => Ok(handle),
-            Err(message) => Err(failed(&handle.store, &message)),
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        if self.store.shared.enter().is_ok() {
-            // SAFETY: created once, destroyed once.
-            unsafe { self.cudnn.destroy(self.raw) };
-        }
-    }
-}
-
-fn failed(store: &Store, message: &str) -> BackendError {
-    BackendError::Device {
-        device: store.shared.entry.name.clone(),
-        message: format!("cuDNN: {message}"),
-    }
-}
-
 /// A plan that is loaded on a device.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -247,7 +152,7 @@ impl Plan {
         let load = || {
             let plan = Descriptor::new(handle.cudnn, Kind::Plan)?;
             plan.set(attribute::PLAN_JSON_REPRESENTATION, text.as_bytes())?;
-            // SAFETY: whoever runs the plan has the handle.
+            // SAFETY: the caller that runs the plan has the handle.
             unsafe { plan.set_handle(attribute::PLAN_HANDLE, handle.raw) }?;
             plan.finalize()
         };
@@ -275,12 +180,18 @@ impl Plan {
 
 /// What cuDNN is told of tensors' addresses.
 pub(super) fn packed(cudnn: &'static Cudnn, at: Pointers) -> Result<Descriptor, String> {
-    let Pointers { left, right, out, bias, there, decay } = at;
-    let tensors =
-        [(LEFT, left), (RIGHT, right), (OUT, out), (BIAS, bias), (THERE, there), (DECAY, decay)];
-    let there: Vec<_> = tensors.into_iter().filter(|&(_, pointer)| pointer != 0).collect();
-    let numbers: Vec<i64> = there.iter().map(|&(number, _)| number).collect();
-    let pointers: Vec<_> = there.iter().map(|&(_, pointer)| pointer as *mut c_void).collect();
+    let Pointers { left, right, out, bias, residual, decay } = at;
+    let tensors = [
+        (LEFT, left),
+        (RIGHT, right),
+        (OUT, out),
+        (BIAS, bias),
+        (RESIDUAL, residual),
+        (DECAY, decay),
+    ];
+    let present: Vec<_> = tensors.into_iter().filter(|&(_, pointer)| pointer != 0).collect();
+    let numbers: Vec<i64> = present.iter().map(|&(number, _)| number).collect();
+    let pointers: Vec<_> = present.iter().map(|&(_, pointer)| pointer as *mut c_void).collect();
     let pack = Descriptor::new(cudnn, Kind::VariantPack)?;
     pack.set(attribute::VARIANT_PACK_UNIQUE_IDS, &numbers)?;
     pack.set_pointers(attribute::VARIANT_PACK_DATA_POINTERS, &pointers)?;

@@ -34,7 +34,7 @@ pub(crate) struct Spec {
     pub(super) columns: u32,
     pub(super) out_f32: bool,
     pub(super) bias: bool,
-    pub(super) there: bool,
+    pub(super) residual: bool,
     pub(super) decay: bool,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Pointers {
     pub(crate) right: CUdeviceptr,
     pub(crate) out: CUdeviceptr,
     pub(crate) bias: CUdeviceptr,
-    pub(crate) there: CUdeviceptr,
+    pub(crate) residual: CUdeviceptr,
     pub(crate) decay: CUdeviceptr,
 }
 
@@ -53,11 +53,11 @@ pub(crate) struct Pointers {
 fn axis(cells: u32, offset: i32, taps: u32, stride: u32, outputs: u32) -> Option<[u32; 4]> {
     let skipped = offset.max(0).unsigned_abs();
     let before = offset.min(0).unsigned_abs();
-    let there = cells.checked_sub(skipped).filter(|&there| there > 0)?;
+    let present = cells.checked_sub(skipped).filter(|&present| present > 0)?;
     let inside = ((outputs.checked_sub(1)?) * stride + taps).checked_sub(before)?;
     // More zeros than taps are no conv to cuDNN.
-    let is_conv = inside > 0 && before < taps && inside < there + taps;
-    is_conv.then(|| [skipped, inside.min(there), before, inside.saturating_sub(there)])
+    let is_conv = inside > 0 && before < taps && inside < present + taps;
+    is_conv.then(|| [skipped, inside.min(present), before, inside.saturating_sub(present)])
 }
 
 impl Spec {
@@ -69,7 +69,7 @@ impl Spec {
         element: Element,
     ) -> Option<(Self, Pointers)> {
         let p = product;
-        let is_whole = right == Right::Values || p.right_there == p.columns;
+        let is_whole = right == Right::Values || p.right_valid == p.columns;
         if element == Element::F32 || p.rows == 0 || !is_whole {
             return None;
         }
@@ -88,7 +88,7 @@ impl Spec {
             cells: [rows, width],
             in_width: p.in_width,
             channels: p.channels,
-            inner: if right == Right::Values { p.right_there } else { p.channels },
+            inner: if right == Right::Values { p.right_valid } else { p.channels },
             taps,
             stride: [p.stride_y, p.stride_x],
             before: [above, left],
@@ -100,7 +100,7 @@ impl Spec {
             columns: p.columns,
             out_f32: p.out_f32 != 0,
             bias: p.bias != 0,
-            there: p.there != 0,
+            residual: p.residual != 0,
             decay: p.decay != 0,
         };
         let pointers = Pointers {
@@ -108,7 +108,7 @@ impl Spec {
             right: p.right,
             out: p.out,
             bias: p.bias,
-            there: p.there,
+            residual: p.residual,
             decay: p.decay,
         };
         Some((spec, pointers))
@@ -195,7 +195,7 @@ pub(crate) mod tests {
             out_step: 1,
             columns,
             channels,
-            right_there: columns,
+            right_valid: columns,
             taps: 9,
             taps_x: 3,
             in_rows: outputs[0] + 2,
@@ -266,7 +266,7 @@ pub(crate) mod tests {
             Spec::of(&conv([32, 64], [7, 9]), Right::ByColumn, Element::Bf16).unwrap().0.kind()
         );
         assert!(Spec::of(&product, Right::ByColumn, Element::F32).is_none());
-        product.right_there = 56;
+        product.right_valid = 56;
         assert!(Spec::of(&product, Right::ByColumn, Element::F16).is_none());
     }
 }

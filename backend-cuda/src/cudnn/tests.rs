@@ -9,10 +9,11 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use super::choice::ENTRANTS;
 use super::descriptor::{Descriptor, Kind, attribute};
 use super::library::Cudnn;
-use super::plan::{Config, Target, candidates, compile, packed, properties};
+use super::plan::{Config, candidates, compile, packed};
 use super::spec::{Spec, tests::conv};
+use super::target::{Target, properties};
 use crate::kernels::Element;
-use crate::libraries::tests::installed;
+use crate::library_files::tests::installed;
 use crate::params::Product;
 use crate::product::{Right, plain};
 
@@ -81,13 +82,13 @@ fn products() -> Vec<(&'static str, Product, Right)> {
         |product: Product| Product { left: 1 << 20, right: 2 << 20, out: 3 << 20, ..product };
     let one = Product { taps: 1, taps_x: 1, ..conv([512, 256], [512, 512]) };
     let shortcut = Product { in_rows: 512, in_width: 512, ..one };
-    let scores = Product { right_there: 2048, out_f32: 1, ..rows(plain(4096, 512, 2048)) };
-    let values = Product { right_there: 2048, out_f32: 1, ..rows(plain(4096, 2048, 512)) };
-    let more = Product { there: 5 << 20, decay: 6 << 20, ..values };
+    let scores = Product { right_valid: 2048, out_f32: 1, ..rows(plain(4096, 512, 2048)) };
+    let values = Product { right_valid: 2048, out_f32: 1, ..rows(plain(4096, 2048, 512)) };
+    let more = Product { residual: 5 << 20, decay: 6 << 20, ..values };
     vec![
         ("the latents", latents, Right::ByColumn),
         ("a band", band, Right::ByColumn),
-        ("a band with a residual", Product { there: 5 << 20, ..band }, Right::ByColumn),
+        ("a band with a residual", Product { residual: 5 << 20, ..band }, Right::ByColumn),
         ("a phase of an upsampled input", phase, Right::ByColumn),
         ("a shortcut", shortcut, Right::ByColumn),
         ("the picture", conv([128, 8], [64, 1024]), Right::ByColumn),

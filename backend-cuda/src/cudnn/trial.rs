@@ -1,7 +1,7 @@
 //! Our own kernel and plans of cuDNN's, taking turns on made-up numbers.
 //!
 //! A stream and memory of its own: it waits for nothing that other ranks have still to send, so that
-//! whoever needs the outcome can wait for it. Nothing of it stays.
+//! a rank that needs the outcome can wait for it. Nothing of it stays.
 
 use std::mem::forget;
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use cudarc::driver::sys::CUdeviceptr;
 use halovae_engine::backend::BackendError;
 
 use super::library::Cudnn;
-use super::plan::{Handle, Plan};
+use super::plan::Plan;
 use super::spec::{Pointers, Spec};
-use crate::device::Shared;
+use super::target::Handle;
 use crate::kernels::{Element, Kernel, THREADS};
 use crate::params::{Deviation, Noise, Product};
+use crate::shared::Shared;
 use crate::store::{Block, Store};
 use crate::stream::Event;
 
@@ -185,15 +186,15 @@ impl<'a> Bench<'a> {
             right: self.right.pointer(),
             out,
             bias: pointer(&self.bias),
-            there: if self.of.spec.there { out } else { 0 },
+            residual: if self.of.spec.residual { out } else { 0 },
             decay: pointer(&self.decay),
         }
     }
 
     fn run_own(&self, out: u64) -> Result<(), BackendError> {
-        let Pointers { right, bias, there, decay, .. } = self.pointers(out);
+        let Pointers { right, bias, residual, decay, .. } = self.pointers(out);
         let left = self.left.pointer();
-        let product = Product { left, right, out, bias, there, decay, ..*self.of.product };
+        let product = Product { left, right, out, bias, residual, decay, ..*self.of.product };
         self.store.product(product, self.of.spec.right)
     }
 

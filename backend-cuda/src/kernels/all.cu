@@ -7,8 +7,8 @@
 #include "trial.cuh"
 #if HALF
 #include "product_half.cuh"
-#if WIDE
-#include "product_wide.cuh"
+#if HOPPER
+#include "product_hopper.cuh"
 #endif
 #else
 #include "product_f32.cuh"

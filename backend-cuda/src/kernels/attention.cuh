@@ -121,8 +121,8 @@ KERNEL(softmax, Softmax, THREADS) {
     }
 }
 
-#if WIDE
-struct SoftmaxWide {
+#if HOPPER
+struct SoftmaxHopper {
     // `[queries][columns]`: how far scores, as f16, are below the largest one of their query and tile; then weights.
     void* scores;
     // `[queries][tiles]`
@@ -139,7 +139,7 @@ struct SoftmaxWide {
 
 // The same for scores that are known by tile. The largest one of all is known before any of them is read, and weights
 // take their places.
-KERNEL(softmax_wide, SoftmaxWide, THREADS) {
+KERNEL(softmax_hopper, SoftmaxHopper, THREADS) {
     const u32 AT_ONCE = 4, TILE = 128 / EIGHT;
     const u32 lane = threadIdx.x % WARP;
     const u64 query = place() / WARP;
@@ -192,7 +192,7 @@ KERNEL(softmax_wide, SoftmaxWide, THREADS) {
 }
 #endif
 
-struct Turn {
+struct Transpose {
     // `[rows][columns]`
     const E* in;
     // `[columns][rows, filled up to an eight]`
@@ -203,7 +203,7 @@ struct Turn {
 };
 
 // Values, so that those of a channel lie one after the other, as a kernel of a conv does.
-KERNEL(turn, Turn, THREADS) {
+KERNEL(transpose, Transpose, THREADS) {
     const u32 at = place();
     if (at >= p.count) {
         return;

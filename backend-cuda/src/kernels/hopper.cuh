@@ -1,5 +1,5 @@
 // What only Hopper has: matrices that are multiplied where they lie in the block's memory, boxes of tensors that
-// are brought there by one thread, and barriers that count what has come.
+// are loaded there by one thread, and barriers that count what has come.
 //
 // As in `ptx.cuh`, the other side of the `#ifdef` says in plain C++ what the PTX ISA 8.5 says of an instruction.
 #pragma once
@@ -21,7 +21,7 @@ struct Barrier {
 DEVICE void make_barrier(Barrier& barrier, u32 arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)), "r"(arrivals) : "memory");
 }
-// 9.7.13.4 fence.proxy.async: barriers that this thread has made are there for what is brought, too.
+// 9.7.13.4 fence.proxy.async: barriers that this thread has made are visible to TMA loads, too.
 DEVICE void show_barriers() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // 9.7.13.15.13 mbarrier.arrive, without a branch.
 DEVICE void arrive_if(bool does, Barrier& barrier) {
@@ -43,15 +43,15 @@ DEVICE void await_phase(Barrier& barrier, u32 parity) {
                  "r"(parity)
                  : "memory");
 }
-// 9.7.9.25.5.2 cp.async.bulk.tensor: brings a box, zeros where the tensor has ended. Its bytes arrive at a barrier.
+// 9.7.9.25.5.2 cp.async.bulk.tensor: loads a box, zeros where the tensor has ended. Its bytes arrive at a barrier.
 // The first number counts elements of a row.
-DEVICE void bring_box(void* to, const TensorMap& map, Barrier& barrier, int x, int y) {
+DEVICE void tma_load(void* to, const TensorMap& map, Barrier& barrier, int x, int y) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], "
                  "[%2];" ::"r"(shared_address(to)),
                  "l"(&map), "r"(shared_address(&barrier)), "r"(x), "r"(y)
                  : "memory");
 }
-DEVICE void bring_box(void* to, const TensorMap& map, Barrier& barrier, int x, int y, int z) {
+DEVICE void tma_load(void* to, const TensorMap& map, Barrier& barrier, int x, int y, int z) {
     asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], "
                  "[%2];" ::"r"(shared_address(to)),
                  "l"(&map), "r"(shared_address(&barrier)), "r"(x), "r"(y), "r"(z)
@@ -68,8 +68,8 @@ DEVICE void take_registers() {
 }
 // What waits for these begins here.
 DEVICE void keep(u32 (&v)[4]) { asm volatile("" : "+r"(v[0]), "+r"(v[1]), "+r"(v[2]), "+r"(v[3])); }
-// 9.7.9.15 prefetch: what will be read is brought near.
-DEVICE void bring_near(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+// 9.7.9.15 prefetch: what will be read is prefetched into L2.
+DEVICE void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 // 9.7.15.5.1 wgmma: what four warps multiply lies in the block's memory. Rows are 64 16-bit elements, in which
 // 16 bytes change places with others by the row, so that banks do not collide: the layout "K-major, swizzled by
@@ -81,7 +81,7 @@ DEVICE Matrix matrix_at(const void* p) {
 }
 // The one that begins so many bytes further on.
 DEVICE Matrix further(Matrix matrix, u32 bytes) { return matrix + bytes / 16; }
-// Whoever reads or writes the sums in between has to wait: this is what tells the compiler.
+// Code that reads or writes the sums in between has to wait: this tells the compiler so.
 template <int N, int M>
 DEVICE void pin(float (&sum)[N][M]) {
 #pragma unroll
@@ -150,10 +150,10 @@ DEVICE void arrive_if(bool does, Barrier& barrier) {
 }
 DEVICE void arrive_expecting(Barrier& barrier, u32 bytes) { stand_in_arrive(&barrier, bytes); }
 DEVICE void await_phase(Barrier& barrier, u32 parity) { stand_in_await_phase(&barrier, parity); }
-DEVICE void bring_box(void* to, const TensorMap& map, Barrier& barrier, int x, int y, int z = 0) {
-    stand_in_bring(to, &map, &barrier, x, y, z);
+DEVICE void tma_load(void* to, const TensorMap& map, Barrier& barrier, int x, int y, int z = 0) {
+    stand_in_tma_load(to, &map, &barrier, x, y, z);
 }
-DEVICE void bring_near(const void*) {}
+DEVICE void prefetch_l2(const void*) {}
 DEVICE void keep(u32 (&)[4]) {}
 template <int N, int M>
 DEVICE void pin(float (&)[N][M]) {}

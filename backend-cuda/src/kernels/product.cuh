@@ -17,9 +17,9 @@ struct Product {
     void* out;
     // Added to each column, or null.
     const float* bias;
-    // What is added to each result, of the result's extents and type, or null; and the factors that
+    // The residual that is added to the results, of their extents and type, or null; and the factors that
     // its rows are multiplied by, or null. It may lie where the result goes.
-    const void* there;
+    const void* residual;
     const float* decay;
     // Elements from one sample of the source to the next.
     u64 left_sample;
@@ -31,9 +31,9 @@ struct Product {
     u32 out_row, out_step;
     // Both multiples of 8.
     u32 columns, channels;
-    // Columns of the right side that are there, or channels if it is attention's values; beyond lies
+    // Valid columns of the right side, or channels if it is attention's values; beyond lies
     // nothing.
-    u32 right_there;
+    u32 right_valid;
     u32 taps, taps_x;
     u32 in_rows, in_width;
     u32 stride_y, stride_x;
@@ -45,7 +45,7 @@ struct Product {
     u32 tiles;
 };
 
-// The output position that a thread brings the left side of.
+// The output position that a thread loads the left side of.
 struct Position {
     u32 sample;
     int y, x;
@@ -75,20 +75,20 @@ struct Position {
 // What is added to N sums of a row.
 template <int N>
 struct Added {
-    float there[N], factor;
+    float residual[N], factor;
 };
 
 // Sums and results lie at a position.
 template <int N>
 DEVICE Added<N> added_at(const Product& p, u64 position, u32 row, u32 column) {
     Added<N> added = {};
-    if (p.there) {
+    if (p.residual) {
         added.factor = p.decay ? p.decay[row] : 1.0f;
         const u64 at = position * p.columns + column;
         if (p.out_f32) {
-            load(added.there, static_cast<const float*>(p.there) + at);
+            load(added.residual, static_cast<const float*>(p.residual) + at);
         } else {
-            load(added.there, static_cast<const E*>(p.there) + at);
+            load(added.residual, static_cast<const E*>(p.residual) + at);
         }
     }
     return added;
@@ -106,10 +106,10 @@ DEVICE void finish_at(const Product& p, u64 position, u32 column, float (&sum)[N
             sum[i] += bias[i];
         }
     }
-    if (p.there) {
+    if (p.residual) {
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            sum[i] = fmaf(added.there[i], added.factor, sum[i]);
+            sum[i] = fmaf(added.residual[i], added.factor, sum[i]);
         }
     }
     if (p.out_f32) {

@@ -23,7 +23,7 @@ DEVICE void product_f32_tile(const Product& p) {
     // neighbouring fours.
     const int C = COLUMNS >= 128 ? 8 : 4, R = ROWS * COLUMNS / THREADS / C;
     const int ACROSS = COLUMNS / C, DOWN = ROWS / R;
-    // Fours that a thread brings.
+    // Fours that a thread loads.
     const int LEFT = ROWS * STEP / 4 / THREADS;
     const int RIGHT = (COLUMNS * STEP / 4 + THREADS - 1) / THREADS;
     Tile& tile = *static_cast<Tile*>(shared_memory());
@@ -47,7 +47,7 @@ DEVICE void product_f32_tile(const Product& p) {
     find_cells();
     float left[LEFT][4], right[RIGHT][4];
 
-    auto bring = [&]() {
+    auto fetch = [&]() {
 #pragma unroll
         for (int l = 0; l < LEFT; l++) {
 #pragma unroll
@@ -63,8 +63,8 @@ DEVICE void product_f32_tile(const Product& p) {
             const u32 at = thread + l * THREADS;
             const u32 channel = step.channel + (VALUES ? at / (COLUMNS / 4) : at % (STEP / 4) * 4);
             const u32 column = first_column + (VALUES ? at % (COLUMNS / 4) * 4 : at / (STEP / 4));
-            const bool there = VALUES ? channel < p.right_there && column < p.columns
-                                      : channel < p.channels && column < p.right_there;
+            const bool is_valid = VALUES ? channel < p.right_valid && column < p.columns
+                                      : channel < p.channels && column < p.right_valid;
             // Fewer than 2^32 elements, and few registers are left.
             const u32 from = VALUES ? channel * p.columns + column
                                     : (column * p.taps + step.tap) * p.channels + channel;
@@ -72,7 +72,7 @@ DEVICE void product_f32_tile(const Product& p) {
             for (int i = 0; i < 4; i++) {
                 right[l][i] = 0;
             }
-            if (at < COLUMNS * STEP / 4 && there) {
+            if (at < COLUMNS * STEP / 4 && is_valid) {
                 load(right[l], p.right + from);
             }
         }
@@ -100,7 +100,7 @@ DEVICE void product_f32_tile(const Product& p) {
     };
 
     float sum[R][C] = {};
-    bring();
+    fetch();
     put(0);
     __syncthreads();
     for (int half = 0;; half ^= 1) {
@@ -111,7 +111,7 @@ DEVICE void product_f32_tile(const Product& p) {
             if (!VALUES && step.tap != tap) {
                 find_cells();
             }
-            bring();
+            fetch();
         }
 #pragma unroll
         for (int k = 0; k < STEP; k++) {

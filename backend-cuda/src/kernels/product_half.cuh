@@ -25,7 +25,7 @@ DEVICE void product_half_tile(const Product& p) {
     // The part of a warp: M by N matrices of 16 by 16.
     const int ACROSS = COLUMNS >= 128 ? 4 : 2, DOWN = THREADS / WARP / ACROSS;
     const int M = ROWS / DOWN / 16, N = COLUMNS / ACROSS / 16;
-    // Eights that a thread brings.
+    // Eights that a thread loads.
     const int LEFT = ROWS * STEP / EIGHT / THREADS;
     const int RIGHT = (COLUMNS * STEP / EIGHT + THREADS - 1) / THREADS;
     Tile& tile = *static_cast<Tile*>(shared_memory());
@@ -43,18 +43,18 @@ DEVICE void product_half_tile(const Product& p) {
         position[l] = Position::at(p, first_row + row);
         cell[l] = Position::cell(p, position[l], 0);
     }
-    // The step that is brought next.
+    // The step that is loaded next.
     Step step = {0, 0};
-    auto bring = [&](int stage) {
+    auto fetch = [&](int stage) {
         if (step.tap < p.taps) {
 #pragma unroll
             for (int l = 0; l < LEFT; l++) {
                 const u32 row = thread / (STEP / EIGHT) + l * (THREADS / (STEP / EIGHT));
                 const u32 channel = step.channel + eight;
-                const bool there = cell[l] && channel < p.channels;
+                const bool is_valid = cell[l] && channel < p.channels;
                 // Nothing is read of an address with no bytes, but it has to be one.
-                const E* from = there ? cell[l] + channel : p.left;
-                copy_async(&tile.left[stage][row][eight], from, there ? 16 : 0);
+                const E* from = is_valid ? cell[l] + channel : p.left;
+                copy_async(&tile.left[stage][row][eight], from, is_valid ? 16 : 0);
             }
 #pragma unroll
             for (int l = 0; l < RIGHT; l++) {
@@ -66,12 +66,12 @@ DEVICE void product_half_tile(const Product& p) {
                 const u32 row = at / across, first = at % across * EIGHT;
                 const u32 channel = step.channel + (VALUES ? row : first);
                 const u32 column = first_column + (VALUES ? first : row);
-                const bool there = VALUES ? channel < p.right_there && column < p.columns
-                                          : channel < p.channels && column < p.right_there;
+                const bool is_valid = VALUES ? channel < p.right_valid && column < p.columns
+                                          : channel < p.channels && column < p.right_valid;
                 // Fewer than 2^32 elements, and few registers are left.
                 const u32 from = VALUES ? channel * p.columns + column
                                         : (column * p.taps + step.tap) * p.channels + channel;
-                copy_async(&tile.right[stage][row][first], there ? p.right + from : p.right, there ? 16 : 0);
+                copy_async(&tile.right[stage][row][first], is_valid ? p.right + from : p.right, is_valid ? 16 : 0);
             }
             const u32 tap = step.tap;
             step = next<STEP>(p, step);
@@ -92,13 +92,13 @@ DEVICE void product_half_tile(const Product& p) {
     const u32 steps = p.taps * ((p.channels + STEP - 1) / STEP);
 #pragma unroll
     for (int stage = 0; stage < STAGES - 1; stage++) {
-        bring(stage);
+        fetch(stage);
     }
     for (u32 done = 0; done < steps; done++) {
         await_copies<STAGES - 2>();
         __syncthreads();
         // That stage was read before the barrier.
-        bring((done + STAGES - 1) % STAGES);
+        fetch((done + STAGES - 1) % STAGES);
         const u32 stage = done % STAGES;
 #pragma unroll
         for (int k = 0; k < STEP; k += 16) {

@@ -79,7 +79,7 @@ DEVICE u32 shared_address(const void* p) {
     return address;
 }
 
-// 9.7.9.25.3.1 cp.async: brings 16 bytes into the block's memory, of which only the first `bytes`
+// 9.7.9.25.3.1 cp.async: copies 16 bytes into the block's memory, of which only the first `bytes`
 // are read, the rest being zeros.
 DEVICE void copy_async(void* to, const void* from, u32 bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)

@@ -55,7 +55,7 @@ DEVICE const E* staged_cell(const Stage& p, int y, int x) {
     return strip ? strip + at * p.eights * EIGHT : nullptr;
 }
 
-// Cells that a thread brings: as far from each other as it gets, so that threads next to each other read what lies
+// Cells that a thread loads: as far from each other as it gets, so that threads next to each other read what lies
 // next to each other, and all are under way at once. They are of the same channels.
 const u32 STAGED = 4;
 

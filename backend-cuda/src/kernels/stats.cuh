@@ -45,12 +45,12 @@ KERNEL(stats_part, StatsPart, THREADS, HALF ? 4 : 3) {
     const u32 block = blockIdx.x / chunks % p.blocks;
     const u64 sample = blockIdx.x / chunks / p.blocks;
     const u32 begin = block * p.block, end = min(begin + p.block, p.positions);
-    const u64 wide = p.eights * EIGHT;
+    const u64 padded = p.eights * EIGHT;
     const bool is_there = row < rows && eight < p.eights;
     PartOfThread& part = shared[threadIdx.x];
     part.count = 0;
     if (is_there && begin + row < end) {
-        const E* from = p.in + (sample * p.positions + begin + row) * wide + eight * EIGHT;
+        const E* from = p.in + (sample * p.positions + begin + row) * padded + eight * EIGHT;
         float first[EIGHT], sum[EIGHT] = {}, squares[EIGHT] = {};
         load(first, from);
         const u32 AT_ONCE = 4;
@@ -60,7 +60,7 @@ KERNEL(stats_part, StatsPart, THREADS, HALF ? 4 : 3) {
 #pragma unroll
             for (u32 n = 0; n < AT_ONCE; n++) {
                 const u32 position = i + n * rows;
-                load(value[n], position < end ? from + u64(position - begin - row) * wide : from);
+                load(value[n], position < end ? from + u64(position - begin - row) * padded : from);
             }
 #pragma unroll
             for (u32 n = 0; n < AT_ONCE; n++) {
@@ -103,9 +103,9 @@ KERNEL(stats_part, StatsPart, THREADS, HALF ? 4 : 3) {
         }
     }
     if (row == 0 && is_there) {
-        float* to = p.parts + (sample * p.blocks + block) * 2 * wide + eight * EIGHT;
+        float* to = p.parts + (sample * p.blocks + block) * 2 * padded + eight * EIGHT;
         store(to, part.mean);
-        store(to + wide, part.squares);
+        store(to + padded, part.squares);
     }
 }
 
@@ -121,8 +121,8 @@ struct StatsMerge {
 KERNEL(stats_merge, StatsMerge, THREADS, 2) {
     float* shared = static_cast<float*>(shared_memory());
     const u32 group = blockIdx.x % p.groups, sample = blockIdx.x / p.groups;
-    const u64 wide = p.eights * EIGHT;
-    const float* parts = p.parts + u64(sample) * p.blocks * 2 * wide + group * p.per_group;
+    const u64 padded = p.eights * EIGHT;
+    const float* parts = p.parts + u64(sample) * p.blocks * 2 * padded + group * p.per_group;
     // Threads of a row have a channel each, and rows take turns with blocks.
     const u32 across = min(p.per_group, u32(THREADS)), rows = THREADS / across;
     const u32 row = threadIdx.x / across, begin = row < rows ? row : p.blocks;
@@ -133,7 +133,7 @@ KERNEL(stats_merge, StatsMerge, THREADS, 2) {
         return block < p.blocks ? float(min(p.block, p.positions - block * p.block)) : 0.0f;
     };
     auto part_of = [&](u32 block, u32 channel) {
-        return parts + u64(block < p.blocks ? block : 0) * 2 * wide + channel;
+        return parts + u64(block < p.blocks ? block : 0) * 2 * padded + channel;
     };
     float beyond = 0;
     for (u32 channel = threadIdx.x % across; channel < p.per_group; channel += across) {
@@ -159,7 +159,7 @@ KERNEL(stats_merge, StatsMerge, THREADS, 2) {
             for (u32 n = 0; n < AT_ONCE; n++) {
                 const float* part = part_of(block + n * rows, channel);
                 mean[n] = part[0];
-                own[n] = part[wide];
+                own[n] = part[padded];
             }
 #pragma unroll
             for (u32 n = 0; n < AT_ONCE; n++) {
@@ -222,11 +222,11 @@ struct Affine {
 // Applying the norm is then one multiply-add.
 KERNEL(affine, Affine, THREADS) {
     const u32 at = place();
-    const u32 wide = p.eights * EIGHT;
-    if (at >= p.samples * wide) {
+    const u32 padded = p.eights * EIGHT;
+    if (at >= p.samples * padded) {
         return;
     }
-    const u32 sample = at / wide, channel = at % wide;
+    const u32 sample = at / padded, channel = at % padded;
     float factor = 0, summand = 0;
     // Channels that only fill up stay zero.
     if (channel < p.channels) {
@@ -235,6 +235,6 @@ KERNEL(affine, Affine, THREADS) {
         factor = p.gamma[channel] / sqrtf(stats[1] + p.eps);
         summand = p.beta[channel] - stats[0] * factor;
     }
-    p.affine[sample * 2 * wide + channel] = factor;
-    p.affine[sample * 2 * wide + wide + channel] = summand;
+    p.affine[sample * 2 * padded + channel] = factor;
+    p.affine[sample * 2 * padded + padded + channel] = summand;
 }

@@ -41,7 +41,7 @@ struct Unpack {
     u32 count;
     // Positions of a row that is written and of one that is read.
     u32 width, in_width;
-    u32 channels, wide;
+    u32 channels, padded;
     u32 in_f32;
 };
 
@@ -52,7 +52,7 @@ KERNEL(unpack, Unpack, THREADS) {
     }
     const u32 position = at / p.channels;
     const u64 cell = u64(position / p.width) * p.in_width + position % p.width;
-    const u64 from = cell * p.wide + at % p.channels;
+    const u64 from = cell * p.padded + at % p.channels;
     p.out[at] = p.in_f32 ? static_cast<const float*>(p.in)[from] : widened(static_cast<const E*>(p.in)[from]);
 }
 
@@ -84,7 +84,7 @@ struct Reorder {
     E* out;
     // Elements to write.
     u32 count;
-    u32 in_channels, in_wide, out_channels, out_wide;
+    u32 in_channels, in_padded, out_channels, out_padded;
     u32 kernel_y, kernel_x, taps_y, taps_x;
     u32 up;
 };
@@ -97,9 +97,9 @@ KERNEL(reorder, Reorder, THREADS) {
     if (at >= p.count) {
         return;
     }
-    const u32 in = at % p.in_wide, taps = p.taps_y * p.taps_x;
-    const u32 tap = at / p.in_wide % taps, out = at / p.in_wide / taps % p.out_wide;
-    const u32 phase = at / p.in_wide / taps / p.out_wide;
+    const u32 in = at % p.in_padded, taps = p.taps_y * p.taps_x;
+    const u32 tap = at / p.in_padded % taps, out = at / p.in_padded / taps % p.out_padded;
+    const u32 phase = at / p.in_padded / taps / p.out_padded;
     float value = 0;
     if (out < p.out_channels && in < p.in_channels) {
         const float* kernel = p.in + (u64(out) * p.in_channels + in) * p.kernel_y * p.kernel_x;

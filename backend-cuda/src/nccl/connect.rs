@@ -9,8 +9,8 @@ use halovae_engine::group::{Group, LINKS, LinkError};
 use super::communicator::Communicator;
 use super::library::{Nccl, UniqueId};
 use super::pause::Pause;
-use crate::device::Shared;
 use crate::driver;
+use crate::shared::Shared;
 
 /// How long it may take NCCL to connect ranks that have all begun to.
 const CONNECT_LIMIT: Duration = Duration::from_secs(120);

@@ -8,7 +8,7 @@ use cudarc::driver::sys::CUstream;
 use libloading::Library;
 
 use crate::error::OpenError;
-use crate::libraries::{find, function, load_for_good, of_one_number};
+use crate::library_files::{find, function, load_for_good, of_one_number};
 
 /// `ncclComm_t`.
 pub(super) type Handle = *mut c_void;

@@ -21,7 +21,7 @@ use super::pause::Pause;
 use super::tensors;
 use crate::backend::CudaBackend;
 use crate::kernels::Element;
-use crate::libraries::of_one_number;
+use crate::library_files::of_one_number;
 use crate::stream::{Event, Stream};
 use crate::value::Value;
 
@@ -32,7 +32,7 @@ const REASON_WAIT: Duration = Duration::from_secs(3);
 /// What is to be done where NCCL cannot connect the ranks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Demand {
-    /// Tensors go over the host.
+    /// Tensors go through host memory.
     #[default]
     IfPossible,
     /// The decode fails, and says why.
@@ -73,12 +73,19 @@ impl std::fmt::Debug for NcclLinks {
     }
 }
 
-impl NcclLinks {
-    pub(crate) fn new(backend: CudaBackend, demand: Demand) -> Result<Self, BackendError> {
-        let stream = Stream::urgent(backend.shared().clone())?;
-        Ok(Self { state: Mutex::default(), stream, backend, demand })
+impl CudaBackend {
+    /// This rank's links to the GPUs of other ranks, which are to be [given to the
+    /// decoder](halovae_engine::decode::Decoder::linked) together with this backend.
+    ///
+    /// # Errors
+    /// [`BackendError::Device`] when the driver makes no stream.
+    pub fn links(&self, demand: Demand) -> Result<NcclLinks, BackendError> {
+        let stream = Stream::urgent(self.shared().clone())?;
+        Ok(NcclLinks { state: Mutex::default(), stream, backend: self.same(), demand })
     }
+}
 
+impl NcclLinks {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic ends the decode, and the state with it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -17,7 +17,7 @@ void Machine::arrive(Barrier& barrier, unsigned arrivals, unsigned bytes) {
 }
 
 // Any of the boxes: rows of 128 bytes, in which 16 bytes lie where the swizzle puts them.
-void Machine::bring_one() {
+void Machine::load_one() {
     size_t which = next_random() % boxes.size();
     Box box = boxes[which];
     boxes.erase(boxes.begin() + which);
@@ -128,7 +128,7 @@ void stand_in_await_phase(void* barrier, unsigned parity) {
     }
 }
 
-void stand_in_bring(void* to, const void* map, void* barrier, int x, int y, int z) {
+void stand_in_tma_load(void* to, const void* map, void* barrier, int x, int y, int z) {
     Machine& m = *machine;
     Box box = {*static_cast<const TensorMap*>(map), static_cast<char*>(to), static_cast<Barrier*>(barrier), {x, y, z}};
     if (box.map.element_bytes * box.map.box[0] != 128 || reinterpret_cast<uintptr_t>(to) % 128 != 0) {
@@ -136,11 +136,11 @@ void stand_in_bring(void* to, const void* map, void* barrier, int x, int y, int 
     }
     m.boxes.push_back(box);
     if (m.next_random() % 4 == 0) {
-        m.bring_one();
+        m.load_one();
     }
 }
 
-// Products are done at once, with all before them, or as late as they may: whoever lets others write into
+// Products are done at once, with all before them, or as late as they may: a kernel that lets others write into
 // what they read finds out.
 void stand_in_product(void (*run)(float*, unsigned long long, unsigned long long), float* sum,
                       unsigned long long left, unsigned long long right) {

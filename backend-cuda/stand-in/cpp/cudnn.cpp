@@ -12,7 +12,7 @@
 //   0
 //
 // Of the bad ones a loaded plan computes the first time alone, and takes no time later: they would be the
-// fastest, if anybody took them.
+// fastest, if they were taken.
 //
 //   HALOVAE_STAND_IN_CUDNN  slow: engines take their time; refuses: none takes anything; no_handle:
 //                           none is made; no_loading: no plan is loaded that this process did not make;

@@ -27,7 +27,7 @@ static inline T min(T a, T b) {
     return b < a ? b : a;
 }
 
-// Rounded by themselves: whoever inlines them may make one operation of two.
+// Rounded by themselves: a compiler that inlines them may make one operation of two.
 __attribute__((noinline, unused)) static double __dadd_rn(double a, double b) { return a + b; }
 __attribute__((noinline, unused)) static double __dsub_rn(double a, double b) { return a - b; }
 __attribute__((noinline, unused)) static double __dmul_rn(double a, double b) { return a * b; }

@@ -88,7 +88,7 @@ struct Machine {
     void run_warp(unsigned first, unsigned end);
     void run_block();
     void arrive(Barrier& barrier, unsigned arrivals, unsigned bytes);
-    void bring_one();
+    void load_one();
     [[noreturn]] void stuck(const char* why);
 };
 

@@ -151,7 +151,7 @@ int accept_from(int listening, const std::atomic<bool>* aborted) {
     return -1;
 }
 
-// Where ranks meet: everybody's place goes to everybody.
+// Where ranks meet: an all-gather of their places.
 void root(int listening) {
     std::map<int, std::pair<int, Member>> come;
     size_t size = 1;

@@ -16,7 +16,7 @@ struct StandInWarp {
     float b[8][16];
 };
 
-// An asynchronous copy that nobody has waited for.
+// An asynchronous copy that no thread has waited for.
 struct StandInCopy {
     void* to;
     const void* from;
@@ -40,7 +40,7 @@ struct StandInLane {
     unsigned collectives;
     unsigned groups, copy_count;
     StandInCopy copies[64];
-    // Whether barriers were made that are not there yet for what is brought.
+    // Whether barriers were made that are not visible to TMA loads yet.
     bool unseen;
     unsigned product_groups, product_count;
     StandInProduct products[64];
@@ -54,13 +54,13 @@ void stand_in_warp_barrier();
 void stand_in_copy(void* to, const void* from, unsigned bytes);
 void stand_in_commit();
 void stand_in_await(unsigned groups);
-// Barriers in the block's memory, where all threads of the block see them, and boxes that are brought there. A
+// Barriers in the block's memory, where all threads of the block see them, and boxes that are loaded there. A
 // map is what the driver wrote.
 void stand_in_make_barrier(void* barrier, unsigned arrivals);
 void stand_in_show();
 void stand_in_arrive(void* barrier, unsigned bytes);
 void stand_in_await_phase(void* barrier, unsigned parity);
-void stand_in_bring(void* to, const void* map, void* barrier, int x, int y, int z);
+void stand_in_tma_load(void* to, const void* map, void* barrier, int x, int y, int z);
 void stand_in_product(void (*run)(float*, unsigned long long, unsigned long long), float* sum,
                       unsigned long long left, unsigned long long right);
 void stand_in_commit_products();

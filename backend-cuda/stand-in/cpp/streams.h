@@ -24,7 +24,7 @@ void begin_capture(Stream* stream);
 bool is_captured(Stream* stream);
 Graph end_capture(Stream* stream);
 
-// A mark that nobody has set has been reached.
+// A mark that was never set has been reached.
 std::shared_ptr<Mark> set_mark(Stream* stream);
 // Seconds on some clock; of a mark that has been reached.
 double time_of(const std::shared_ptr<Mark>& mark);

@@ -161,12 +161,12 @@ void Machine::run_block() {
             if (boxes.empty()) {
                 stuck("threads wait for a phase that is never over");
             }
-            bring_one();
+            load_one();
         }
         moved = false;
     }
     if (!boxes.empty()) {
-        stuck("a block has ended before what it brings was there");
+        stuck("a block has ended before its copies have arrived");
     }
 }
 
@@ -181,7 +181,7 @@ void run_blocks(const Launch& launch) {
     m.prepare(threads);
     char* shared = m.shared_end - (launch.shared_bytes + 15) / 16 * 16;
     for (unsigned b = 0; b < launch.grid[0]; b++) {
-        // What nobody has written is no number.
+        // Memory that was not written is NaN.
         memset(shared, 0xff, m.shared_end - shared);
         for (unsigned thread = 0; thread < threads; thread++) {
             StandInLane& lane = m.fibers[thread].lane;

@@ -12,7 +12,7 @@ use wgpu::Buffer;
 use super::bands::{BAND_BYTES, Bands, Method};
 use super::product::{After, Product, Taps};
 use super::stage::{Prologue, Staging, Window};
-use super::winograd::Band;
+use super::winograd::{Band, OutPlace};
 use super::{WgpuBackend, WgpuWeights};
 use crate::store::{Block, Value, block_bytes};
 use crate::transform::Transform;
@@ -27,17 +27,6 @@ struct Scratch {
     stage: Block,
     /// Transformed windows, and products.
     winograd: Option<[Block; 2]>,
-}
-
-/// Where a band's outputs go.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OutPlace<'a> {
-    pub(super) chunk: &'a Buffer,
-    /// The first four.
-    pub(super) first: usize,
-    pub(super) rows: usize,
-    pub(super) width: usize,
-    pub(super) quads: usize,
 }
 
 impl WgpuBackend {
@@ -80,7 +69,7 @@ impl WgpuBackend {
         let mut around = operands.take_surroundings();
         let result = self.run_conv(name, conv, weights, &mut operands, &mut around);
         if let (Err(_), Some(around)) = (&result, &mut around) {
-            // Somebody sends the halo, whatever went wrong here.
+            // A neighbour sends the halo, whatever went wrong here.
             let _ = (around.fetch)();
         }
         result
@@ -118,7 +107,7 @@ impl WgpuBackend {
         } else {
             self.run_bands(name, conv, weights, input, &prologue, around, &out)?;
         }
-        // A conv that reads no halo has it fetched all the same, since somebody sends it.
+        // A conv that reads no halo has it fetched all the same, since a neighbour sends it.
         if let Some(around) = around.take() {
             (around.fetch)()?;
         }

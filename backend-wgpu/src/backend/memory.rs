@@ -4,8 +4,8 @@ use halovae_engine::program::{MemoryModel, Op, Program, ValueId};
 use halovae_engine::tensor::Shape;
 
 use super::{WgpuBackend, norm, weights};
-use crate::device::Precision;
 use crate::layout::Element;
+use crate::options::Precision;
 use crate::store::block_bytes;
 
 impl WgpuBackend {

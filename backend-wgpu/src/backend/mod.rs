@@ -24,9 +24,10 @@ use halovae_engine::program::{Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
 use wgpu::Buffer;
 
-use crate::device::{Precision, Shared};
 use crate::kernels::{GROUP, Shader};
+use crate::options::Precision;
 use crate::record::{Dispatch, spread};
+use crate::shared::Shared;
 use crate::store::{Block, Store, Value};
 use crate::template::Names;
 use crate::timer::QueryTimer;
@@ -79,7 +80,7 @@ impl WgpuBackend {
 
 impl Drop for WgpuBackend {
     fn drop(&mut self) {
-        // What was recorded and nobody waited for.
+        // What was recorded and not waited for.
         self.store.recorder.forget();
     }
 }

@@ -1,7 +1,8 @@
 //! The engine's conformance suite on every way of computing that a tuning may choose, wherever it is
 //! possible at all.
 
-use crate::device::{Options, WgpuDevice};
+use crate::device::WgpuDevice;
+use crate::options::Options;
 use crate::transform::Transform;
 use crate::tuning::{Tile, Tuning};
 use crate::{AdapterChoice, WgpuBackend};

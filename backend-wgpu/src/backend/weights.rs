@@ -1,15 +1,15 @@
 //! A program's weights on the device.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use halovae_engine::backend::{BackendError, WeightSource};
-use halovae_engine::program::{Conv, Op, Program, WeightId};
+use halovae_engine::program::{Conv, Program, WeightId};
 use wgpu::Buffer;
 
 use super::WgpuBackend;
 use super::transfer::encode;
-use crate::device::Shared;
 use crate::layout::Element;
+use crate::shared::Shared;
 use crate::store::{Counted, block_bytes};
 use crate::transform::Transform;
 
@@ -26,19 +26,6 @@ pub struct WgpuWeights {
 
 /// Bytes that may wait to be copied to the device.
 const UNDER_WAY: u64 = 32 << 20;
-
-fn convs(program: &Program) -> impl Iterator<Item = &Conv> {
-    program.ops().iter().filter_map(|op| match op {
-        Op::Conv(conv) => Some(conv),
-        _ => None,
-    })
-}
-
-/// Biases and norm parameters.
-fn vectors(program: &Program) -> BTreeSet<WeightId> {
-    let kernels: BTreeSet<WeightId> = convs(program).map(|conv| conv.weight).collect();
-    program.ops().iter().flat_map(Op::weights).filter(|id| !kernels.contains(id)).collect()
-}
 
 fn kernel_bytes(backend: &WgpuBackend, conv: &Conv) -> u64 {
     let wide = |channels: u32| u64::from(channels).next_multiple_of(4);
@@ -57,8 +44,8 @@ fn vector_bytes(program: &Program, id: WeightId) -> u64 {
 /// Bytes of [`WgpuWeights`] for a program.
 pub(super) fn bytes(backend: &WgpuBackend, program: &Program) -> u64 {
     let kernels: BTreeMap<WeightId, u64> =
-        convs(program).map(|conv| (conv.weight, kernel_bytes(backend, conv))).collect();
-    let vectors = vectors(program).into_iter().map(|id| vector_bytes(program, id));
+        program.convs().map(|conv| (conv.weight, kernel_bytes(backend, conv))).collect();
+    let vectors = program.vectors().into_iter().map(|id| vector_bytes(program, id));
     kernels.into_values().chain(vectors).sum()
 }
 
@@ -103,13 +90,13 @@ impl WgpuWeights {
         let counted = backend.store.count(bytes(backend, program));
         let mut result =
             Self { kernels: BTreeMap::new(), vectors: BTreeMap::new(), _counted: counted };
-        for id in vectors(program) {
+        for id in program.vectors() {
             let values = load(id)?;
             let encoded = encode(Element::F32, values.len(), &values);
             let name = &program.weight(id).name;
             result.vectors.insert(id, uploads.buffer(name, vector_bytes(program, id), &encoded)?);
         }
-        for conv in convs(program) {
+        for conv in program.convs() {
             if result.kernels.contains_key(&conv.weight) {
                 continue;
             }

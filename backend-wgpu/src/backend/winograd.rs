@@ -7,7 +7,6 @@ use halovae_engine::backend::BackendError;
 use halovae_engine::program::Conv;
 use wgpu::Buffer;
 
-use super::conv::OutPlace;
 use super::product::{After, Batch, Product};
 use super::stage::{Source, Staging};
 use super::{WgpuBackend, WgpuWeights};
@@ -19,6 +18,17 @@ use crate::transform::Transform;
 pub(super) enum Band<'a> {
     Staged(&'a Buffer),
     Unstaged(Source<'a>),
+}
+
+/// Where a band's outputs go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutPlace<'a> {
+    pub(super) chunk: &'a Buffer,
+    /// The first four.
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    pub(super) width: usize,
+    pub(super) quads: usize,
 }
 
 impl WgpuBackend {

@@ -36,7 +36,7 @@ pub(crate) enum DtypeArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExchangeArg {
-    /// By NCCL where it is found and every rank has an NVIDIA GPU of its own, else over the host
+    /// By NCCL where it is found and every rank has an NVIDIA GPU of its own, else through host memory
     Auto,
     /// Over the host
     Host,
@@ -85,7 +85,7 @@ pub(crate) enum StrategyArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlanFormat {
-    /// Text for people
+    /// Text
     Table,
     /// Everything, for programs
     Json,

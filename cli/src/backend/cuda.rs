@@ -7,12 +7,13 @@ use std::path::Path;
 
 use halovae_cuda::{
     CudaBackend, CudaDevice, Demand, DeviceChoice, DeviceEntry, LibraryEntry, OpenError, Options,
-    Precision, cache_folder, devices, libraries,
+    Precision, devices, libraries,
 };
+use halovae_engine::cache::cache_folder;
 use halovae_engine::format_bytes;
 use halovae_engine::group::Links;
 
-use super::{BoxedLinks, Devices};
+use super::devices::{BoxedLinks, Devices};
 use crate::args::{CudnnArg, DeviceArgs, DtypeArg, ExchangeArg};
 use crate::error::Error;
 use crate::notices::Notice;
@@ -83,7 +84,7 @@ pub(crate) fn open(
     Ok(Devices::Cuda(backends))
 }
 
-/// Links between ranks on these backends, unless all is to go over the host.
+/// Links between ranks on these backends, unless all data is to go through host memory.
 ///
 /// # Errors
 /// That a device has no room for a stream.

@@ -5,12 +5,13 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::path::Path;
 
+use halovae_engine::cache::cache_folder;
 use halovae_engine::format_bytes;
 use halovae_wgpu::{
-    AdapterChoice, AdapterEntry, OpenError, Options, Precision, WgpuDevice, adapters, cache_folder,
+    AdapterChoice, AdapterEntry, OpenError, Options, Precision, WgpuDevice, adapters,
 };
 
-use super::Devices;
+use super::devices::Devices;
 use crate::args::{DeviceArgs, DtypeArg};
 use crate::error::Error;
 
@@ -24,7 +25,7 @@ const NODES: [&str; 3] = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"];
 pub(crate) fn quiet_drivers() {
     const LAYER_OFF: &str = "NODEVICE_SELECT";
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os(LAYER_OFF).is_none() {
-        // SAFETY: nobody reads the environment meanwhile, by the caller.
+        // SAFETY: no thread reads the environment meanwhile, by the caller.
         unsafe { std::env::set_var(LAYER_OFF, "1") };
     }
 }
@@ -78,7 +79,7 @@ fn choice(device: &str) -> AdapterChoice {
     }
 }
 
-/// The GPU that is chosen where nobody says which, and all others like it: the same model, reached
+/// The GPU that is chosen automatically, and all others like it: the same model, reached
 /// in the same way.
 fn alike(found: &[AdapterEntry]) -> Result<Vec<u32>, OpenError> {
     let first = AdapterChoice::Auto.among(found)?;

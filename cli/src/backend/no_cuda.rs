@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Devices;
+use super::devices::Devices;
 use crate::args::DeviceArgs;
 use crate::error::Error;
 use crate::notices::Notice;

@@ -1,4 +1,4 @@
-//! What nobody asked for has to prove itself: a GPU that is chosen automatically decodes small images
+//! An automatically chosen device must first reproduce the CPU's result: it decodes small images
 //! as the CPU does, or is passed over. Drivers and their compilers have bugs, and so may kernels that
 //! were never tried on that GPU.
 
@@ -6,7 +6,7 @@ use halovae_engine::backend::{Backend, BackendError};
 use halovae_engine::conformance::deviation;
 use halovae_engine::program::{Program, fuse};
 
-use super::Devices;
+use super::devices::{Devices, cpu};
 use crate::args::DtypeArg;
 use crate::error::Error;
 
@@ -50,7 +50,7 @@ fn can_run(backend: &impl Backend, program: &Program) -> Result<(), Error> {
     expect(dead_code, reason = "there is nothing but the CPU")
 )]
 fn compare(backend: &impl Backend, allowed: f64) -> Result<(), Error> {
-    let off = deviation(&super::cpu(1)?, backend).map_err(|error| {
+    let off = deviation(&cpu(1)?, backend).map_err(|error| {
         Error::Device(format!("a trial on {} failed: {error}", backend.description()))
     })?;
     // Written so that no number is no proof either.

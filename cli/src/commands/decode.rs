@@ -20,6 +20,7 @@ use crate::notices::Notice;
 use crate::output::Temporary;
 use crate::processes::Processes;
 use crate::report::Share;
+use crate::vae::{for_frames, open_vae};
 use inputs::{check_outputs, check_scratch_dir, check_sharded_flags, check_written, make_plan};
 use job::Job;
 use latents::read_latents;
@@ -58,9 +59,9 @@ fn decode(
     check_scratch_dir(args)?;
 
     let VaeArgs { vae, config, variant } = &args.vae;
-    let (checkpoint, program) = super::open_vae(vae, config.as_deref(), variant.as_deref())?;
+    let (checkpoint, program) = open_vae(vae, config.as_deref(), variant.as_deref())?;
     let (latents, assumed) = read_latents(args, &checkpoint, &program)?;
-    let program = super::for_frames(program, latents.shape().size().frames);
+    let program = for_frames(program, latents.shape().size().frames);
     let group_size = processes.map(|processes| processes.group().size());
     let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
     let of_checkpoint = Notice::of_checkpoint(&checkpoint, variant.as_deref());

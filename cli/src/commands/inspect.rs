@@ -1,5 +1,6 @@
 //! `halovae inspect`: what a checkpoint is, what decoding with it costs, how it tiles.
 
+mod line;
 mod video;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use halovae_engine::decode::CHUNK;
 use halovae_engine::format_bytes;
 use halovae_engine::program::{Analysis, Program, ReceptiveField, fuse};
 
+use line::line;
+
 use crate::args::{InspectArgs, VaeArgs, Verbosity};
 use crate::backend;
 use crate::console::{emit, say_notices};
@@ -21,6 +24,7 @@ use crate::notices::Notice;
 use crate::plan::sizes::cells_of_pixels;
 use crate::plan::table::flops;
 use crate::plan::tiles::tile_pixels;
+use crate::vae::{for_frames, open_vae};
 
 /// Height and width for the figures of a model without tiles.
 const UNTILED_PIXELS: u32 = 512;
@@ -31,7 +35,7 @@ const UNTILED_PIXELS: u32 = 512;
 /// [`Error`].
 pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error> {
     let VaeArgs { vae, config, variant } = &args.vae;
-    let (checkpoint, program) = super::open_vae(vae, config.as_deref(), variant.as_deref())?;
+    let (checkpoint, program) = open_vae(vae, config.as_deref(), variant.as_deref())?;
     let notices = Notice::of_checkpoint(&checkpoint, variant.as_deref());
     let tiling = checkpoint.config().tiling();
     let own = tile_cells(&tiling);
@@ -47,19 +51,13 @@ pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error>
     describe_checkpoint(&mut text, &checkpoint, &program);
     describe_program(&mut text, &program);
     let cpu = backend::cpu(backend::threads(None))?;
-    describe_costs(&mut text, &super::for_frames(program.clone(), 1), latents, &cpu);
+    describe_costs(&mut text, &for_frames(program.clone(), 1), latents, &cpu);
     if checkpoint.config().is_video() {
         video::describe(&mut text, &program, &tiling, latents, &cpu)?;
     }
     describe_tiles(&mut text, &tiling);
     say_notices(&notices, verbosity);
     emit(text.as_bytes(), None)
-}
-
-/// A line of a name and a value.
-fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
-    // Writing into a String cannot fail.
-    let _ = writeln!(text, "{name:<22}{value}");
 }
 
 fn describe_checkpoint(text: &mut String, checkpoint: &Checkpoint, program: &Program) {

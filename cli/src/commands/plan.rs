@@ -1,13 +1,13 @@
-//! `halovae plan`: who would decode what, without decoding.
+//! `halovae plan`: which rank would decode which pieces, without decoding.
 
-use halovae_core::{Size, Strategy};
+use halovae_core::Size;
 
 use crate::args::{Destination, Pair, PlanArgs, PlanFormat, Verbosity};
 use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
 use crate::output::{Written, check_all, check_place};
-use crate::plan::options::group_size;
+use crate::plan::options::{CutRequest, group_size};
 use crate::plan::sizes::{cells_of_pixels, latent_frames};
 use crate::subject::Subject;
 use crate::{compare, plan};
@@ -39,7 +39,8 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         };
     }
     let latents = latents(args, &subject)?;
-    let (mut planned, estimates) = subject.plan(latents, &args.ranks, group)?;
+    let (mut planned, estimates) =
+        subject.plan(latents, &CutRequest::new(&args.ranks, 1), group)?;
     planned.notices.splice(0..0, subject.notices().iter().cloned());
     say_notices(&planned.notices, verbosity);
     match args.format {
@@ -94,14 +95,4 @@ fn latents(args: &PlanArgs, subject: &Subject) -> Result<Size, Error> {
         extent("--height", args.height, args.latent_height)?,
         extent("--width", args.width, args.latent_width)?,
     ))
-}
-
-/// What the pieces of a strategy are called.
-pub(crate) fn piece_name(strategy: Strategy) -> &'static str {
-    match strategy {
-        Strategy::Whole => "piece",
-        Strategy::Tiled => "tile",
-        Strategy::Patch => "patch",
-        Strategy::Sharded => "shard",
-    }
 }

@@ -71,7 +71,7 @@ struct FiguresJson {
 struct BytesJson {
     /// Values and workspace of the rank that needs most.
     peak_live_bytes: u64,
-    /// What ranks tell each other while they decode.
+    /// What ranks exchange while they decode.
     exchanged_bytes: u64,
     collectives: u32,
     /// Of these.

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use halovae_core::{Size, Strategy};
 use halovae_engine::format_bytes;
 
-use crate::compare::{Comparison, Figures, Row, STRATEGIES};
+use super::measure::{Measure, Unit};
+use super::{Comparison, Row, STRATEGIES};
 use crate::log_axis::LogAxis;
 use crate::svg::{self, DARK, Drawn, SOFT, fill, outline, text};
 
@@ -31,72 +32,17 @@ const PAD: f64 = 10.0;
 /// Room below for those that are 0, which a logarithm has no place for.
 const ZERO: f64 = 22.0;
 
-/// A figure that is drawn over the number of ranks.
-struct Metric {
-    name: &'static str,
-    /// What it is, in lines.
-    about: &'static [&'static str],
-    value: fn(&Figures) -> Option<f64>,
-    show: fn(f64) -> String,
-    needs_decoder: bool,
-}
-
-const METRICS: [Metric; 6] = [
-    Metric {
-        name: "Busiest rank",
-        about: &["its work over that", "of the whole decode"],
-        value: |figures| Some(figures.busiest_ratio),
-        show: ratio,
-        needs_decoder: false,
-    },
-    Metric {
-        name: "All ranks",
-        about: &["their work over that", "of the whole decode"],
-        value: |figures| Some(figures.work_ratio),
-        show: ratio,
-        needs_decoder: false,
-    },
-    Metric {
-        name: "Memory",
-        about: &["values and workspace of", "the rank that needs most"],
-        value: |figures| figures.bytes.map(|bytes| bytes.peak_live as f64),
-        show: bytes,
-        needs_decoder: true,
-    },
-    Metric {
-        name: "Exchanged",
-        about: &["what all ranks tell each", "other while they decode"],
-        value: |figures| figures.bytes.map(|bytes| bytes.traffic.bytes() as f64),
-        show: bytes,
-        needs_decoder: true,
-    },
-    Metric {
-        name: "Collectives",
-        about: &["in which they do so"],
-        value: |figures| figures.bytes.map(|bytes| f64::from(bytes.traffic.collectives())),
-        show: |count| format!("{count:.0}"),
-        needs_decoder: true,
-    },
-    Metric {
-        name: "Finished pieces",
-        about: &["that travel to the rank", "that stitches"],
-        value: |figures| figures.bytes.map(|bytes| bytes.finished as f64),
-        show: bytes,
-        needs_decoder: true,
-    },
-];
+/// Letters of a line beside a row of panels.
+const LINE: usize = 25;
 
 /// Draws the comparison.
 pub(crate) fn draw(comparison: &Comparison) -> String {
-    let metrics: Vec<&Metric> = METRICS
-        .iter()
-        .filter(|metric| comparison.decoder.is_some() || !metric.needs_decoder)
-        .collect();
+    let measures: Vec<&Measure> = Measure::of_drawings(comparison.decoder.is_some()).collect();
     let columns = comparison.sizes.len() as f64;
     let panel_width = ((LEAST_WIDTH + GAP) / columns - GAP).max(LEAST_PANEL_WIDTH);
     let (left, top) = (MARGIN + NAMES + VALUES, TITLE + LEGEND + HEADING);
     let right = left + columns * (panel_width + GAP) - GAP;
-    let bottom = top + metrics.len() as f64 * (PANEL_HEIGHT + GAP) - GAP;
+    let bottom = top + measures.len() as f64 * (PANEL_HEIGHT + GAP) - GAP;
     let mut svg = String::new();
     svg::open(&mut svg, [right + MARGIN, bottom + FOOTING + MARGIN / 2.0]);
     title(&mut svg, comparison);
@@ -107,9 +53,9 @@ pub(crate) fn draw(comparison: &Comparison) -> String {
         width: panel_width,
         height: PANEL_HEIGHT,
     };
-    for (index, metric) in metrics.iter().enumerate() {
-        let scale = Scale::new(comparison, metric, place(index, 0));
-        names(&mut svg, metric, &scale);
+    for (index, measure) in measures.iter().enumerate() {
+        let scale = Scale::new(comparison, measure, place(index, 0));
+        names(&mut svg, measure, &scale);
         for (column, &latents) in comparison.sizes.iter().enumerate() {
             let panel = place(index, column);
             let [height, width] = comparison.pixels(latents);
@@ -119,9 +65,9 @@ pub(crate) fn draw(comparison: &Comparison) -> String {
                 text(&mut svg, centre, 13.0, &bold("middle"), &heading);
             }
             let ranks = Ranks::new(&comparison.ranks, panel);
-            grid(&mut svg, panel, &scale, &ranks, index + 1 == metrics.len());
+            grid(&mut svg, panel, &scale, &ranks, index + 1 == measures.len());
             let rows: Vec<&Row> = comparison.rows_of(latents).collect();
-            lines(&mut svg, metric, &scale, &ranks, &rows);
+            lines(&mut svg, measure, &scale, &ranks, &rows);
         }
     }
     let centre = [(left + right) / 2.0, bottom + FOOTING];
@@ -177,10 +123,10 @@ struct Scale {
 }
 
 impl Scale {
-    fn new(comparison: &Comparison, metric: &Metric, panel: Drawn) -> Self {
+    fn new(comparison: &Comparison, measure: &Measure, panel: Drawn) -> Self {
         let values = || {
             let figures = comparison.rows.iter().filter_map(|row| row.figures.as_ref().ok());
-            figures.filter_map(|figures| (metric.value)(figures))
+            figures.filter_map(|figures| (measure.value)(figures))
         };
         let bottom = panel.y + panel.height;
         let zero = values().any(|value| value <= 0.0).then_some(bottom - PAD);
@@ -195,12 +141,13 @@ impl Scale {
 }
 
 /// The name of a row of panels, and the values at its lines.
-fn names(svg: &mut String, metric: &Metric, scale: &Scale) {
+fn names(svg: &mut String, measure: &Measure, scale: &Scale) {
     let [low, high] = [scale.axis.lines().next(), scale.axis.lines().last()];
     let ends = [low, high].map(|value| value.map_or(0.0, |value| scale.axis.place(value)));
-    let top = (ends[0] + ends[1]) / 2.0 - 8.0 * metric.about.len() as f64;
-    text(svg, [MARGIN, top], 14.0, &bold("start"), metric.name);
-    for (index, line) in metric.about.iter().enumerate() {
+    let about = wrapped(measure.about);
+    let top = (ends[0] + ends[1]) / 2.0 - 8.0 * about.len() as f64;
+    text(svg, [MARGIN, top], 14.0, &bold("start"), measure.name);
+    for (index, line) in about.iter().enumerate() {
         text(svg, [MARGIN, top + 18.0 + 16.0 * index as f64], 12.0, SOFT, line);
     }
     let right = MARGIN + NAMES + VALUES - 8.0;
@@ -208,7 +155,7 @@ fn names(svg: &mut String, metric: &Metric, scale: &Scale) {
         text(svg, [right, y + 4.0], 11.0, &anchored(SOFT, "end"), shown);
     };
     for line in scale.axis.lines() {
-        value(scale.axis.place(line), &(metric.show)(line));
+        value(scale.axis.place(line), &show(measure.unit, line));
     }
     if let Some(zero) = scale.zero {
         value(zero, "0");
@@ -252,11 +199,11 @@ fn grid(svg: &mut String, panel: Drawn, scale: &Scale, ranks: &Ranks<'_>, is_low
 }
 
 /// The lines of a panel, and the marks on them.
-fn lines(svg: &mut String, metric: &Metric, scale: &Scale, ranks: &Ranks<'_>, rows: &[&Row]) {
+fn lines(svg: &mut String, measure: &Measure, scale: &Scale, ranks: &Ranks<'_>, rows: &[&Row]) {
     for strategy in STRATEGIES {
         let of_strategy = rows.iter().filter(|row| row.strategy == strategy);
         let places = of_strategy.map(|row| {
-            let value = (metric.value)(row.figures.as_ref().ok()?)?;
+            let value = (measure.value)(row.figures.as_ref().ok()?)?;
             Some((value > 0.0, [ranks.axis.place(row.ranks.into()), scale.y(value)?]))
         });
         let places: Vec<Option<(bool, [f64; 2])>> = places.collect();
@@ -330,12 +277,27 @@ fn legend(svg: &mut String, left: f64) {
     }
 }
 
-fn ratio(value: f64) -> String {
-    // Lines are at powers of two.
-    if value < 1.0 { format!("1/{:.0}", 1.0 / value) } else { format!("{value:.0}") }
+/// Lines of no more than [`LINE`] letters, unless a word is longer.
+fn wrapped(words: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= LINE => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
-fn bytes(value: f64) -> String {
-    // `as` saturates.
-    format_bytes(value as u64).replace(".0 ", " ")
+/// The value at a line, which is a power of two.
+fn show(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Ratio if value < 1.0 => format!("1/{:.0}", 1.0 / value),
+        Unit::Ratio | Unit::Count => format!("{value:.0}"),
+        // `as` saturates.
+        Unit::Bytes => format_bytes(value as u64).replace(".0 ", " "),
+    }
 }

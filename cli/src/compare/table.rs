@@ -1,79 +1,18 @@
-//! A comparison as text for people: tables that are aligned, and Markdown as they are.
+//! A comparison as text: tables that are aligned, and Markdown as they are.
 
 use std::fmt::Write;
 
 use halovae_core::{Size, Strategy};
 use halovae_engine::format_bytes;
 
-use crate::compare::{Comparison, Figures, Row};
+use super::measure::{Measure, Unit};
+use super::{Comparison, Figures, Row};
 
 /// Shown where there is no plan.
 const NONE: &str = "-";
 
-/// A column: its heading, what that means, what it shows, and whether that needs a decoder.
-struct Column {
-    heading: &'static str,
-    about: &'static str,
-    show: fn(&Figures) -> String,
-    needs_decoder: bool,
-}
-
-const COLUMNS: [Column; 8] = [
-    Column {
-        heading: "grid",
-        about: "rows and columns of pieces",
-        show: |figures| {
-            let [rows, cols] = figures.grid;
-            format!("{rows}x{cols}")
-        },
-        needs_decoder: false,
-    },
-    Column {
-        heading: "cells",
-        about: "latent cells that go through the VAE, over those that there are",
-        show: |figures| ratio(figures.redundancy),
-        needs_decoder: false,
-    },
-    Column {
-        heading: "work",
-        about: "operations of all ranks, over those of the whole decode",
-        show: |figures| ratio(figures.work_ratio),
-        needs_decoder: true,
-    },
-    Column {
-        heading: "busiest rank",
-        about: "work of the rank that has most, over that of the whole decode",
-        show: |figures| ratio(figures.busiest_ratio),
-        needs_decoder: false,
-    },
-    Column {
-        heading: "memory",
-        about: "values and workspace of the rank that needs most",
-        show: |figures| bytes(figures.bytes.map(|bytes| bytes.peak_live)),
-        needs_decoder: true,
-    },
-    Column {
-        heading: "exchanged",
-        about: "what all ranks tell each other while they decode",
-        show: |figures| bytes(figures.bytes.map(|bytes| bytes.traffic.bytes())),
-        needs_decoder: true,
-    },
-    Column {
-        heading: "collectives",
-        about: "in which they do so",
-        show: |figures| {
-            let collectives = figures.bytes.map(|bytes| bytes.traffic.collectives());
-            collectives.map_or_else(|| NONE.into(), |count| count.to_string())
-        },
-        needs_decoder: true,
-    },
-    Column {
-        heading: "finished",
-        about: "pieces that travel to the rank that stitches",
-        show: |figures| bytes(figures.bytes.map(|bytes| bytes.finished)),
-        needs_decoder: true,
-    },
-];
+/// Beside the measures, which are numbers.
+const GRID: [&str; 2] = ["grid", "rows and columns of pieces"];
 
 /// All sizes, one after the other.
 pub(crate) fn table(comparison: &Comparison) -> String {
@@ -83,9 +22,9 @@ pub(crate) fn table(comparison: &Comparison) -> String {
         let [height, width] = comparison.pixels(latents);
         let frames = comparison.frames_of(latents);
         let _ = writeln!(text, "\n{frames}{height} x {width} pixels:\n");
-        let headings = columns(comparison).map(|column| column.heading);
-        let mut lines: Vec<Vec<String>> =
-            vec![["strategy", "ranks"].into_iter().chain(headings).map(str::to_owned).collect()];
+        let names = measures(comparison).map(|measure| measure.name);
+        let headings = ["strategy", "ranks", GRID[0]].into_iter().chain(names);
+        let mut lines: Vec<Vec<String>> = vec![headings.map(str::to_owned).collect()];
         let rows = comparison.rows_of(latents).filter(|row| !is_repeated(comparison, row));
         lines.extend(rows.map(|row| line(comparison, row)));
         align(&mut text, &lines);
@@ -93,9 +32,8 @@ pub(crate) fn table(comparison: &Comparison) -> String {
     text
 }
 
-fn columns(comparison: &Comparison) -> impl Iterator<Item = &'static Column> {
-    let has_decoder = comparison.decoder.is_some();
-    COLUMNS.iter().filter(move |column| has_decoder || !column.needs_decoder)
+fn measures(comparison: &Comparison) -> impl Iterator<Item = &'static Measure> {
+    Measure::of_tables(comparison.decoder.is_some())
 }
 
 fn line(comparison: &Comparison, row: &Row) -> Vec<String> {
@@ -103,10 +41,12 @@ fn line(comparison: &Comparison, row: &Row) -> Vec<String> {
         Strategy::Whole => "any".into(),
         Strategy::Tiled | Strategy::Patch | Strategy::Sharded => row.ranks.to_string(),
     };
-    let figures = columns(comparison).map(|column| match &row.figures {
-        Ok(figures) => (column.show)(figures),
-        Err(_) => NONE.into(),
-    });
+    let figures = row.figures.as_ref().ok();
+    let grid = figures.map(|Figures { grid: [rows, cols], .. }| format!("{rows}x{cols}"));
+    let shown = measures(comparison)
+        .map(|measure| figures.and_then(measure.value).map(|value| show(measure.unit, value)));
+    let figures =
+        std::iter::once(grid).chain(shown).map(|cell| cell.unwrap_or_else(|| NONE.into()));
     [row.strategy.to_string(), ranks].into_iter().chain(figures).collect()
 }
 
@@ -129,8 +69,9 @@ fn explain(text: &mut String, comparison: &Comparison) {
             "Planned, not measured: {tiles}; work in latent cells, since no decoder is known.\n"
         ),
     };
-    for column in columns(comparison) {
-        let _ = writeln!(text, "- {}: {}", column.heading, column.about);
+    let measures = measures(comparison).map(|measure| [measure.name, measure.about]);
+    for [name, about] in std::iter::once(GRID).chain(measures) {
+        let _ = writeln!(text, "- {name}: {about}");
     }
     if comparison.rows.iter().any(|row| row.figures.is_err()) {
         let _ = writeln!(text, "- `{NONE}`: there is no such plan; --format json says why");
@@ -143,11 +84,14 @@ fn ratio(ratio: f64) -> String {
     format!("{ratio:.*}", zeros as usize + 2)
 }
 
-fn bytes(bytes: Option<u64>) -> String {
-    bytes.map_or_else(
-        || NONE.into(),
-        |bytes| if bytes == 0 { "0".into() } else { format_bytes(bytes) },
-    )
+fn show(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Ratio => ratio(value),
+        Unit::Bytes if value == 0.0 => "0".into(),
+        // `as` saturates.
+        Unit::Bytes => format_bytes(value as u64),
+        Unit::Count => format!("{value:.0}"),
+    }
 }
 
 /// The first line is the heading, the first column text, all others numbers.

@@ -8,8 +8,9 @@ use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 
 use super::latch::Latch;
-use super::pictures::{Colour, Extents, Picture};
-use super::{Temporary, tiff};
+use super::picture::{Colour, Extents, Picture};
+use super::temporary::Temporary;
+use super::tiff;
 
 /// Visually lossless for photographs, at a third of the size of 100.
 const JPEG_QUALITY: u8 = 95;

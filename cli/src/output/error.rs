@@ -192,3 +192,8 @@ fn length(path: &Path) -> String {
         false => format!("its name of {name} bytes"),
     }
 }
+
+/// An error of the system, with the file that it is about.
+pub(super) fn about(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write `{}`: {error}", path.display()))
+}

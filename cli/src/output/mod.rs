@@ -7,12 +7,14 @@
 mod disk_room;
 mod encoded;
 mod error;
+mod file_sink;
 mod frame_rate;
 mod given;
 mod identity;
 mod latch;
 mod names;
 mod npy;
+mod picture;
 mod pictures;
 mod pixel;
 mod place;
@@ -29,15 +31,14 @@ mod written;
 mod y4m;
 mod yuv;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use halovae_engine::sink::Sink;
 use halovae_engine::tensor::Shape;
 
 use crate::console;
 use encoded::EncodedFormat;
 pub(crate) use error::OutputError;
+pub(crate) use file_sink::FileSink;
 pub(crate) use frame_rate::FrameRate;
 use names::Names;
 use pictures::{PictureFormat, Pictures};
@@ -48,15 +49,6 @@ pub(crate) use planar::channels_first;
 pub(crate) use temporary::Temporary;
 pub(crate) use written::{Written, check_all};
 use y4m::Y4m;
-
-/// A sink into files.
-pub(crate) trait FileSink: Sink {
-    /// The files, complete but for their names.
-    ///
-    /// # Errors
-    /// That rows are missing; then no file stays.
-    fn finish(self: Box<Self>) -> io::Result<Vec<Temporary>>;
-}
 
 /// What a file is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,10 +216,6 @@ impl Format {
 }
 
 /// An error with the file in front.
-fn about(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot write `{}`: {error}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

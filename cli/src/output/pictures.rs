@@ -7,11 +7,13 @@ use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
 use super::encoded::{EncodedFormat, EncodedPicture};
+use super::error::about;
+use super::file_sink::FileSink;
 use super::names::Names;
+use super::picture::{Colour, Extents, Picture};
 use super::pixel::{self, Depth};
 use super::png::PngPicture;
-use super::temporary::Stages;
-use super::{FileSink, Temporary, about};
+use super::temporary::{Stages, Temporary};
 
 /// What images are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,34 +22,6 @@ pub(crate) enum PictureFormat {
     Png,
     /// A format whose encoder wants the whole image.
     Encoded(EncodedFormat),
-}
-
-/// The channels of an image file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colour {
-    Gray,
-    Rgb,
-    Rgba,
-}
-
-/// An image whose size a format can hold.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Extents {
-    pub(super) height: u32,
-    pub(super) width: u32,
-    pub(super) colour: Colour,
-    pub(super) depth: Depth,
-    /// All pixels.
-    pub(super) bytes: u64,
-}
-
-/// Writes the rows of one image.
-pub(super) trait Picture {
-    /// Takes the next rows: a byte a channel, or two in big endian.
-    fn write_rows(&mut self, rows: &[u8]) -> io::Result<()>;
-
-    /// Ends the file.
-    fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
 impl PictureFormat {

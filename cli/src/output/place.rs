@@ -144,7 +144,7 @@ fn why_irreplaceable(path: &Path) -> Option<&'static str> {
     }
     let user = std::fs::metadata("/proc/self").ok()?.uid();
     let (file, folder) = (target.metadata().ok()?, folder_of(&target).metadata().ok()?);
-    // As /tmp is: everybody may write there, but not take away what is another's.
+    // As /tmp is: every user may write there, but not remove another user's files.
     let is_kept = folder.mode() & STICKY != 0 && ![file.uid(), folder.uid(), 0].contains(&user);
     is_kept.then_some(
         "belongs to another user, in a folder where only they may replace it; give another name",

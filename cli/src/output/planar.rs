@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
-use super::{FileSink, Temporary, about, disk_room};
+use super::disk_room;
+use super::error::about;
+use super::file_sink::FileSink;
+use super::temporary::Temporary;
 
 /// Makes what precedes the values, from the shape `[N, C, H, W]` or `[N, C, T, H, W]` and the bytes of
 /// the values.

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 
 use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, StreamWriter};
 
-use super::Temporary;
 use super::latch::Latch;
-use super::pictures::{Colour, Extents, Picture};
+use super::picture::{Colour, Extents, Picture};
 use super::pixel::Depth;
+use super::temporary::Temporary;
 
 pub(super) struct PngPicture {
     rows: StreamWriter<'static, Latch<File>>,

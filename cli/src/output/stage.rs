@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_removes_what_nobody_holds() {
+    fn a_sweep_removes_what_no_process_holds() {
         let folder = tempfile::tempdir().unwrap();
         let left = leave(folder.path(), &HOST, &[LOCK, "0", "1", "17"]);
         sweep(folder.path());
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_leaves_what_somebody_holds() {
+    fn a_sweep_leaves_what_a_process_holds() {
         let folder = tempfile::tempdir().unwrap();
         let stage = Stage::create(&mut Pending::lock(), folder.path()).unwrap();
         let file = stage.next();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_random_name_tells_nobody_anything() {
+    fn a_random_name_cannot_be_guessed() {
         let folder = tempfile::tempdir().unwrap();
         let none = folder.path().join("none");
         let error = Stage::create(&mut Pending::lock(), &none).unwrap_err();

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::error::about;
 use super::given::Given;
 use super::stage::{Pending, Stage};
 use super::take_over::take_over;
@@ -166,13 +167,13 @@ impl Temporary {
             });
             if let Err(error) = named {
                 given.take_back();
-                return Err(super::about(&target, error));
+                return Err(about(&target, error));
             }
         }
         Ok(given.names())
     }
 
-    /// Deletes every temporary file of the process and ends it, without waiting for anybody.
+    /// Deletes every temporary file of the process and ends it, without waiting for other threads.
     pub(crate) fn delete_all_and_exit(code: u8) -> ! {
         // Locked to the end: no file can get its name any more.
         let mut pending = Pending::lock();

@@ -8,7 +8,7 @@ use tiff::encoder::colortype::{ColorType, Gray8, Gray16, RGB8, RGB16};
 use tiff::encoder::{TiffEncoder, TiffValue};
 use tiff::tags::ExtraSamples;
 
-use super::pictures::{Colour, Extents};
+use super::picture::{Colour, Extents};
 use super::pixel::Depth;
 
 /// Writes all pixels of an image: bytes, or words in big endian.

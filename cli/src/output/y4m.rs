@@ -9,11 +9,14 @@ use std::io::{self, Write};
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
+use super::disk_room;
+use super::error::about;
+use super::file_sink::FileSink;
 use super::frame_rate::FrameRate;
 use super::names::Names;
 use super::temporary::Stages;
+use super::temporary::Temporary;
 use super::yuv::Planes;
-use super::{FileSink, Temporary, about, disk_room};
 
 /// What every frame begins with.
 const FRAME: &[u8] = b"FRAME\n";

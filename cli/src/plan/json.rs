@@ -4,7 +4,7 @@ use halovae_core::{Axis, Plan, Size, TileAxis, TimeLaw};
 use halovae_engine::shard::Traffic;
 use serde::Serialize;
 
-use crate::estimates::{Estimates, WorkUnit};
+use crate::plan::estimates::{Estimates, WorkUnit};
 use crate::plan::options::Planned;
 use crate::report::Rectangle;
 
@@ -105,7 +105,7 @@ struct Shards {
     traffic: Option<TrafficJson>,
 }
 
-/// What ranks tell each other in one decode.
+/// What ranks exchange in one decode.
 #[derive(Debug, Serialize)]
 pub(crate) struct TrafficJson {
     halo_bytes: u64,

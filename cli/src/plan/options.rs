@@ -12,7 +12,7 @@ use crate::notices::Notice;
 use crate::plan::tiles::TileOptions;
 use crate::words::extents;
 
-/// More pieces than anybody decodes or looks at; bounds the memory of lists of them.
+/// More pieces than a decode or a reader can use; bounds the memory of lists of them.
 const MAX_PIECES: u64 = 1 << 22;
 
 /// More ranks than there are machines; bounds the memory of lists of them.
@@ -36,6 +36,46 @@ pub(crate) struct Planned {
     pub(crate) scale: Scale,
     /// What differs from the request.
     pub(crate) notices: Vec<Notice>,
+}
+
+/// How a decode is to be cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CutRequest {
+    /// `vae_patch_parallel_size`.
+    pub(crate) ranks: u32,
+    /// `vae_use_tiling`.
+    pub(crate) use_tiling: bool,
+    /// The strategy, unless the planner chooses it.
+    pub(crate) strategy: Option<Strategy>,
+    /// Slices, rows and columns of shards, unless the planner chooses them.
+    pub(crate) shard_grid: Option<Axes<u32>>,
+}
+
+impl CutRequest {
+    /// A strategy over so many ranks.
+    pub(crate) fn of(strategy: Strategy, ranks: u32) -> Self {
+        let use_tiling = strategy == Strategy::Tiled;
+        Self { ranks, use_tiling, strategy: Some(strategy), shard_grid: None }
+    }
+
+    /// What flags ask for; `ranks` where they do not say how many.
+    pub(crate) fn new(args: &RankArgs, ranks: u32) -> Self {
+        Self {
+            ranks: args.vae_patch_parallel_size.unwrap_or(ranks),
+            use_tiling: args.vae_use_tiling,
+            strategy: match args.strategy {
+                StrategyArg::Auto => None,
+                StrategyArg::Whole => Some(Strategy::Whole),
+                StrategyArg::Tiled => Some(Strategy::Tiled),
+                StrategyArg::Patch => Some(Strategy::Patch),
+                StrategyArg::Sharded => Some(Strategy::Sharded),
+            },
+            shard_grid: match args.shard_grid {
+                ShardGridArg::Auto => None,
+                ShardGridArg::Given { slices, rows, cols } => Some(Axes::new(slices, rows, cols)),
+            },
+        }
+    }
 }
 
 /// The ranks that exist: the product of the transformer's parallel sizes if any is given, else as
@@ -65,28 +105,29 @@ pub(crate) fn group_size(group: &GroupArgs, requested: u32) -> Result<u32, PlanE
 pub(crate) fn plan(
     latents: Size,
     images: u32,
-    ranks: &RankArgs,
+    request: &CutRequest,
     group: u32,
     options: &TileOptions,
     tiling: &Tiling,
     layers: Result<&[LayerHalo], &UncutError>,
 ) -> Result<Planned, Error> {
-    let requested = ranks.vae_patch_parallel_size.unwrap_or(1);
-    let request = Request {
+    let CutRequest { ranks: requested, use_tiling, strategy, shard_grid } = *request;
+    let asked = Request {
         vae_patch_parallel_size: requested,
         group_size: if requested == 0 { 1 } else { group },
-        use_tiling: ranks.vae_use_tiling,
+        use_tiling,
         parallel_supported: true,
     };
-    let resolved = request.resolve()?;
+    let resolved = asked.resolve()?;
     let scale = tiling.scale;
     let mut notices: Vec<Notice> = resolved.notices.iter().map(Notice::Planner).collect();
-    if ranks.strategy != StrategyArg::Auto {
+    if strategy.is_some() {
         // With a strategy that the user named, tiling was not switched on for them.
         notices.retain(|notice| !notice.is_tiling_switched_on());
     }
-    let strategy = match ranks.strategy {
-        StrategyArg::Auto => {
+    let strategy = match strategy {
+        Some(strategy) => strategy,
+        None => {
             let triggers = tiling.triggers(Direction::Decode, latents);
             let chosen = choose_strategy(resolved.ranks, resolved.use_tiling, triggers);
             if chosen == Strategy::Patch {
@@ -96,12 +137,8 @@ pub(crate) fn plan(
             }
             chosen
         }
-        StrategyArg::Whole => Strategy::Whole,
-        StrategyArg::Tiled => Strategy::Tiled,
-        StrategyArg::Patch => Strategy::Patch,
-        StrategyArg::Sharded => Strategy::Sharded,
     };
-    if ranks.shard_grid != ShardGridArg::Auto && strategy != Strategy::Sharded {
+    if shard_grid.is_some() && strategy != Strategy::Sharded {
         return Err(Error::Usage("--shard-grid needs --strategy sharded".into()));
     }
     if options.is_given() && strategy != Strategy::Tiled {
@@ -114,11 +151,9 @@ pub(crate) fn plan(
         Strategy::Patch => Plan::patch(PatchGrid::like(latents, resolved.ranks, tiling)?),
         Strategy::Sharded => {
             let layers = layers.map_err(UncutError::clone)?;
-            let (grid, notice) = match ranks.shard_grid {
-                ShardGridArg::Auto => shard::choose(latents, resolved.ranks, scale, layers)?,
-                ShardGridArg::Given { slices, rows, cols } => {
-                    ShardGrid::fit(latents, Axes::new(slices, rows, cols), scale, layers)?
-                }
+            let (grid, notice) = match shard_grid {
+                None => shard::choose(latents, resolved.ranks, scale, layers)?,
+                Some(shards) => ShardGrid::fit(latents, shards, scale, layers)?,
             };
             if grid.len() / resolved.ranks.min(grid.len()) > MAX_SHARDS_A_RANK {
                 return Err(Error::Usage(format!(
@@ -157,37 +192,23 @@ mod tests {
     use super::*;
     use crate::args::Pair;
 
-    fn ranks(size: u32, tiling: bool, strategy: StrategyArg) -> RankArgs {
-        let shard_grid = ShardGridArg::Auto;
-        RankArgs {
-            vae_patch_parallel_size: Some(size),
-            vae_use_tiling: tiling,
-            strategy,
-            shard_grid,
-        }
+    fn ranks(ranks: u32, use_tiling: bool, strategy: Option<Strategy>) -> CutRequest {
+        CutRequest { ranks, use_tiling, strategy, shard_grid: None }
     }
 
-    fn planned(latents: Size, ranks: &RankArgs, tile: u32) -> Result<Planned, Error> {
+    fn planned(latents: Size, request: &CutRequest, tile: u32) -> Result<Planned, Error> {
         let options = TileOptions {
             sample_min_size: Some(Pair { height: tile, width: tile }),
             ..TileOptions::default()
         };
         let tiling = options.tiling(None, 8)?;
-        plan(
-            latents,
-            1,
-            ranks,
-            ranks.vae_patch_parallel_size.unwrap_or(1),
-            &options,
-            &tiling,
-            Ok(&[]),
-        )
+        plan(latents, 1, request, request.ranks, &options, &tiling, Ok(&[]))
     }
 
     #[test]
     fn auto_follows_the_guide() {
         let strategy = |size, tiling, extent| {
-            let ranks = ranks(size, tiling, StrategyArg::Auto);
+            let ranks = ranks(size, tiling, None);
             planned(Size::new(extent, extent), &ranks, 256).unwrap().plan.strategy()
         };
         assert_eq!(strategy(1, false, 64), Strategy::Whole);
@@ -204,53 +225,52 @@ mod tests {
             let notices = planned(Size::new(extent, extent), &ranks, 256).unwrap().notices;
             notices.contains(&Notice::PatchPicked { ranks: size })
         };
-        assert!(picked(4, StrategyArg::Auto, 32));
+        assert!(picked(4, None, 32));
         // A strategy that the user named is not told; tiles and whole decodes are others.
-        assert!(!picked(4, StrategyArg::Patch, 32));
-        assert!(!picked(4, StrategyArg::Auto, 64));
-        assert!(!picked(1, StrategyArg::Auto, 32));
+        assert!(!picked(4, Some(Strategy::Patch), 32));
+        assert!(!picked(4, None, 64));
+        assert!(!picked(1, None, 32));
     }
 
     #[test]
     fn a_named_strategy_is_taken() {
         let latents = Size::new(32, 32);
-        let tiled = planned(latents, &ranks(4, false, StrategyArg::Tiled), 256).unwrap();
+        let tiled = planned(latents, &ranks(4, false, Some(Strategy::Tiled)), 256).unwrap();
         assert_eq!(tiled.plan.strategy(), Strategy::Tiled);
         assert_eq!(tiled.ranks, 4);
-        let whole = planned(latents, &ranks(4, true, StrategyArg::Whole), 256).unwrap();
+        let whole = planned(latents, &ranks(4, true, Some(Strategy::Whole)), 256).unwrap();
         assert_eq!((whole.plan.piece_count(), whole.ranks), (1, 1));
         assert_eq!(whole.notices, [Notice::IdleRanks { ranks: 4, pieces: 1 }]);
-        let patch = planned(latents, &ranks(4, false, StrategyArg::Patch), 256).unwrap();
+        let patch = planned(latents, &CutRequest::of(Strategy::Patch, 4), 256).unwrap();
         assert_eq!(patch.plan.piece_count(), 4);
     }
 
     #[test]
     fn shards_are_asked_for() {
         let latents = Size::new(32, 20);
-        let sharded = ranks(4, false, StrategyArg::Sharded);
-        let shards = |ranks: &RankArgs| {
-            let planned = planned(latents, ranks, 256).unwrap();
+        let sharded = CutRequest::of(Strategy::Sharded, 4);
+        let shards = |request: &CutRequest| {
+            let planned = planned(latents, request, 256).unwrap();
             let Plan::Sharded(grid) = planned.plan else { panic!("{:?}", planned.plan) };
             (grid.rows(), grid.cols(), planned.ranks, planned.notices.len())
         };
         let auto = shards(&sharded);
         assert_eq!((auto.0 * auto.1, auto.2, auto.3), (4, 4, 0));
         // Without a decoder nothing is known to be exchanged, but bands of no cell there are not.
-        let given = |rows, cols, size| RankArgs {
-            shard_grid: ShardGridArg::Given { slices: 1, rows, cols },
-            vae_patch_parallel_size: Some(size),
-            ..ranks(1, false, StrategyArg::Sharded)
+        let given = |rows, cols, size| CutRequest {
+            shard_grid: Some(Axes::new(1, rows, cols)),
+            ..CutRequest::of(Strategy::Sharded, size)
         };
         assert_eq!(shards(&given(2, 3, 1)), (2, 3, 1, 0));
         assert_eq!(shards(&given(1, 21, 1)), (1, 20, 1, 1));
         assert_eq!(shards(&given(1, 2, 3)), (1, 2, 2, 1));
-        let tiled = RankArgs { strategy: StrategyArg::Tiled, ..given(2, 2, 4) };
+        let tiled = CutRequest { strategy: Some(Strategy::Tiled), ..given(2, 2, 4) };
         assert!(matches!(planned(latents, &tiled, 256), Err(Error::Usage(_))));
     }
 
     #[test]
     fn a_batch_keeps_ranks_busy() {
-        let ranks = ranks(4, false, StrategyArg::Whole);
+        let ranks = ranks(4, false, Some(Strategy::Whole));
         let options = TileOptions {
             sample_min_size: Some(Pair { height: 256, width: 256 }),
             ..TileOptions::default()
@@ -268,12 +288,12 @@ mod tests {
     #[test]
     fn tiles_that_cannot_be_are_refused_even_where_nothing_is_tiled() {
         let latents = Size::new(32, 32);
-        let whole = ranks(1, false, StrategyArg::Auto);
+        let whole = ranks(1, false, None);
         assert!(matches!(planned(latents, &whole, 100), Err(Error::Plan(_))));
         assert!(matches!(planned(latents, &whole, 0), Err(Error::Plan(_))));
         assert!(matches!(planned(latents, &whole, 7), Err(Error::Usage(_))));
         assert!(matches!(
-            planned(latents, &ranks(0, false, StrategyArg::Auto), 256),
+            planned(latents, &ranks(0, false, None), 256),
             Err(Error::Plan(PlanError::Zero { name: "vae_patch_parallel_size" }))
         ));
     }
@@ -281,16 +301,13 @@ mod tests {
     #[test]
     fn absurd_sizes_are_refused_before_anything_is_listed() {
         let latents = Size::new(1 << 28, 1 << 28);
+        assert!(matches!(planned(latents, &ranks(1, true, None), 64), Err(Error::Usage(_))));
         assert!(matches!(
-            planned(latents, &ranks(1, true, StrategyArg::Auto), 64),
-            Err(Error::Usage(_))
-        ));
-        assert!(matches!(
-            planned(Size::new(64, 64), &ranks(u32::MAX, true, StrategyArg::Auto), 256),
+            planned(Size::new(64, 64), &ranks(u32::MAX, true, None), 256),
             Err(Error::Plan(PlanError::TooManyRanks { .. }))
         ));
         assert!(matches!(
-            planned(Size::new(u32::MAX, 1), &ranks(1, false, StrategyArg::Auto), 256),
+            planned(Size::new(u32::MAX, 1), &ranks(1, false, None), 256),
             Err(Error::Plan(PlanError::OutputTooLarge { .. }))
         ));
     }

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use halovae_core::{Piece, Plan, Region, Size, TileAxis};
 use halovae_engine::format_bytes;
 
-use crate::commands::plan::piece_name;
 use crate::error::Error;
-use crate::estimates::Estimates;
+use crate::plan::estimates::Estimates;
 use crate::plan::options::Planned;
 use crate::plan::table::{plural, work};
 use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
+use crate::words::piece_name;
 
 /// More pieces are finer than the pixels of a screen.
 const MAX_PIECES: u64 = 4000;

@@ -1,4 +1,4 @@
-//! A plan as text for people.
+//! A plan as text.
 
 use std::fmt::{Display, Write};
 
@@ -7,9 +7,9 @@ use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
 use halovae_engine::shard::Traffic;
 
-use crate::commands::plan::piece_name;
-use crate::estimates::{Estimates, WorkUnit};
+use crate::plan::estimates::{Estimates, WorkUnit};
 use crate::plan::options::Planned;
+use crate::words::piece_name;
 use crate::words::{axes, extents as by, frames_per_latent};
 
 /// Longer lists are cut: the JSON has everything.
@@ -65,7 +65,7 @@ fn describe_shards(text: &mut String, grid: &ShardGrid) {
     }
 }
 
-/// What ranks tell each other, with one rank for each shard.
+/// What ranks exchange, with one rank for each shard.
 fn describe_traffic(text: &mut String, traffic: &Traffic) {
     let Traffic { halo_bytes, attention_bytes, statistics_bytes, .. } = *traffic;
     let Traffic { halo_exchanges, reductions, ring_steps, .. } = *traffic;

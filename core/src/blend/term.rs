@@ -3,6 +3,7 @@
 use core::iter::FusedIterator;
 
 use super::Block;
+use crate::grid::place;
 use crate::span::{Span, SpanAxis};
 use crate::tiling::MAX_BLEND_DEPTH;
 use crate::{Axes, Axis, Region};
@@ -26,15 +27,7 @@ impl Iterator for Terms {
     fn next(&mut self) -> Option<Term> {
         let Block { region, layout, spans } = self.block;
         let count = self.block.term_count();
-        if self.next >= count {
-            return None;
-        }
-        let terms = spans.map(|span| span.depth + 1);
-        let place = Axes::new(
-            self.next / (terms.height * terms.width),
-            self.next / terms.width % terms.height,
-            self.next % terms.width,
-        );
+        let place = place(self.next.into(), spans.map(|span| span.depth + 1))?;
         self.next += 1;
         let steps = Axes::from_fn(|axis| {
             let span = spans[axis];
@@ -52,7 +45,7 @@ impl Iterator for Terms {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        crate::plan::size_hint(u64::from(self.block.term_count() - self.next))
+        crate::grid::size_hint(u64::from(self.block.term_count() - self.next))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Grids whose bands are as thick as the halos that are fetched from them.
 
 use super::{LayerHalo, MAX_SHARDS, ShardGrid, check_shards, shards_of};
-use crate::tiling::nonzero;
+use crate::error::nonzero;
 use crate::{Axes, Axis, Margins, Notice, PlanError, Scale, Size};
 
 impl ShardGrid {

@@ -1,4 +1,4 @@
-//! What neighbours send each other of a layer.
+//! Halo exchange: the parts of a layer that neighbours send.
 
 use core::iter::FusedIterator;
 

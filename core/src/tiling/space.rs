@@ -1,7 +1,8 @@
 //! Tiles of rows and columns: by overlap factor or by stored stride.
 
 use super::overlap::OverlapTile;
-use super::{Cells, Direction, nonzero, stored_stride};
+use super::{Cells, Direction, stored_stride};
+use crate::error::nonzero;
 use crate::{Axis, PlanError};
 
 /// How rows or columns are tiled, with the attributes that diffusers' classes have.

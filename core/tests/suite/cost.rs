@@ -89,7 +89,7 @@ proptest! {
         check(&Plan::patch(patches), ranks)?;
     }
 
-    /// Shards do the work of a whole decode, no more and no less, whoever does it.
+    /// Shards do the work of a whole decode, no more and no less, on any number of ranks.
     #[test]
     fn shards_share_out_a_whole_decode(grid in any_shards(), ranks in 1u32..5) {
         let (plan, latents) = (Plan::sharded(grid), grid.latents());

@@ -7,9 +7,9 @@ use std::num::NonZeroU32;
 use halovae_core::{Strategy, Tiling};
 use serde_json::Value;
 
-use super::sniff::FileKind;
+use crate::files::sniff::FileKind;
 use crate::latents::{LatentSpace, Packing};
-use crate::model::Model;
+use crate::program::Model;
 
 /// A config is a few hundred bytes; what is larger is another file.
 pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;

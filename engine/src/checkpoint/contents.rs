@@ -2,52 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::Range;
 use std::path::Path;
 
+use super::convert;
 use super::dtype::{self, Dtype};
 use super::error::CheckpointError;
 use super::folder::Located;
-use super::header::{self, HeaderError, TensorInfo};
 use super::keys::{Keys, Role};
-use super::sniff::FileKind;
-use super::storage::Storage;
-use super::{convert, hub, text};
-
-/// A weight's place in the files.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) file: usize,
-    /// The name in the file.
-    pub(crate) raw_name: String,
-    pub(crate) dtype: Dtype,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) range: Range<usize>,
-    /// What its elements are to be multiplied by: nothing, one factor, or one for each output
-    /// channel.
-    pub(crate) scales: Vec<f32>,
-}
-
-/// A tensor as its file has it.
-pub(crate) struct RawTensor {
-    pub(crate) name: String,
-    file: usize,
-    info: TensorInfo,
-}
-
-impl RawTensor {
-    /// Its values as f32, if it has `count` in a type that is read.
-    pub(crate) fn values(&self, files: &[Storage], count: usize) -> Option<Vec<f32>> {
-        let dtype = Dtype::from_file(self.info.dtype)?;
-        let bytes = files.get(self.file)?.get(self.info.range.clone())?;
-        if bytes.len() != count.checked_mul(dtype.size())? {
-            return None;
-        }
-        let mut values = vec![0.0; count];
-        dtype::to_f32(dtype, bytes, &mut values);
-        Some(values)
-    }
-}
+use super::tensors::{RawTensor, Stored};
+use crate::files::header::{self, HeaderError};
+use crate::files::sniff::FileKind;
+use crate::files::storage::Storage;
+use crate::files::{hub, text};
 
 /// The tensors of all files. In a shard, those that the index assigns to another shard are left
 /// out; a tensor that it does not mention counts, so that `verify` sees it.
@@ -103,16 +69,6 @@ fn help(path: &Path, error: &HeaderError) -> String {
         HeaderError::HeaderTooLong { .. } => String::new(),
         _ => anew(),
     }
-}
-
-/// Names without prefix, and shapes, of what the VAE has.
-pub(crate) fn of_vae<'a>(
-    tensors: &'a [RawTensor],
-    prefix: &'a str,
-) -> impl Iterator<Item = (&'a str, &'a [usize])> + Clone {
-    tensors.iter().filter_map(move |tensor| {
-        Some((tensor.name.strip_prefix(prefix)?, tensor.info.shape.as_slice()))
-    })
 }
 
 /// The tensors of a file, by what they are to the decoder.

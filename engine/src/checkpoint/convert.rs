@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::text::{listed, shell};
-use super::{file_names, hub};
+use super::file_names;
+use crate::files::hub;
+use crate::files::text::{listed, shell};
 
 /// Python that puts the tensors of all files but the last into the last; it needs torch and
 /// safetensors. Files of trainers have the weights under `state_dict`.

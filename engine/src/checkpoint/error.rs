@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::config::ConfigError;
-use super::header::HeaderError;
-use super::text;
+use crate::files::header::HeaderError;
+use crate::files::text;
 
 /// Why a checkpoint cannot be opened.
 #[derive(Debug, thiserror::Error)]

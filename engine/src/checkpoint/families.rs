@@ -10,7 +10,7 @@ use super::signs::witness;
 /// A kind of model.
 #[derive(Debug)]
 pub(crate) struct UnsupportedFamily {
-    /// What it is, for people, with an article.
+    /// What it is, for messages, with an article.
     pub(crate) models: &'static str,
     /// Classes of diffusers.
     classes: &'static [&'static str],

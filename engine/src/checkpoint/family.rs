@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::config::{ConfigError, VaeConfig};
-use super::contents::{RawTensor, Stored};
 use super::fields::Fields;
 use super::keys::Names;
 use super::signs::Sign;
-use super::storage::Storage;
+use super::tensors::{RawTensor, Stored};
+use crate::files::storage::Storage;
 
 /// A family of VAEs: how its files are known, and how they become a config and weights.
 ///
@@ -35,7 +35,7 @@ pub(crate) trait Family: Sync {
 pub(crate) struct About {
     /// Classes of diffusers. The first is its own, the others' configs have the same fields.
     pub(crate) classes: &'static [&'static str],
-    /// Models that have it, for people.
+    /// Models that have it, for messages.
     pub(crate) models: &'static str,
     /// A weight of every decoder of this family, under each of its names.
     pub(crate) anchors: &'static [&'static str],

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde_json::{Map, Value};
 
 use super::config::ConfigError;
-use super::text::quoted;
+use crate::files::text::quoted;
 
 /// Most channels of anything.
 pub(crate) const MAX_CHANNELS: u32 = 1 << 16;

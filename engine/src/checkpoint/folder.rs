@@ -14,9 +14,9 @@ pub(crate) use listing::is_type;
 
 use super::error::CheckpointError;
 use super::file_names::{self as names, Form};
-use super::hub;
-use super::storage::explain_absence;
-use super::text::{escaped, shell};
+use crate::files::hub;
+use crate::files::storage::explain_absence;
+use crate::files::text::{escaped, shell};
 use listing::{Chosen, Listing, Source};
 use torch_index::TorchIndex;
 

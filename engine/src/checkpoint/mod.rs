@@ -23,42 +23,40 @@ mod family;
 mod fields;
 mod file_names;
 mod folder;
-pub(crate) mod header;
-mod hub;
 mod keys;
 mod prefix;
 mod registry;
 mod shapes;
 mod signs;
-mod sniff;
-pub(crate) mod storage;
-pub(crate) mod text;
+mod tensors;
 mod verify;
 mod view;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use crate::files::header::HeaderError;
+pub use crate::files::sniff::FileKind;
+pub use crate::files::text::names as listed_names;
 pub use autoencoder_kl::{AutoencoderKlConfig, MAX_LEVELS};
 pub use autoencoder_kl_wan::{AutoencoderKlWanConfig, WanClass};
 pub use config::{ConfigError, Detail, VaeConfig};
 pub use dtype::Dtype;
 pub use error::CheckpointError;
-pub use header::HeaderError;
 pub use keys::Naming;
 pub use registry::parse_config;
-pub use sniff::FileKind;
-pub use text::names as listed_names;
 pub use verify::{Misshapen, WeightsError};
 pub use view::TensorView;
 
-use contents::{Sorted, Stored};
+use contents::Sorted;
 use family::{Found, Inferred, UntoldSpace};
 use folder::Located;
 use keys::Keys;
 use registry::Evidence;
-use storage::Storage;
+use tensors::Stored;
 
+use crate::files::storage::{self, Storage};
+use crate::files::{sniff, text};
 use crate::latents::LatentSpace;
 
 /// Where a checkpoint's config is from.
@@ -168,7 +166,7 @@ impl Checkpoint {
             let prefixes = found.into_iter().map(|prefix| format!("`{prefix}`")).collect();
             CheckpointError::Several { path: path.clone(), prefixes }
         })?;
-        let of_vae = contents::of_vae(&tensors, prefix);
+        let of_vae = tensors::of_vae(&tensors, prefix);
         let (told, evidence) = match registry::of_tensors(of_vae.clone()) {
             Evidence::Family(family, evidence) => (family, evidence),
             Evidence::Unsupported(family, evidence) => {

@@ -9,7 +9,7 @@ use super::families::{self, UnsupportedFamily};
 use super::family::Family;
 use super::fields::{Fields, shown};
 use super::signs::witness;
-use super::sniff::{FileKind, NotJson, parse_json};
+use crate::files::sniff::{FileKind, NotJson, parse_json};
 
 /// Every family that is decoded. The first is that of configs without a class and of files without
 /// evidence for any other, supported or not.

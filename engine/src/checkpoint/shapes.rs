@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::contents::Stored;
-use super::text;
+use super::tensors::Stored;
+use crate::files::text;
 
 /// A decoder's weights by canonical name.
 #[derive(Clone, Copy)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::contents::Stored;
-use super::text;
+use super::tensors::Stored;
+use crate::files::text;
 
 /// Compares weights by canonical name with the names and shapes that a decoder reads. The error is
 /// about no `path` and no config yet.
@@ -67,7 +67,7 @@ impl std::fmt::Display for Misshapen {
 pub struct WeightsError {
     /// The file or folder of the weights.
     pub path: Box<Path>,
-    /// Where the config is from, for people.
+    /// Where the config is from, for messages.
     pub config: Box<str>,
     /// How many weights the decoder reads.
     pub expected: usize,

@@ -6,9 +6,9 @@ use halovae_core::Region;
 
 use super::{Random, RandomWeights};
 use crate::backend::{Backend, BackendError};
+use crate::checkpoint::AutoencoderKlConfig;
 use crate::execute::{Stop, execute};
-use crate::model::small_decoder;
-use crate::program::fuse;
+use crate::program::{Model as _, Program, fuse};
 use crate::tensor::{HostTensor, Shape};
 
 /// No multiples of tiles.
@@ -30,6 +30,19 @@ pub fn deviation(reference: &impl Backend, tested: &impl Backend) -> Result<f64,
     let error: f64 = pairs.map(|(expected, got)| square(expected - got)).sum();
     let power: f64 = expected.iter().map(|&value| square(value)).sum();
     Ok((error / power).sqrt())
+}
+
+/// A small decoder with every kind of op, wide enough that kernels for many channels run, and those
+/// for few.
+fn small_decoder() -> Program {
+    let config = AutoencoderKlConfig {
+        block_out_channels: vec![128, 160],
+        layers_per_block: 1,
+        latent_channels: 4,
+        norm_num_groups: 32,
+        ..Default::default()
+    };
+    config.decoder().expect("a possible config")
 }
 
 /// All pixels of the images.

@@ -34,7 +34,7 @@ pub fn run<G: Group>(make: impl Fn(u32) -> Vec<G>) {
         large_messages(&make(size));
         collectives(&make(size));
         wrong_length(&make(size));
-        failure_wakes_everybody(&make(size), size);
+        failure_wakes_every_rank(&make(size), size);
     }
 }
 
@@ -126,7 +126,7 @@ fn wrong_length<G: Group>(ends: &[G]) {
 }
 
 /// Ranks that wait for a message learn of a failure, all of the same first one.
-fn failure_wakes_everybody<G: Group>(ends: &[G], size: u32) {
+fn failure_wakes_every_rank<G: Group>(ends: &[G], size: u32) {
     let failing = size - 1;
     let failure = |piece| Failure {
         rank: failing,
@@ -140,7 +140,7 @@ fn failure_wakes_everybody<G: Group>(ends: &[G], size: u32) {
             end.fail(failure(3));
             end.fail(failure(4));
         } else {
-            let error = end.receive(failing, Tag(30), 1).expect_err("nobody sends this");
+            let error = end.receive(failing, Tag(30), 1).expect_err("no rank sends this");
             assert_eq!(error, GroupError::Failed(failure(3)));
         }
         assert_eq!(end.check(), Err(GroupError::Failed(failure(3))));

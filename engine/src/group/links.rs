@@ -5,13 +5,9 @@ use std::rc::Rc;
 use halovae_core::Region;
 use serde::{Deserialize, Serialize};
 
-use super::{Group, GroupError, Tag};
+use super::{Group, GroupError, Sent};
 use crate::backend::BackendError;
 use crate::tensor::Shape;
-use crate::wrap::Sent;
-
-/// What ranks tell each other to be linked is about.
-pub const LINKS: Tag = Tag(1 << 63 | 4 << 60);
 
 /// What a tensor holds, which decides how a device stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +29,7 @@ pub struct Incoming {
     pub content: Content,
 }
 
-/// How what ranks of a sharded decode tell each other travels.
+/// How ranks of a sharded decode exchange data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Way {
     /// From device to device, by this.
@@ -54,7 +50,7 @@ pub enum LinkError {
 }
 
 /// One rank's links to the devices of the others, through which tensors travel that would otherwise
-/// go over the host as messages of the [`Group`].
+/// go through host memory as messages of the [`Group`].
 ///
 /// All calls queue work and return; nothing waits for another rank but [`connect`](Self::connect)
 /// and [`settle`](Self::settle), and these end promptly once the group has ended. All ranks make the
@@ -82,7 +78,7 @@ pub trait Links<T>: Send + Sync {
 
     /// The statistics of a whole, of those of its parts and how many values each of these has: part
     /// by part in f64, by the formula of Chan, Golub and LeVeque (1979), so that they have the bytes
-    /// that they would have over the host.
+    /// that they would have through host memory.
     ///
     /// # Errors
     /// What the device says.

@@ -1,122 +1,35 @@
-//! The ranks that work together, and what they say to each other.
+//! The ranks that work together, and the messages between them.
 //!
 //! Every rank computes the same plan, so a receiver always knows who sends what and how long it
 //! is: no shapes and no metadata travel.
 
+mod failure;
 mod links;
 mod process;
+mod room;
+mod sent;
+mod tag;
 mod threads;
 mod watch;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
-pub use links::{Content, InFlight, Incoming, LINKS, LinkError, Links, Way};
+pub use failure::{Cause, Failure, GroupError};
+pub use links::{Content, InFlight, Incoming, LinkError, Links, Way};
 pub use process::{
     Answer, Neighbours, ProcessRank, Refused, Transport, TransportEnded, UnderWay, own_cores,
 };
+pub use room::{Room, WHERE_NOTHING_FITS};
+pub use sent::Sent;
+pub use tag::{LINKS, Tag};
 pub use threads::{Cancel, ThreadGroup, ThreadRank};
 pub use watch::{Fact, Limits, Lobby, Reach, Rendezvous, Waiting, Watch};
-
-use serde::{Deserialize, Serialize};
-
-use crate::backend::BackendError;
-use crate::room::Room;
 
 /// How many messages a rank may have under way to another before it waits for it to receive;
 /// bounds the memory of pieces that are not stitched yet. Between processes small messages are
 /// soon on their way and do not count for long.
 pub(crate) const MESSAGES_UNDER_WAY: u32 = 4;
-
-/// What a message is about. Two messages between the same ranks with the same tag keep their
-/// order; with different tags they may be received in any order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tag(pub u64);
-
-/// A rank that failed, where it was, and why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("rank {rank} failed{}: {cause}", place(.piece, .op))]
-pub struct Failure {
-    /// The rank.
-    pub rank: u32,
-    /// The piece that it was decoding, if it was.
-    pub piece: Option<u64>,
-    /// The op that it was running, by name, if it was.
-    pub op: Option<String>,
-    /// What went wrong.
-    pub cause: Cause,
-}
-
-fn place(piece: &Option<u64>, op: &Option<String>) -> String {
-    let piece = piece.map(|piece| format!(" on piece {piece}")).unwrap_or_default();
-    let op = op.as_ref().map(|op| format!(" in {op}")).unwrap_or_default();
-    piece + &op
-}
-
-/// What went wrong in a rank.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub enum Cause {
-    /// Its backend failed.
-    #[error("{0}")]
-    Backend(BackendError),
-    /// Its device has no room for what it decodes.
-    #[error("{error}; {room}")]
-    NoRoom {
-        /// What there is no room for.
-        error: BackendError,
-        /// What there is room for.
-        room: Box<Room>,
-    },
-    /// A bug.
-    #[error("it panicked: {0}")]
-    Panic(String),
-    /// The decoder gave values that are no numbers.
-    #[error(
-        "the decoder produced values that are not finite; the checkpoint or the latents are damaged, or of another model"
-    )]
-    NotFinite,
-    /// A message had another length than the plan says.
-    #[error("received {got} values from rank {from}, expected {expected}")]
-    Length {
-        /// The sender.
-        from: u32,
-        /// How many came.
-        got: usize,
-        /// How many the plan promised.
-        expected: usize,
-    },
-    /// The file for values that did not fit memory failed.
-    #[error("{0}")]
-    Scratch(String),
-    /// It was started with other files or flags than rank 0.
-    #[error(
-        "its {0} differ from those of rank 0; start every rank with the same files, flags and program"
-    )]
-    Differs(String),
-    /// It could not begin: its files, flags or device, as its own error says.
-    #[error("{0}")]
-    Start(String),
-    /// The picture could not be written.
-    #[error("{0}")]
-    Sink(String),
-    /// Whoever reads the output went away with what there was: an end, and not an error.
-    #[error("the reader of its output has enough")]
-    Enough,
-    /// Nothing was heard of a rank for too long, or the connection broke.
-    #[error("{0}")]
-    Transport(String),
-}
-
-/// Why a group cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GroupError {
-    /// A rank failed; every rank of the group gets the same first failure.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-    /// The caller cancelled.
-    #[error("cancelled")]
-    Cancelled,
-}
 
 /// One rank's end of a group. All calls may block, and all of them return promptly with the same
 /// error once any rank has failed or the work was cancelled.

@@ -30,7 +30,7 @@ pub enum Refused {
 /// Where the values of a message go, or why they do not.
 pub type Answer = Sender<Result<Vec<f32>, Refused>>;
 
-/// What carries messages has ended, which nobody asked it to.
+/// The transport has ended without being asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransportEnded;
 
@@ -120,7 +120,7 @@ impl<T: Transport> ProcessRank<T> {
     pub fn new(watch: Watch, transport: T, cancel: &Cancel) -> Self {
         let ended = Cancel::new();
         let own = ThreadGroup::split(1, &ended).remove(0);
-        // Whoever waits for this rank's own messages wakes as well.
+        // A thread that waits for this rank's own messages wakes as well.
         let waiting = own.clone();
         watch.on_end(move |end| match end {
             GroupError::Failed(failure) => waiting.fail(failure.clone()),

@@ -2,7 +2,7 @@
 
 use super::error::LatentsError;
 use super::packing::Packing;
-use crate::checkpoint::text::shape as shown;
+use crate::files::text::shape as shown;
 
 /// What a decoder wants of the latents in a file.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::checkpoint::HeaderError;
+use crate::files::header::HeaderError;
 
 /// The place of a value among latents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,62 @@ use std::path::{Path, PathBuf};
 use super::arrange::{Arrangement, Wanted, arrange};
 use super::error::LatentsError;
 use super::layout::Layout;
+use super::space::LatentSpace;
 use super::stored::Stored;
-use super::{LatentSpace, Latents, LatentsFormat, npy, tensors};
-use crate::checkpoint::storage::open_regular;
-use crate::checkpoint::text::quoted;
+use super::values::Latents;
+use super::{npy, tensors};
+use crate::files::storage::open_regular;
+use crate::files::text::quoted;
+
+/// How latents are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatentsFormat {
+    /// A safetensors file, ComfyUI's `.latent` included: what makes one ComfyUI's is a tensor
+    /// `latent_tensor`, whatever the file is called.
+    Safetensors,
+    /// One NumPy array.
+    Npy,
+}
+
+impl LatentsFormat {
+    /// The format of a file from its name and its first bytes. `None` if it is none of these.
+    ///
+    /// NumPy arrays are known by their first bytes; the rest by `.latent` or `.safetensors`, or
+    /// without a known ending by the beginning of a safetensors header.
+    pub fn detect(path: &Path, bytes: &[u8]) -> Option<Self> {
+        if bytes.starts_with(npy::MAGIC) {
+            return Some(Self::Npy);
+        }
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension.map(str::to_ascii_lowercase).as_deref() {
+            Some("latent" | "safetensors") => Some(Self::Safetensors),
+            Some("npy") => Some(Self::Npy),
+            _ => (bytes.get(8) == Some(&b'{')).then_some(Self::Safetensors),
+        }
+    }
+}
+
+impl Latents {
+    /// Reads the latents in a file, as they are: [`LatentsFile::read`] and [`LatentsFile::cells`].
+    ///
+    /// # Errors
+    /// [`LatentsError::InFile`] with the file and what is wrong with it.
+    pub fn read(path: &Path, key: Option<&str>) -> Result<Self, LatentsError> {
+        LatentsFile::read(path, key)?.cells()
+    }
+
+    /// Reads latents from the bytes of a file, as [`read`](Self::read).
+    ///
+    /// # Errors
+    /// [`LatentsError`] says what is wrong with the bytes.
+    pub fn from_bytes(
+        bytes: &[u8],
+        format: LatentsFormat,
+        key: Option<&str>,
+    ) -> Result<Self, LatentsError> {
+        find(bytes, format, key)?.cells(bytes, None)
+    }
+}
 
 /// A file of latents.
 ///
@@ -37,11 +89,7 @@ pub struct ForDecoder {
 
 /// The array in the bytes of a file; in a safetensors file ComfyUI's, the only one, or that of
 /// `key`.
-pub(super) fn find(
-    bytes: &[u8],
-    format: LatentsFormat,
-    key: Option<&str>,
-) -> Result<Stored, LatentsError> {
+fn find(bytes: &[u8], format: LatentsFormat, key: Option<&str>) -> Result<Stored, LatentsError> {
     match (format, key) {
         (LatentsFormat::Safetensors, _) => tensors::find(bytes, key),
         (LatentsFormat::Npy, None) => npy::parse(bytes),

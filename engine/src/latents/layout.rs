@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 use super::error::{LatentsError, Place};
 use super::packing::Packing;
-use crate::checkpoint::text;
+use crate::files::text;
 
 /// The kind of number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 use super::error::LatentsError;
 use super::layout::{Element, Kind};
 use super::stored::Stored;
-use crate::checkpoint::text::{escaped, quoted};
+use crate::files::text::{escaped, quoted};
 
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -30,7 +30,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Stored, LatentsError> {
             "{} bytes of data, where {} of shape {} need {}; it is truncated or damaged",
             data.len(),
             quoted(&descr),
-            crate::checkpoint::text::shape(&shape),
+            crate::files::text::shape(&shape),
             expected.map_or("more than memory has".into(), |bytes| bytes.to_string()),
         );
         return Err(LatentsError::Npy { problem });

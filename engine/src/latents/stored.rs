@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::Latents;
 use super::error::LatentsError;
 use super::layout::{Element, Layout, channels_last};
+use super::values::Latents;
 
 /// An array in the bytes of a file.
 #[derive(Debug, PartialEq)]

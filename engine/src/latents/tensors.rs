@@ -7,8 +7,8 @@ use safetensors::Dtype;
 use super::error::LatentsError;
 use super::layout::{Element, Kind};
 use super::stored::Stored;
-use crate::checkpoint::header::{self, TensorInfo};
-use crate::checkpoint::text::{escaped, listed, quoted, shape};
+use crate::files::header::{self, TensorInfo};
+use crate::files::text::{escaped, listed, quoted, shape};
 
 /// Where ComfyUI's `SaveLatent` puts the latents, in the VAE's own space.
 const COMFY_TENSOR: &str = "latent_tensor";

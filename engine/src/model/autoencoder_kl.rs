@@ -5,9 +5,8 @@
 //! `layers_per_block + 1` resnets and (but for the last level) a nearest upsample with a conv, at
 //! the end norm, SiLU and conv_out.
 
-use super::Model;
 use crate::checkpoint::AutoencoderKlConfig;
-use crate::program::{Program, ProgramBuilder, ProgramError, ValueId};
+use crate::program::{Model, Program, ProgramBuilder, ProgramError, ValueId};
 
 /// Of every group norm in this family; torch's default is another.
 const EPS: f32 = 1e-6;

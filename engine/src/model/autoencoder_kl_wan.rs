@@ -6,9 +6,8 @@
 
 use halovae_core::{Axes, Window};
 
-use super::Model;
 use crate::checkpoint::AutoencoderKlWanConfig;
-use crate::program::{Program, ProgramBuilder, ProgramError, ValueId};
+use crate::program::{Model, Program, ProgramBuilder, ProgramError, ValueId};
 
 /// What the Euclidean norm of the channels is at least, where it is divided by.
 const FLOOR: f32 = 1e-12;

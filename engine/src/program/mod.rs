@@ -8,23 +8,29 @@ mod analysis;
 mod builder;
 mod fold;
 mod fuse;
+mod geometry;
 mod held;
 mod liveness;
+mod model;
 mod op;
 mod peak;
 mod reach;
 mod reads;
 mod timeline;
 
+use std::collections::BTreeSet;
+
 use halovae_core::Scale;
 
-pub(crate) use analysis::attention_flops;
-pub use analysis::{Analysis, Geometry, ReceptiveField};
+pub use analysis::{Analysis, ReceptiveField};
 pub use builder::ProgramBuilder;
 pub use fold::fold_single_frame;
 pub use fuse::fuse;
+pub use geometry::Geometry;
+pub(crate) use geometry::attention_flops;
 pub(crate) use held::Held;
 pub use liveness::{Liveness, MemoryModel};
+pub use model::Model;
 pub use op::{Conv, Edge, FrameRepeat, Norm, NormOver, Op};
 pub use peak::peak_bytes;
 pub use reach::Reach;
@@ -206,6 +212,20 @@ impl Program {
     /// The ops, in the order in which they run.
     pub fn ops(&self) -> &[Op] {
         &self.ops
+    }
+
+    /// The convs among the ops.
+    pub fn convs(&self) -> impl Iterator<Item = &Conv> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::Conv(conv) => Some(conv),
+            _ => None,
+        })
+    }
+
+    /// The weights that some op reads and that are no kernel of a conv: biases and norm parameters.
+    pub fn vectors(&self) -> BTreeSet<WeightId> {
+        let kernels: BTreeSet<WeightId> = self.convs().map(|conv| conv.weight).collect();
+        self.ops.iter().flat_map(Op::weights).filter(|id| !kernels.contains(id)).collect()
     }
 
     /// The value that takes the latents.

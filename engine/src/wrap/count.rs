@@ -2,31 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
-
-use crate::group::{Failure, Group, GroupError, LINKS, Tag, Waiting};
-use crate::schedule::is_piece;
-
-/// What a rank sent to others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sent {
-    /// Messages with which ranks help each other decode: halos, statistics, keys and values.
-    pub messages: u64,
-    /// Bytes of those.
-    pub bytes: u64,
-    /// Bytes of finished pieces, on their way to the stitcher.
-    pub piece_bytes: u64,
-}
-
-impl std::iter::Sum for Sent {
-    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
-        all.fold(Self::default(), |sum, sent| Self {
-            messages: sum.messages + sent.messages,
-            bytes: sum.bytes + sent.bytes,
-            piece_bytes: sum.piece_bytes + sent.piece_bytes,
-        })
-    }
-}
+use crate::group::{Failure, Group, GroupError, LINKS, Sent, Tag, Waiting};
 
 /// Counts what goes from this rank to others; what it sends to itself stays in memory, and what it
 /// takes to [link](LINKS) devices is no part of a decode.
@@ -67,7 +43,7 @@ impl<G: Group + ?Sized> Group for Counted<'_, G> {
     fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError> {
         let bytes = 4 * data.len() as u64;
         let leaves = to != self.rank() && tag != LINKS;
-        if leaves && is_piece(tag) {
+        if leaves && tag.is_piece() {
             self.piece_bytes.fetch_add(bytes, Ordering::Relaxed);
         } else if leaves {
             self.messages.fetch_add(1, Ordering::Relaxed);

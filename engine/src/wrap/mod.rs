@@ -6,7 +6,8 @@ mod fault;
 mod gate;
 mod trace;
 
-pub use count::{Counted, Sent};
+pub use crate::group::Sent;
+pub use count::Counted;
 pub use fault::{Fault, FaultKind, Faulty};
 pub use gate::Gate;
 pub use trace::{OpRecord, Traced};

@@ -218,7 +218,7 @@ pub(crate) fn plans(setup: &mut Setup) {
         &["folder.png"],
         &format!("{SIZE} {MODEL} --output {OUT}/folder.png"),
     );
-    // More tiles than anybody can look at, or any memory can hold.
+    // More tiles than a reader can look at, or any memory can hold.
     for format in ["json", "svg"] {
         plan(
             "more tiles than can be listed",

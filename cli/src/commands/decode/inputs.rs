@@ -11,7 +11,7 @@ use halovae_engine::tensor::Shape;
 use crate::args::{BitDepthArg, DecodeArgs, Destination, ExchangeArg};
 use crate::error::Error;
 use crate::output::{Depth, Options, OutputFile, Written, check_all, check_place, check_scratch};
-use crate::plan::options::{Planned, plan};
+use crate::plan::options::{CutRequest, Planned, plan};
 use crate::plan::tiles::TileOptions;
 
 /// What can be known to fail about the files that will be written, before anything is read.
@@ -68,13 +68,12 @@ pub(super) fn make_plan(
     let latents = shape.size();
     let options = TileOptions::from(&args.tiles);
     let tiling = options.tiling(Some(&checkpoint.config().tiling()), program.scale())?;
-    let mut ranks = args.ranks;
-    let requested = *ranks.vae_patch_parallel_size.get_or_insert(group_size.unwrap_or(1));
-    let group = group_size.unwrap_or(requested);
+    let request = CutRequest::new(&args.ranks, group_size.unwrap_or(1));
+    let group = group_size.unwrap_or(request.ranks);
     let layers = exchanged_layers(program);
     let layers = layers.as_deref();
     let images = shape.batch as u32;
-    plan(latents, images, &ranks, group, &options, &tiling, layers)
+    plan(latents, images, &request, group, &options, &tiling, layers)
 }
 
 /// A decode with a bound on its memory is a sharded one.

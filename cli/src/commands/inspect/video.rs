@@ -12,14 +12,13 @@ use halovae_engine::format_bytes;
 use halovae_engine::program::{Program, Reads, fuse, peak_bytes};
 use halovae_engine::shard::exchanged_layers;
 
-use super::line;
-use crate::commands::for_frames;
-use crate::compare::rank_args;
+use super::line::line;
 use crate::error::Error;
-use crate::estimates::{Estimates, Model};
-use crate::plan::options::plan;
+use crate::plan::estimates::{Estimates, Model};
+use crate::plan::options::{CutRequest, plan};
 use crate::plan::table::flows;
 use crate::plan::tiles::TileOptions;
+use crate::vae::for_frames;
 use crate::words::{extents, frames_per_latent};
 
 /// Frames of latents that memory is told for; enough of the last that nothing grows any more with
@@ -78,10 +77,10 @@ pub(super) fn describe(
         let fused = fuse(&program, |program, op| cpu.supports(program, op));
         let at_once = peak_bytes(&fused, latents, frames, cpu);
         let of = |strategy, ranks| {
-            let args = rank_args(strategy, ranks);
+            let request = CutRequest::of(strategy, ranks);
             let options = TileOptions::default();
             let layers = layers.as_deref();
-            let planned = plan(latents, 1, &args, ranks, &options, tiling, layers);
+            let planned = plan(latents, 1, &request, ranks, &options, tiling, layers);
             let model = Model { program: &fused, memory: cpu };
             let estimates = planned.and_then(|planned| Estimates::new(&planned, Some(&model)));
             match estimates {

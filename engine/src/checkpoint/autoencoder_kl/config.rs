@@ -4,15 +4,17 @@ use halovae_core::{AxisTiling, Tiling};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::CLASS;
 use super::space;
 use crate::checkpoint::config::{ConfigError, Detail, VaeConfig};
 use crate::checkpoint::fields::{
     Fields, MAX_CHANNELS, MAX_MAGNITUDE, check_magnitude, check_mean_and_std, count, ensure,
     ensure_within, shown, wrong,
 };
-use crate::checkpoint::text::listed;
+use crate::files::text::listed;
 use crate::latents::{LatentSpace, Packing};
+
+/// The class of diffusers.
+pub(super) const CLASS: &str = "AutoencoderKL";
 
 /// Most levels of a decoder: beyond it a latent cell would be 65536 pixels wide.
 pub const MAX_LEVELS: usize = 16;
@@ -178,11 +180,14 @@ impl VaeConfig for AutoencoderKlConfig {
     }
 
     fn latent_space(&self) -> LatentSpace {
-        space::latent_space(self)
+        space::latent_space(
+            [self.scaling_factor, self.shift_factor],
+            self.latents_mean.as_deref().zip(self.latents_std.as_deref()),
+        )
     }
 
     fn packing(&self) -> Option<Packing> {
-        space::packing(self)
+        space::packing(self.latent_channels, self.shift_factor)
     }
 
     fn details(&self) -> Vec<(&'static str, Detail)> {

@@ -3,9 +3,9 @@
 use super::config::{AutoencoderKlConfig, MAX_LEVELS};
 use super::names::is_in_middle_beside_resnets;
 use super::origin::{self, Evidence};
-use crate::checkpoint::contents;
 use crate::checkpoint::family::{Found, Inferred, UntoldSpace};
 use crate::checkpoint::shapes::Shapes;
+use crate::checkpoint::tensors;
 
 /// Fields that neither shapes nor a model of several `sample_size`s tell.
 const UNTOLD: [&str; 2] = ["norm_num_groups", "sample_size"];
@@ -32,7 +32,7 @@ struct Surroundings {
 
 impl Surroundings {
     fn of(found: &Found<'_>) -> Self {
-        let of_vae = || contents::of_vae(found.tensors, found.prefix);
+        let of_vae = || tensors::of_vae(found.tensors, found.prefix);
         let find = |wanted: &str| of_vae().find(|&(name, _)| name == wanted);
         let is_attention =
             |name: &str| name.starts_with("encoder.") && is_in_middle_beside_resnets(name);

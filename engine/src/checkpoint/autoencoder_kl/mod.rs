@@ -8,6 +8,7 @@ mod space;
 
 pub use config::{AutoencoderKlConfig, MAX_LEVELS};
 
+use config::CLASS;
 use names::AutoencoderKlNames;
 
 use super::config::{ConfigError, VaeConfig};
@@ -15,8 +16,6 @@ use super::family::{About, Family, Found, Inferred};
 use super::fields::Fields;
 use super::keys::Names;
 use super::signs::Sign::Is2d;
-
-const CLASS: &str = "AutoencoderKL";
 
 /// The family.
 pub(crate) struct AutoencoderKl;

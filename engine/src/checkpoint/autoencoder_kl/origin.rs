@@ -5,8 +5,8 @@
 //! have names that no other model has.
 
 use super::space::SD3_SHIFT_FACTOR;
-use crate::checkpoint::contents::RawTensor;
-use crate::checkpoint::storage::Storage;
+use crate::checkpoint::tensors::RawTensor;
+use crate::files::storage::Storage;
 
 /// Where a diffusion model's names begin: in checkpoints of LDM and ComfyUI, of AuraFlow, bare.
 const PREFIXES: [&str; 3] = ["model.diffusion_model.", "model.", ""];
@@ -14,7 +14,7 @@ const PREFIXES: [&str; 3] = ["model.diffusion_model.", "model.", ""];
 /// The model that a VAE is part of.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Origin {
-    /// The model, for people.
+    /// The model, for messages.
     pub(crate) model: &'static str,
     /// Channels of its latents. A VAE with others is not that model's.
     pub(crate) latent_channels: u32,

@@ -5,10 +5,13 @@ use std::num::NonZeroU32;
 use halovae_core::{AxisTiling, Scale, Strategy, Tiling, TimeScale};
 use serde_json::{Value, json};
 
-use super::{QWEN_IMAGE_CLASS, WAN_CLASS};
 use crate::checkpoint::config::{ConfigError, Detail, VaeConfig};
 use crate::checkpoint::fields::{Fields, MAX_CHANNELS, check_mean_and_std, ensure, ensure_within};
 use crate::latents::{LatentSpace, Packing, TokenOrder};
+
+/// The classes of diffusers.
+pub(super) const WAN_CLASS: &str = "AutoencoderKLWan";
+pub(super) const QWEN_IMAGE_CLASS: &str = "AutoencoderKLQwenImage";
 
 /// Most levels of a decoder, as of an `AutoencoderKL`.
 pub(super) const MAX_LEVELS: usize = 16;

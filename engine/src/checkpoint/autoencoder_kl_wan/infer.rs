@@ -1,9 +1,9 @@
 //! A config from the shapes of the weights, for files that come without one.
 
 use super::config::{AutoencoderKlWanConfig, MAX_LEVELS, MAX_RES_BLOCKS, WanClass};
-use crate::checkpoint::contents;
 use crate::checkpoint::family::{Found, Inferred, UntoldSpace};
 use crate::checkpoint::shapes::Shapes;
+use crate::checkpoint::tensors;
 
 /// Channels of Qwen-Image-Layered's pictures; no Wan has as many.
 const LAYERED_CHANNELS: u32 = 4;
@@ -68,7 +68,7 @@ pub(super) fn config(found: &Found<'_>) -> Result<Inferred, String> {
 /// Channels that the encoder's first conv makes and reads, if there is one.
 fn encoder_conv_in(found: &Found<'_>) -> Option<[u32; 2]> {
     let names = ["encoder.conv_in.weight", "encoder.conv1.weight"];
-    let (_, shape) = contents::of_vae(found.tensors, found.prefix)
+    let (_, shape) = tensors::of_vae(found.tensors, found.prefix)
         .find(|(name, shape)| names.contains(name) && shape.len() == 5)?;
     Some([u32::try_from(shape[0]).ok()?, u32::try_from(shape[1]).ok()?])
 }

@@ -7,6 +7,7 @@ mod names;
 
 pub use config::{AutoencoderKlWanConfig, WanClass};
 
+use config::{QWEN_IMAGE_CLASS, WAN_CLASS};
 use names::WanNames;
 
 use super::config::{ConfigError, VaeConfig};
@@ -14,9 +15,6 @@ use super::family::{About, Family, Found, Inferred};
 use super::fields::Fields;
 use super::keys::Names;
 use super::signs::Sign::{self, Is, Lacks};
-
-const WAN_CLASS: &str = "AutoencoderKLWan";
-const QWEN_IMAGE_CLASS: &str = "AutoencoderKLQwenImage";
 
 /// A weight of every decoder, as diffusers and as the original code call it.
 const ANCHORS: &[&str] = &["decoder.conv_in.weight", "decoder.conv1.weight"];

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::file_names::MAX_SHARDS;
-use crate::checkpoint::hub;
-use crate::checkpoint::sniff::{FileKind, NotJson, parse_json};
-use crate::checkpoint::storage::{broken_link, read_small};
-use crate::checkpoint::text::quoted;
+use crate::files::hub;
+use crate::files::sniff::{FileKind, NotJson, parse_json};
+use crate::files::storage::{broken_link, read_small};
+use crate::files::text::quoted;
 
 const MAX_INDEX_BYTES: usize = 16 << 20;
 

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use super::listing::Listing;
 use super::torch_index::TorchIndex;
 use crate::checkpoint::file_names::{STEM, torch_index};
-use crate::checkpoint::sniff::{FileKind, sniff};
-use crate::checkpoint::storage::{broken_link, read_head};
-use crate::checkpoint::text::{escaped, listed};
-use crate::checkpoint::{convert, hub, registry};
+use crate::checkpoint::{convert, registry};
+use crate::files::hub;
+use crate::files::sniff::{FileKind, sniff};
+use crate::files::storage::{broken_link, read_head};
+use crate::files::text::{escaped, listed};
 
-/// More folders than anybody keeps models side by side in.
+/// More folders than hold models side by side.
 const MAX_FOLDERS: usize = 256;
 /// What `torch.save` writes is called so.
 const TORCH: [&str; 5] = ["bin", "ckpt", "pt", "pth", "pkl"];

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::index;
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::file_names::{self as names, Form, Shard};
-use crate::checkpoint::storage::broken_link;
-use crate::checkpoint::text::{escaped, listed};
+use crate::files::storage::broken_link;
+use crate::files::text::{escaped, listed};
 
 const CONFIG: &str = "config.json";
 /// Variants that are the plain weights in another type, the most exact first. Others are other

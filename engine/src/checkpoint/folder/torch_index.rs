@@ -6,9 +6,9 @@ use super::index;
 use crate::checkpoint::convert;
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::file_names;
-use crate::checkpoint::sniff::sniff;
-use crate::checkpoint::storage::read_head;
-use crate::checkpoint::text::escaped;
+use crate::files::sniff::sniff;
+use crate::files::storage::read_head;
+use crate::files::text::escaped;
 
 /// The shards that such an index names.
 pub(super) struct TorchIndex {

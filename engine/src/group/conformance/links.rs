@@ -99,7 +99,7 @@ impl<B: Backend> Rank<'_, B> {
     }
 
     fn read(&self, tensor: &B::Tensor) -> HostTensor {
-        self.links.settle(&self.group).expect("nobody failed");
+        self.links.settle(&self.group).expect("no rank failed");
         let shape = self.backend.shape(tensor);
         let all = Region::new(0, 0, shape.height as u32, shape.width as u32);
         self.backend.download(tensor, all).expect("a tensor")
@@ -112,7 +112,7 @@ impl<B: Backend> Rank<'_, B> {
     }
 }
 
-/// Everybody sends everybody else a corner, an edge and all of a tensor; they are joined to a map.
+/// Every rank sends every other a corner, an edge and all of a tensor; they are joined to a map.
 fn parts_travel<B: Backend>(ends: &[End<B>]) {
     const SIZE: Region = Region::new(0, 0, 7, 9);
     // What is above and what is below a line.
@@ -221,7 +221,7 @@ fn once_around<B: Backend>(ends: &[End<B>]) {
     });
 }
 
-/// Everybody's statistics make the same ones everywhere, to the byte.
+/// An all-reduce of statistics gives every rank the same bytes.
 fn statistics_are_merged<B: Backend>(ends: &[End<B>]) {
     const GROUPS: usize = 5;
     let shape = Shape::new(1, GROUPS, 1, 2);
@@ -280,7 +280,7 @@ fn a_rank_that_does_not_come<B: Backend>(ends: &[End<B>]) {
         if rank.group.rank() == failing {
             rank.group.fail(failure.clone());
         } else {
-            let error = wait_for(rank, failing).expect_err("nobody comes");
+            let error = wait_for(rank, failing).expect_err("the other rank never joins");
             assert_eq!(error, LinkError::Group(GroupError::Failed(failure.clone())));
         }
         rank.links.disconnect();
@@ -315,7 +315,7 @@ fn a_rank_that_fails_meanwhile<B: Backend>(ends: &[End<B>]) {
             flight.arrive(&rank.group).expect("arrived");
             rank.links.settle(&rank.group).expect("all come");
             rank.group.send(failing, Tag(1), Vec::new()).expect("sent");
-            let error = wait_for(rank, failing).expect_err("nobody comes");
+            let error = wait_for(rank, failing).expect_err("the other rank never joins");
             assert_eq!(error, LinkError::Group(GroupError::Failed(failure.clone())));
         }
         rank.links.disconnect();

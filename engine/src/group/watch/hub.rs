@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::pulse::{Clock, Pulse};
-use super::rendezvous::{JOIN_LIMIT, Reach, Rendezvous};
+use super::rendezvous::{JOIN_LIMIT, Rendezvous};
 use super::shared::Shared;
 use super::wire::{Fact, Message};
-use super::{Limits, Role, Watch};
 use crate::group::{Cause, Failure, GroupError};
 
 /// How often the hub looks for new connections until all ranks have joined.
@@ -33,32 +32,16 @@ pub(super) struct Hub {
     telling: Arc<Mutex<()>>,
 }
 
-/// A watch that waits for its ranks to join.
-#[derive(Debug)]
-pub struct Lobby {
-    shared: Arc<Shared>,
-    listener: TcpListener,
-    rendezvous: Rendezvous,
-}
-
-impl Lobby {
-    pub(super) fn open(size: u32, reach: Reach, limits: Limits) -> io::Result<Self> {
-        let (listener, rendezvous) = Rendezvous::open(reach)?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { shared: Shared::new(0, size, limits), listener, rendezvous })
-    }
-
-    /// Where the other ranks [`join`](Watch::join).
-    pub fn rendezvous(&self) -> &Rendezvous {
-        &self.rendezvous
-    }
-
-    /// Waits until all have joined.
+impl Hub {
+    /// Waits until all ranks have joined.
     ///
     /// # Errors
     /// The first rank that did not come in time.
-    pub fn assemble(self) -> io::Result<Watch> {
-        let Self { shared, listener, rendezvous } = self;
+    pub(super) fn assemble(
+        shared: &Arc<Shared>,
+        listener: &TcpListener,
+        rendezvous: &Rendezvous,
+    ) -> io::Result<Self> {
         let peer = |_| Peer {
             stream: None,
             pulse: Pulse::new(),
@@ -87,11 +70,9 @@ impl Lobby {
         }
         let beating = hub.clone();
         std::thread::Builder::new().name("heartbeat".into()).spawn(move || beating.beat())?;
-        Ok(Watch { shared, role: Role::Hub(hub) })
+        Ok(hub)
     }
-}
 
-impl Hub {
     /// A panic while the lock is held cannot leave a peer half-changed, so poison is ignored.
     fn peers(&self) -> MutexGuard<'_, Vec<Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,7 +92,7 @@ impl Hub {
         }
     }
 
-    /// Ends the group and tells everybody how.
+    /// Ends the group and tells every rank how.
     pub(super) fn end(&self, verdict: GroupError) {
         // From before this process itself learns of it: it may go as soon as it does.
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
@@ -252,7 +233,7 @@ impl Hub {
 
     /// Says good-bye if `in_peace`, and ends all connections.
     pub(super) fn leave(&self, in_peace: bool) {
-        // Whoever reads good-bye before the verdict takes it that all is well.
+        // A rank that reads good-bye before the verdict takes it that all is well.
         let _told = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         if in_peace {
             self.tell_all(&Message::Left);

@@ -5,7 +5,7 @@
 //! 0, the hub, which
 //! - makes sure that all were started with the same [facts](Watch::agree) before anything is
 //!   decoded,
-//! - hears of failures, decides which one was the first, and tells everybody,
+//! - hears of failures, decides which one was the first, and tells every rank,
 //! - sees the end of a process by the end of its connection,
 //! - sees by missing heartbeats that a process is frozen, and by heartbeats without progress that a
 //!   rank hangs: see [`Limits`],
@@ -14,6 +14,7 @@
 //! The other ranks watch the hub in the same way.
 
 mod hub;
+mod limits;
 mod pulse;
 mod rendezvous;
 mod shared;
@@ -22,12 +23,12 @@ mod wire;
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use hub::Lobby;
+pub use limits::Limits;
 pub use rendezvous::{Reach, Rendezvous};
 pub use wire::Fact;
 
@@ -35,30 +36,6 @@ use super::{Failure, GroupError};
 use hub::Hub;
 use shared::{Shared, Worker};
 use spoke::Spoke;
-
-/// How long anything may take before a rank counts as failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// A process that says nothing for so long is frozen, or its machine is gone.
-    pub silence: Duration,
-    /// A rank that waits for nobody and does not get to its next op in this time hangs.
-    pub stuck: Duration,
-}
-
-impl Limits {
-    /// A process may be silent that long at most, whatever the limits.
-    const MAX_SILENCE: Duration = Duration::from_secs(15);
-
-    /// Ops may take `stuck`; silence is judged sooner, since heartbeats do not wait for ops.
-    pub fn new(stuck: Duration) -> Self {
-        Self { silence: stuck.min(Self::MAX_SILENCE), stuck }
-    }
-
-    /// From one heartbeat to the next.
-    fn beat(&self) -> Duration {
-        (self.silence / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
-    }
-}
 
 /// How long a rank waits for the hub to say what failed first.
 const VERDICT_WAIT: Duration = Duration::from_secs(2);
@@ -72,6 +49,37 @@ const HUB_WAIT: Duration = Duration::from_secs(1);
 enum Role {
     Hub(Hub),
     Spoke(Spoke),
+}
+
+/// A watch that waits for its ranks to join.
+#[derive(Debug)]
+pub struct Lobby {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    rendezvous: Rendezvous,
+}
+
+impl Lobby {
+    fn open(size: u32, reach: Reach, limits: Limits) -> io::Result<Self> {
+        let (listener, rendezvous) = Rendezvous::open(reach)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { shared: Shared::new(0, size, limits), listener, rendezvous })
+    }
+
+    /// Where the other ranks [`join`](Watch::join).
+    pub fn rendezvous(&self) -> &Rendezvous {
+        &self.rendezvous
+    }
+
+    /// Waits until all have joined.
+    ///
+    /// # Errors
+    /// The first rank that did not come in time.
+    pub fn assemble(self) -> io::Result<Watch> {
+        let Self { shared, listener, rendezvous } = self;
+        let hub = Hub::assemble(&shared, &listener, &rendezvous)?;
+        Ok(Watch { shared, role: Role::Hub(hub) })
+    }
 }
 
 /// One process's end of the watch. Its threads end when it is dropped.
@@ -169,7 +177,7 @@ impl Watch {
     }
 
     /// The calling thread waits for another rank as long as the guard lives. Of threads that do not
-    /// decode nobody is told.
+    /// decode no rank is told.
     #[must_use]
     pub fn wait(&self) -> Waiting<'_> {
         let me = std::thread::current().id();
@@ -180,7 +188,7 @@ impl Watch {
         Waiting(self)
     }
 
-    /// Tells everybody that a rank failed, and waits until it is known what failed first.
+    /// Tells every rank that one failed, and waits until it is known what failed first.
     pub fn fail(&self, failure: Failure) {
         let own = GroupError::Failed(failure.clone());
         match &self.role {
@@ -195,7 +203,7 @@ impl Watch {
         }
     }
 
-    /// Ends the work of all ranks because somebody wants it so.
+    /// Ends the work of all ranks because the caller wants it so.
     pub fn cancel(&self) {
         match &self.role {
             Role::Hub(hub) => hub.end(GroupError::Cancelled),
@@ -251,7 +259,7 @@ impl Watch {
         })
     }
 
-    /// Whether the group has ended because rank 0 is gone or hangs, and cannot tell anybody. Rank 0
+    /// Whether the group has ended because rank 0 is gone or hangs, and cannot report it. Rank 0
     /// itself may learn it when it goes on after all.
     pub fn is_orphaned(&self) -> bool {
         self.shared.lock().orphaned
@@ -271,7 +279,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.shared.set(|state| state.leaving = true);
-        // A thread that panics does not go in peace: whoever misses this rank shall hear of it.
+        // A thread that panics does not leave in peace: ranks that miss this one shall hear of it.
         let in_peace = !std::thread::panicking();
         match &self.role {
             Role::Hub(hub) => hub.leave(in_peace),

@@ -12,7 +12,7 @@ use super::wire::Message;
 /// How far away the other ranks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// All are on this machine: nobody else can connect.
+    /// All are on this machine: no other machine can connect.
     ThisMachine,
     /// Some are on other machines.
     Network,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use super::Limits;
+use super::limits::Limits;
 use crate::group::{Cause, Failure, GroupError};
 
 /// What the thread that decodes is doing.
@@ -27,13 +27,13 @@ pub(super) struct State {
     pub(super) verdict: Option<GroupError>,
     pub(super) on_end: Vec<OnEnd>,
     pub(super) worker: Worker,
-    /// Everybody has the same facts.
+    /// All ranks have the same facts.
     pub(super) agreed: bool,
-    /// Everybody has done their part.
+    /// All ranks have done their part.
     pub(super) all_done: bool,
     /// The others have given up rank 0, which has gone or hangs.
     pub(super) orphaned: bool,
-    /// Rank 0 has gone, and nobody watches any more.
+    /// Rank 0 has left in peace, and the watch is over.
     pub(super) unwatched: bool,
     /// This end goes: whatever happens to connections from now on is no failure.
     pub(super) leaving: bool,
@@ -78,7 +78,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes whoever waits for it.
+    /// Changes the state and wakes the threads that wait for it.
     pub(super) fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.changed.notify_all();
@@ -135,11 +135,11 @@ impl Shared {
     /// Waits until rank 0 has gone, for so long at most; not if it was given up.
     pub(super) fn wait_until_unwatched(&self, limit: Duration) {
         let is_here = |state: &mut State| !state.unwatched && !state.orphaned;
-        // Whoever panicked meanwhile, the process ends.
+        // A thread that panicked meanwhile ends the process anyway.
         drop(self.changed.wait_timeout_while(self.lock(), limit, is_here));
     }
 
-    /// Whether nobody needs this end's threads any more.
+    /// Whether this end's threads are not needed any more.
     pub(super) fn is_over(&self) -> bool {
         let state = self.lock();
         state.verdict.is_some() || state.leaving || state.unwatched

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::group::{Failure, GroupError};
 
-/// The longest frame that anybody reads: a rank's report of a decode of many pieces.
+/// The longest frame that is read: a rank's report of a decode of many pieces.
 const MAX_FRAME_BYTES: u32 = 64 << 20;
 
-/// The longest first frame of a connection, whose other end may be anybody.
+/// The longest first frame of a connection, whose other end may be a stranger.
 const MAX_HELLO_BYTES: u32 = 256;
 
-/// What everybody must have the same of: its name, and a digest of it.
+/// What all ranks must have the same of: its name, and a digest of it.
 pub type Fact = (String, String);
 
 /// One frame.
@@ -27,7 +27,7 @@ pub(super) enum Message {
     Beat { progress: u64, waiting: bool },
     /// A rank failed. From a rank: it or another, as it thinks; from the hub: the verdict.
     Failed(Failure),
-    /// Somebody cancelled.
+    /// A caller cancelled.
     Cancelled,
     /// What a rank was started with.
     Facts(Vec<Fact>),

@@ -1,9 +1,9 @@
-// A tile of Hopper's product in a block's memory, and what becomes of its sums.
+// A tile of Hopper's product in a block's memory, and the epilogue of its sums.
 #pragma once
 #include "hopper.cuh"
 #include "product.cuh"
 
-struct Wide {
+struct HopperProduct {
     // The left side as `[cells][channels]`, the right one as `[columns][taps][channels]`.
     TensorMap left, right;
     Product product;
@@ -14,7 +14,7 @@ struct Wide {
 
 // Rows are 128 bytes, in which 16 bytes lie where the matrices' layout has them.
 template <int TAPS, int COLUMNS>
-struct TileWide {
+struct TileHopper {
     static const int ROWS = 256, WIDTH = COLUMNS, STEP = 64;
     // Warps that multiply.
     static const int WARPS = 8;
@@ -38,7 +38,7 @@ struct TilePlace {
 
     template <class Tile>
     DEVICE TilePlace of(const Product& p, u32 tile) {
-        // Tiles of the same rows at the same time: these are brought to the multiprocessors' cache once.
+        // Tiles of the same rows at the same time: these are loaded into the multiprocessors' cache once.
         return {tile / p.column_tiles * Tile::ROWS, tile % p.column_tiles * Tile::WIDTH};
     }
 };
@@ -46,7 +46,7 @@ struct TilePlace {
 // The results of a warp's rows: two matrices of sixteen rows, 64 rows apart.
 template <int TAPS, int COLUMNS>
 struct WarpResults {
-    typedef TileWide<TAPS, COLUMNS> Tile;
+    typedef TileHopper<TAPS, COLUMNS> Tile;
     // Eights of a row, rows that a warp has at once, and how often it has some of eight rows.
     static const u32 ACROSS = COLUMNS / EIGHT, AT_ONCE = WARP / ACROSS, TIMES = (8 + AT_ONCE - 1) / AT_ONCE;
     u32 first_row, column;
@@ -77,24 +77,24 @@ struct WarpResults {
     }
 };
 
-// What is added will be read when all products are done, which takes long: it is brought near meanwhile.
+// The residual is read when all products are done, which takes long: it is prefetched into L2 meanwhile.
 template <int TAPS, int COLUMNS>
-DEVICE void expect_there(const Product& p, const WarpResults<TAPS, COLUMNS>& results) {
-    if (!p.there || results.own_place == NOWHERE) {
+DEVICE void prefetch_residual(const Product& p, const WarpResults<TAPS, COLUMNS>& results) {
+    if (!p.residual || results.own_place == NOWHERE) {
         return;
     }
     const u64 first = u64(results.own_place) * p.columns + results.column / COLUMNS * COLUMNS;
     const u32 stored = p.out_f32 ? sizeof(float) : sizeof(E);
-    const char* row = static_cast<const char*>(p.there) + first * stored;
+    const char* row = static_cast<const char*>(p.residual) + first * stored;
     const u32 bytes = min(u32(COLUMNS), p.columns - results.column / COLUMNS * COLUMNS) * stored;
     for (u32 at = 0; at < bytes; at += 128) {
-        bring_near(row + at);
+        prefetch_l2(row + at);
     }
 }
 
 // What is added to some eights of results, as it is stored; and where these go.
 template <class Result, int TIMES>
-struct ThereRaw {
+struct ResidualRaw {
     static const bool IS_F32 = sizeof(Result) == sizeof(float);
     static const int PARTS = IS_F32 ? 2 : 1;
     Packed parts[TIMES][PARTS];
@@ -104,11 +104,11 @@ struct ThereRaw {
 
 // Of eight rows of one of the two matrices, all of it under way at once.
 template <class Result, int TAPS, int COLUMNS>
-DEVICE ThereRaw<Result, WarpResults<TAPS, COLUMNS>::TIMES> there_of(const Product& p,
+DEVICE ResidualRaw<Result, WarpResults<TAPS, COLUMNS>::TIMES> residual_of(const Product& p,
                                                                    const WarpResults<TAPS, COLUMNS>& results, u32 m,
                                                                    u32 half) {
     typedef WarpResults<TAPS, COLUMNS> Results;
-    typedef ThereRaw<Result, Results::TIMES> Raw;
+    typedef ResidualRaw<Result, Results::TIMES> Raw;
     Raw raw = {};
     u32 row[Results::TIMES];
 #pragma unroll
@@ -117,12 +117,12 @@ DEVICE ThereRaw<Result, WarpResults<TAPS, COLUMNS>::TIMES> there_of(const Produc
         const u32 place = lane_value(results.own_place, m * 16 + row[i]);
         raw.place[i] = results.is_used ? place : NOWHERE;
     }
-    if (p.there) {
+    if (p.residual) {
 #pragma unroll
         for (u32 i = 0; i < Results::TIMES; i++) {
             const bool is_there = raw.place[i] != NOWHERE;
             const u64 at = is_there ? u64(raw.place[i]) * p.columns + results.column : 0;
-            const Packed* from = reinterpret_cast<const Packed*>(static_cast<const Result*>(p.there) + at);
+            const Packed* from = reinterpret_cast<const Packed*>(static_cast<const Result*>(p.residual) + at);
 #pragma unroll
             for (int part = 0; part < Raw::PARTS; part++) {
                 raw.parts[i][part] = from[part];
@@ -137,18 +137,18 @@ DEVICE ThereRaw<Result, WarpResults<TAPS, COLUMNS>::TIMES> there_of(const Produc
 // Writes a warp's results, of which `Result` is the type. Nothing is multiplied meanwhile and two warps share a
 // scheduler, so there are few branches, and what is loaded is under way while sums are exchanged.
 template <class Result, int TAPS, int COLUMNS>
-DEVICE void finish_as(const Product& p, TileWide<TAPS, COLUMNS>& memory, const WarpResults<TAPS, COLUMNS>& results,
+DEVICE void finish_as(const Product& p, TileHopper<TAPS, COLUMNS>& memory, const WarpResults<TAPS, COLUMNS>& results,
                       const float (&sum)[2][COLUMNS / 2]) {
     typedef WarpResults<TAPS, COLUMNS> Results;
     const u32 TIMES = Results::TIMES, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     const u32 down = lane / Results::ACROSS, within = lane % Results::ACROSS * EIGHT;
-    typedef ThereRaw<Result, TIMES> Raw;
+    typedef ResidualRaw<Result, TIMES> Raw;
     // By way of the block's memory, so that threads next to each other have eights of a row.
     float(&sums)[8][COLUMNS + 8] = memory.sums[warp];
 #pragma unroll
     for (int turn = 0; turn < 4; turn++) {
         const int m = turn / 2, half = turn % 2;
-        Raw there = there_of<Result>(p, results, m, half);
+        Raw residual = residual_of<Result>(p, results, m, half);
 #pragma unroll
         for (int n = 0; n < COLUMNS / 8; n++) {
             store_pair(&sums[g][n * 8 + 2 * t], sum[m][n * 4 + half * 2], sum[m][n * 4 + half * 2 + 1]);
@@ -165,20 +165,20 @@ DEVICE void finish_as(const Product& p, TileWide<TAPS, COLUMNS>& memory, const W
         for (u32 i = 0; i < TIMES; i++) {
 #pragma unroll
             for (int part = 0; part < Raw::PARTS; part++) {
-                keep(there.parts[i][part].v);
+                keep(residual.parts[i][part].v);
             }
             float added[EIGHT];
 #pragma unroll
             for (int part = 0; part < Raw::PARTS; part++) {
-                unpack(added + part * EIGHT / Raw::PARTS, there.parts[i][part], Result());
+                unpack(added + part * EIGHT / Raw::PARTS, residual.parts[i][part], Result());
             }
 #pragma unroll
             for (int c = 0; c < EIGHT; c++) {
                 eight_sums[i][c] += results.bias[c];
-                eight_sums[i][c] += Raw::IS_F32 ? added[c] * there.factor[i] : added[c];
+                eight_sums[i][c] += Raw::IS_F32 ? added[c] * residual.factor[i] : added[c];
             }
-            if (there.place[i] != NOWHERE) {
-                store(static_cast<Result*>(p.out) + u64(there.place[i]) * p.columns + results.column, eight_sums[i]);
+            if (residual.place[i] != NOWHERE) {
+                store(static_cast<Result*>(p.out) + u64(residual.place[i]) * p.columns + results.column, eight_sums[i]);
             }
         }
         __syncwarp();
@@ -188,10 +188,10 @@ DEVICE void finish_as(const Product& p, TileWide<TAPS, COLUMNS>& memory, const W
 // Scores of a row become what they are below the largest one of this tile: in half precision those that weigh much are
 // then exact enough, and those that are far below weigh nothing.
 template <int COLUMNS>
-DEVICE void relate_scores(const Wide& wide, TilePlace tile, u32 first_row, float (&sum)[2][COLUMNS / 2]) {
-    const Product& p = wide.product;
+DEVICE void relate_scores(const HopperProduct& hopper, TilePlace tile, u32 first_row, float (&sum)[2][COLUMNS / 2]) {
+    const Product& p = hopper.product;
     const u32 g = threadIdx.x % WARP / 4, t = threadIdx.x % 4;
-    const u32 there = min(u32(COLUMNS), p.right_there - tile.column);
+    const u32 valid = min(u32(COLUMNS), p.right_valid - tile.column);
 #pragma unroll
     for (int m = 0; m < 2; m++) {
 #pragma unroll
@@ -201,7 +201,7 @@ DEVICE void relate_scores(const Wide& wide, TilePlace tile, u32 first_row, float
             for (int n = 0; n < COLUMNS / 8; n++) {
 #pragma unroll
                 for (int j = 0; j < 2; j++) {
-                    const float score = n * 8 + 2 * t + j < there ? sum[m][n * 4 + half * 2 + j] : LOWEST;
+                    const float score = n * 8 + 2 * t + j < valid ? sum[m][n * 4 + half * 2 + j] : LOWEST;
                     largest = fmaxf(largest, score);
                 }
             }
@@ -214,7 +214,7 @@ DEVICE void relate_scores(const Wide& wide, TilePlace tile, u32 first_row, float
             }
             const u32 row = first_row + m * 64 + half * 8 + g;
             if (t == 0 && row < p.rows) {
-                wide.largest[u64(row) * p.column_tiles + tile.column / COLUMNS] = largest;
+                hopper.largest[u64(row) * p.column_tiles + tile.column / COLUMNS] = largest;
             }
         }
     }

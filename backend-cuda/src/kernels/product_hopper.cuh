@@ -3,12 +3,12 @@
 // It does what reads a window of cells that are all there: a staged input, or rows of a plain matrix. Outputs
 // are counted along the rows of that window, as long as they are, so that a tap is nothing but a number of
 // cells further on: 256 outputs need 256 cells for the first tap of a row, and for the next tap the same but
-// one. They are brought once for all taps of a row, which is what lets the block's memory keep up. Outputs
+// one. They are loaded once for all taps of a row, which is what lets the block's memory keep up. Outputs
 // that are counted beyond the end of a row are multiplied in vain.
 //
-// One thread brings both sides, some steps ahead, and eight warps multiply them. A block makes tile after tile.
+// One thread loads both sides by TMA, some steps ahead, and eight warps multiply them. A block makes tile after tile.
 #pragma once
-#include "wide_results.cuh"
+#include "hopper_epilogue.cuh"
 
 // A place among some that are filled and used in turn, and how often all of them were, modulo two.
 template <u32 PLACES>
@@ -23,9 +23,9 @@ struct Ring {
 
 // Rows of taps; then channels; then taps of a row.
 template <int TAPS, int COLUMNS>
-DEVICE void bring(const Wide& wide, TileWide<TAPS, COLUMNS>& memory) {
-    typedef TileWide<TAPS, COLUMNS> Tile;
-    const Product& p = wide.product;
+DEVICE void load_tiles(const HopperProduct& hopper, TileHopper<TAPS, COLUMNS>& memory) {
+    typedef TileHopper<TAPS, COLUMNS> Tile;
+    const Product& p = hopper.product;
     Ring<Tile::LEFTS> left = {0, 0};
     Ring<Tile::RIGHTS> right = {0, 0};
     for (u32 tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
@@ -36,14 +36,14 @@ DEVICE void bring(const Wide& wide, TileWide<TAPS, COLUMNS>& memory) {
                 await_phase(memory.left_free[left.at], left.parity ^ 1);
                 Barrier& left_full = memory.left_full[left.at];
                 arrive_expecting(left_full, sizeof memory.left[0]);
-                bring_box(&memory.left[left.at][0], wide.left, left_full, channel, cell);
-                bring_box(&memory.left[left.at][Tile::BOX], wide.left, left_full, channel, cell + Tile::BOX);
+                tma_load(&memory.left[left.at][0], hopper.left, left_full, channel, cell);
+                tma_load(&memory.left[left.at][Tile::BOX], hopper.left, left_full, channel, cell + Tile::BOX);
                 Ring<Tile::LEFTS>::advance(left);
                 for (u32 tap = row * TAPS; tap < (row + 1) * TAPS; tap++) {
                     await_phase(memory.right_free[right.at], right.parity ^ 1);
                     Barrier& right_full = memory.right_full[right.at];
                     arrive_expecting(right_full, sizeof memory.right[0]);
-                    bring_box(&memory.right[right.at], wide.right, right_full, channel, tap, place.column);
+                    tma_load(&memory.right[right.at], hopper.right, right_full, channel, tap, place.column);
                     Ring<Tile::RIGHTS>::advance(right);
                 }
             }
@@ -52,9 +52,9 @@ DEVICE void bring(const Wide& wide, TileWide<TAPS, COLUMNS>& memory) {
 }
 
 template <int TAPS, int COLUMNS, bool ARE_SCORES>
-DEVICE void multiply(const Wide& wide, TileWide<TAPS, COLUMNS>& memory) {
-    const Product& p = wide.product;
-    typedef TileWide<TAPS, COLUMNS> Tile;
+DEVICE void multiply(const HopperProduct& hopper, TileHopper<TAPS, COLUMNS>& memory) {
+    const Product& p = hopper.product;
+    typedef TileHopper<TAPS, COLUMNS> Tile;
     typedef WarpResults<TAPS, COLUMNS> Results;
     const bool is_first_lane = threadIdx.x % WARP == 0;
     // Four warps have half of the rows: two matrices of 64. That it is the same for all lanes the compiler
@@ -66,7 +66,7 @@ DEVICE void multiply(const Wide& wide, TileWide<TAPS, COLUMNS>& memory) {
     for (u32 tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
         const TilePlace place = TilePlace::of<Tile>(p, tile);
         const Results results = Results::of(p, place);
-        expect_there(p, results);
+        prefetch_residual(p, results);
         float sum[2][COLUMNS / 2] = {};
         u32 tap = 0, left_before = 0, right_before = 0;
 #pragma unroll 1
@@ -103,7 +103,7 @@ DEVICE void multiply(const Wide& wide, TileWide<TAPS, COLUMNS>& memory) {
         arrive_if(is_first_lane, memory.right_free[right_before]);
         arrive_if(is_first_lane, memory.left_free[left_before]);
         if (ARE_SCORES) {
-            relate_scores<COLUMNS>(wide, place, results.first_row, sum);
+            relate_scores<COLUMNS>(hopper, place, results.first_row, sum);
             finish_as<F16, TAPS, COLUMNS>(p, memory, results, sum);
         } else if (p.out_f32) {
             finish_as<float, TAPS, COLUMNS>(p, memory, results, sum);
@@ -114,8 +114,8 @@ DEVICE void multiply(const Wide& wide, TileWide<TAPS, COLUMNS>& memory) {
 }
 
 template <int TAPS, int COLUMNS, bool ARE_SCORES = false>
-DEVICE void product_wide(const Wide& wide) {
-    typedef TileWide<TAPS, COLUMNS> Tile;
+DEVICE void product_hopper(const HopperProduct& hopper) {
+    typedef TileHopper<TAPS, COLUMNS> Tile;
     Tile& memory = *static_cast<Tile*>(shared_memory());
     if (threadIdx.x == 0) {
         for (int at = 0; at < Tile::LEFTS; at++) {
@@ -134,23 +134,23 @@ DEVICE void product_wide(const Wide& wide) {
         if (COLUMNS > 8) {
             take_registers<232>();
         }
-        multiply<TAPS, COLUMNS, ARE_SCORES>(wide, memory);
+        multiply<TAPS, COLUMNS, ARE_SCORES>(hopper, memory);
     } else {
         if (COLUMNS > 8) {
             leave_registers<40>();
         }
         if (threadIdx.x == Tile::WARPS * WARP) {
-            bring<TAPS, COLUMNS>(wide, memory);
+            load_tiles<TAPS, COLUMNS>(hopper, memory);
         }
     }
 }
 
-KERNEL(narrow_3, Wide, THREADS_WIDE, 2) { product_wide<3, 8>(p); }
-KERNEL(scores, Wide, THREADS_WIDE, 1) { product_wide<1, 128, true>(p); }
-KERNEL(wide_1, Wide, THREADS_WIDE, 1) { product_wide<1, 128>(p); }
-KERNEL(wide_2, Wide, THREADS_WIDE, 1) { product_wide<2, 128>(p); }
-KERNEL(wide_3, Wide, THREADS_WIDE, 1) { product_wide<3, 128>(p); }
-static_assert(sizeof(TileWide<3, 8>) == SHARED_NARROW_3, "the launch gives another size");
-static_assert(sizeof(TileWide<1, 128>) == SHARED_WIDE_1, "the launch gives another size");
-static_assert(sizeof(TileWide<2, 128>) == SHARED_WIDE_2, "the launch gives another size");
-static_assert(sizeof(TileWide<3, 128>) == SHARED_WIDE_3, "the launch gives another size");
+KERNEL(narrow_3, HopperProduct, THREADS_HOPPER, 2) { product_hopper<3, 8>(p); }
+KERNEL(scores, HopperProduct, THREADS_HOPPER, 1) { product_hopper<1, 128, true>(p); }
+KERNEL(hopper_1, HopperProduct, THREADS_HOPPER, 1) { product_hopper<1, 128>(p); }
+KERNEL(hopper_2, HopperProduct, THREADS_HOPPER, 1) { product_hopper<2, 128>(p); }
+KERNEL(hopper_3, HopperProduct, THREADS_HOPPER, 1) { product_hopper<3, 128>(p); }
+static_assert(sizeof(TileHopper<3, 8>) == SHARED_NARROW_3, "the launch gives another size");
+static_assert(sizeof(TileHopper<1, 128>) == SHARED_HOPPER_1, "the launch gives another size");
+static_assert(sizeof(TileHopper<2, 128>) == SHARED_HOPPER_2, "the launch gives another size");
+static_assert(sizeof(TileHopper<3, 128>) == SHARED_HOPPER_3, "the launch gives another size");

@@ -1,6 +1,6 @@
 //! The exponential and what is made of it, for whole vectors.
 
-use crate::simd::Simd;
+use super::Simd;
 
 /// Adding and subtracting 1.5 * 2^23 rounds a float of magnitude below 2^22 to an integer.
 const ROUND: f32 = 12_582_912.0;

@@ -24,7 +24,7 @@ impl Storage {
     pub(crate) fn map(path: &Path) -> io::Result<Self> {
         let file = open_regular(path)?;
         // SAFETY: the mapping is read only and never longer than the file is now. What Rust asks
-        // beyond that, that nobody writes the file while it is mapped, no process can enforce. The
+        // beyond that, that the file is not written while it is mapped, no process can enforce. The
         // bytes are only ever read as plain numbers, at offsets from a header that was parsed into
         // memory of its own, so other bytes mean other numbers; a file that shrinks raises SIGBUS,
         // which `Checkpoint` documents.

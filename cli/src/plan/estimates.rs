@@ -46,7 +46,7 @@ pub(crate) struct Estimates {
     pub(crate) unit: WorkUnit,
     /// Bytes of memory, if a decoder is known.
     pub(crate) memory: Option<Memory>,
-    /// What the ranks of a sharded decode tell each other, if a decoder is known.
+    /// What the ranks of a sharded decode exchange, if a decoder is known.
     pub(crate) traffic: Option<Traffic>,
 }
 

@@ -1,0 +1,85 @@
+//! Latents in memory.
+
+use super::error::{LatentsError, Place};
+use super::space::LatentSpace;
+
+/// Latents of a batch of images or videos, ready for a decoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latents {
+    /// Images or videos.
+    pub batch: usize,
+    /// Channels per cell.
+    pub channels: usize,
+    /// Frames of each; 1 of an image.
+    pub frames: usize,
+    /// Rows of cells.
+    pub height: usize,
+    /// Columns of cells.
+    pub width: usize,
+    /// `[batch, frames, height, width, channels]`, row major; finite.
+    pub data: Vec<f32>,
+}
+
+impl Latents {
+    /// Checks that a decoder of that many latent channels takes these.
+    ///
+    /// # Errors
+    /// [`LatentsError::Channels`], with the likely cause where there is one.
+    pub fn expect_channels(&self, expected: usize) -> Result<(), LatentsError> {
+        if self.channels == expected {
+            return Ok(());
+        }
+        let hint = if self.width == expected {
+            "; they seem to have the channels last, move them before height and width"
+        } else if self.channels < 4 && self.width == expected.saturating_mul(4) {
+            // A batch of 1 to 3 in place of the channels: no VAE has so few.
+            "; they seem to be packed for a transformer, unpack them first (_unpack_latents in \
+             diffusers)"
+        } else {
+            ""
+        };
+        Err(LatentsError::Channels { found: self.channels, expected, hint })
+    }
+
+    /// Takes latents of a diffusers pipeline to the VAE's space, in place, in f32:
+    /// `z / scaling_factor + shift_factor`, or `z * std / scaling_factor + mean`.
+    ///
+    /// # Errors
+    /// [`LatentsError::Channels`] if mean and deviation are for another number of channels;
+    /// [`LatentsError::NotFinite`] if a result is. The latents are then partly converted.
+    pub fn to_vae_space(&mut self, space: &LatentSpace) -> Result<(), LatentsError> {
+        let scaling = space.scaling_factor;
+        match &space.mean_and_std {
+            None => self.map_channels(|value, _| value / scaling + space.shift_factor),
+            Some((mean, std)) => {
+                for list in [mean, std] {
+                    self.expect_channels(list.len())?;
+                }
+                self.map_channels(|value, channel| value * std[channel] / scaling + mean[channel])
+            }
+        }
+    }
+
+    /// Replaces every value by `map` of it and its channel.
+    pub(super) fn map_channels(
+        &mut self,
+        map: impl Fn(f32, usize) -> f32,
+    ) -> Result<(), LatentsError> {
+        for (cell, values) in self.data.chunks_exact_mut(self.channels.max(1)).enumerate() {
+            for (channel, value) in values.iter_mut().enumerate() {
+                *value = map(*value, channel);
+                if !value.is_finite() {
+                    let (row, column) = (cell / self.width, cell % self.width);
+                    let (image, row) = (row / self.height, row % self.height);
+                    let (batch, frame) = (image / self.frames, image % self.frames);
+                    return Err(LatentsError::NotFinite {
+                        value: *value,
+                        at: Place { batch, channel, frame, row, column },
+                        hint: " after scaling to the VAE's space; are they in another space?",
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
