@@ -40,7 +40,12 @@ fn random_conv(random: &mut Random, fused: bool) -> (Case, Op) {
 
 /// One with up to `most[0]` channels in each group, and up to `most[1]` cells more along each side than
 /// the kernel has.
-fn conv_of(random: &mut Random, fused: bool, most: [u32; 2], outs: &[u32]) -> (Case, Op) {
+pub(super) fn conv_of(
+    random: &mut Random,
+    fused: bool,
+    most: [u32; 2],
+    outs: &[u32],
+) -> (Case, Op) {
     let batch = random.integer(1, 2) as usize;
     let groups = random.integer(1, 8);
     let in_channels = groups * random.integer(1, most[0]);
