@@ -274,6 +274,57 @@ fn parts_of_videos_within_strips() {
     }
 }
 
+/// What is mirrored at one end of a part may lie beyond its other end: a task that reads no halo but
+/// for that waits for it, too.
+#[test]
+fn reflections_of_what_lies_in_a_strip() {
+    let shape = ConvShape {
+        in_channels: 2,
+        out_channels: 3,
+        kernel: [1, 1, 3],
+        stride: [1, 1],
+        upsample: 1,
+    };
+    let [x, weight] = [values(3 * 2, 1), values(3 * 2 * 3, 2)];
+    for &level in Level::available() {
+        let conv = Conv::prepare(level, shape, &weight, None).unwrap();
+        // Two cells of padding at one end, which mirror the third cell from there.
+        for at_start in [true, false] {
+            let padding = Margins::of_frame(if at_start { [0, 0, 2, 0] } else { [0, 0, 0, 2] });
+            let run = |x: &[f32], halo: Option<LateStrips>| {
+                let width = x.len() / 2;
+                let input = ConvInput {
+                    frames: &[x],
+                    taps: &[Some(0)],
+                    size: [1, width],
+                    padding,
+                    edges: [Edge::Zeros, Edge::Reflect],
+                    prologue: Prologue::None,
+                    residual: None,
+                };
+                let mut out = Buffer::new(3 * width).unwrap();
+                conv.run(&pool(1), &mut Workspace::new(), input, halo, out.uninit()).unwrap();
+                written(&out).to_vec()
+            };
+            let (part, strip) = if at_start { (&x[..4], &x[4..]) } else { (&x[2..], &x[..2]) };
+            let mut cells = [0; 4];
+            let mut strips = [&[][..]; 4];
+            let side = if at_start { 3 } else { 2 };
+            (cells[side], strips[side]) = (1, strip);
+            let margins = Margins::of_frame(cells);
+            let mut fetch = |resume: &mut Resume| {
+                let values = halovae_core::Margins::of_frame(strips);
+                resume(&Strips { margins, values, factors: Default::default() });
+                Ok(())
+            };
+            let got = run(part, Some(LateStrips { margins, fetch: &mut fetch }));
+            let all = run(&x, None);
+            let wanted = if at_start { &all[..6] } else { &all[3..] };
+            assert_eq!(got, wanted, "{level:?}, at the start {at_start}");
+        }
+    }
+}
+
 #[test]
 fn wrong_sizes_are_errors() {
     let shape = ConvShape {

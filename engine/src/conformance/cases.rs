@@ -197,7 +197,7 @@ pub fn norms<B: Backend>(make: impl Make<B>) {
     }
 }
 
-/// SiLU (also far out), nearest upsample, add.
+/// SiLU (also far out), nearest upsample, add, and clamps, as far as supported.
 pub fn activations<B: Backend>(make: impl Make<B>) {
     let (backend, rounding) = (make.make(), make.rounding());
     for seed in 0..20 {
@@ -223,6 +223,13 @@ pub fn activations<B: Backend>(make: impl Make<B>) {
             Op::Upsample { input, output, factor, frames: FrameRepeat::NONE },
             seed,
         );
+
+        let mut case = Case::new();
+        let input = case.features("input", tensor.clone());
+        let output = case.output(channels);
+        let low = random.uniform(-30.0, 10.0);
+        let high = low + random.choice(&[0.0, 0.5, 40.0]);
+        case.check(&backend, &rounding, Op::Clamp { input, output, low, high }, seed);
 
         let mut case = Case::new();
         let a = case.features("a", tensor);
