@@ -25,10 +25,10 @@ pub(super) fn random_edges(random: &mut Random, conv: &Conv, in_parts: bool) -> 
 /// supported. What a backend declines is an error there, not a conv with other edges.
 pub fn convs_with_edges<B: Backend>(make: impl Make<B>) {
     let (backend, rounding) = (make.make(), make.rounding());
-    for seed in 8000..8120 {
+    for seed in 8000..8096 {
         let mut random = Random::new(seed);
-        let (most, outs): ([u32; 2], &[u32]) = match seed % 3 {
-            0 => ([40, 17], &[72, 96, 130]),
+        let (most, outs): ([u32; 2], &[u32]) = match seed % 8 {
+            0 | 1 => ([40, 7], &[72, 96]),
             _ => ([9, 21], &[1, 3, 8, 16, 19, 32, 67]),
         };
         let (mut case, op) = conv_of(&mut random, seed % 2 == 0, most, outs);
