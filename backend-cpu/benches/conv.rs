@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use halovae_cpu::kernels::{
-    Algorithm, Buffer, Conv, ConvInput, ConvShape, Level, Margins, Prologue, Workspace,
+    Algorithm, Buffer, Conv, ConvInput, ConvShape, Edge, Level, Margins, Prologue, Workspace,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -281,6 +281,7 @@ impl Machine {
                         taps: &taps,
                         size,
                         padding,
+                        edges: [Edge::Zeros; 2],
                         prologue,
                         residual: None,
                     };

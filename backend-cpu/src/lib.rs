@@ -36,4 +36,5 @@ pub mod kernels {
     pub use crate::pool::Workspace;
     pub use crate::prologue::Prologue;
     pub use crate::simd::Level;
+    pub use halovae_engine::program::Edge;
 }

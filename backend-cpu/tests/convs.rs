@@ -17,13 +17,19 @@ fn fusions(prologues: u8) -> impl Strategy<Value = (u8, bool, bool, u64)> {
     (0..prologues, any::<bool>(), any::<bool>(), any::<u32>().prop_map(u64::from))
 }
 
+fn any_edges() -> impl Strategy<Value = [Edge; 2]> {
+    let edge =
+        || prop_oneof![2 => Just(Edge::Zeros), 1 => Just(Edge::Repeat), 1 => Just(Edge::Reflect)];
+    [edge(), edge()]
+}
+
 fn images(
     shape: ConvShape,
     size: [usize; 3],
-    padding: Margins,
+    (padding, edges): (Margins, [Edge; 2]),
     (prologue, bias, residual, seed): (u8, bool, bool, u64),
 ) -> ConvCase {
-    ConvCase { padding, prologue, bias, residual, seed, ..ConvCase::of_images(shape, size) }
+    ConvCase { padding, edges, prologue, bias, residual, seed, ..ConvCase::of_images(shape, size) }
 }
 
 /// Output frames that read frames in any order, some of them none.
@@ -49,7 +55,7 @@ prop_compose! {
         channels in [1usize..40, 1usize..80],
         kernel in [1usize..=5, 1usize..=5],
         stride in [1usize..=3, 1usize..=2],
-        padding in any_padding(3),
+        padding in (any_padding(3), any_edges()),
         upsample in 1usize..=3,
         size in [1usize..3, 1usize..14, 1usize..14],
         fused in fusions(4),
@@ -66,7 +72,7 @@ prop_compose! {
     fn transformed_conv()(
         in_channels in 16usize..150,
         out_channels in prop_oneof![1usize..200, Just(3), Just(64)],
-        padding in any_padding(2),
+        padding in (any_padding(2), any_edges()),
         upsample in 1usize..=2,
         size in [1usize..3, 1usize..30, 1usize..30],
         fused in fusions(4),
@@ -89,6 +95,7 @@ prop_compose! {
         kernel in prop_oneof![3 => Just([3, 3]), 1 => Just([1, 1]), 1 => [1usize..=4, 1usize..=4]],
         upsample in prop_oneof![2 => Just(1usize), 1 => Just(2)],
         padding in any_padding(2),
+        edges in any_edges(),
         size in [1usize..20, 1usize..20],
         taps in any_taps(time, frames),
         whole in any::<bool>(),
@@ -102,7 +109,9 @@ prop_compose! {
         };
         let (prologue, bias, residual, seed) = fused;
         let samples = if whole { 1 } else { frames };
-        ConvCase { shape, padding, frames, size, taps, samples, prologue, bias, residual, seed }
+        ConvCase {
+            shape, padding, edges, frames, size, taps, samples, prologue, bias, residual, seed,
+        }
     }
 }
 
@@ -134,7 +143,7 @@ proptest! {
             in_channels: channels[0], out_channels: channels[1], kernel: [1, 1, 1], stride: [1, 1],
             upsample: 1,
         };
-        check_conv(&images(shape, size, Margins::default(), fused))?;
+        check_conv(&images(shape, size, Default::default(), fused))?;
     }
 }
 
@@ -193,7 +202,8 @@ fn beside((top, left): &(Vec<f32>, Vec<f32>)) -> halovae_core::Margins<&[f32]> {
 fn parts_of_videos_within_strips() {
     let (whole, part, first) = ([24, 20], [16, 15], [8, 5]);
     let frames = 3;
-    for channels in [8, 24] {
+    let edges = [[Edge::Zeros; 2], [Edge::Repeat, Edge::Reflect], [Edge::Reflect, Edge::Repeat]];
+    for (channels, edges) in [8, 24].into_iter().flat_map(|c| edges.map(|edges| (c, edges))) {
         let shape = ConvShape {
             in_channels: channels,
             out_channels: 20,
@@ -235,6 +245,7 @@ fn parts_of_videos_within_strips() {
                     taps: &taps,
                     size,
                     padding: Margins::of_frame([1; 4]),
+                    edges,
                     prologue: Prologue::Positions { factors: &factors, gamma: &gamma, silu: true },
                     residual: None,
                 };
@@ -258,7 +269,58 @@ fn parts_of_videos_within_strips() {
                 let at = (frame * whole[0] + y) * whole[1] + pixel % part[1] + first[1];
                 worst.max((got[i] - all[at * 20 + c]).abs())
             });
-            assert!(error < 1e-3, "{level:?}, {channels} channels: {error}");
+            assert!(error < 1e-3, "{level:?}, {channels} channels, {edges:?}: {error}");
+        }
+    }
+}
+
+/// What is mirrored at one end of a part may lie beyond its other end: a task that reads no halo but
+/// for that waits for it, too.
+#[test]
+fn reflections_of_what_lies_in_a_strip() {
+    let shape = ConvShape {
+        in_channels: 2,
+        out_channels: 3,
+        kernel: [1, 1, 3],
+        stride: [1, 1],
+        upsample: 1,
+    };
+    let [x, weight] = [values(3 * 2, 1), values(3 * 2 * 3, 2)];
+    for &level in Level::available() {
+        let conv = Conv::prepare(level, shape, &weight, None).unwrap();
+        // Two cells of padding at one end, which mirror the third cell from there.
+        for at_start in [true, false] {
+            let padding = Margins::of_frame(if at_start { [0, 0, 2, 0] } else { [0, 0, 0, 2] });
+            let run = |x: &[f32], halo: Option<LateStrips>| {
+                let width = x.len() / 2;
+                let input = ConvInput {
+                    frames: &[x],
+                    taps: &[Some(0)],
+                    size: [1, width],
+                    padding,
+                    edges: [Edge::Zeros, Edge::Reflect],
+                    prologue: Prologue::None,
+                    residual: None,
+                };
+                let mut out = Buffer::new(3 * width).unwrap();
+                conv.run(&pool(1), &mut Workspace::new(), input, halo, out.uninit()).unwrap();
+                written(&out).to_vec()
+            };
+            let (part, strip) = if at_start { (&x[..4], &x[4..]) } else { (&x[2..], &x[..2]) };
+            let mut cells = [0; 4];
+            let mut strips = [&[][..]; 4];
+            let side = if at_start { 3 } else { 2 };
+            (cells[side], strips[side]) = (1, strip);
+            let margins = Margins::of_frame(cells);
+            let mut fetch = |resume: &mut Resume| {
+                let values = halovae_core::Margins::of_frame(strips);
+                resume(&Strips { margins, values, factors: Default::default() });
+                Ok(())
+            };
+            let got = run(part, Some(LateStrips { margins, fetch: &mut fetch }));
+            let all = run(&x, None);
+            let wanted = if at_start { &all[..6] } else { &all[3..] };
+            assert_eq!(got, wanted, "{level:?}, at the start {at_start}");
         }
     }
 }
@@ -287,6 +349,7 @@ fn wrong_sizes_are_errors() {
         taps: &[None, Some(0)],
         size: [1, 2],
         padding: Margins::default(),
+        edges: [Edge::Zeros; 2],
         prologue: Prologue::None,
         residual: None,
     };
@@ -305,5 +368,29 @@ fn wrong_sizes_are_errors() {
     let residual: [&[f32]; 1] = [&[0.0; 4]];
     let input = ConvInput { residual: Some(&residual), ..input };
     assert!(matches!(run(input, 8), Err(KernelError::Size { .. })));
+    // Reflections of two cells, which the transform for doubled images does not have.
+    let doubled = ConvShape { in_channels: 16, kernel: [1, 3, 3], upsample: 2, ..shape };
+    let conv = Conv::prepare(level, doubled, &[0.0; 576], None).unwrap();
+    let input = ConvInput {
+        frames: &[&[0.0; 256]],
+        taps: &[Some(0)],
+        size: [4, 4],
+        padding: Margins::of_frame([1; 4]),
+        edges: [Edge::Repeat, Edge::Reflect],
+        residual: None,
+        ..input
+    };
+    let run = |input: ConvInput, pixels: usize| {
+        let mut out = Buffer::new(4 * pixels).unwrap();
+        conv.run(&pool(1), &mut Workspace::new(), input, None, out.uninit())
+    };
+    assert_eq!(run(input, 64), Ok(()));
+    let wide = Margins::of_frame([2, 1, 1, 1]);
+    assert_eq!(run(ConvInput { padding: wide, ..input }, 72), Ok(()));
+    let wide = Margins::of_frame([1, 1, 1, 2]);
+    assert!(matches!(
+        run(ConvInput { padding: wide, ..input }, 72),
+        Err(KernelError::Shape { reason }) if reason.contains("reflections")
+    ));
     assert!(matches!(Buffer::new(usize::MAX / 8), Err(KernelError::OutOfMemory { .. })));
 }

@@ -107,6 +107,18 @@ impl Window {
         self.cell(first)..self.cell(last).saturating_add(1)
     }
 
+    /// Whether padding that mirrors the input mirrors what the outputs at its ends read anyway, however
+    /// few they are. Otherwise a part at an end may lack some of it, even with what
+    /// [`reach`](Self::reach) says lies around the part.
+    ///
+    /// An output at the beginning reads `kernel - before` repeated cells, and `before` cells are
+    /// mirrored at the first of them; one at the end reads `stride + before`, and
+    /// `kernel - stride - before` are mirrored.
+    pub const fn reflects_within(&self) -> bool {
+        let [kernel, before] = [self.kernel as u64, self.before as u64];
+        kernel > 2 * before && 2 * (self.stride as u64 + before) > kernel
+    }
+
     /// Cells of the input before and behind a part, that the outputs of that part read.
     ///
     /// Output `o` of a part reads the repeated cells `o * stride - before ..` of that part, as many

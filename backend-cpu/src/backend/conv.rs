@@ -1,13 +1,13 @@
 //! Convs: from an op and its operands to a kernel's input, with what is fused into it.
 
 use halovae_engine::backend::{BackendError, Halo, Operands};
-use halovae_engine::program::{self, NormOver, Op, Program};
+use halovae_engine::program::{self, Edge, NormOver, Op, Program};
 use halovae_engine::tensor::Shape;
 
 use super::CpuBackend;
 use super::norm::{Factors, Normed};
 use super::store::{Value, frames_of};
-use super::weights::CpuWeights;
+use super::weights::{CpuWeights, shape_of};
 use crate::conv::{ConvInput, LateStrips, Margins, Resume, Strips};
 use crate::error::KernelError;
 
@@ -94,6 +94,7 @@ impl CpuBackend {
             taps: &read.taps,
             size: [height, width],
             padding,
+            edges: edges_of(conv),
             prologue: match &conv.norm {
                 Some(norm) => factors.prologue(&Normed { norm, weights, of_frames: &of_frames }),
                 None => crate::prologue::Prologue::None,
@@ -141,6 +142,17 @@ impl CpuBackend {
 
 fn values_of(strip: &Option<Value>) -> &[f32] {
     strip.as_ref().map_or(&[][..], Value::data)
+}
+
+/// What stands beyond rows and columns.
+fn edges_of(conv: &program::Conv) -> [Edge; 2] {
+    [conv.edges.height, conv.edges.width]
+}
+
+/// Whether the kernels have a conv as it stands. What stands beyond the ends in time is among the
+/// frames that taps read.
+pub(super) fn supports(conv: &program::Conv) -> bool {
+    shape_of(conv).has_edges(&padding_of(conv), edges_of(conv))
 }
 
 /// Padding of rows and columns; that of frames is among the taps.

@@ -11,7 +11,7 @@ mod weights;
 use std::ops::Range;
 use std::sync::Arc;
 
-use halovae_core::{Axes, Region};
+use halovae_core::Region;
 use halovae_engine::backend::{Backend, BackendError, DeviceId, Memory, Operands, WeightSource};
 use halovae_engine::program::{Op, Program};
 use halovae_engine::tensor::{HostTensor, Shape};
@@ -106,8 +106,10 @@ impl Backend for CpuBackend {
     }
 
     fn supports(&self, _program: &Program, op: &Op) -> bool {
-        // What stands beyond the ends in time is among the frames that taps read.
-        !matches!(op, Op::Conv(conv) if conv.edges != Axes { time: conv.edges.time, ..Axes::default() })
+        match op {
+            Op::Conv(conv) => conv::supports(conv),
+            _ => true,
+        }
     }
 
     fn prepare(

@@ -5,13 +5,14 @@
 //! pixel's values for one row of the kernel are one stretch of memory; where there is nothing to
 //! apply or to pad, they are read where they lie.
 
+use halovae_engine::program::Edge;
 use rayon::ThreadPool;
 
 use super::gemm::{Ahead, Gemm, Run};
 use super::halo::{run_tasks, touches};
 use super::pack::panel_width;
 use super::patch::{self, Patch};
-use super::{Conv, ConvInput, ConvShape, LateStrips, Margins, RunPlan, Strips, Target};
+use super::{Algorithm, Conv, ConvInput, ConvShape, LateStrips, Margins, RunPlan, Strips, Target};
 use crate::error::KernelError;
 use crate::pool::{Layout, Workspace};
 use crate::simd::Table;
@@ -105,10 +106,11 @@ pub(super) fn run(
     let outputs = input.outputs(shape);
     let depths =
         (0..outputs).map(|o| depths(shape, input.taps_of(shape, o), row_len)).collect::<Vec<_>>();
-    let task = Task { conv, blocks: &blocks, input, target, row_len, depths: &depths };
+    let edges = input.edges_for(Algorithm::Direct)?;
+    let task = Task { conv, blocks: &blocks, input, edges, target, row_len, depths: &depths };
     let needs_halo = |i: usize, margins: &Margins| {
         let origin = task.corner(&blocks.place(i)).1;
-        touches(margins, input.size, shape.upsample, origin, blocks.patch)
+        touches(margins, edges, input.size, shape.upsample, (origin, blocks.patch))
     };
     let tasks = outputs * blocks.count[0] * blocks.count[1] * blocks.groups;
     run_tasks(pool, tasks, input, shape.in_channels, halo, needs_halo, |i, thread, strips| {
@@ -122,6 +124,7 @@ struct Task<'a> {
     conv: &'a Conv,
     blocks: &'a Blocks,
     input: &'a ConvInput<'a>,
+    edges: [Edge; 2],
     target: Target<'a>,
     /// Floats of a row of what is read.
     row_len: usize,
@@ -173,6 +176,7 @@ impl Task<'_> {
                 src: image,
                 size: input.size,
                 src_channels: shape.in_channels,
+                edges: self.edges,
                 scale: shape.upsample,
                 around: strips.map(|strips| (strips, [frame, 0])),
                 origin,

@@ -1,5 +1,6 @@
 //! What lies around an image that is a part of a larger one.
 
+use halovae_engine::program::Edge;
 use rayon::ThreadPool;
 
 use super::patch::Beside;
@@ -8,17 +9,22 @@ use crate::error::{KernelError, check};
 use crate::pool::for_each;
 
 /// Whether a patch of an image of `size` reads its margins: one that starts at `origin` and has
-/// `extent` pixels, both counted after upsampling by `scale`.
+/// `extent` pixels, both counted after upsampling by `scale`. What `edges` reflect is read as well.
 pub(super) fn touches(
     margins: &Margins,
+    edges: [Edge; 2],
     size: [usize; 2],
     scale: usize,
-    origin: [isize; 2],
-    extent: [usize; 2],
+    (origin, extent): ([isize; 2], [usize; 2]),
 ) -> bool {
     let axis = |axis: usize, before: usize, behind: usize| {
-        let end = origin[axis] + extent[axis] as isize;
-        (before > 0 && origin[axis] < 0) || (behind > 0 && end > (size[axis] * scale) as isize)
+        let [size, before, behind] = [size[axis], before, behind].map(|n| (n * scale) as isize);
+        let (mut start, mut end) = (origin[axis], origin[axis] + extent[axis] as isize);
+        if edges[axis] == Edge::Reflect {
+            let mirrored = [2 * (size + behind - 1) - (end - 1), -2 * before - start + 1];
+            (start, end) = (start.min(mirrored[0]), end.max(mirrored[1]));
+        }
+        (before > 0 && start < 0) || (behind > 0 && end > size)
     };
     axis(0, margins.top, margins.bottom) || axis(1, margins.left, margins.right)
 }

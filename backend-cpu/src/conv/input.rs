@@ -1,6 +1,8 @@
 //! What a convolution is run on, and where its result goes.
 
-use super::{ConvShape, Margins};
+use halovae_engine::program::Edge;
+
+use super::{Algorithm, ConvShape, Margins};
 use crate::error::{KernelError, check};
 use crate::pool::Shared;
 use crate::prologue::Prologue;
@@ -15,9 +17,11 @@ pub struct ConvInput<'a> {
     pub taps: &'a [Option<usize>],
     /// Height and width of an input frame.
     pub size: [usize; 2],
-    /// Zeros around the (upsampled) frames.
+    /// Cells around the (upsampled) frames.
     pub padding: Margins,
-    /// Applied to each input value; padding stays zero.
+    /// What stands there along height and width.
+    pub edges: [Edge; 2],
+    /// Applied to each input value; zeros of the padding stay zero.
     pub prologue: Prologue<'a>,
     /// Added to the output: for each of its frames one of the same shape, wherever they lie.
     pub residual: Option<&'a [&'a [f32]]>,
@@ -50,6 +54,13 @@ impl ConvInput<'_> {
         }
         self.prologue.check([self.frames.len(), h * w, shape.in_channels])?;
         Ok(size)
+    }
+
+    /// The edges as a way to compute the run sees them.
+    pub(super) fn edges_for(&self, algorithm: Algorithm) -> Result<[Edge; 2], KernelError> {
+        algorithm.edges(&self.padding, self.edges).ok_or(KernelError::Shape {
+            reason: "reflections of more than one cell after a doubling; double the image first",
+        })
     }
 
     /// Frames of the output.

@@ -1,5 +1,9 @@
 //! The input of a block of outputs, with the prologue applied and the padding in place.
 
+use std::ops::Range;
+
+use halovae_engine::program::Edge;
+
 use super::halo::Strips;
 use crate::prologue::{Activate, Pointwise};
 use crate::simd::Table;
@@ -14,6 +18,8 @@ pub(crate) struct Patch<'a> {
     pub src_channels: usize,
     /// What lies around the image, and which frame and first channel are wanted of it.
     pub around: Option<(&'a Strips<'a>, [usize; 2])>,
+    /// What stands above and below, and to the left and right, of all that is stored.
+    pub edges: [Edge; 2],
     /// Nearest upsampling between what is stored and what the rectangle is cut from.
     pub scale: usize,
     /// Top left corner and size of the rectangle.
@@ -66,7 +72,48 @@ impl Patch<'_> {
     }
 }
 
-/// Fills the patch. What is stored nowhere becomes zero: padding is applied after the prologue.
+impl Patch<'_> {
+    /// The rows and the columns that are stored, around the image as well, after the upsampling.
+    fn stored(&self) -> [Range<i64>; 2] {
+        let [height, width] = self.size.map(|n| n as i64);
+        let (rows, columns) = match self.around {
+            Some((Strips { margins, .. }, _)) => {
+                let [top, bottom, left, right] =
+                    [margins.top, margins.bottom, margins.left, margins.right].map(|n| n as i64);
+                (-top..height + bottom, -left..width + right)
+            }
+            None => (0..height, 0..width),
+        };
+        [rows, columns].map(|n| n.start * self.scale as i64..n.end * self.scale as i64)
+    }
+
+    /// The pixel that a column of a run is copied from, to column `column` of the patch's row `dst`.
+    ///
+    /// # Safety
+    ///
+    /// `cell` is one of the run's columns.
+    unsafe fn pixel(&self, run: &Beside, cell: isize, dst: *mut f32, column: usize) -> Activate {
+        let at = (cell - run.columns[0]) as usize;
+        // SAFETY: the run's values are valid for its columns.
+        let src = unsafe { run.values.add(at * self.src_channels) };
+        Activate {
+            src,
+            src_pixel: self.src_channels,
+            dst: dst.wrapping_add(column * self.dst_pixel),
+            dst_pixel: self.dst_pixel,
+            pixels: 1,
+            channels: self.channels,
+            map: self.map.with_positions(run.factors).at_pixel(at),
+            whole: self.whole,
+        }
+    }
+}
+
+/// Fills the patch. What is stored nowhere becomes what the edges say: zeros are padding after the
+/// prologue, and copies go through it like what they are copies of.
+///
+/// Rows of copies are found by the row that they copy, and columns of copies are filled one by one
+/// behind the others: neither costs anything where a patch has none.
 ///
 /// # Safety
 ///
@@ -76,13 +123,19 @@ pub(crate) unsafe fn fill(table: &Table, p: &Patch) {
     let [rows, columns] = p.extent;
     let scale = p.scale as isize;
     let row_len = columns * p.dst_pixel;
+    let [stored_rows, stored_columns] = p.stored();
     for row in 0..rows {
         let dst = p.dst.wrapping_add(row * row_len);
         let y = p.origin[0] + row as isize;
+        let runs = match p.edges[0].cell(y as i64, &stored_rows) {
+            Some(y) => p.runs((y as isize).div_euclid(scale)),
+            None => [Beside::NONE; 3],
+        };
         // Columns of the patch that are written.
         let mut done = 0;
-        for Beside { columns: [start, end], values, factors } in p.runs(y.div_euclid(scale)) {
-            let map = p.map.with_positions(factors);
+        let mut first = columns;
+        for run in &runs {
+            let [start, end] = run.columns;
             let column = |cell: isize| {
                 (cell * scale - p.origin[1]).clamp(done as isize, columns as isize) as usize
             };
@@ -90,31 +143,18 @@ pub(crate) unsafe fn fill(table: &Table, p: &Patch) {
             if start == end || left == right {
                 continue;
             }
+            first = first.min(left);
             // SAFETY: `done <= left <= right <= columns` floats of this row belong to `dst`, and
             // the columns from `left` to `right` are stored pixels `start..end`.
             unsafe {
                 dst.add(done * p.dst_pixel).write_bytes(0, (left - done) * p.dst_pixel);
-                let cell =
-                    |x: usize| ((p.origin[1] + x as isize).div_euclid(scale) - start) as usize;
-                let mut part = Activate {
-                    src: values.add(cell(left) * p.src_channels),
-                    src_pixel: p.src_channels,
-                    dst: dst.add(left * p.dst_pixel),
-                    dst_pixel: p.dst_pixel,
-                    pixels: right - left,
-                    channels: p.channels,
-                    map: map.at_pixel(cell(left)),
-                    whole: p.whole,
-                };
+                let cell = |x: usize| (p.origin[1] + x as isize).div_euclid(scale);
                 if p.scale == 1 {
-                    (table.activate)(&part);
+                    let part = p.pixel(run, cell(left), dst, left);
+                    (table.activate)(&Activate { pixels: right - left, ..part });
                 } else {
-                    part.pixels = 1;
                     for x in left..right {
-                        part.src = values.add(cell(x) * p.src_channels);
-                        part.map = map.at_pixel(cell(x));
-                        part.dst = dst.add(x * p.dst_pixel);
-                        (table.activate)(&part);
+                        (table.activate)(&p.pixel(run, cell(x), dst, x));
                     }
                 }
             }
@@ -122,5 +162,17 @@ pub(crate) unsafe fn fill(table: &Table, p: &Patch) {
         }
         // SAFETY: the rest of this row.
         unsafe { dst.add(done * p.dst_pixel).write_bytes(0, (columns - done) * p.dst_pixel) };
+        if p.edges[1] == Edge::Zeros {
+            continue;
+        }
+        for x in (0..first).chain(done.max(first)..columns) {
+            let at = p.edges[1].cell(p.origin[1] as i64 + x as i64, &stored_columns);
+            let Some(cell) = at.map(|at| (at as isize).div_euclid(scale)) else { continue };
+            let run = runs.iter().find(|run| (run.columns[0]..run.columns[1]).contains(&cell));
+            if let Some(run) = run {
+                // SAFETY: the run has that column, and `x` is one of the patch's.
+                unsafe { (table.activate)(&p.pixel(run, cell, dst, x)) };
+            }
+        }
     }
 }

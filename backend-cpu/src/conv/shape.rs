@@ -1,5 +1,7 @@
 //! What a convolution is, and which way it is computed.
 
+use halovae_engine::program::Edge;
+
 use super::{Margins, RunPlan, pack};
 use crate::simd::Level;
 
@@ -29,6 +31,26 @@ pub enum Algorithm {
     Winograd43,
     /// 3x3 after a doubling: a quarter of the multiplications.
     Doubled,
+}
+
+impl Algorithm {
+    /// Edges of height and width as patches of the input see them; `None` if there is no such input.
+    ///
+    /// Doubled tiles read the small image, one of whose cells is two of the padding's. Copies are the
+    /// same in both, and so is a reflection of one cell, which is the outermost cell again. Those of
+    /// more cells are out of step with the pairs.
+    pub(super) fn edges(self, padding: &Margins, edges: [Edge; 2]) -> Option<[Edge; 2]> {
+        if self != Self::Doubled {
+            return Some(edges);
+        }
+        let Margins { top, bottom, left, right, .. } = *padding;
+        let along = |edge: Edge, padding: usize| match edge {
+            Edge::Reflect if padding > 1 => None,
+            Edge::Reflect => Some(Edge::Repeat),
+            Edge::Zeros | Edge::Repeat => Some(edge),
+        };
+        Some([along(edges[0], top.max(bottom))?, along(edges[1], left.max(right))?])
+    }
 }
 
 /// Transformed weights are kept when there are at most this many kernels of 3x3; beyond it, four
@@ -75,6 +97,13 @@ impl ConvShape {
     ) -> usize {
         let plan = RunPlan { shape: self, packing: self.packing(), size, padding, prologue };
         level.table().map_or(0, |table| plan.workspace_bytes(table, threads))
+    }
+
+    /// Whether a run with weights packed by [`Conv::prepare`](super::Conv::prepare) has that padding.
+    /// It has all but reflections of more than one cell that the transform for doubled images would
+    /// read: to double the image first costs less than to keep other weights for them.
+    pub fn has_edges(&self, padding: &Margins, edges: [Edge; 2]) -> bool {
+        self.packing().edges(padding, edges).is_some()
     }
 
     /// What weights are packed for.

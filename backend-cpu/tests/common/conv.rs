@@ -9,6 +9,7 @@ use super::*;
 pub(crate) struct ConvCase {
     pub shape: ConvShape,
     pub padding: Margins,
+    pub edges: [Edge; 2],
     pub frames: usize,
     /// Height and width of a frame.
     pub size: [usize; 2],
@@ -45,6 +46,7 @@ impl ConvCase {
         Self {
             shape,
             padding: Margins::default(),
+            edges: [Edge::Zeros; 2],
             frames: n,
             size: [h, w],
             taps: (0..n).map(Some).collect(),
@@ -131,6 +133,7 @@ impl ConvCase {
                 taps: &self.taps,
                 size: self.size,
                 padding: self.padding,
+                edges: self.edges,
                 prologue,
                 residual: None,
             })
@@ -142,7 +145,15 @@ impl ConvCase {
         let x =
             self.with_prologue(data, |p| reference::prologue(&x, self.frames, s.in_channels, &p));
         let bias = data.bias.as_deref();
-        let mut out = reference::conv(s, &self.padding, self.size, &x, &self.taps, &data.w, bias);
+        let mut out = reference::conv(
+            s,
+            (&self.padding, self.edges),
+            self.size,
+            &x,
+            &self.taps,
+            &data.w,
+            bias,
+        );
         for (o, r) in out.iter_mut().zip(data.residual.iter().flatten().flatten()) {
             *o += f64::from(*r);
         }
@@ -157,7 +168,13 @@ pub(crate) fn check_conv(case: &ConvCase) -> Result<(), TestCaseError> {
     let want = case.reference(&data);
     let bound = 3e-5 * deviation(&want).max(0.5);
     for &level in Level::available() {
-        let conv = Conv::prepare(level, case.shape, &data.w, data.bias.as_deref()).unwrap();
+        // Where the transform for doubled images does not have the edges, the plain sum does.
+        let bias = data.bias.as_deref();
+        let conv = match case.shape.has_edges(&case.padding, case.edges) {
+            true => Conv::prepare(level, case.shape, &data.w, bias),
+            false => Conv::prepare_for(level, case.shape, &data.w, bias, Algorithm::Direct),
+        };
+        let conv = conv.unwrap();
         let one = case.run(&conv, &data, 1);
         let error = max_error(&one, &want);
         prop_assert!(

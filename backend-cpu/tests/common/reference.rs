@@ -1,6 +1,6 @@
 //! The operations as they are written in a textbook, in f64.
 
-use halovae_cpu::kernels::{AttentionShape, ConvShape, Margins, Prologue};
+use halovae_cpu::kernels::{AttentionShape, ConvShape, Edge, Margins, Prologue};
 
 /// `x` is `[frames][pixels][c]`.
 pub(crate) fn prologue(x: &[f32], frames: usize, c: usize, prologue: &Prologue) -> Vec<f64> {
@@ -33,7 +33,7 @@ pub(crate) fn prologue(x: &[f32], frames: usize, c: usize, prologue: &Prologue) 
 /// row of `taps` names.
 pub(crate) fn conv(
     shape: &ConvShape,
-    padding: &Margins,
+    (padding, edges): (&Margins, [Edge; 2]),
     [h, w]: [usize; 2],
     x: &[f64],
     taps: &[Option<usize>],
@@ -59,11 +59,10 @@ pub(crate) fn conv(
             for tap in 0..in_kernel {
                 let Some(frame) = frames[tap / (kh * kw)] else { continue };
                 let (ky, kx) = (tap / kw % kh, tap % kw);
-                let y = (oy * shape.stride[0] + ky).wrapping_sub(padding.top);
-                let x_at = (ox * shape.stride[1] + kx).wrapping_sub(padding.left);
-                if y >= h * factor || x_at >= w * factor {
-                    continue;
-                }
+                let y = (oy * shape.stride[0] + ky) as i64 - padding.top as i64;
+                let x_at = (ox * shape.stride[1] + kx) as i64 - padding.left as i64;
+                let read = inside(edges[0], y, h * factor).zip(inside(edges[1], x_at, w * factor));
+                let Some((y, x_at)) = read else { continue };
                 let pixel = ((frame * h + y / factor) * w + x_at / factor) * cin;
                 for ic in 0..cin {
                     let row = &weights[(tap * cin + ic) * cout..][..cout];
@@ -76,6 +75,25 @@ pub(crate) fn conv(
         }
     }
     out
+}
+
+/// The cell of `cells` that stands at `at`, walking from there to the cells: by copies, or by steps
+/// that turn at the outermost ones.
+fn inside(edge: Edge, at: i64, cells: usize) -> Option<usize> {
+    let last = cells as i64 - 1;
+    let found = match edge {
+        Edge::Zeros => at,
+        Edge::Repeat => at.min(last).max(0),
+        Edge::Reflect if last == 0 => 0,
+        Edge::Reflect => {
+            let mut at = at;
+            while !(0..=last).contains(&at) {
+                at = if at < 0 { -at } else { 2 * last - at };
+            }
+            at
+        }
+    };
+    usize::try_from(found).ok().filter(|&at| at < cells)
 }
 
 /// The factor of each pixel's channel norm.

@@ -47,7 +47,7 @@ pub(crate) struct CutRequest {
     pub(crate) use_tiling: bool,
     /// The strategy, unless the planner chooses it.
     pub(crate) strategy: Option<Strategy>,
-    /// Shards along each axis, unless the planner chooses them.
+    /// Slices, rows and columns of shards, unless the planner chooses them.
     pub(crate) shard_grid: Option<Axes<u32>>,
 }
 

@@ -59,6 +59,26 @@ proptest! {
         }
     }
 
+    /// What padding mirrors at the ends of parts of any length is what the outputs there read.
+    #[test]
+    fn reflections_within_what_is_read(
+        kernel in 1u32..=7, stride in 1u32..=3, before in 0u32..=4, short in 0u32..3,
+    ) {
+        // As much padding as keeps extents in proportion.
+        let padding = (kernel - 1).saturating_sub(short % stride);
+        prop_assume!(before <= padding);
+        let window = Window { kernel, stride, before, behind: padding - before, ..Window::POINT };
+        prop_assume!(kernel >= stride + before);
+        let after = kernel - stride - before;
+        let holds = (1..=8u64).all(|outputs| {
+            let cells = (outputs * u64::from(stride)) as i64;
+            let at_start = window.cells(&(0..1)).end > i64::from(before);
+            let at_end = window.cells(&(outputs - 1..outputs)).start < cells - i64::from(after);
+            at_start && at_end
+        });
+        prop_assert_eq!(window.reflects_within(), holds);
+    }
+
     /// Of several outputs: from what the first reads to what the last reads.
     #[test]
     fn ranges_reach_from_the_first_to_the_last(window in window(), from in 0u64..9, len in 0u64..5) {

@@ -3,7 +3,7 @@
 use halovae_core::{Region, Scale};
 
 use super::{Random, Reference, Rounding};
-use crate::backend::{Backend, Operand, Operands};
+use crate::backend::{Backend, BackendError, Operand, Operands};
 use crate::program::{
     Norm, NormOver, Op, Program, Value, ValueId, ValueKind, WeightId, WeightSpec,
 };
@@ -104,6 +104,18 @@ impl Case {
         seed: u64,
         owned: bool,
     ) -> HostTensor {
+        let result = self.try_run_on(backend, rounding, seed, owned);
+        result.unwrap_or_else(|error| panic!("{:?}: {error}", self.program.ops[0]))
+    }
+
+    /// The same where the backend may refuse the op.
+    pub(super) fn try_run_on<B: Backend>(
+        &self,
+        backend: &B,
+        rounding: &Rounding,
+        seed: u64,
+        owned: bool,
+    ) -> Result<HostTensor, BackendError> {
         let op = &self.program.ops[0];
         let weights = backend
             .prepare(&self.program, &rounding.weights(seed))
@@ -114,11 +126,9 @@ impl Case {
             true => Operands::new(tensors.into_iter().map(Operand::Owned)),
             false => Operands::new(tensors.iter().map(Operand::Shared)),
         };
-        let output = backend
-            .run(&self.program, op, &weights, operands)
-            .unwrap_or_else(|error| panic!("{op:?}: {error}"));
+        let output = backend.run(&self.program, op, &weights, operands)?;
         let region = whole(backend.shape(&output));
-        backend.download(&output, region).expect("a small tensor can be downloaded")
+        Ok(backend.download(&output, region).expect("a small tensor can be downloaded"))
     }
 
     /// Holds the backend against the reference, unless it declines the op.

@@ -40,7 +40,12 @@ fn random_conv(random: &mut Random, fused: bool) -> (Case, Op) {
 
 /// One with up to `most[0]` channels in each group, and up to `most[1]` cells more along each side than
 /// the kernel has.
-fn conv_of(random: &mut Random, fused: bool, most: [u32; 2], outs: &[u32]) -> (Case, Op) {
+pub(super) fn conv_of(
+    random: &mut Random,
+    fused: bool,
+    most: [u32; 2],
+    outs: &[u32],
+) -> (Case, Op) {
     let batch = random.integer(1, 2) as usize;
     let groups = random.integer(1, 8);
     let in_channels = groups * random.integer(1, most[0]);
@@ -192,7 +197,7 @@ pub fn norms<B: Backend>(make: impl Make<B>) {
     }
 }
 
-/// SiLU (also far out), nearest upsample, add.
+/// SiLU (also far out), nearest upsample, add, and clamps, as far as supported.
 pub fn activations<B: Backend>(make: impl Make<B>) {
     let (backend, rounding) = (make.make(), make.rounding());
     for seed in 0..20 {
@@ -218,6 +223,13 @@ pub fn activations<B: Backend>(make: impl Make<B>) {
             Op::Upsample { input, output, factor, frames: FrameRepeat::NONE },
             seed,
         );
+
+        let mut case = Case::new();
+        let input = case.features("input", tensor.clone());
+        let output = case.output(channels);
+        let low = random.uniform(-30.0, 10.0);
+        let high = low + random.choice(&[0.0, 0.5, 40.0]);
+        case.check(&backend, &rounding, Op::Clamp { input, output, low, high }, seed);
 
         let mut case = Case::new();
         let a = case.features("a", tensor);

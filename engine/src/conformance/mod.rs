@@ -8,6 +8,7 @@ mod case;
 mod cases;
 mod conditioning;
 mod deviation;
+mod edges;
 mod over_time;
 mod parts;
 mod random;
@@ -21,11 +22,12 @@ pub use cases::{
 };
 pub use conditioning::rounding_bound;
 pub use deviation::deviation;
+pub use edges::convs_with_edges;
 pub use over_time::{
     Step, can_hide_changes, chunks_of_frames, program_over_time, programs_over_time, run_at_once,
     run_in_chunks,
 };
-pub use parts::{attention_in_blocks, convs_within_halos};
+pub use parts::{attention_in_blocks, convs_within_halos, convs_within_halos_and_edges};
 pub use random::Random;
 pub use reference::{Array, Reference, ReferenceAttention};
 pub use rounding::{Make, Rounded, Rounding};
@@ -43,15 +45,17 @@ pub use weights::RandomWeights;
 macro_rules! backend_conformance {
     ($make:expr) => {
         $crate::backend_conformance!(@tests $make;
-            transfers, convs, convs_of_many_channels, fused_convs, shrinking_convs, norms, activations,
-            attention, out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
-            programs_over_time, chunks_of_frames, memory_is_returned);
+            transfers, convs, convs_of_many_channels, fused_convs, convs_with_edges, shrinking_convs,
+            norms, activations, attention, out_of_place_operands, programs, convs_within_halos,
+            convs_within_halos_and_edges, attention_in_blocks, programs_over_time, chunks_of_frames,
+            memory_is_returned);
     };
     ($make:expr, $rounding:expr) => {
         $crate::backend_conformance!(@rounded $make, $rounding;
-            transfers, convs, convs_of_many_channels, fused_convs, shrinking_convs, norms, activations,
-            attention, out_of_place_operands, programs, convs_within_halos, attention_in_blocks,
-            programs_over_time, chunks_of_frames, memory_is_returned);
+            transfers, convs, convs_of_many_channels, fused_convs, convs_with_edges, shrinking_convs,
+            norms, activations, attention, out_of_place_operands, programs, convs_within_halos,
+            convs_within_halos_and_edges, attention_in_blocks, programs_over_time, chunks_of_frames,
+            memory_is_returned);
     };
     (@rounded $make:expr, $rounding:expr; $($test:ident),* $(,)?) => {
         $(

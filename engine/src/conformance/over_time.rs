@@ -16,7 +16,7 @@ use crate::tensor::{HostTensor, Shape};
 pub type Step = [u8; 3];
 
 /// A program of latents of so many channels, a step after the other: convs over time that look back,
-/// ahead, or both, or that leave out frames, repeats of frames, first frames that stand alone, norms
+/// ahead, or both, or that leave out frames, with zeros, copies or reflections around them, repeats of frames, first frames that stand alone, norms
 /// over channels, attention, sums. A step that does not fit adds nothing.
 pub fn program_over_time(channels: u32, steps: &[Step], first_alone: bool) -> Program {
     let builder = match first_alone {
@@ -47,7 +47,11 @@ fn add(
     let channels = builder.channels(x);
     let of_frame = [Window::POINT, Window::centred(3)][usize::from(b % 2)];
     let time = [Edge::Zeros, Edge::Repeat][usize::from(a / 8 % 2)];
-    let edges = Axes { time, ..Axes::default() };
+    let beside = [Edge::Zeros, Edge::Zeros, Edge::Repeat, Edge::Reflect];
+    // A frame's edges are an op of its own only where there is padding.
+    let padded = usize::from(b % 2);
+    let [height, width] = [b / 64, b / 16 % 4].map(|edge| beside[padded * usize::from(edge)]);
+    let edges = Axes { time, height, width };
     let other = if a % 3 == 0 { channels } else { channels / 2 + 1 };
     let conv = |builder: &mut ProgramBuilder, name: &str, channels, time| {
         let windows = Axes::new(time, of_frame, of_frame);
@@ -77,9 +81,12 @@ fn add(
             if a % 2 == 0 { builder.silu(&format!("{name}.silu"), normed) } else { Ok(normed) }
         }
         8 => builder.clamp(name, x, [-0.7, 1.5]),
-        9 => builder
-            .upsample(name, x, 2)
-            .and_then(|up| builder.conv(&format!("{name}.conv"), up, channels, 3)),
+        9 => {
+            let up = builder.upsample(name, x, 2)?;
+            let windows = Axes::new(Window::POINT, Window::centred(3), Window::centred(3));
+            let edges = Axes { time: Edge::Zeros, ..edges };
+            builder.conv_over_time(&format!("{name}.conv"), up, channels, windows, edges)
+        }
         10 => {
             let [q, k, v] = builder.fused_projections(name, x, channels)?;
             let mixed = builder.attention(&format!("{name}.attention"), [q, k, v])?;

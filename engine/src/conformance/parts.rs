@@ -1,9 +1,12 @@
 //! What a backend must do for a decode that is cut over ranks: convs on a part of a feature map
 //! with a halo around it, and attention whose keys and values come in blocks.
 
+use std::ops::Range;
+
 use halovae_core::{Axes, Axis, Margins, Region, Window};
 
 use super::case::{Case, assert_close, random_stats, random_tensor, whole};
+use super::edges::random_edges;
 use super::{Make, Random, Reference, Rounding};
 use crate::backend::{Backend, BackendError, Halo, Operand, Operands, Surroundings};
 use crate::program::{Conv, Op, ValueId};
@@ -40,7 +43,7 @@ struct CutConv {
     residual: Option<HostTensor>,
 }
 
-fn random_conv(random: &mut Random, fused: bool) -> CutConv {
+fn random_conv(random: &mut Random, fused: bool, edges: bool) -> CutConv {
     let groups = random.integer(1, 8);
     let in_channels = groups * random.integer(1, 9);
     let out_channels = random.choice(&[1, 3, 8, 16, 19, 32, 64, 67]);
@@ -89,6 +92,9 @@ fn random_conv(random: &mut Random, fused: bool) -> CutConv {
         conv.residual = Some(case.features("residual", residual.clone()));
     }
     conv.output = case.output(out_channels);
+    if edges {
+        conv.edges = random_edges(random, &conv, true);
+    }
     case.program.ops = vec![Op::Conv(conv)];
     CutConv { case, conv, input, residual }
 }
@@ -167,10 +173,19 @@ impl CutConv {
 /// A conv on a part with its halo gives what the conv on the whole gives there; a halo that does
 /// not come ends the op, and the backend works on.
 pub fn convs_within_halos<B: Backend>(make: impl Make<B>) {
-    let (backend, rounding) = (make.make(), make.rounding());
-    for seed in 2000..2080 {
+    check_parts(&make.make(), make.rounding(), 2000..2080, false);
+}
+
+/// The same of convs with copies and reflections beyond the ends of the whole, as far as supported:
+/// where a part ends within it stands what the neighbours have.
+pub fn convs_within_halos_and_edges<B: Backend>(make: impl Make<B>) {
+    check_parts(&make.make(), make.rounding(), 2100..2180, true);
+}
+
+fn check_parts<B: Backend>(backend: &B, rounding: Rounding, seeds: Range<u64>, edges: bool) {
+    for seed in seeds {
         let mut random = Random::new(seed);
-        let cut_conv = random_conv(&mut random, seed % 2 == 0).rounded(&rounding);
+        let cut_conv = random_conv(&mut random, seed % 2 == 0, edges).rounded(&rounding);
         let op = Op::Conv(cut_conv.conv);
         if !backend.supports(&cut_conv.case.program, &op) {
             continue;
@@ -179,7 +194,7 @@ pub fn convs_within_halos<B: Backend>(make: impl Make<B>) {
         for (owned, lost) in [(false, false), (true, false), (false, true), (true, false)] {
             let part = cut_conv.random_part(&mut random);
             let what = format!("seed {seed}, owned {owned}, part {part:?}, {op:?}");
-            match cut_conv.run_part(&backend, &rounding, seed, part, owned, lost) {
+            match cut_conv.run_part(backend, &rounding, seed, part, owned, lost) {
                 Ok(got) => assert_close(&what, &got, &cut(&full, part.1), rounding.op),
                 Err(error) => assert_eq!(error, BackendError::NoHalo("input".into()), "{what}"),
             }

@@ -71,7 +71,7 @@ pub enum Cause {
     /// The picture could not be written.
     #[error("{0}")]
     Sink(String),
-    /// The reader of the output left with what there was: an end, and not an error.
+    /// The reader of the output went away with what there was: an end, and not an error.
     #[error("the reader of its output has enough")]
     Enough,
     /// Nothing was heard of a rank for too long, or the connection broke.

@@ -1,5 +1,7 @@
 //! The operations a program is made of, and the geometry they carry.
 
+use std::ops::Range;
+
 use halovae_core::{Axes, Axis, Margins, Window};
 
 use super::{ValueId, WeightId};
@@ -14,6 +16,29 @@ pub enum Edge {
     Repeat,
     /// The cells inside again, mirrored at the outermost one, which is not doubled.
     Reflect,
+}
+
+impl Edge {
+    /// Which of an axis's `cells` stands at `at`; `None` where zeros stand. Where padding is wider
+    /// than what there is to mirror, a reflection goes back and forth (as NumPy's `pad` does).
+    ///
+    /// Padding comes after repeats, so cells are counted after them.
+    pub fn cell(self, at: i64, cells: &Range<i64>) -> Option<i64> {
+        if cells.contains(&at) || cells.is_empty() {
+            return cells.contains(&at).then_some(at);
+        }
+        let (first, last) = (cells.start, cells.end - 1);
+        match self {
+            Self::Zeros => None,
+            Self::Repeat => Some(at.clamp(first, last)),
+            Self::Reflect if first == last => Some(first),
+            Self::Reflect => {
+                let there = last - first;
+                let folded = (at - first).rem_euclid(2 * there);
+                Some(first + folded.min(2 * there - folded))
+            }
+        }
+    }
 }
 
 /// A norm with its parameters, and the activation behind it: `y * gamma + beta`, then

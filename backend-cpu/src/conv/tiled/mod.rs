@@ -8,6 +8,7 @@
 mod blocks;
 mod weights;
 
+use halovae_engine::program::Edge;
 use rayon::ThreadPool;
 
 use super::gemm::{Ahead, Gemm, Run};
@@ -40,12 +41,22 @@ pub(super) fn run(
     };
     let (origin, skip) = start(&input.padding, blocks.doubled);
     let pieces = blocks.pieces(input, &conv.shape);
-    let task =
-        Task { conv, blocks: &blocks, pieces: &pieces, input, target, origin, skip, weights };
+    let edges = input.edges_for(kind)?;
+    let task = Task {
+        conv,
+        blocks: &blocks,
+        pieces: &pieces,
+        input,
+        edges,
+        target,
+        origin,
+        skip,
+        weights,
+    };
     let needs_halo = |i: usize, margins: &Margins| {
         let place = blocks.place(i);
         let (origin, extent) = task.patch(&place);
-        touches(margins, input.size, 1, origin, extent)
+        touches(margins, edges, input.size, 1, (origin, extent))
     };
     let tasks = blocks.tasks(pieces.len());
     run_tasks(pool, tasks, input, conv.shape.in_channels, halo, needs_halo, |i, thread, strips| {
@@ -59,6 +70,7 @@ struct Task<'a> {
     blocks: &'a Blocks,
     pieces: &'a [Piece],
     input: &'a ConvInput<'a>,
+    edges: [Edge; 2],
     target: Target<'a>,
     origin: [isize; 2],
     skip: [usize; 2],
@@ -136,6 +148,7 @@ impl Task<'_> {
                         src: frames[frame].as_ptr().wrapping_add(channel),
                         size: self.input.size,
                         src_channels: shape.in_channels,
+                        edges: self.edges,
                         scale: 1,
                         around: strips.map(|strips| (strips, [frame, channel])),
                         origin,

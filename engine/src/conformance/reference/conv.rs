@@ -4,7 +4,7 @@ use halovae_core::Axis;
 
 use super::array::Array;
 use crate::backend::Halo;
-use crate::program::{Conv, Edge};
+use crate::program::Conv;
 use crate::tensor::Shape;
 
 /// A part with what lies around it.
@@ -50,15 +50,12 @@ impl Around {
             _ => (shape.height, self.origin[0]),
         };
         let window = &conv.windows[axis];
-        let cell = window.cell(window.first(at as i64) + tap as i64) + origin as i64;
-        let last = extent as i64 - 1;
-        let cell = match conv.edges[axis] {
-            Edge::Repeat => cell.clamp(0, last),
-            Edge::Reflect if cell < 0 => -cell,
-            Edge::Reflect if cell > last => 2 * last - cell,
-            Edge::Zeros | Edge::Reflect => cell,
-        };
-        usize::try_from(cell).ok().filter(|&cell| cell < extent)
+        let (extent, origin, repeat) = (extent as i64, origin as i64, i64::from(window.repeat));
+        // Padding comes after repeats: a reflection of doubled cells has its first one once.
+        let repeated = -origin * repeat..(extent - origin) * repeat;
+        let tap = window.first(at as i64) + tap as i64;
+        let cell = conv.edges[axis].cell(tap, &repeated)?;
+        usize::try_from(window.cell(cell) + origin).ok()
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) struct State {
     pub(super) all_done: bool,
     /// The others have given up rank 0, which has gone or hangs.
     pub(super) orphaned: bool,
-    /// Rank 0 has left, and the watch is over.
+    /// Rank 0 has left in peace, and the watch is over.
     pub(super) unwatched: bool,
     /// This end goes: whatever happens to connections from now on is no failure.
     pub(super) leaving: bool,
@@ -135,7 +135,7 @@ impl Shared {
     /// Waits until rank 0 has gone, for so long at most; not if it was given up.
     pub(super) fn wait_until_unwatched(&self, limit: Duration) {
         let is_here = |state: &mut State| !state.unwatched && !state.orphaned;
-        // If a thread panicked meanwhile, the process ends.
+        // A thread that panicked meanwhile ends the process anyway.
         drop(self.changed.wait_timeout_while(self.lock(), limit, is_here));
     }
 

@@ -145,6 +145,18 @@ impl ProgramBuilder {
             });
         }
         let scale = self.scale_through(name, input, &windows)?;
+        for axis in [Axis::Height, Axis::Width] {
+            if edges[axis] == Edge::Reflect && !windows[axis].reflects_within() {
+                return Err(ProgramError::Impossible {
+                    op: name.into(),
+                    what: format!(
+                        "with {} cells of padding before, a kernel of {} does not reach what they \
+                         mirror; expected as much padding before as behind",
+                        windows[axis].before, windows[axis].kernel
+                    ),
+                });
+            }
+        }
         let weight = self.weight(name, weight(in_channels))?;
         let bias = Some(self.weight(name, bias)?);
         let output = self.features(name, out_channels, scale);
