@@ -2,14 +2,15 @@
 
 mod estimate;
 mod report;
+mod stitched;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use report::{DecodeReport, PieceReport};
+pub use crate::progress::PieceReport;
+pub use report::DecodeReport;
 
-use halovae_core::{Piece, Plan, PlanError, Size};
+use halovae_core::{Plan, PlanError, Size};
 
 use crate::backend::{Backend, BackendError, DeviceId, WeightSource};
 use crate::event::{Event, Observer, Silent};
@@ -17,12 +18,13 @@ use crate::flow::Flows;
 use crate::group::{Cancel, Cause, Failure, Group, GroupError, Links, ThreadGroup};
 use crate::program::{Program, fuse};
 use crate::rank::{Beside, RankDevice, RankJob};
-use crate::schedule::{Schedule, piece_tag};
+use crate::schedule::Schedule;
 use crate::shard::{Cut, ParkLimit, UncutError};
 use crate::sink::Sink;
-use crate::stitch::{PiecePart, StitchError, StitchTimes, stitch_image};
+use crate::stitch::StitchTimes;
 use crate::tensor::{HostTensor, Shape};
 use report::Reports;
+use stitched::stitch_all;
 
 /// Why a decode gave no picture.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +144,7 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// The same, with links between the devices of ranks: one end for each of this decoder's. They
-    /// carry what ranks of a sharded decode tell each other, where they can.
+    /// carry what ranks of a sharded decode exchange, where they can.
     ///
     /// # Panics
     /// If there are not as many as ranks.
@@ -239,7 +241,7 @@ impl<B: Backend> Decoder<B> {
         });
         for rank in &self.ranks {
             rank.backend.reset_peak();
-            // A decode that failed has told nobody what it sent.
+            // A decode that failed left its counts of what it sent.
             let _ = rank.links.as_ref().map(|links| links.take_sent());
         }
 
@@ -280,7 +282,7 @@ impl<B: Backend> Decoder<B> {
             let stitched =
                 stitch_all(group, (plan, &schedule, &flows), ranks.len(), sink, channels, control);
             if let Err(DecodeError::Sink(error)) = &stitched {
-                // The ranks still decode for a picture that nobody takes any more.
+                // The ranks still decode for a sink that takes no more.
                 let cause = Cause::Sink(error.to_string());
                 group.fail(Failure { rank: group.rank(), piece: None, op: None, cause });
             }
@@ -352,71 +354,4 @@ fn check_latents(shape: Shape, plan: &Plan, program: &Program) -> Result<(), Dec
         )));
     }
     Ok(())
-}
-
-/// The parts of the plan's pieces, in the order in which ranks send them: shards that have all frames
-/// of their places go through them together, and other pieces are finished one after the other.
-fn parts_of<'a>(plan: &'a Plan, flows: &'a Flows) -> Box<dyn Iterator<Item = PiecePart> + 'a> {
-    let of_piece = |piece: Piece, part: Range<u32>| PiecePart {
-        piece: piece.index,
-        frames: part.start - piece.keep.first..part.end - piece.keep.first,
-    };
-    let kept = |piece: &Piece| piece.keep.first..piece.keep.first + piece.keep.frames;
-    match plan {
-        Plan::Sharded(grid) if grid.slices() > 1 => {
-            Box::new(plan.pieces().map(move |piece| of_piece(piece, kept(&piece))))
-        }
-        Plan::Sharded(grid) => {
-            let steps = flows.of(grid.latents().frames).steps().iter();
-            let parts = steps.flat_map(move |step| {
-                plan.pieces().map(move |piece| (piece, step.kept(&kept(&piece))))
-            });
-            let parts = parts.filter(|(_, part)| !part.is_empty());
-            Box::new(parts.map(move |(piece, part)| of_piece(piece, part)))
-        }
-        Plan::Whole(_) | Plan::Tiled(_) | Plan::Patch(_) => {
-            Box::new(plan.pieces().flat_map(move |piece| {
-                let parts = flows.of(piece.input.frames).parts(kept(&piece));
-                parts.map(move |part| of_piece(piece, part))
-            }))
-        }
-    }
-}
-
-/// Stitches all images. The first `here` ranks are of this process, and tell of their pieces
-/// themselves.
-fn stitch_all<G: Group + ?Sized>(
-    group: &G,
-    (plan, schedule, flows): (&Plan, &Schedule, &Flows),
-    here: usize,
-    sink: &mut dyn Sink,
-    channels: usize,
-    control: &Control<'_>,
-) -> Result<StitchTimes, DecodeError> {
-    let mut times = StitchTimes::default();
-    for image in 0..schedule.images() {
-        let parts = parts_of(plan, flows);
-        let fetch = |part: &PiecePart| -> Result<Vec<f32>, GroupError> {
-            let item = schedule.item(image, part.piece);
-            let keep = plan.piece(part.piece).expect("parts are of pieces of the plan").keep;
-            let frames = part.frames.end - part.frames.start;
-            let len = frames as usize * keep.area() as usize * channels;
-            let data = group.receive(item.owner, piece_tag(item.index), len)?;
-            if item.owner as usize >= here && part.frames.end == keep.frames {
-                control
-                    .observer
-                    .event(Event::PieceReceived { rank: item.owner, piece: item.index });
-            }
-            Ok(data)
-        };
-        let rows_done = |rows| control.observer.event(Event::RowsWritten { rows });
-        let spent = stitch_image(plan, channels, image as usize, parts, sink, fetch, rows_done);
-        let spent = spent.map_err(|error| match error {
-            StitchError::Piece(error) => error.into(),
-            StitchError::Sink(error) => DecodeError::Sink(error),
-        })?;
-        times.stitch += spent.stitch;
-        times.write += spent.write;
-    }
-    Ok(times)
 }

@@ -24,6 +24,7 @@ pub mod group;
 pub mod latents;
 pub mod model;
 pub mod program;
+mod progress;
 mod rank;
 pub mod room;
 pub mod schedule;

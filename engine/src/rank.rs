@@ -10,13 +10,13 @@ use std::time::Instant;
 use halovae_core::{Plan, Region};
 
 use crate::backend::{Backend, BackendError, Memory};
-use crate::decode::PieceReport;
 use crate::execute::{Execution, Stop, execute};
 use crate::flow::Flows;
-use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Way};
+use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Tag, Way};
 use crate::program::{Program, peak_bytes};
+use crate::progress::{PieceReport, Progress};
 use crate::room::{Room, Tried};
-use crate::schedule::{Item, Schedule, piece_tag};
+use crate::schedule::{Item, Schedule};
 use crate::shard::{self, Cut, Finished, ParkLimit, ShardJob, ShardStop};
 use crate::tensor::HostTensor;
 
@@ -88,18 +88,6 @@ impl<'a, B: Backend> Beside<'a, B> {
     }
 }
 
-/// What a rank tells while it works.
-pub(crate) trait Progress {
-    /// A piece is finished: its report, its place among all items, and its bytes.
-    fn piece(&self, report: PieceReport, item: u64, bytes: u64);
-
-    /// How what the ranks tell each other travels.
-    fn way(&self, way: Way);
-
-    /// `done` of `of` turns of the rank's shards are over.
-    fn turns(&self, rank: u32, done: u64, of: u64);
-}
-
 impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
     /// Decodes what the schedule gives this rank and sends it to the stitcher, which is rank 0's.
     /// Whatever goes wrong, a panic included, is told to the group.
@@ -145,7 +133,7 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
             let mut bytes = 0;
             let send = |data: Vec<f32>| {
                 bytes += 4 * data.len() as u64;
-                self.group.send(0, piece_tag(item.index), data).map_err(|_| RankStop::Stopped)
+                self.group.send(0, Tag::piece(item.index), data).map_err(|_| RankStop::Stopped)
             };
             self.decode(item, send).map_err(|stop| stop.on(piece.get()))?;
             progress.piece(self.report(item, start.elapsed().as_secs_f64()), item.index, bytes);
@@ -239,7 +227,7 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
                     progress.piece(self.report(item, seconds), item.index, *bytes);
                 }
                 sent.set(so_far);
-                group.send(0, piece_tag(item.index), data)
+                group.send(0, Tag::piece(item.index), data)
             };
             job.run(self.latents, image as usize, turn, finished).map_err(|stop| match stop {
                 ShardStop::Failed { shard, op, cause } => {

@@ -2,13 +2,6 @@
 
 use halovae_core::{Plan, PlanError, RankLoad, Size};
 
-use crate::group::Tag;
-
-/// The tag of a finished piece.
-pub(crate) fn piece_tag(index: u64) -> Tag {
-    Tag::piece(index)
-}
-
 /// One piece of one image, and the rank that decodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {

@@ -4,24 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::event::{Event, Observer};
 use crate::group::Way;
-use crate::rank::Progress;
+use crate::progress::{PieceReport, Progress};
 use crate::stitch::StitchTimes;
 use crate::wrap::Sent;
-
-/// One decoded piece.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PieceReport {
-    /// Which image of the batch.
-    pub image: u32,
-    /// Which piece of that image's plan.
-    pub piece: u64,
-    /// Who decoded it.
-    pub rank: u32,
-    /// The latent window that was decoded.
-    pub window: halovae_core::Region,
-    /// Seconds from its upload to its download; of a shard, the seconds of its turns.
-    pub seconds: f64,
-}
 
 /// What a decode did.
 #[derive(Clone, Debug)]

@@ -22,6 +22,7 @@ pub use process::{
 };
 pub use room::{Room, WHERE_NOTHING_FITS};
 pub use sent::Sent;
+pub(crate) use tag::Kind;
 pub use tag::{LINKS, Tag};
 pub use threads::{Cancel, ThreadGroup, ThreadRank};
 pub use watch::{Fact, Limits, Lobby, Reach, Rendezvous, Waiting, Watch};

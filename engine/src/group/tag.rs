@@ -4,15 +4,28 @@
 /// order; with different tags they may be received in any order.
 ///
 /// The highest bit is clear in the tag of a finished piece, whose index is the rest. In that of any
-/// other message the next three bits are its kind, of which 1 to 3 are what the ranks of a sharded
-/// decode exchange for an op, whose place is in the low bits, and 4 is [`LINKS`].
+/// other message the next three bits are its kind: what the ranks of a sharded decode exchange for an
+/// op, whose place is in the low bits, or [`LINKS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(pub u64);
 
 /// Of messages by which devices of different ranks are connected.
-pub const LINKS: Tag = Tag::of_kind(4, 0);
+pub const LINKS: Tag = Tag::of_op(Kind::Links, 0);
 
 const NO_PIECE: u64 = 1 << 63;
+
+/// What a message that is no finished piece is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// Borders for a conv.
+    Borders = 1,
+    /// Statistics of parts.
+    Statistics = 2,
+    /// Keys and values of an attention.
+    Attention = 3,
+    /// How devices are connected.
+    Links = 4,
+}
 
 impl Tag {
     /// Of a finished piece.
@@ -25,8 +38,8 @@ impl Tag {
         self.0 & NO_PIECE == 0
     }
 
-    /// Of a message of a kind, from 1 to 7, about the op at a place.
-    pub(crate) const fn of_kind(kind: u64, op: u64) -> Self {
-        Self(NO_PIECE | kind << 60 | op)
+    /// Of a message of a kind about the op at a place.
+    pub(crate) const fn of_op(kind: Kind, op: usize) -> Self {
+        Self(NO_PIECE | (kind as u64) << 60 | op as u64)
     }
 }

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use halovae_core::Region;
 
 use super::merge::{Partial, merge};
-use super::run::ShardStop;
+use super::stop::ShardStop;
 use crate::backend::{Backend, BackendError};
-use crate::group::{Cause, Content, Group, GroupError, InFlight, Incoming, LinkError, Links, Tag};
+use crate::group::{Cause, Content, Group, GroupError, InFlight, Incoming, Links, Tag};
 use crate::tensor::{HostTensor, Shape};
 
 /// A part of a value that goes to another rank or has come from one.
@@ -45,15 +45,6 @@ pub(super) enum Transit<'a, T> {
     Host(Tag, Vec<For<Shape>>),
     /// Between devices.
     Device(Box<dyn InFlight<T> + 'a>, Vec<For<Shape>>),
-}
-
-impl From<LinkError> for ShardStop {
-    fn from(error: LinkError) -> Self {
-        match error {
-            LinkError::Group(error) => error.into(),
-            LinkError::Device(error) => Cause::Backend(error).into(),
-        }
-    }
 }
 
 /// The way that parcels take.
@@ -288,7 +279,7 @@ fn merge_on_host(
     Ok(merged)
 }
 
-/// Everybody's statistics from device to device, in the order of ranks.
+/// All ranks' statistics from device to device, in the order of ranks.
 fn all_gather<T>(
     links: &dyn Links<T>,
     group: &dyn Group,

@@ -5,39 +5,16 @@ use std::ops::Range;
 
 use halovae_core::{Margins, Region, Transfer};
 
-use super::around::{Around, Side};
+use super::around::Around;
 use super::cut::Cut;
 use super::exchange::{Exchange, For, Parcel, Transit};
 use super::pass::HaloExchange;
-use super::run::ShardStop;
+use super::side::Side;
+use super::stop::ShardStop;
 use crate::backend::{Backend, Halo};
-use crate::group::{Cause, Group, Tag};
+use crate::group::{Cause, Group, Kind, Tag};
 use crate::program::Program;
 use crate::tensor::Shape;
-
-/// What the messages of a sharded decode are about. Finished pieces have the low tags, and what links
-/// devices has [`LINKS`](crate::group::LINKS).
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Tags {
-    /// Borders for a conv.
-    Borders,
-    /// Statistics of parts.
-    Statistics,
-    /// Keys and values of an attention.
-    Attention,
-}
-
-impl Tags {
-    /// The tag of such messages for one op.
-    pub(super) fn tag(self, op: usize) -> Tag {
-        let kind = match self {
-            Self::Borders => 1,
-            Self::Statistics => 2,
-            Self::Attention => 3,
-        };
-        Tag(1 << 63 | kind << 60 | op as u64)
-    }
-}
 
 /// Borders of other ranks for a conv.
 struct UnderWay<'a, T> {
@@ -98,7 +75,7 @@ impl<'a, B: Backend> Borders<'a, B> {
         let received: Vec<For<Transfer>> =
             received.filter(|(rank, transfers)| *rank != me && !transfers.is_empty()).collect();
         if !outgoing.is_empty() || !received.is_empty() {
-            let tag = Tags::Borders.tag(op);
+            let tag = Tag::of_op(Kind::Borders, op);
             let shape = |transfer: &Transfer| shape_of(transfer.region, channels);
             let shapes = |(rank, transfers): &For<Transfer>| -> For<Shape> {
                 (*rank, transfers.iter().map(shape).collect())

@@ -16,6 +16,7 @@ mod estimate;
 mod exchange;
 mod fit;
 mod halo;
+mod lent;
 mod merge;
 mod park;
 mod pass;
@@ -23,7 +24,9 @@ mod ring;
 mod rounds;
 mod run;
 mod scratch;
+mod side;
 mod statistics;
+mod stop;
 mod traffic;
 mod turn;
 
@@ -34,4 +37,5 @@ pub use park::ParkLimit;
 pub use pass::{HaloExchange, Segment, UncutError, exchanged_layers};
 pub use traffic::Traffic;
 
-pub(crate) use run::{Finished, ShardJob, ShardStop};
+pub(crate) use run::{Finished, ShardJob};
+pub(crate) use stop::ShardStop;

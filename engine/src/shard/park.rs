@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use halovae_core::Region;
 
-use super::around::Side;
 use super::exchange::{Exchange, Parcel};
+use super::lent::{LentFrames, Loan, joined};
 use super::scratch::{Extent, ScratchFile};
-use crate::backend::{Backend, BackendError};
+use super::side::Side;
+use crate::backend::Backend;
 use crate::group::Cause;
 use crate::program::{Held, ValueId};
 use crate::tensor::{HostTensor, Shape};
@@ -47,28 +48,6 @@ enum Parked<T> {
     /// In the file, but for so many frames at its beginning, which are read no more.
     Filed(Extent, Shape, usize),
 }
-
-/// A tensor to read: where it waits, or a copy that was made for it.
-pub(super) enum Loan<'a, T> {
-    /// Where it waits.
-    Here(&'a T),
-    /// Out of the file.
-    Loaded(T),
-}
-
-impl<T> std::ops::Deref for Loan<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        match self {
-            Loan::Here(tensor) => tensor,
-            Loan::Loaded(tensor) => tensor,
-        }
-    }
-}
-
-/// A tensor to read, and which of its frames.
-pub(super) type LentFrames<'a, T> = (Loan<'a, T>, Range<usize>);
 
 /// What the shards of a rank hold between the turns that write and read it.
 pub(super) struct Park<'a, B: Backend> {
@@ -272,20 +251,4 @@ impl<'a, B: Backend> Park<'a, B> {
 
 fn all(shape: Shape) -> Region {
     shape.size().at_origin()
-}
-
-/// Frames that lie in several tensors, or in a part of one, in one tensor.
-pub(super) fn joined<'a, B: Backend>(
-    backend: &B,
-    mut parts: Vec<LentFrames<'a, B::Tensor>>,
-) -> Result<Loan<'a, B::Tensor>, BackendError> {
-    let is_whole =
-        |(tensor, range): &LentFrames<'_, B::Tensor>| *range == (0..backend.shape(tensor).frames);
-    if let [part] = &parts[..]
-        && is_whole(part)
-    {
-        return Ok(parts.remove(0).0);
-    }
-    let parts: Vec<_> = parts.iter().map(|(tensor, range)| (&**tensor, range.clone())).collect();
-    backend.gather(&parts).map(Loan::Loaded)
 }

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::exchange::Parcel;
-use super::halo::Tags;
 use super::park::Key;
 use super::rounds::Round;
-use super::run::{Finished, Run, ShardJob, ShardStop, failed};
+use super::run::{Finished, Run, ShardJob};
+use super::stop::{ShardStop, failed};
 use crate::backend::{Backend, Operand, Operands};
-use crate::group::{Cause, Group, GroupError};
+use crate::group::{Cause, Group, GroupError, Kind, Tag};
 use crate::program::{Op, Step, StepRead, ValueId};
 use crate::tensor::Shape;
 
@@ -50,7 +50,7 @@ where
                 let shapes: Vec<Shape> = coming
                     .flat_map(|shard| [k, v].map(|id| self.shape_of(index, round, id, shard)))
                     .collect();
-                let tag = Tags::Attention.tag(index);
+                let tag = Tag::of_op(Kind::Attention, index);
                 let (outgoing, incoming) = (vec![(next, parcels)], vec![(before, shapes)]);
                 transit = Some(self.exchange.begin(&self.group, tag, outgoing, incoming)?);
             }

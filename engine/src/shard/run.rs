@@ -17,38 +17,11 @@ use super::halo::Borders;
 use super::park::{Key, Park, ParkLimit};
 use super::pass::Segment;
 use super::rounds::{Round, Rounds};
+use super::stop::ShardStop;
 use crate::backend::Backend;
 use crate::group::{Cause, FirstRanks, Group, GroupError, Links};
-use crate::program::{Liveness, Op, Program, ValueId};
+use crate::program::{Liveness, Program, ValueId};
 use crate::tensor::HostTensor;
-
-/// Why a rank ended early.
-#[derive(Debug)]
-pub(crate) enum ShardStop {
-    /// This rank failed.
-    Failed {
-        /// In which shard, if in one.
-        shard: Option<u32>,
-        /// In which op, if in one.
-        op: Option<String>,
-        /// Why.
-        cause: Cause,
-    },
-    /// The group ended, and knows why.
-    Stopped,
-}
-
-impl From<GroupError> for ShardStop {
-    fn from(_: GroupError) -> Self {
-        Self::Stopped
-    }
-}
-
-impl From<Cause> for ShardStop {
-    fn from(cause: Cause) -> Self {
-        Self::Failed { shard: None, op: None, cause }
-    }
-}
 
 /// What a rank needs to do its part.
 pub(crate) struct ShardJob<'a, B: Backend, G: ?Sized> {
@@ -56,7 +29,7 @@ pub(crate) struct ShardJob<'a, B: Backend, G: ?Sized> {
     pub(crate) program: &'a Program,
     pub(crate) weights: &'a B::Weights,
     pub(crate) group: &'a G,
-    /// If what ranks tell each other goes from device to device.
+    /// If what ranks exchange goes from device to device.
     pub(crate) links: Option<&'a dyn Links<B::Tensor>>,
     pub(crate) cut: &'a Cut,
     /// At most so many frames of latents are decoded at a time.
@@ -232,8 +205,4 @@ where
         let frames = frames.start - first..frames.end - first;
         Ok((self.finished)(Finished { shard, seconds: seconds(), frames, data })?)
     }
-}
-
-pub(super) fn failed(program: &Program, op: &Op, shard: u32, cause: Cause) -> ShardStop {
-    ShardStop::Failed { shard: Some(shard), op: Some(program.op_name(op).to_owned()), cause }
 }

@@ -1,16 +1,16 @@
 //! Statistics of parts on their way to those of the whole.
 
 use super::exchange::Wholes;
-use super::halo::Tags;
 use super::pass::Segment;
 use super::rounds::Round;
-use super::run::{Run, ShardJob, ShardStop};
+use super::run::{Run, ShardJob};
+use super::stop::ShardStop;
 use crate::backend::Backend;
-use crate::group::Group;
+use crate::group::{Group, Kind, Tag};
 use crate::program::{Program, ValueId};
 
 impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F> {
-    /// Merges everybody's statistics of a segment, shard by shard, so that every rank gets the same
+    /// Merges all ranks' statistics of a segment, shard by shard, so that every rank gets the same
     /// bytes.
     pub(super) fn merge_statistics(
         &mut self,
@@ -44,7 +44,7 @@ impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F> {
             parts: parts.collect(),
             count: &count,
         };
-        let tag = Tags::Statistics.tag(segment.ops.start);
+        let tag = Tag::of_op(Kind::Statistics, segment.ops.start);
         let merged = self.exchange.merge(&self.group, tag, own, &wholes)?;
         self.stats.extend(statistics.into_iter().zip(merged));
         Ok(())

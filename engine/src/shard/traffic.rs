@@ -50,7 +50,7 @@ impl Traffic {
             });
             let groups: u64 = made.map(|&id| u64::from(program.groups(id))).sum();
             if groups > 0 {
-                // Everybody's to rank 0, and the merged ones back.
+                // Those of all ranks to rank 0, and the merged ones back.
                 let bytes = 2 * 8 * groups * (ranks - 1);
                 traffic.statistics_bytes = traffic.statistics_bytes.saturating_add(bytes);
                 traffic.reductions += 1;

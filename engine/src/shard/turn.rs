@@ -5,11 +5,14 @@ use std::time::Instant;
 
 use halovae_core::Margins;
 
-use super::around::{Around, Side};
-use super::park::{Key, LentFrames, Loan, joined};
+use super::around::Around;
+use super::lent::{LentFrames, Loan, joined};
+use super::park::Key;
 use super::pass::Segment;
 use super::rounds::{HaloFrames, Round};
-use super::run::{Finished, Run, ShardJob, ShardStop, failed};
+use super::run::{Finished, Run, ShardJob};
+use super::side::Side;
+use super::stop::{ShardStop, failed};
 use crate::backend::{Backend, BackendError, FrameReads, Halo, Operand, Operands, Surroundings};
 use crate::group::{Cause, Group, GroupError};
 use crate::program::{Held, Op, Program, Step, StepRead, ValueId, ValueKind, taps};
