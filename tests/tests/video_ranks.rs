@@ -1,6 +1,6 @@
 //! Videos on the CPU: in chunks, tiles and shards, on one rank and on several, against each other.
 
-use halovae_core::{AxisTiling, Direction, Plan, ShardGrid, Size, TileGrid, Tiling};
+use halovae_core::{Axes, AxisTiling, Direction, Plan, ShardGrid, Size, TileGrid, Tiling};
 use halovae_cpu::CpuBackend;
 use halovae_engine::checkpoint::{VaeConfig, parse_config};
 use halovae_engine::conformance::{Random, RandomWeights};
@@ -92,23 +92,45 @@ fn tiles_give_the_same_bytes_on_any_ranks() {
     }
 }
 
+fn shards(latents: &HostTensor, [slices, rows, cols]: [u32; 3]) -> Plan {
+    let shards = Axes::new(slices, rows, cols);
+    let grid = ShardGrid::of(size_of(latents), shards, config().tiling().scale);
+    Plan::sharded(grid.expect("a grid"))
+}
+
 #[test]
 fn shards_of_a_video_equal_the_whole() {
-    let latents = latents(3, 9, 10);
+    let latents = latents(5, 9, 10);
     let expected = decode(&decoder(&program(), 1), &latents, &whole(&latents), &Control::default());
-    for (rows, cols, ranks) in [(1, 2, 2), (2, 2, 4), (3, 2, 2)] {
-        let scale = config().tiling().scale;
-        let grid = ShardGrid::new(size_of(&latents), rows, cols, scale).expect("a grid");
+    let grids = [([1, 1, 2], 2), ([1, 2, 2], 4), ([1, 3, 2], 2), ([2, 1, 1], 2), ([2, 2, 2], 3)];
+    for (grid, ranks) in grids {
+        let plan = shards(&latents, grid);
         let decoder = decoder(&program(), ranks);
-        let got = decode(&decoder, &latents, &Plan::sharded(grid), &Control::default());
-        assert_f32_close(&format!("{rows} x {cols} shards on {ranks} ranks"), &got, &expected);
+        let got = decode(&decoder, &latents, &plan, &in_chunks(1));
+        assert_f32_close(&format!("{grid:?} shards on {ranks} ranks"), &got, &expected);
+        for chunk in [2, u32::MAX] {
+            let other = decode(&decoder, &latents, &plan, &in_chunks(chunk));
+            assert!(other == got, "{grid:?} shards, {chunk} frames at a time");
+        }
+        // In turns, values and what is kept of them waiting in a file.
+        let park = Some(ParkLimit { bytes: 0, scratch: std::env::temp_dir() });
+        let control = Control { park, ..in_chunks(2) };
+        let alone = self::decoder(&program(), 1);
+        let in_turns = decode(&alone, &latents, &plan, &control);
+        assert_f32_close(&format!("{grid:?} shards in turns"), &in_turns, &expected);
+        assert!(in_turns == decode(&alone, &latents, &plan, &in_chunks(2)), "{grid:?}: a limit");
     }
-    // In turns, values waiting in a file.
-    let grid = ShardGrid::new(size_of(&latents), 2, 3, config().tiling().scale).expect("a grid");
-    let park = Some(ParkLimit { bytes: 0, scratch: std::env::temp_dir() });
-    let control = Control { park, ..Control::default() };
-    let got = decode(&decoder(&program(), 1), &latents, &Plan::sharded(grid), &control);
-    assert_f32_close("shards in turns", &got, &expected);
+}
+
+/// Of slices each has fewer frames than its convs look back: it is said, not decoded.
+#[test]
+fn a_slice_needs_the_frames_that_the_next_one_reads() {
+    let latents = latents(5, 3, 3);
+    let mut sink = MemorySink::default();
+    let plan = shards(&latents, [5, 1, 1]);
+    let refused = decoder(&program(), 1).decode(&latents, &plan, &mut sink, &Control::default());
+    let message = refused.expect_err("slices of a frame").to_string();
+    assert!(message.contains("use fewer slices"), "{message}");
 }
 
 /// An image decodes to the same through the program that is folded for it.
@@ -155,34 +177,44 @@ fn frames_are_written_while_later_latents_wait() {
         Decoder::new(&program(), &RandomWeights { seed: 8 }, backends).expect("a decoder");
     let latents = latents(16, 3, 3);
     let backend = decoder.backends().next().expect("one rank");
-    let mut sink = Early { backend, ran: Vec::new() };
-    decoder.decode(&latents, &whole(&latents), &mut sink, &in_chunks(1)).expect("a decode");
-    let all = backend.ran();
-    assert_eq!(sink.ran.len(), 4 * 16 - 3);
-    assert!(2 * sink.ran[0] < all, "{} of {all} ops had run for the first frame", sink.ran[0]);
-    assert!(sink.ran.is_sorted());
+    for plan in [whole(&latents), shards(&latents, [1, 2, 1])] {
+        let before = backend.ran();
+        let mut sink = Early { backend, ran: Vec::new() };
+        decoder.decode(&latents, &plan, &mut sink, &in_chunks(1)).expect("a decode");
+        let all = backend.ran() - before;
+        assert_eq!(sink.ran.len(), 4 * 16 - 3);
+        let first = sink.ran[0] - before;
+        assert!(2 * first < all, "{first} of {all} ops had run for the first frame");
+        assert!(sink.ran.is_sorted());
+    }
 }
 
-/// Memory does not grow with the video, and is what was estimated.
+/// Memory does not grow with the video, and is what was estimated: whole, and in shards that take turns.
 #[test]
 fn memory_does_not_grow_with_the_video() {
     let decoder = decoder(&program(), 1);
-    let mut peaks = Vec::new();
-    for frames in [5, 21, 81] {
-        let latents = latents(frames, 8, 8);
-        let plan = whole(&latents);
-        let mut sink = MemorySink::default();
-        let report = decoder.decode(&latents, &plan, &mut sink, &in_chunks(1)).expect("a decode");
-        let (measured, estimated) = (report.measured_peak_bytes, report.estimated_peak_bytes);
-        let again = decoder.estimate_peak_bytes(&plan, 1, Place::all(1), None, 1).expect("a plan");
-        assert_eq!(again, estimated);
-        let ratio = estimated as f64 / measured as f64;
-        assert!(
-            (0.85..=1.15).contains(&ratio),
-            "{frames}: {estimated} estimated, {measured} measured"
-        );
-        peaks.push(measured as f64);
+    let limit = |bytes| Some(ParkLimit { bytes, scratch: std::env::temp_dir() });
+    let cases = [(None, None, &[5, 21, 81][..]), (Some([1, 2, 2]), limit(0), &[5, 21])];
+    for (grid, park, lengths) in cases {
+        let mut peaks = Vec::new();
+        for &frames in lengths {
+            let latents = latents(frames, 8, 8);
+            let plan = grid.map_or_else(|| whole(&latents), |grid| shards(&latents, grid));
+            let control = Control { park: park.clone(), ..in_chunks(1) };
+            let mut sink = MemorySink::default();
+            let report = decoder.decode(&latents, &plan, &mut sink, &control).expect("a decode");
+            let (measured, estimated) = (report.measured_peak_bytes, report.estimated_peak_bytes);
+            let place = Place::all(1);
+            let again = decoder.estimate_peak_bytes(&plan, 1, place, park.as_ref(), 1);
+            assert_eq!(again.expect("a plan"), estimated);
+            let ratio = estimated as f64 / measured as f64;
+            assert!(
+                (0.85..=1.15).contains(&ratio),
+                "{grid:?}, {frames}: {estimated} estimated, {measured} measured"
+            );
+            peaks.push(measured as f64);
+        }
+        let ratio = peaks[peaks.len() - 1] / peaks[0];
+        assert!((0.95..=1.05).contains(&ratio), "{grid:?}: {peaks:?}");
     }
-    let ratio = peaks[2] / peaks[0];
-    assert!((0.95..=1.05).contains(&ratio), "{peaks:?}");
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use halovae_core::{Margins, Plan, Region, Scale, ShardGrid, Transfer};
 
-use super::pass::{Segment, UncutError, segments};
+use super::pass::{Segment, TimeReach, UncutError, segments};
 use crate::program::{Program, Timeline, ValueId, ValueKind};
 use crate::tensor::Shape;
 
@@ -24,51 +24,37 @@ impl Cut {
     /// # Errors
     /// [`UncutError`].
     pub fn new(program: &Program, grid: ShardGrid, ranks: u32) -> Result<Self, UncutError> {
+        let timelines: Vec<Timeline> = match grid.slices() {
+            1 => Vec::new(),
+            slices => (0..slices).map(|slice| timeline(program, &grid, slice)).collect(),
+        };
+        let time = TimeReach::new(program, &timelines);
         let cut = Self {
             grid,
             ranks: Plan::sharded(grid).busy_ranks(1, ranks.max(1)),
-            segments: segments(program, grid.slices() > 1)?,
+            segments: segments(program, &time)?,
         };
-        cut.check_slices(program)?;
+        cut.check_slices(program, &time)?;
         Ok(cut)
     }
 
-    /// Checks that what a slice reads beyond its frames is what its neighbours lend it.
-    fn check_slices(&self, program: &Program) -> Result<(), UncutError> {
+    /// Checks that what slices read beyond their frames is what they are given: an op is given frames
+    /// of the slices beside, if it reads one operand tap by tap.
+    fn check_slices(&self, program: &Program, time: &TimeReach) -> Result<(), UncutError> {
         let slices = self.grid.slices();
-        if slices == 1 {
-            return Ok(());
-        }
         for (index, op) in program.ops().iter().enumerate() {
-            let halos = self.segments.iter().flat_map(|segment| &segment.halos);
-            let reach = halos.filter(|halo| halo.op == index).map(|halo| halo.reach).next();
-            let fits = (0..slices).all(|slice| {
-                let timeline = self.timeline(program, slice);
-                let outputs = timeline.band(op.output());
-                op.reads().all(|(id, reads)| {
-                    let read = timeline.read((id, reads), &outputs);
-                    let (own, [past, future]) = match program.value(id).kind {
-                        ValueKind::Stats { .. } => (0..1, [0, 0]),
-                        ValueKind::Features { scale, .. } => {
-                            let reach = reach.unwrap_or(Margins::NONE);
-                            let shard = slice * self.grid.rows() * self.grid.cols();
-                            let Margins { past, future, .. } =
-                                self.grid.margins(shard, scale, reach);
-                            (self.band(program, id, slice), [past, future].map(u64::from))
-                        }
-                    };
-                    let lent = own.start - past.min(own.start)..own.end + future;
-                    read.is_empty() || (lent.start <= read.start && read.end <= lent.end)
-                })
-            });
-            let lends = |(id, _)| match program.value(id).kind {
-                ValueKind::Stats { .. } => true,
-                ValueKind::Features { scale, .. } => {
-                    self.grid.fits(scale, reach.unwrap_or(Margins::NONE))
+            for (operand, (id, _)) in op.reads().enumerate() {
+                let [past, future] = time.of(index, operand);
+                if [past, future] == [0, 0] {
+                    continue;
                 }
-            };
-            if !fits || !op.reads().all(lends) {
-                return Err(UncutError::Slices { slices, op: program.op_name(op).to_owned() });
+                let reach = Margins { past, future, ..Margins::NONE };
+                let is_lent = operand == 0
+                    && op.by_tap().is_some()
+                    && self.grid.fits(program.features(id).1, reach);
+                if !is_lent {
+                    return Err(UncutError::Slices { slices, op: program.op_name(op).to_owned() });
+                }
             }
         }
         Ok(())
@@ -76,15 +62,12 @@ impl Cut {
 
     /// Where a slice of the video stands before anything is computed.
     pub(super) fn timeline(&self, program: &Program, slice: u32) -> Timeline {
-        let frames = self.grid.latents().frames;
-        Timeline::of_slice(program, frames, |id| self.band(program, id, slice))
+        timeline(program, &self.grid, slice)
     }
 
     /// The frames of a feature map that a slice of the video has.
     pub(super) fn band(&self, program: &Program, value: ValueId, slice: u32) -> Range<u64> {
-        let shard = slice * self.grid.rows() * self.grid.cols();
-        let Region { first, frames, .. } = self.part(program, value, shard);
-        first.into()..u64::from(first) + u64::from(frames)
+        band(program, &self.grid, value, slice)
     }
 
     /// The slice of the video that a shard is of.
@@ -163,6 +146,16 @@ impl Cut {
         }
         by_rank.into_iter().collect()
     }
+}
+
+fn timeline(program: &Program, grid: &ShardGrid, slice: u32) -> Timeline {
+    Timeline::of_slice(program, grid.latents().frames, |id| band(program, grid, id, slice))
+}
+
+fn band(program: &Program, grid: &ShardGrid, value: ValueId, slice: u32) -> Range<u64> {
+    let (_, scale) = program.features(value);
+    let Region { first, frames, .. } = grid.part(slice * grid.rows() * grid.cols(), scale);
+    first.into()..u64::from(first) + u64::from(frames)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use halovae_core::{Axes, LayerHalo, Margins, PlanError, Window};
+use halovae_core::{Axes, LayerHalo, Margins, PlanError, Region, ShardGrid, Size, Window};
 
-use crate::program::{Op, Program, Reads, ValueId};
+use crate::program::{Op, Program, Reads, Timeline, ValueId};
 
 /// A halo that an op fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +59,48 @@ pub enum UncutError {
     },
 }
 
-/// Cuts a program into segments, along time too if the grid has several slices.
+/// Frames before and behind a slice's own that its ops read.
+pub(super) struct TimeReach {
+    /// By op and operand.
+    reaches: Vec<Vec<[u32; 2]>>,
+}
+
+impl TimeReach {
+    /// Of a program whose values are cut into slices: of each the frames that each slice has. It is
+    /// counted, slice by slice, so that it is exact also where the first frame stands alone.
+    pub(super) fn new(program: &Program, timelines: &[Timeline]) -> Self {
+        let of_operand = |op: &Op, (id, reads): (ValueId, Reads)| {
+            let mut most = [0, 0];
+            for timeline in timelines {
+                let read = timeline.read((id, reads), &timeline.band(op.output()));
+                let own = timeline.band(id);
+                if !read.is_empty() {
+                    let [past, future] =
+                        [own.start.saturating_sub(read.start), read.end.saturating_sub(own.end)];
+                    most = [most[0].max(past), most[1].max(future)];
+                }
+            }
+            most.map(|frames| u32::try_from(frames).unwrap_or(u32::MAX))
+        };
+        let of_op = |op: &Op| op.reads().map(|operand| of_operand(op, operand)).collect();
+        Self { reaches: program.ops().iter().map(of_op).collect() }
+    }
+
+    /// Of a program that is not cut along time.
+    pub(super) fn none(program: &Program) -> Self {
+        Self::new(program, &[])
+    }
+
+    pub(super) fn of(&self, op: usize, operand: usize) -> [u32; 2] {
+        self.reaches[op][operand]
+    }
+}
+
+/// Cuts a program into segments.
 ///
 /// # Errors
 /// [`UncutError`] for a conv that does not keep extents in proportion.
-pub(super) fn segments(program: &Program, in_time: bool) -> Result<Vec<Segment>, UncutError> {
+pub(super) fn segments(program: &Program, time: &TimeReach) -> Result<Vec<Segment>, UncutError> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut start = 0;
     // Values of the segment that has not ended.
@@ -71,7 +108,7 @@ pub(super) fn segments(program: &Program, in_time: bool) -> Result<Vec<Segment>,
     let mut halos = Vec::new();
     let mut statistics = Vec::new();
     for (index, op) in program.ops().iter().enumerate() {
-        let halo = halo_exchange(program, index, op, in_time)?;
+        let halo = halo_exchange(program, index, op, time)?;
         let is_attention = matches!(op, Op::Attention { .. });
         let waits = halo.is_some_and(|halo| fresh.contains(&halo.value))
             || op.inputs().any(|read| statistics.contains(&read));
@@ -102,18 +139,10 @@ pub(super) fn segments(program: &Program, in_time: bool) -> Result<Vec<Segment>,
 /// # Errors
 /// [`UncutError`] for a conv that does not keep extents in proportion.
 pub fn exchanged_layers(program: &Program) -> Result<Vec<LayerHalo>, UncutError> {
+    let time = in_single_frames(program);
     let mut layers = Vec::new();
     for (index, op) in program.ops().iter().enumerate() {
-        // An op that does not keep frames in proportion reaches from any slice into all others.
-        let all = u32::MAX;
-        let halo = halo_exchange(program, index, op, true).or_else(|_| {
-            let halo = halo_exchange(program, index, op, false)?;
-            let value = op.inputs().next().expect("every op reads a value");
-            let reach = halo.map_or(Margins::NONE, |halo| halo.reach);
-            let reach = Margins { past: all, future: all, ..reach };
-            Ok(Some(HaloExchange { op: index, value, reach }))
-        })?;
-        if let Some(halo) = halo {
+        if let Some(halo) = halo_exchange(program, index, op, &time)? {
             let (channels, scale) = program.features(halo.value);
             let bytes_per_cell = 4 * u64::from(channels);
             layers.push(LayerHalo { scale, reach: halo.reach, bytes_per_cell });
@@ -122,25 +151,42 @@ pub fn exchanged_layers(program: &Program) -> Result<Vec<LayerHalo>, UncutError>
     Ok(layers)
 }
 
+/// What slices of a frame of latents each read beyond their own: no slices read farther.
+fn in_single_frames(program: &Program) -> TimeReach {
+    // As many as show what convs of any model look back and ahead.
+    const FRAMES: u32 = 16;
+    let cells = Size::video(FRAMES, 1, 1);
+    // Without a grid there are no slices: the program has no output of that size.
+    let Ok(grid) = ShardGrid::of(cells, Axes::new(FRAMES, 1, 1), program.out_scale()) else {
+        return TimeReach::none(program);
+    };
+    let timeline = |slice: u32| {
+        Timeline::of_slice(program, FRAMES, |id| {
+            let (_, scale) = program.features(id);
+            let Region { first, frames, .. } = grid.part(slice, scale);
+            first.into()..u64::from(first) + u64::from(frames)
+        })
+    };
+    TimeReach::new(program, &(0..FRAMES).map(timeline).collect::<Vec<_>>())
+}
+
 fn halo_exchange(
     program: &Program,
     index: usize,
     op: &Op,
-    in_time: bool,
+    time: &TimeReach,
 ) -> Result<Option<HaloExchange>, UncutError> {
-    for (value, reads) in op.reads() {
+    for (operand, (value, reads)) in op.reads().enumerate() {
         let Reads::Cells(windows) = reads else { continue };
-        let reach = reach(&windows, in_time)
-            .map_err(|source| UncutError::Op { op: program.op_name(op).to_owned(), source })?;
+        let in_frame = |window: Window| {
+            let reach = window.reach();
+            reach.map_err(|source| UncutError::Op { op: program.op_name(op).to_owned(), source })
+        };
+        let (height, width) = (in_frame(windows.height)?, in_frame(windows.width)?);
+        let reach = Margins::from_axes(Axes::new(time.of(index, operand), height, width));
         if !reach.is_none() {
             return Ok(Some(HaloExchange { op: index, value, reach }));
         }
     }
     Ok(None)
-}
-
-/// What is read beyond a part. One that has all frames reads none beyond them.
-fn reach(windows: &Axes<Window>, in_time: bool) -> Result<Margins, PlanError> {
-    let time = if in_time { windows.time.reach()? } else { [0, 0] };
-    Ok(Margins::from_axes(Axes::new(time, windows.height.reach()?, windows.width.reach()?)))
 }
