@@ -66,6 +66,15 @@ impl<'a, B: Backend> Execution<'a, B> {
         Self { backend, program, weights, timeline: Timeline::new(program, frames), values }
     }
 
+    /// The same, in steps of at most so many frames of any value: see [`frames_at_once`].
+    ///
+    /// [`frames_at_once`]: crate::program::frames_at_once
+    #[must_use]
+    pub fn at_most(mut self, frames: u64) -> Self {
+        self.timeline = self.timeline.at_most(frames);
+        self
+    }
+
     /// Takes the next frames of the latents and gives the frames of the output that can be computed
     /// now and were not before; `None` if there are none.
     ///
@@ -87,23 +96,29 @@ impl<'a, B: Backend> Execution<'a, B> {
         let end = start + self.backend.shape(&chunk).frames as u64;
         self.values[input.index()].push(start..end, chunk);
         self.timeline.advance(input, end);
-        for (place, op) in program.ops().iter().enumerate() {
-            let Some(step) = self.timeline.step(program, op) else { continue };
-            proceed(place).map_err(Stop::Asked)?;
-            self.run(op, &step).map_err(failed(op.output()))?;
+        let mut is_idle = false;
+        while !std::mem::replace(&mut is_idle, true) {
+            for (place, op) in program.ops().iter().enumerate() {
+                let Some(step) = self.timeline.step(program, op) else { continue };
+                proceed(place).map_err(Stop::Asked)?;
+                self.run(op, &step).map_err(failed(op.output()))?;
+                is_idle = false;
+            }
         }
         let finished = finished..self.timeline.end(output);
         if finished.is_empty() {
             return Ok(None);
         }
-        let values = &mut self.values[output.index()];
-        match self.timeline.is_read(output) {
-            false => Ok(values.take(&finished)),
-            true => {
-                let copy = self.backend.gather(&values.parts(&finished));
-                copy.map(Some).map_err(failed(output))
-            }
+        let (values, is_read) = (&mut self.values[output.index()], self.timeline.is_read(output));
+        let whole = if is_read { None } else { values.take(&finished) };
+        if whole.is_some() {
+            return Ok(whole);
         }
+        let copy = self.backend.gather(&values.parts(&finished)).map_err(failed(output))?;
+        if !is_read {
+            *values = Held::default();
+        }
+        Ok(Some(copy))
     }
 
     /// Computes frames of an op's output, and drops what no op has to read any more.

@@ -13,7 +13,7 @@ use crate::backend::{Backend, BackendError, Memory};
 use crate::execute::{Execution, Stop, execute};
 use crate::flow::Flows;
 use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Tag, Way};
-use crate::program::{Program, peak_bytes};
+use crate::program::{Program, frames_at_once, peak_bytes};
 use crate::progress::{PieceReport, Progress};
 use crate::room::{Room, Tried};
 use crate::schedule::{Item, Schedule};
@@ -163,7 +163,9 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
             })?;
             return send(self.finished(&output, piece.keep)?);
         }
-        let mut execution = Execution::new(backend, program, weights, piece.input.frames);
+        let frames = piece.input.frames;
+        let mut execution = Execution::new(backend, program, weights, frames)
+            .at_most(frames_at_once(frames, self.chunk));
         let keep = piece.keep.first..piece.keep.first + piece.keep.frames;
         for step in flow.steps() {
             let output = execution.push(upload(step.latents.clone())?, check)?;

@@ -9,7 +9,9 @@ use super::case::{assert_close, random_tensor};
 use super::{Make, Random, Reference, Rounding};
 use crate::backend::Backend;
 use crate::execute::{Execution, execute};
-use crate::program::{Edge, FrameRepeat, Program, ProgramBuilder, ProgramError, ValueId, fuse};
+use crate::program::{
+    Edge, FrameRepeat, Program, ProgramBuilder, ProgramError, ValueId, frames_at_once, fuse,
+};
 use crate::tensor::{HostTensor, Shape};
 
 /// A step of a program: what it adds, and two numbers that it makes its choices by.
@@ -112,7 +114,9 @@ pub fn run_in_chunks<B: Backend>(
     chunks: &[u32],
 ) -> Vec<Option<HostTensor>> {
     let count = latents.shape().frames as u32;
-    let mut execution = Execution::new(backend, program, weights, count);
+    let longest = chunks.iter().copied().max().unwrap_or(1);
+    let mut execution =
+        Execution::new(backend, program, weights, count).at_most(frames_at_once(count, longest));
     let mut start = 0;
     let mut push = |&len: &u32| {
         let chunk = backend.upload(&frames(latents, start..start + len)).expect("an upload");

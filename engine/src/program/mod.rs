@@ -36,7 +36,7 @@ pub use peak::peak_bytes;
 pub use reach::Reach;
 pub use reads::Reads;
 pub(crate) use timeline::chunks;
-pub use timeline::{Step, StepRead, Timeline, taps};
+pub use timeline::{Step, StepRead, Timeline, frames_at_once, taps};
 
 /// Names a value of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

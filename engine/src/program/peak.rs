@@ -5,7 +5,10 @@ use std::ops::Range;
 
 use halovae_core::Size;
 
-use super::{Geometry, Held, MemoryModel, Op, Program, Step, StepRead, Timeline, ValueId, chunks};
+use super::{
+    Geometry, Held, MemoryModel, Op, Program, Step, StepRead, Timeline, ValueId, chunks,
+    frames_at_once,
+};
 use crate::tensor::Shape;
 
 /// The most bytes of values and workspace that are held at once to decode one sample of `latents`,
@@ -15,7 +18,8 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
         program,
         model,
         geometry: Geometry::new(program, 1, latents),
-        timeline: Timeline::new(program, latents.frames),
+        timeline: Timeline::new(program, latents.frames)
+            .at_most(frames_at_once(latents.frames, chunk)),
         held: vec![Held::default(); program.values.len()],
         live: 0,
         workspace: 0,
@@ -27,16 +31,24 @@ pub fn peak_bytes(program: &Program, latents: Size, chunk: u32, model: &dyn Memo
         let finished = walk.timeline.end(output);
         walk.push(input, &frames, walk.bytes(input, &frames));
         walk.timeline.advance(input, frames.end);
-        for op in &program.ops {
-            if let Some(step) = walk.timeline.step(program, op) {
-                walk.run(op, &step);
+        let mut is_idle = false;
+        while !std::mem::replace(&mut is_idle, true) {
+            for op in &program.ops {
+                if let Some(step) = walk.timeline.step(program, op) {
+                    walk.run(op, &step);
+                    is_idle = false;
+                }
             }
         }
-        // Finished frames leave the device: copies of them, where ops read them too.
-        if walk.timeline.is_read(output) {
-            let copy = walk.bytes(output, &(finished..walk.timeline.end(output)));
+        // Finished frames leave the device: copies of them, where ops read them too or they were
+        // computed in several steps.
+        let (is_read, finished) =
+            (walk.timeline.is_read(output), finished..walk.timeline.end(output));
+        if is_read || walk.held[output.index()].exactly(&finished).is_none() {
+            let copy = walk.bytes(output, &finished);
             walk.reach(walk.live + copy + walk.workspace);
-        } else {
+        }
+        if !is_read {
             walk.drop_before(output, u64::MAX);
         }
     }

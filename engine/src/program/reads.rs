@@ -128,6 +128,16 @@ impl Op {
         }
     }
 
+    /// Where a step that is to end at frame `end` of the output ends: all frames that lie in one frame
+    /// of an operand's channels are taken out together.
+    pub(crate) fn step_end(&self, start: u64, end: u64) -> u64 {
+        let Op::Join { factor, .. } = *self else { return end };
+        let factor = u64::from(factor.max(1));
+        let whole = |frames: u64| frames.saturating_sub(1) / factor * factor + 1;
+        let least = if start == 0 { 1 } else { start.saturating_add(factor) };
+        whole(end).max(least)
+    }
+
     /// Whether an output depends on every position of a frame or more, so that cutting the input
     /// changes the result.
     pub fn is_global(&self) -> bool {

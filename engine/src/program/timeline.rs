@@ -21,6 +21,8 @@ pub struct Timeline {
     ends: Vec<u64>,
     /// Of every value, the places of the ops that read it.
     readers: Vec<Vec<usize>>,
+    /// The most frames that an op computes in one step.
+    longest: u64,
 }
 
 /// What an op does when its turn comes.
@@ -63,7 +65,14 @@ impl Timeline {
             }
         }
         let bands = totals.iter().map(|&total| 0..total).collect();
-        Self { ends: vec![0; totals.len()], totals, bands, readers }
+        Self { ends: vec![0; totals.len()], totals, bands, readers, longest: u64::MAX }
+    }
+
+    /// The same, where ops compute at most so many frames in one step.
+    #[must_use]
+    pub fn at_most(mut self, frames: u64) -> Self {
+        self.longest = frames.max(1);
+        self
     }
 
     /// The same for a slice of the video, which has these frames of every feature map. What its ops
@@ -101,9 +110,11 @@ impl Timeline {
     }
 
     /// What an op, whose turn it is, does; it is taken as done. `None` if there is nothing that it can
-    /// compute now.
+    /// compute now. Ops have turns in their order, again and again until none has anything to do.
     pub fn step(&mut self, program: &Program, op: &Op) -> Option<Step> {
-        let outputs = self.ready(op);
+        let ready = self.ready(op);
+        let end = ready.start.saturating_add(self.longest);
+        let outputs = ready.start..op.step_end(ready.start, end).min(ready.end);
         if outputs.is_empty() {
             return None;
         }
@@ -197,6 +208,13 @@ impl Timeline {
 pub(crate) fn chunks(frames: u32, longest: u32) -> impl Iterator<Item = Range<u32>> {
     // Without frames there are no chunks.
     Chunks::new(frames, longest.max(1)).into_iter().flat_map(Chunks::iter)
+}
+
+/// The most frames of any value that are computed together where `frames` frames of latents come
+/// `chunk` at a time: twice as many, since the last levels of a decoder have most of the pixels, and
+/// several frames of them for each of the latents. All of them where all latents come together.
+pub fn frames_at_once(frames: u32, chunk: u32) -> u64 {
+    if chunk >= frames { u64::MAX } else { 2 * u64::from(chunk.max(1)) }
 }
 
 /// How many frames an op's output has, from those of its operands.

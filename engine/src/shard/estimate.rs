@@ -47,7 +47,8 @@ pub fn peak_bytes(
     }
     for round in Rounds::new(program, cut, chunk) {
         for shard in shards.clone() {
-            let frames = round.latents(cut.band(program, input, cut.slice_of(shard)));
+            let band = cut.band(program, input, cut.slice_of(shard));
+            let Some(frames) = round.latents(band) else { continue };
             let bytes = walk.bytes(input, shard, &frames);
             match input == program.output() {
                 true => walk.reach(bytes),
@@ -156,12 +157,14 @@ impl Walk<'_> {
         let waiting = waiting.unwrap_or_default();
         let loaded = waiting.iter().filter(|(part, _)| !part.here);
         let loaded: u128 = loaded.map(|(_, range)| copy(range.len() as u64)).sum();
-        let exact = |held: Option<bool>| held.unwrap_or(false);
-        let in_one = exact(self.parked.get(&key).map(|held| held.exactly(read.frames).is_some()))
-            || exact(own.map(|own| own.exactly(read.frames).is_some()))
-            || waiting.len() == 1 && loaded > 0 && own.is_none();
+        let made = own.map(|own| own.parts(read.frames)).unwrap_or_default();
+        let is_exact =
+            self.parked.get(&key).is_some_and(|held| held.exactly(read.frames).is_some())
+                || own.is_some_and(|own| own.exactly(read.frames).is_some());
+        // What is loaded has the frames that are read and no others.
+        let is_loaded = loaded > 0 && waiting.len() == 1 && made.is_empty();
         let all = read.frames.end - read.frames.start;
-        loaded + if in_one || read.by_tap || all == 0 { 0 } else { copy(all) }
+        loaded + if is_exact || is_loaded || read.by_tap || all == 0 { 0 } else { copy(all) }
     }
 
     fn workspace(&mut self, op: &Op, step: &Step, shard: u32) -> u128 {

@@ -6,6 +6,7 @@ use super::cut::Cut;
 use super::estimate::peak_bytes;
 use super::pass::{UncutError, exchanged_layers};
 use super::rounds::most_frames;
+use crate::flow::Flow;
 use crate::program::{MemoryModel, Program, ValueId, ValueKind};
 use crate::tensor::Shape;
 
@@ -171,8 +172,12 @@ fn needed_bytes(
     let borders = borders.div_ceil(latents.frames.max(1).into());
     let values = 0..program.values().len() as u32;
     let largest = values.map(|id| of_round(ValueId(id))).max().unwrap_or(0);
-    let picture = of_round(program.output());
-    let frames = most[program.output().index()];
+    let output = cut.shape(program, program.output(), 0);
+    let frames = match grid.slices() {
+        1 => Flow::new(program, latents.frames, chunk).most_finished(),
+        _ => u32::try_from(output.frames).unwrap_or(u32::MAX),
+    };
+    let picture = output.over(frames as usize).bytes();
     // Frames go out one after the other, so several that come together wait for all shards.
     let waiting = if frames > 1 { grid.rows().saturating_mul(grid.cols()) } else { grid.cols() };
     let pieces = (u64::from(waiting) + 5).saturating_mul(picture);

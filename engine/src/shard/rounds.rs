@@ -1,16 +1,17 @@
-//! What happens in a sharded decode each time that a chunk of latents has come: all ranks compute the
-//! same.
+//! What happens in a sharded decode each time that a chunk of latents has come, in one round or
+//! several: all ranks compute the same.
 
 use std::ops::Range;
 
 use super::cut::Cut;
-use crate::program::{Program, Step, Timeline, ValueId, chunks};
+use crate::program::{Program, Step, Timeline, ValueId, chunks, frames_at_once};
 
-/// What happens when a chunk of latents has come.
+/// One turn of each op.
 #[derive(Clone)]
 pub(super) struct Round {
-    /// The frames of the latents: of each slice those that it has, where there are several.
-    latents: Range<u32>,
+    /// The frames of the latents that come before it, if any do: of each slice those that it has, where
+    /// there are several.
+    latents: Option<Range<u32>>,
     /// By slice and op.
     steps: Vec<Vec<Option<Step>>>,
     /// By op.
@@ -44,12 +45,18 @@ impl Round {
         &self.halos[op]
     }
 
-    /// Of the latents that a slice has, those that come.
-    pub(super) fn latents(&self, band: Range<u64>) -> Range<u64> {
-        match self.is_of_slices {
+    /// Of the latents that a slice has, those that come before this round; `None` if none do.
+    pub(super) fn latents(&self, band: Range<u64>) -> Option<Range<u64>> {
+        let latents = self.latents.as_ref()?;
+        Some(match self.is_of_slices {
             true => band,
-            false => self.latents.start.into()..self.latents.end.into(),
-        }
+            false => latents.start.into()..latents.end.into(),
+        })
+    }
+
+    /// Whether latents come before it.
+    pub(super) fn is_of_new_latents(&self) -> bool {
+        self.latents.is_some()
     }
 }
 
@@ -61,6 +68,8 @@ pub(super) struct Rounds<'a> {
     /// By op, up to where its halo has come.
     fetched: Vec<u64>,
     chunks: Box<dyn Iterator<Item = Range<u32>>>,
+    /// Whether ops may have more to do with the latents that have come.
+    is_busy: bool,
 }
 
 impl<'a> Rounds<'a> {
@@ -70,18 +79,15 @@ impl<'a> Rounds<'a> {
         let slices = cut.grid().slices();
         let frames = cut.grid().latents().frames;
         let longest = if slices == 1 { chunk } else { frames };
+        let timeline =
+            |slice| cut.timeline(program, slice).at_most(frames_at_once(frames, longest));
         Self {
             program,
-            timelines: (0..slices).map(|slice| cut.timeline(program, slice)).collect(),
+            timelines: (0..slices).map(timeline).collect(),
             fetched: vec![0; program.ops().len()],
             chunks: Box::new(chunks(frames, longest)),
+            is_busy: false,
         }
-    }
-
-    /// How many rounds there are.
-    pub(super) fn count(cut: &Cut, chunk: u32) -> u64 {
-        let frames = cut.grid().latents().frames;
-        if cut.grid().slices() == 1 { frames.div_ceil(chunk.max(1)).into() } else { 1 }
     }
 }
 
@@ -89,12 +95,26 @@ impl Iterator for Rounds<'_> {
     type Item = Round;
 
     fn next(&mut self) -> Option<Round> {
+        if self.is_busy {
+            let round = self.round(None);
+            self.is_busy = (0..self.program.ops().len()).any(|op| round.has(op));
+            if self.is_busy {
+                return Some(round);
+            }
+        }
         let latents = self.chunks.next()?;
+        self.is_busy = true;
+        Some(self.round(Some(latents)))
+    }
+}
+
+impl Rounds<'_> {
+    fn round(&mut self, latents: Option<Range<u32>>) -> Round {
         let program = self.program;
         let is_of_slices = self.timelines.len() > 1;
         let mut halos = Vec::new();
         let mut steps = vec![Vec::new(); self.timelines.len()];
-        for timeline in &mut self.timelines {
+        for (timeline, latents) in self.timelines.iter_mut().zip(latents.iter().cycle()) {
             let band = timeline.band(program.input());
             let end = if is_of_slices { band.end } else { latents.end.into() };
             timeline.advance(program.input(), end);
@@ -117,7 +137,7 @@ impl Iterator for Rounds<'_> {
                 }
             });
         }
-        Some(Round { latents, steps, halos, is_of_slices })
+        Round { latents, steps, halos, is_of_slices }
     }
 }
 
@@ -131,7 +151,10 @@ pub(super) fn most_frames(program: &Program, cut: &Cut, chunk: u32) -> Vec<u64> 
         most[id.index()] = most[id.index()].max(frames.end - frames.start);
     };
     for round in Rounds::new(program, cut, chunk) {
-        bands.iter().for_each(|band| grow(input, &round.latents(band.clone())));
+        for band in &bands {
+            let latents = round.latents(band.clone());
+            latents.iter().for_each(|latents| grow(input, latents));
+        }
         let steps = round.steps.iter().flat_map(|steps| steps.iter().zip(program.ops()));
         steps.for_each(|(step, op)| {
             if let Some(step) = step {

@@ -6,7 +6,8 @@
 //! but borders; with fewer ranks the shards take turns, and what waits is parked. What later rounds
 //! read of values and halos waits there too.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use halovae_core::Region;
@@ -52,8 +53,8 @@ impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
     /// How many turns the rank's shards have in one image.
     pub(crate) fn turns(&self) -> u64 {
         let shards = self.cut.shards_of(self.group.rank()).len();
-        let rounds = Rounds::count(self.cut, self.chunk);
-        shards as u64 * self.cut.segments().len() as u64 * rounds
+        let rounds = Rounds::new(self.program, self.cut, self.chunk).count();
+        (shards * self.cut.segments().len() * rounds) as u64
     }
 
     /// Decodes the rank's shards of image `image` of `latents`. `turn` is told how many turns are
@@ -81,10 +82,14 @@ impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
             seconds: HashMap::new(),
             group,
             finished,
+            pending: BTreeMap::new(),
         };
         let mut turns = 0;
         for round in Rounds::new(self.program, self.cut, self.chunk) {
-            run.take_latents(latents, image, &round)?;
+            if round.is_of_new_latents() {
+                run.hand_over()?;
+                run.take_latents(latents, image, &round)?;
+            }
             let mut before: Option<&Segment> = None;
             for segment in self.cut.segments() {
                 run.send_borders(segment, &round)?;
@@ -106,7 +111,7 @@ impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
                 before = Some(segment);
             }
         }
-        Ok(())
+        run.hand_over()
     }
 }
 
@@ -124,6 +129,8 @@ pub(super) struct Run<'a, B: Backend, G: ?Sized, F> {
     pub(super) seconds: HashMap<u32, f64>,
     pub(super) group: FirstRanks<'a, G>,
     pub(super) finished: F,
+    /// Finished frames that are not handed over yet, by shard.
+    pending: BTreeMap<u32, Finished>,
 }
 
 impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F>
@@ -139,7 +146,8 @@ where
     ) -> Result<(), ShardStop> {
         let ShardJob { backend, program, cut, group, .. } = *self.job;
         for shard in cut.shards_of(group.rank()) {
-            let frames = round.latents(cut.band(program, program.input(), cut.slice_of(shard)));
+            let band = cut.band(program, program.input(), cut.slice_of(shard));
+            let Some(frames) = round.latents(band) else { continue };
             // Frames of latents, which are u32.
             let [first, len] = [frames.start, frames.end - frames.start].map(|count| count as u32);
             let part = cut.part(program, program.input(), shard).over(first, len);
@@ -179,8 +187,16 @@ where
         }
     }
 
-    /// Hands over frames of a shard's part of the picture, and how long it took once they are there:
-    /// until then a device may only have queued them.
+    /// Hands over the frames that are finished since latents came.
+    fn hand_over(&mut self) -> Result<(), ShardStop> {
+        for (_, finished) in std::mem::take(&mut self.pending) {
+            (self.finished)(finished)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches frames of a shard's part of the picture, and how long it took once they are there: until
+    /// then a device may only have queued them.
     pub(super) fn finish(
         &mut self,
         shard: u32,
@@ -203,6 +219,17 @@ where
         }
         let first = cut.band(program, program.output(), cut.slice_of(shard)).start;
         let frames = frames.start - first..frames.end - first;
-        Ok((self.finished)(Finished { shard, seconds: seconds(), frames, data })?)
+        let seconds = seconds();
+        match self.pending.entry(shard) {
+            Entry::Vacant(none) => {
+                none.insert(Finished { shard, seconds, frames, data });
+            }
+            Entry::Occupied(mut some) => {
+                let finished = some.get_mut();
+                (finished.seconds, finished.frames.end) = (seconds, frames.end);
+                finished.data.extend_from_slice(&data);
+            }
+        }
+        Ok(())
     }
 }
