@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use halovae_core::Axes;
 use halovae_engine::checkpoint::{Checkpoint, listed_names};
 use halovae_engine::format_bytes;
 use halovae_engine::room::WHERE_NOTHING_FITS;
@@ -14,6 +15,13 @@ use crate::output::FrameRate;
 pub(crate) enum Notice {
     /// The planner's.
     Planner(halovae_core::Notice),
+    /// The grid of shards that was asked for cannot be; a coarser one was taken.
+    GridCoarsened {
+        /// Shards asked for along each axis.
+        asked: Axes<u32>,
+        /// Those that were taken.
+        taken: Axes<u32>,
+    },
     /// Fewer pieces (over all images) than ranks.
     IdleRanks {
         /// The ranks.
@@ -137,6 +145,21 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Planner(notice) => write_planner(f, *notice),
+            Self::GridCoarsened { asked, taken } => {
+                let is_cut_in_time = asked.time > 1;
+                let words = |Axes { time, height, width }: Axes<u32>| match is_cut_in_time {
+                    true => format!("{time} x {height} x {width}"),
+                    false => format!("{height} x {width}"),
+                };
+                write!(
+                    f,
+                    "{} shards would have bands thinner than a halo, or no cells at all; the decode is \
+                     cut into {}{}",
+                    words(*asked),
+                    words(*taken),
+                    if is_cut_in_time { " (slices x rows x columns)" } else { "" }
+                )
+            }
             Self::IdleRanks { ranks, pieces: 1 } => {
                 write!(f, "there is only 1 piece; {} of {ranks} ranks stay idle", ranks - 1)
             }
@@ -274,6 +297,12 @@ mod tests {
         assert_eq!(told(idle), "there are 4 pieces; 2 of 6 ranks stay idle");
         let idle = Notice::IdleRanks { ranks: 6, pieces: 1 };
         assert_eq!(told(idle), "there is only 1 piece; 5 of 6 ranks stay idle");
+        let [asked, taken] = [Axes::new(2, 4, 1), Axes::new(1, 3, 1)];
+        let slices = told(Notice::GridCoarsened { asked, taken });
+        assert!(slices.starts_with("2 x 4 x 1 shards would have"), "{slices}");
+        assert!(slices.ends_with("cut into 1 x 3 x 1 (slices x rows x columns)"), "{slices}");
+        let frame = told(Notice::GridCoarsened { asked: Axes { time: 1, ..asked }, taken });
+        assert!(frame.starts_with("4 x 1 shards") && frame.ends_with("cut into 3 x 1"), "{frame}");
         let patch = told(Notice::PatchPicked { ranks: 4 });
         let tiled = halovae_core::Notice::TilingSwitchedOn { ranks: 4 };
         for approximate in [patch, told(Notice::Planner(tiled))] {

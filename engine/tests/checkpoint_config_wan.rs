@@ -4,6 +4,7 @@ use halovae_core::{AxisTiling, Scale, Strategy as Cut, Tiling, TimeScale};
 use halovae_engine::checkpoint::{
     AutoencoderKlWanConfig, ConfigError, VaeConfig, WanClass, parse_config,
 };
+use halovae_engine::latents::TokenContent;
 use halovae_engine::model::Model as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -56,6 +57,7 @@ fn configs_of_released_models_are_read() {
     assert_eq!(parse(&wan).unwrap(), parse(&json!({"_class_name": "AutoencoderKLWan"})).unwrap());
     let layered = parse(&with(CLASSES[1], "input_channels", json!(4))).unwrap();
     assert_eq!((layered.class, layered.out_channels), (WanClass::QwenImage, 4));
+    assert_eq!(layered.packing().unwrap().content, TokenContent::Layers);
 }
 
 #[test]
@@ -63,6 +65,7 @@ fn classes_differ_in_packing_and_in_the_clamp_of_tiles() {
     let [wan, qwen] = CLASSES.map(|class| parse(&json!({ "_class_name": class })).unwrap());
     assert!(wan.packing().is_none());
     assert_eq!(qwen.packing().unwrap().token_len(16), 64);
+    assert_eq!(qwen.packing().unwrap().content, TokenContent::Picture);
     for strategy in [Cut::Whole, Cut::Tiled, Cut::Patch, Cut::Sharded] {
         assert_eq!(wan.output_range(strategy), Some([-1.0, 1.0]));
         assert_eq!(qwen.output_range(strategy).is_none(), strategy == Cut::Tiled);

@@ -4,14 +4,19 @@
 use halovae_engine::checkpoint::{AutoencoderKlConfig, VaeConfig};
 use halovae_engine::latents::{
     ForDecoder, LatentSpace, Latents, LatentsError, LatentsFile, LatentsFormat, Packing,
-    TokenOrder, Wanted,
+    TokenContent, TokenOrder, Wanted,
 };
 use proptest::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 /// That of FLUX.1's pipelines.
-const P2: Packing = Packing { patch_height: 2, patch_width: 2, order: TokenOrder::ChannelsFirst };
+const P2: Packing = Packing {
+    patch_height: 2,
+    patch_width: 2,
+    order: TokenOrder::ChannelsFirst,
+    content: TokenContent::Picture,
+};
 
 /// Latents are taken as they are.
 const UNSCALED: LatentSpace =
@@ -159,6 +164,32 @@ fn only_a_vae_whose_pipelines_pack_has_packed_latents() {
 }
 
 #[test]
+fn layers_need_the_sides_of_their_picture() {
+    let packing = Some(Packing { content: TokenContent::Layers, ..P2 });
+    let read = |shape: &[usize], sides| {
+        let wanted = Wanted { packing, video: true, ..wanted(sides) };
+        match shaped(shape).for_decoder(&wanted, Some(&UNSCALED)) {
+            Ok(read) => Ok((read.latents.batch, read.latents.frames, read.square)),
+            Err(LatentsError::InFile { source, .. }) => Err(source.to_string()),
+            Err(other) => panic!("{shape:?}: {other} does not name the file"),
+        }
+    };
+    // A picture of six tokens and three layers, one and two of them.
+    assert_eq!(read(&[1, 24, 64], Some([32, 48])), Ok((3, 1, None)));
+    assert_eq!(read(&[2, 24, 64], Some([32, 48])), Ok((6, 1, None)));
+    assert_eq!(read(&[24, 64], Some([48, 32])), Ok((3, 1, None)));
+    // Sixteen tokens could be a square, or four of them.
+    let untold = read(&[1, 16, 64], None).unwrap_err();
+    assert!(untold.contains("does not tell how many layers there are"), "{untold}");
+    // No layer, and half of one.
+    for sides in [[64, 96], [48, 80]] {
+        let wrong = read(&[1, 24, 64], Some(sides)).unwrap_err();
+        assert!(wrong.ends_with("pixels each, and there are 24 in all"), "{wrong}");
+    }
+    assert!(read(&[1, 24, 64], Some([0, 48])).unwrap_err().contains("a height of 0"));
+}
+
+#[test]
 fn a_pipelines_latents_are_scaled() {
     let space = LatentSpace { scaling_factor: 0.5, shift_factor: 1.0, mean_and_std: None };
     let packed = shaped(&[1, 1, 64]).for_decoder(&wanted(None), Some(&space)).unwrap().latents;
@@ -186,7 +217,8 @@ fn comfyuis_are_the_vaes_whatever_their_shape() {
 }
 
 proptest! {
-    /// Every cell of a picture comes out of the token that a pipeline put it into.
+    /// Every cell of a picture comes out of the token that a pipeline put it into; of layers those of all
+    /// but the first, which is the picture that was taken apart.
     #[test]
     fn every_cell_finds_its_place(
         [batch, channels, rows, columns] in prop::array::uniform4(1usize..4),
@@ -194,8 +226,10 @@ proptest! {
         channels_first: bool,
         fortran: bool,
         with_batch: bool,
+        layers in prop::option::of(1usize..3),
     ) {
         let batch = if with_batch { batch } else { 1 };
+        let pictures = layers.map_or(1, |layers| 1 + layers);
         let [height, width] = [rows * patch_height, columns * patch_width];
         let value = |n: usize, c: usize, y: usize, x: usize| {
             (((n * channels + c) * height + y) * width + x) as f32
@@ -217,9 +251,12 @@ proptest! {
         };
         let tokens: Vec<Vec<Vec<f32>>> = (0..batch).map(|n| {
             let token = &token;
-            (0..rows).flat_map(|row| (0..columns).map(move |column| token(n, row, column))).collect()
+            let of = move |n: usize| {
+                (0..rows).flat_map(move |row| (0..columns).map(move |column| token(n, row, column)))
+            };
+            (n * pictures..(n + 1) * pictures).flat_map(of).collect()
         }).collect();
-        let (count, len) = (rows * columns, channels * patch_height * patch_width);
+        let (count, len) = (pictures * rows * columns, channels * patch_height * patch_width);
         let mut stored = Vec::new();
         if fortran {
             for v in 0..len { for t in 0..count { for image in &tokens {
@@ -242,11 +279,12 @@ proptest! {
             true => TokenOrder::ChannelsFirst,
             false => TokenOrder::ChannelsLast,
         };
+        let content = layers.map_or(TokenContent::Picture, |_| TokenContent::Layers);
         let wanted = Wanted {
             channels,
             scale: 8,
-            video: false,
-            packing: Some(Packing { patch_height, patch_width, order }),
+            video: layers.is_some(),
+            packing: Some(Packing { patch_height, patch_width, order, content }),
             sides: Some([height as u32 * 8, width as u32 * 8]),
         };
         let file = LatentsFile::from_bytes(bytes, LatentsFormat::Npy, None).unwrap();
@@ -254,11 +292,12 @@ proptest! {
         prop_assert_eq!(square, None);
         let Latents { data, .. } = &latents;
         prop_assert_eq!(
-            [latents.batch, latents.channels, latents.height, latents.width],
-            [batch, channels, height, width]
+            [latents.batch, latents.channels, latents.frames, latents.height, latents.width],
+            [batch * layers.unwrap_or(1), channels, 1, height, width]
         );
         let mut data = data.iter();
-        for n in 0..batch { for y in 0..height { for x in 0..width { for c in 0..channels {
+        let is_decoded = |n: &usize| layers.is_none() || !n.is_multiple_of(pictures);
+        for n in (0..batch * pictures).filter(is_decoded) { for y in 0..height { for x in 0..width { for c in 0..channels {
             prop_assert_eq!(*data.next().unwrap(), value(n, c, y, x));
         }}}}
     }

@@ -1,12 +1,17 @@
 //! Latents of videos: where every frame goes, and which axes are taken for frames.
 
 use halovae_engine::latents::{
-    LatentSpace, Latents, LatentsError, LatentsFile, LatentsFormat, Packing, TokenOrder, Wanted,
+    LatentSpace, Latents, LatentsError, LatentsFile, LatentsFormat, Packing, TokenContent,
+    TokenOrder, Wanted,
 };
 use proptest::prelude::*;
 
-const PACKING: Packing =
-    Packing { patch_height: 2, patch_width: 2, order: TokenOrder::ChannelsFirst };
+const PACKING: Packing = Packing {
+    patch_height: 2,
+    patch_width: 2,
+    order: TokenOrder::ChannelsFirst,
+    content: TokenContent::Picture,
+};
 
 /// An array of that shape in the C order, or the other one, of the values of `value`.
 fn npy(shape: &[usize], fortran: bool, value: impl Fn(&[usize]) -> f32) -> Vec<u8> {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use halovae_engine::latents::{
-    LatentSpace, LatentsError, LatentsFile, LatentsFormat, Packing, TokenOrder, Wanted,
+    LatentSpace, LatentsError, LatentsFile, LatentsFormat, Packing, TokenContent, TokenOrder, Wanted,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -11,6 +11,8 @@ use libfuzzer_sys::fuzz_target;
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
     packed: bool,
+    layers: bool,
+    sides: Option<[u32; 2]>,
     video: bool,
     with_key: bool,
     mean_and_std: bool,
@@ -33,13 +35,14 @@ fn run(input: &Input<'_>) -> Result<(), LatentsError> {
             .then(|| (vec![input.shift_factor; channels], vec![input.scaling_factor; channels])),
     };
     let order = TokenOrder::ChannelsFirst;
-    let packing = Packing { patch_height: 2, patch_width: 2, order };
+    let content = if input.layers { TokenContent::Layers } else { TokenContent::Picture };
+    let packing = Packing { patch_height: 2, patch_width: 2, order, content };
     let wanted = Wanted {
         channels,
         scale: 8,
         video: input.video,
         packing: input.packed.then_some(packing),
-        sides: None,
+        sides: input.sides,
     };
     for space in [None, Some(&space)] {
         let latents = match file.for_decoder(&wanted, space) {

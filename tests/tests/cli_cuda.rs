@@ -366,6 +366,25 @@ fn a_gpu_that_fails_is_passed_over() {
     assert_f32_close("whole", &picture(folder.path()), golden.expected("whole"));
 }
 
+/// A GPU that lacks an op of the decoder is passed over too, if nobody named it.
+#[test]
+fn a_gpu_that_lacks_an_op_is_passed_over() {
+    let golden = Golden::load("wan");
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |flags: &[&str]| run(decode(&golden, folder.path(), flags));
+    let named = with(&["--backend", "cuda"]);
+    assert_fails("a GPU that was named", &named, 1, &["has no conv over time"]);
+    assert!(!folder.path().join("picture.npy").exists());
+    let passed = with(&[]).expect_success();
+    for words in ["note: ", "has no conv over time", "CUDA is left out"] {
+        assert!(passed.stderr.contains(words), "{words:?} is not in {}", passed.stderr);
+    }
+    let passed = backend(folder.path());
+    assert!(!passed.contains("CUDA"), "{passed}");
+    let bytes = std::fs::read(folder.path().join("picture.npy")).expect("a video");
+    assert_eq!(npy::read(&bytes).1, [1, 3, 17, 72, 104]);
+}
+
 #[test]
 fn a_machine_without_a_driver() {
     if gpu::is_real() {

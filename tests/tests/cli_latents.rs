@@ -160,6 +160,32 @@ fn a_batch_of_sixteen_is_not_one_image() {
     assert!(got == expected, "one image without a batch makes another picture");
 }
 
+/// A picture and its layers follow each other in a sample: the layers are decoded.
+#[test]
+fn packed_layers_are_images() {
+    const PIPELINE: &str = "--latent-space pipeline --height 32 --width 48";
+    let setup = Setup::new("qwen-layered");
+    let (layers, height, width) = (3, 8, 12);
+    let latents = random_tensor(Shape::new(1 + layers, height, width, 16), 7);
+    let decoded = Shape { batch: layers, ..latents.shape() };
+    let of_layers = latents.data()[height * width * 16..].to_vec();
+    let of_layers = HostTensor::new(decoded, of_layers).expect("as many elements");
+    let file = setup.write("layers.safetensors", &[("latents", plain(&of_layers))]);
+    let (expected, _) = setup.picture(&file, "--latent-space pipeline");
+
+    let mut tokens = packed(&latents);
+    tokens.shape = vec![1, (1 + layers) * (height / 2) * (width / 2), 64];
+    for tensor in [tokens.clone(), without_batch(tokens)] {
+        let file = setup.write("packed.safetensors", &[("latents", tensor)]);
+        let (got, _) = setup.picture(&file, PIPELINE);
+        assert!(got == expected, "packed layers make other pictures");
+        let words = ["96 tokens of a picture and its layers", "give --height and --width"];
+        setup.refused(&file, "--latent-space pipeline", &words);
+        let words = ["96 in all", "--height and --width that they were made with"];
+        setup.refused(&file, "--latent-space pipeline --height 64 --width 96", &words);
+    }
+}
+
 /// ComfyUI's files are known by their keys, and are in the VAE's space.
 #[test]
 fn comfyuis_latents_whatever_they_are_called() {

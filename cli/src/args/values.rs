@@ -54,6 +54,7 @@ impl FromStr for ShardGridArg {
         }
         let bands: Result<Vec<u32>, _> = text.split(['x', 'X']).map(str::parse).collect();
         match bands.as_deref() {
+            Ok(bands) if bands.contains(&0) => Err("expected at least 1 along each axis".into()),
             Ok(&[rows, cols]) => Ok(Self::Given { slices: 1, rows, cols }),
             Ok(&[slices, rows, cols]) => Ok(Self::Given { slices, rows, cols }),
             _ => Err("expected auto, ROWSxCOLUMNS such as 2x3, or SLICESxROWSxCOLUMNS".into()),
@@ -159,6 +160,7 @@ mod tests {
         assert_eq!(grid("4X2x3"), Ok(ShardGridArg::Given { slices: 4, rows: 2, cols: 3 }));
         assert!(grid("1x2x3x4").is_err() && grid("x2x3").is_err());
         assert!(grid("2").is_err() && grid("2x").is_err() && grid("-1x2").is_err());
+        assert!(grid("0x1x1").is_err() && grid("1x0").is_err());
     }
 
     #[test]

@@ -43,13 +43,16 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         subject.plan(latents, &CutRequest::new(&args.ranks, 1), group)?;
     planned.notices.splice(0..0, subject.notices().iter().cloned());
     say_notices(&planned.notices, verbosity);
+    let flow = subject.flow(latents);
+    let flow = flow.as_ref();
     match args.format {
         PlanFormat::Table => {
-            let flow = subject.flow(latents);
-            emit(plan::table::table(&planned, &estimates, flow.as_ref()).as_bytes(), output)
+            emit(plan::table::table(&planned, &estimates, flow).as_bytes(), output)
         }
-        PlanFormat::Json => emit_json(&plan::json::PlanJson::new(&planned, &estimates), output),
-        PlanFormat::Svg => emit(plan::svg::draw(&planned, &estimates)?.as_bytes(), output),
+        PlanFormat::Json => {
+            emit_json(&plan::json::PlanJson::new(&planned, &estimates, flow), output)
+        }
+        PlanFormat::Svg => emit(plan::svg::draw(&planned, &estimates, flow)?.as_bytes(), output),
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use halovae_core::{
-    Balance, Margins, Plan, RankEstimate, RankLoad, Size, WorkModel, balance, estimate_ranks,
-    piece_costs,
+    Axis, Balance, LayerHalo, Margins, Plan, RankEstimate, RankLoad, Size, WorkModel, balance,
+    estimate_ranks, piece_costs,
 };
 use halovae_engine::decode::CHUNK;
 use halovae_engine::program::{Analysis, MemoryModel, Program};
 use halovae_engine::schedule::Schedule;
-use halovae_engine::shard::{Cut, Traffic, UncutError, peak_bytes};
+use halovae_engine::shard::{Cut, Traffic, UncutError, exchanged_layers, peak_bytes};
 
 use crate::error::Error;
 use crate::plan::options::Planned;
@@ -48,6 +48,9 @@ pub(crate) struct Estimates {
     pub(crate) memory: Option<Memory>,
     /// What the ranks of a sharded decode exchange, if a decoder is known.
     pub(crate) traffic: Option<Traffic>,
+    /// Frames of the latents before and behind a slice that convs read of the slices beside, if a
+    /// decoder is known and it is cut along time.
+    pub(crate) halo_in_time: Option<[f64; 2]>,
 }
 
 /// Bytes of device memory.
@@ -81,9 +84,15 @@ impl Estimates {
             (Some(model), Plan::Sharded(grid)) => Some(Traffic::new(model.program, *grid, CHUNK)?),
             _ => None,
         };
+        let halo_in_time = match (model, plan) {
+            (Some(model), Plan::Sharded(grid)) if grid.slices() > 1 => {
+                Some(halo_in_time(&exchanged_layers(model.program)?))
+            }
+            _ => None,
+        };
         let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
         let whole_work = work.flops(plan.input());
-        Ok(Self { owners, ranks, balance, whole_work, unit, memory, traffic })
+        Ok(Self { owners, ranks, balance, whole_work, unit, memory, traffic, halo_in_time })
     }
 }
 
@@ -98,6 +107,15 @@ fn work_model(model: &Model<'_>, latents: Size) -> WorkModel {
         output_bytes_per_pixel: 4 * u64::from(model.program.out_channels()),
         ..WorkModel::default()
     }
+}
+
+/// The most of all layers, which have different numbers of frames.
+fn halo_in_time(layers: &[LayerHalo]) -> [f64; 2] {
+    let read = |layer: &LayerHalo| {
+        let factor = f64::from(layer.scale.time.factor.max(1));
+        layer.reach.along(Axis::Time).map(|frames| f64::from(frames) / factor)
+    };
+    layers.iter().map(read).fold([0.0; 2], |[a, b], [past, future]| [past.max(a), future.max(b)])
 }
 
 fn memory(

@@ -1,11 +1,13 @@
 //! A plan as JSON: everything that is known about it.
 
 use halovae_core::{Axis, Plan, Size, TileAxis, TimeLaw};
+use halovae_engine::flow::Flow;
 use halovae_engine::shard::Traffic;
 use serde::Serialize;
 
 use crate::plan::estimates::{Estimates, WorkUnit};
 use crate::plan::options::Planned;
+use crate::plan::time::{Slice, is_streamed, slices};
 use crate::report::Rectangle;
 
 /// A plan.
@@ -50,6 +52,42 @@ struct Frames {
     per_latent: u32,
     /// ...but for the first of them, if this is set: then it has one.
     first_alone: bool,
+    /// Whether some are finished before all latents are in, if a decoder is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams: Option<bool>,
+    /// Where the plan is cut along time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    slices: Vec<SliceJson>,
+}
+
+/// Pieces of the same frames.
+#[derive(Debug, Serialize)]
+struct SliceJson {
+    pieces: Span<u64>,
+    /// Frames of the latents that they decode.
+    latents: Span<u32>,
+    /// Frames that they make.
+    output: Span<u32>,
+    /// How many of these, from the first on, are blended with earlier slices.
+    blended: u32,
+}
+
+/// Some in a row.
+#[derive(Debug, Serialize)]
+struct Span<T> {
+    first: T,
+    count: T,
+}
+
+impl From<Slice> for SliceJson {
+    fn from(Slice { pieces, latents, frames, blended }: Slice) -> Self {
+        Self {
+            pieces: Span { first: pieces.start, count: pieces.end - pieces.start },
+            latents: Span { first: latents.start, count: latents.end - latents.start },
+            output: Span { first: frames.start, count: frames.end - frames.start },
+            blended,
+        }
+    }
 }
 
 /// Height and width, and the frames of several.
@@ -162,8 +200,8 @@ struct Piece {
 }
 
 impl PlanJson {
-    /// Collects everything.
-    pub(crate) fn new(planned: &Planned, estimates: &Estimates) -> Self {
+    /// Collects everything; with how latents go through the decoder, if one is known.
+    pub(crate) fn new(planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) -> Self {
         let plan = &planned.plan;
         let known = estimates.memory.is_some();
         let loads = estimates.ranks.iter().enumerate().map(|(rank, estimate)| Load {
@@ -187,6 +225,11 @@ impl PlanJson {
             frames: (plan.output().frames > 1).then(|| Frames {
                 per_latent: planned.scale.time.factor,
                 first_alone: planned.scale.time.law == TimeLaw::FirstAlone,
+                streams: flow.map(|flow| is_streamed(plan, flow)),
+                slices: match slices(plan) {
+                    all if all.len() > 1 => all.into_iter().map(SliceJson::from).collect(),
+                    _ => Vec::new(),
+                },
             }),
             latents: plan.input().into(),
             output: plan.output().into(),

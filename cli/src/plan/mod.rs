@@ -7,3 +7,4 @@ pub(crate) mod sizes;
 pub(crate) mod svg;
 pub(crate) mod table;
 pub(crate) mod tiles;
+pub(crate) mod time;

@@ -163,7 +163,10 @@ pub(crate) fn plan(
                     resolved.ranks
                 )));
             }
-            notices.extend(notice.map(Notice::Planner));
+            notices.extend(notice.map(|notice| match shard_grid {
+                None => Notice::Planner(notice),
+                Some(asked) => Notice::GridCoarsened { asked, taken: grid.shards() },
+            }));
             Plan::sharded(grid)
         }
     };

@@ -1,14 +1,21 @@
-//! A plan as a drawing: pieces coloured by rank, overlaps and halos, and the load of each rank.
+//! A plan as a drawing: pieces coloured by rank, overlaps and halos, the frames of a video, and the load of
+//! each rank.
+
+mod frames;
+mod time;
 
 use std::fmt::Write;
 
 use halovae_core::{Piece, Plan, Region, Size, TileAxis};
+use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
 
 use crate::error::Error;
 use crate::plan::estimates::Estimates;
 use crate::plan::options::Planned;
+use crate::plan::svg::time::Strip;
 use crate::plan::table::{plural, work};
+use crate::plan::time::slice_count;
 use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
 use crate::words::piece_name;
 
@@ -26,6 +33,8 @@ const TITLE: f64 = 76.0;
 const LEGEND: f64 = 380.0;
 const BAR: f64 = 120.0;
 const LINE: f64 = 26.0;
+/// From the picture to the frames below it.
+const ABOVE_STRIP: f64 = 28.0;
 
 /// Opacity of halos; several may lie over one core, whose colour must still show.
 const HALO_SHADE: f64 = 0.08;
@@ -34,11 +43,18 @@ const HALO_SHADE: f64 = 0.08;
 const OVERLAP: &str = r##"<defs><pattern id="overlap" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="7" height="7" fill="#000000" fill-opacity="0.07"/><line x1="0" y1="0" x2="0" y2="7" stroke="#222222" stroke-width="1.5" stroke-opacity="0.5"/></pattern></defs>
 "##;
 
-/// Draws the plan.
+/// How overlaps are filled.
+const OVERLAP_FILL: &str = "url(#overlap)";
+
+/// Draws the plan; with how latents go through the decoder, if one is known.
 ///
 /// # Errors
 /// [`Error::Usage`] for more pieces than can be seen.
-pub(crate) fn draw(planned: &Planned, estimates: &Estimates) -> Result<String, Error> {
+pub(crate) fn draw(
+    planned: &Planned,
+    estimates: &Estimates,
+    flow: Option<&Flow>,
+) -> Result<String, Error> {
     let count = planned.plan.piece_count();
     if count > MAX_PIECES {
         return Err(Error::Usage(format!(
@@ -47,10 +63,16 @@ pub(crate) fn draw(planned: &Planned, estimates: &Estimates) -> Result<String, E
         )));
     }
     let canvas = Canvas::new(planned.plan.input());
+    let strip = Strip::new(planned, estimates, flow);
+    let below = strip.as_ref().map_or(0.0, |strip| ABOVE_STRIP + strip.height());
     let mut svg = String::new();
-    canvas.open(&mut svg, legend_height(estimates));
+    canvas.open(&mut svg, legend_height(estimates), below);
     title(&mut svg, planned, estimates);
     picture(&mut svg, &canvas, planned, estimates);
+    if let Some(strip) = strip {
+        let corner = [MARGIN, TITLE + canvas.height + ABOVE_STRIP];
+        strip.draw(&mut svg, corner, canvas.left_width());
+    }
     legend(&mut svg, &canvas, planned, estimates);
     svg.push_str("</svg>\n");
     Ok(svg)
@@ -83,12 +105,17 @@ impl Canvas {
 
     /// Where the legend begins.
     fn legend_left(&self) -> f64 {
-        MARGIN + self.width.max(320.0) + 40.0
+        MARGIN + self.left_width() + 40.0
     }
 
-    fn open(&self, svg: &mut String, legend_height: f64) {
+    /// What is left of the legend.
+    fn left_width(&self) -> f64 {
+        self.width.max(320.0)
+    }
+
+    fn open(&self, svg: &mut String, legend_height: f64, below: f64) {
         let width = self.legend_left() + LEGEND;
-        let height = TITLE + self.height.max(legend_height) + MARGIN;
+        let height = TITLE + (self.height + below).max(legend_height) + MARGIN;
         svg::open(svg, [width, height]);
         svg.push_str(OVERLAP);
     }
@@ -125,12 +152,17 @@ fn title(svg: &mut String, planned: &Planned, estimates: &Estimates) {
         Plan::Sharded(grid) => {
             let traffic = estimates.traffic.map(|traffic| format_bytes(traffic.bytes()));
             let exchanged = traffic.map(|bytes| format!(", {bytes} exchanged"));
-            format!(", grid {} × {}{}", grid.rows(), grid.cols(), exchanged.unwrap_or_default())
+            let slices = match grid.slices() {
+                1 => String::new(),
+                slices => format!("{slices} × "),
+            };
+            let (rows, cols) = (grid.rows(), grid.cols());
+            format!(", grid {slices}{rows} × {cols}{}", exchanged.unwrap_or_default())
         }
     };
-    let shown = match slices(&planned.plan) {
+    let shown = match slice_count(&planned.plan) {
         1 => String::new(),
-        slices => format!(", the first of {slices} slices of frames"),
+        slices => format!(", the first of {slices} slices"),
     };
     let second = format!(
         "{}{} × {} latent cells{geometry}{shown}; redundant work {:.0}%, imbalance {:.2}",
@@ -148,15 +180,6 @@ fn frames(size: Size) -> String {
     match size.frames {
         1 => String::new(),
         frames => format!("{frames} frames of "),
-    }
-}
-
-/// How many pieces there are along time, of which the first are drawn.
-fn slices(plan: &Plan) -> u32 {
-    match plan {
-        Plan::Whole(_) | Plan::Patch(_) => 1,
-        Plan::Tiled(grid) => grid.slices(),
-        Plan::Sharded(grid) => grid.slices(),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::fmt::{Display, Write};
 
-use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, Strategy, TileAxis, TileGrid};
+use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
 use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
 use halovae_engine::shard::Traffic;
 
 use crate::plan::estimates::{Estimates, WorkUnit};
 use crate::plan::options::Planned;
+use crate::plan::time::{first_to_last, slices, streams};
 use crate::words::piece_name;
 use crate::words::{axes, extents as by, frames_per_latent};
 
@@ -22,6 +23,7 @@ pub(crate) fn table(planned: &Planned, estimates: &Estimates, flow: Option<&Flow
     describe(&mut text, planned, flow);
     describe_cost(&mut text, planned, estimates);
     list_ranks(&mut text, planned, estimates);
+    list_slices(&mut text, planned);
     list_pieces(&mut text, planned, estimates);
     text
 }
@@ -59,10 +61,16 @@ fn describe(text: &mut String, planned: &Planned, flow: Option<&Flow>) {
 fn describe_shards(text: &mut String, grid: &ShardGrid) {
     let count = plural(grid.len().into(), "shard");
     let shards = Size::video(grid.slices(), grid.rows(), grid.cols());
-    line(text, "grid", format_args!("{}: {count}", by(shards)));
+    line(text, "grid", format_args!("{}: {count}{}", by(shards), grid_axes(grid.slices())));
     if let Some(shard) = grid.shard(0) {
-        line(text, "first shard", format_args!("{} cells", by(shard.core.size())));
+        let size = if grid.latents().frames > 1 { with_frames } else { by };
+        line(text, "first shard", format_args!("{} cells", size(shard.core.size())));
     }
+}
+
+/// What the numbers of a grid count, where it is cut along time too.
+fn grid_axes(slices: u32) -> &'static str {
+    if slices > 1 { " (slices x rows x columns)" } else { "" }
 }
 
 /// What ranks exchange, with one rank for each shard.
@@ -96,7 +104,16 @@ fn describe_tiles(text: &mut String, grid: &TileGrid) {
     let axes = |f: fn(&TileAxis) -> u32| by(Size::new(f(grid.height()), f(grid.width())));
     let count = plural(grid.len(), "tile");
     let tiles = Size::video(grid.slices(), grid.rows(), grid.cols());
-    line(text, "grid", format_args!("{}: {count}", by(tiles)));
+    line(text, "grid", format_args!("{}: {count}{}", by(tiles), grid_axes(grid.slices())));
+    if grid.slices() > 1 {
+        let time = grid.time();
+        let (tile, stride, blended) = (time.tile(), time.row_limit(), time.blend_extent());
+        line(
+            text,
+            "slice",
+            format_args!("{tile} frames of latents; {stride} frames apart, blended over {blended}"),
+        );
+    }
     let (cells, pixels) = (axes(TileAxis::tile), axes(TileAxis::output_tile));
     line(text, "tile", format_args!("{cells} cells, {pixels} pixels"));
     line(text, "stride", format_args!("{} cells", axes(TileAxis::stride)));
@@ -171,11 +188,37 @@ fn list_ranks(text: &mut String, planned: &Planned, estimates: &Estimates) {
     cut(text, planned.ranks as usize, MAX_RANK_LINES, "ranks");
 }
 
+/// Which frames pieces have, where they do not all have the same.
+fn list_slices(text: &mut String, planned: &Planned) {
+    let slices = slices(&planned.plan);
+    if slices.len() < 2 {
+        return;
+    }
+    let name = match piece_name(planned.plan.strategy()) {
+        "tile" => "tiles",
+        _ => "shards",
+    };
+    let (latents, frames) = ("frames of latents", "frames");
+    let _ = writeln!(text, "\n{:>6}  {name:<16}{latents:<20}{frames}", "slice");
+    for (index, slice) in slices.iter().enumerate().take(MAX_PIECE_LINES) {
+        let (pieces, latents) = (first_to_last(&slice.pieces), first_to_last(&slice.latents));
+        let frames = first_to_last(&slice.frames);
+        let blended = match slice.blended {
+            0 => String::new(),
+            blended => format!(", the first {blended} blended"),
+        };
+        let _ = writeln!(text, "{index:>6}  {pieces:<16}{latents:<20}{frames}{blended}");
+    }
+    cut(text, slices.len(), MAX_PIECE_LINES, "slices");
+}
+
 fn list_pieces(text: &mut String, planned: &Planned, estimates: &Estimates) {
     let name = piece_name(planned.plan.strategy());
     let header = [name, "rank", "decodes (latent cells)", "makes (pixels)"];
     let _ = writeln!(text, "\n{:>6}{:>6}  {:<34}{}", header[0], header[1], header[2], header[3]);
+    let is_video = planned.plan.output().frames > 1;
     for (piece, rank) in planned.plan.pieces().zip(&estimates.owners).take(MAX_PIECE_LINES) {
+        let place = |region| place(region, is_video);
         let (input, output) = (place(piece.input), place(piece.output));
         let _ = writeln!(text, "{:>6}{rank:>6}  {input:<34}{output}", piece.index);
     }
@@ -189,40 +232,19 @@ fn cut(text: &mut String, count: usize, shown: usize, what: &str) {
     }
 }
 
-fn place(rect: Region) -> String {
-    let Region { first, frames, top, left, .. } = rect;
-    match (first, frames) {
-        (0, 1) => format!("{} at ({top}, {left})", by(rect.size())),
-        (_, 1) => format!("1 x {} at ({first}, {top}, {left})", by(rect.size())),
-        _ => format!("{} at ({first}, {top}, {left})", by(rect.size())),
+/// A size and where it begins; in a video with frames, however few they are.
+fn place(rect: Region, is_video: bool) -> String {
+    let Region { first, top, left, .. } = rect;
+    match is_video {
+        false => format!("{} at ({top}, {left})", by(rect.size())),
+        true => format!("{} at ({first}, {top}, {left})", with_frames(rect.size())),
     }
 }
 
-/// Whether frames are finished while later ones are decoded.
-fn streams(plan: &Plan, flow: &Flow) -> String {
-    match plan.strategy() {
-        Strategy::Sharded => "no: shards go through the decoder with all frames at once".into(),
-        Strategy::Whole | Strategy::Tiled | Strategy::Patch if plan.piece_count() == 1 => {
-            flows(flow)
-        }
-        strategy => {
-            let name = piece_name(strategy);
-            format!("no: a {name} goes through all of its frames, and then the next one does")
-        }
-    }
-}
-
-/// When the frames of a piece are finished, as the latents of later ones go in.
-pub(crate) fn flows(flow: &Flow) -> String {
-    let steps = flow.steps();
-    let waits = steps.iter().take_while(|step| step.finished.is_empty()).count() + 1;
-    match (waits, steps.len()) {
-        (waits, all) if waits >= all => "no: every frame waits for all latents".into(),
-        (1, _) => "frames are finished as their latents go in".into(),
-        (waits, _) => {
-            format!("the first frames are finished when {waits} frames of latents are in")
-        }
-    }
+/// `1 x 9 x 13`: frames, even one.
+fn with_frames(size: Size) -> String {
+    let Size { frames, height, width } = size;
+    format!("{frames} x {height} x {width}")
 }
 
 /// `1 tile`, `2 tiles`.

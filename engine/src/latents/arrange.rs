@@ -1,7 +1,7 @@
 //! Whether an array is cells or packed tokens, and of what sides.
 
 use super::error::LatentsError;
-use super::packing::Packing;
+use super::packing::{Packing, TokenContent};
 use crate::files::text::shape as shown;
 
 /// What a decoder wants of the latents in a file.
@@ -67,12 +67,16 @@ pub(super) fn arrange(
         };
     }
     let token = [packing.patch_height, packing.patch_width].map(|side| pixels(side, wanted.scale));
+    let is_of_layers = packing.content == TokenContent::Layers;
     let Some(sides) = given else {
+        if is_of_layers {
+            return Err(LatentsError::SidesOfLayersNeeded { shape: shown(shape), tokens });
+        }
         let needed = || LatentsError::SidesNeeded { shape: shown(shape), tokens, token };
         let grid = square(tokens, packing).ok_or_else(needed)?;
         return Ok(Arrangement::Tokens { packing, grid, square: true });
     };
-    match grid(sides, token, tokens) {
+    match grid(sides, token, tokens, is_of_layers) {
         Ok(grid) => Ok(Arrangement::Tokens { packing, grid, square: false }),
         Err(_) if is_one => Ok(Arrangement::Cells),
         Err(error) => Err(error),
@@ -101,8 +105,13 @@ fn square(tokens: usize, packing: Packing) -> Option<[usize; 2]> {
     fits.then(|| [side / patch_height, side / patch_width])
 }
 
-/// Rows and columns of tokens of a picture with these sides.
-fn grid(sides: [u64; 2], token: [u64; 2], tokens: usize) -> Result<[usize; 2], LatentsError> {
+/// Rows and columns of tokens of a picture with these sides, or of each layer of one.
+fn grid(
+    sides: [u64; 2],
+    token: [u64; 2],
+    tokens: usize,
+    is_of_layers: bool,
+) -> Result<[usize; 2], LatentsError> {
     let wrong = |problem| LatentsError::Sides { sides, problem };
     for (name, side, token) in [("height", sides[0], token[0]), ("width", sides[1], token[1])] {
         if side == 0 || !side.is_multiple_of(token) {
@@ -119,8 +128,18 @@ fn grid(sides: [u64; 2], token: [u64; 2], tokens: usize) -> Result<[usize; 2], L
     }
     let [rows, columns] = [sides[0] / token[0], sides[1] / token[1]];
     let expected = rows.saturating_mul(columns);
+    let tokens = tokens as u64;
+    let fits = match is_of_layers {
+        false => tokens == expected,
+        true => tokens.is_multiple_of(expected) && tokens > expected,
+    };
     match [rows, columns].map(usize::try_from) {
-        [Ok(rows), Ok(columns)] if expected == tokens as u64 => Ok([rows, columns]),
+        [Ok(rows), Ok(columns)] if fits => Ok([rows, columns]),
+        _ if is_of_layers => Err(wrong(format!(
+            "picture and layers would be {expected} tokens of {} x {} pixels each, and there are {tokens} \
+             in all",
+            token[0], token[1]
+        ))),
         _ => Err(wrong(format!(
             "they would be {expected} tokens of {} x {} pixels, and there are {tokens}",
             token[0], token[1]

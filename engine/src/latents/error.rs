@@ -190,6 +190,17 @@ pub enum LatentsError {
         /// Height and width of a token in pixels.
         token: [u64; 2],
     },
+    /// Packed layers without the sides of their picture.
+    #[error(
+        "have the shape {shape}, which is {tokens} tokens of a picture and its layers: it does not tell \
+         how many layers there are, so the height and width of the picture are needed"
+    )]
+    SidesOfLayersNeeded {
+        /// The shape.
+        shape: String,
+        /// Tokens of picture and layers together.
+        tokens: usize,
+    },
     /// A height and a width that packed latents cannot have.
     #[error("are packed and cannot be of {} x {} pixels: {problem}", sides[0], sides[1])]
     Sides {

@@ -176,7 +176,9 @@ impl LatentsFile {
             Arrangement::Tokens { packing, grid, square } => {
                 let (shape, fortran_order) = (&stored.shape, stored.fortran_order);
                 let layout = Layout::tokens(shape, fortran_order, packing, wanted.channels, grid)?;
-                let latents = stored.read(bytes, &layout)?;
+                let mut latents = stored.read(bytes, &layout)?;
+                // Layers are no frames of a video, which a decoder would blend into each other.
+                latents.batch *= std::mem::replace(&mut latents.frames, 1);
                 let side = latents.height as u64 * u64::from(wanted.scale);
                 (latents, square.then_some(side))
             }

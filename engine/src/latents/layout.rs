@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::error::{LatentsError, Place};
-use super::packing::Packing;
+use super::packing::{Packing, TokenContent};
 use crate::files::text;
 
 /// The kind of number.
@@ -37,6 +37,10 @@ pub(super) struct Element {
 pub(super) struct Layout {
     /// Batch, channels, frames, height, width.
     pub(super) extents: [usize; 5],
+    /// Elements of the array, those of `extents` and others.
+    stored: usize,
+    /// Elements before the first.
+    origin: usize,
     /// From sample to sample, in elements.
     sample: usize,
     /// From channel to channel.
@@ -109,11 +113,13 @@ impl Layout {
         check_extents(shape)?;
         let [sample, channel, frame, row, column] = strides(extents, fortran_order);
         let [row, column] = [row, column].map(Steps::even);
-        Ok(Self { extents, sample, channel, frame, row, column })
+        let stored = extents.iter().product();
+        Ok(Self { extents, stored, origin: 0, sample, channel, frame, row, column })
     }
 
     /// That of `[batch, tokens, values]` or `[tokens, values]`, where an image has the `grid` (rows,
-    /// columns) of tokens, as many as the shape says, and a token the values of so many `channels`.
+    /// columns) of tokens, as many as the shape says, and a token the values of so many `channels`. Layers
+    /// are frames.
     pub(super) fn tokens(
         shape: &[usize],
         fortran_order: bool,
@@ -128,15 +134,23 @@ impl Layout {
             _ => unreachable!("packed latents have two or three axes"),
         };
         let [rows, columns] = grid;
-        assert_eq!((tokens, values), (rows * columns, packing.token_len(channels)));
+        let picture = rows * columns;
+        assert_eq!((tokens % picture, values), (0, packing.token_len(channels)));
+        let (skipped, frames) = match packing.content {
+            TokenContent::Picture => (0, tokens / picture),
+            TokenContent::Layers => (1, tokens / picture - 1),
+        };
         let [sample, _, _, token, value] = strides([batch, 1, 1, tokens, values], fortran_order);
         let [channel, row, column] = packing.strides(channels).map(|stride| stride * value);
         let Packing { patch_height, patch_width, .. } = packing;
+        let frame = picture * token;
         Ok(Self {
-            extents: [batch, channels, 1, rows * patch_height, columns * patch_width],
+            extents: [batch, channels, frames, rows * patch_height, columns * patch_width],
+            stored: batch * tokens * values,
+            origin: skipped * frame,
             sample,
             channel,
-            frame: 0,
+            frame,
             row: Steps { patch: patch_height, token: columns * token, cell: row },
             column: Steps { patch: patch_width, token, cell: column },
         })
@@ -167,7 +181,7 @@ fn strides(extents: [usize; 5], fortran_order: bool) -> [usize; 5] {
     strides
 }
 
-/// Reads `data`, which holds exactly the elements of `layout`, as f32, sample by sample, frame by
+/// Reads `data`, which holds exactly the elements of an array, where `layout` has them, as f32, sample by sample, frame by
 /// frame, row by row, channels fastest.
 pub(super) fn channels_last(
     data: &[u8],
@@ -199,14 +213,14 @@ fn gather<const SIZE: usize>(
 ) -> Result<Vec<f32>, LatentsError> {
     let [batch, channels, frames, height, width] = layout.extents;
     let elements = batch * channels * frames * height * width;
-    assert_eq!(source.len(), elements, "readers pass as many bytes as the shape has");
+    assert_eq!(source.len(), layout.stored, "readers pass as many bytes as the shape has");
     let mut out = Vec::new();
     out.try_reserve_exact(elements)
         .map_err(|_| LatentsError::OutOfMemory { bytes: elements.saturating_mul(4) })?;
 
     for sample in 0..batch {
         for frame in 0..frames {
-            let image = sample * layout.sample + frame * layout.frame;
+            let image = layout.origin + sample * layout.sample + frame * layout.frame;
             for row in 0..height {
                 for column in 0..width {
                     let start = image + layout.row.to(row) + layout.column.to(column);

@@ -19,6 +19,6 @@ mod values;
 pub use arrange::Wanted;
 pub use error::{LatentsError, Place};
 pub use file::{ForDecoder, LatentsFile, LatentsFormat};
-pub use packing::{Packing, TokenOrder};
+pub use packing::{Packing, TokenContent, TokenOrder};
 pub use space::LatentSpace;
 pub use values::Latents;

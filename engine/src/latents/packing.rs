@@ -10,6 +10,18 @@ pub struct Packing {
     pub patch_width: usize,
     /// What is slowest among the values of a token.
     pub order: TokenOrder,
+    /// Of what the tokens are.
+    pub content: TokenContent,
+}
+
+/// Of what the tokens of one sample are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenContent {
+    /// Of one picture.
+    Picture,
+    /// Of a picture and then of each of the layers that it was taken apart into, all of its size. The
+    /// layers alone are decoded, each as a picture of its own.
+    Layers,
 }
 
 /// The order of values within a token.

@@ -6,6 +6,7 @@ mod golden;
 mod inputs;
 mod outputs;
 mod plans;
+mod shards;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -1,5 +1,6 @@
 //! What plans, reports and `inspect` say of videos.
 
+use halovae_tests::drawing::assert_is_svg;
 use serde_json::{Value, json};
 
 use crate::Setup;
@@ -24,22 +25,28 @@ fn a_plan_says_how_many_frames_come_out() {
     ] {
         assert!(by_frames.lines().any(|got| got == line), "{line}\n{by_frames}");
     }
-    // What is cut waits for all of its frames.
-    for (flags, word) in [
-        ("--strategy sharded --vae-patch-parallel-size 2", "shards"),
-        ("--strategy patch --vae-patch-parallel-size 2", "a patch"),
-        ("--strategy tiled --tile-sample-min-size 64 --tile-sample-stride 48", "a tile"),
+    // What goes through its frames piece by piece waits for all of them.
+    for (flags, words) in [
+        (
+            "--strategy sharded --vae-patch-parallel-size 2",
+            "frames are finished as their latents go in, in all shards",
+        ),
+        ("--strategy patch --vae-patch-parallel-size 2", "no: a patch goes through all"),
+        (
+            "--strategy tiled --tile-sample-min-size 64 --tile-sample-stride 48",
+            "no: a tile goes through all",
+        ),
     ] {
         let text = setup.run(&format!("{PLAN} --frames 17 {flags}")).expect_success().stdout;
         let line = text.lines().find(|line| line.starts_with("streams"));
         let line = line.unwrap_or_else(|| panic!("{text}"));
-        assert!(line.contains("no: ") && line.contains(word), "{line}");
+        assert!(line.contains(words), "{line}");
     }
     let image = setup.run(PLAN).expect_success().stdout;
     assert!(!image.contains("frames") && !image.contains("streams"), "{image}");
 
     let plan = parsed(&setup.run(&format!("{PLAN} --frames 17 --format json")).stdout);
-    assert_eq!(plan["frames"], json!({ "per_latent": 4, "first_alone": true }));
+    assert_eq!(plan["frames"], json!({ "per_latent": 4, "first_alone": true, "streams": true }));
     assert_eq!(plan["latents"], json!({ "frames": 5, "height": 9, "width": 13 }));
     assert_eq!(plan["output"], json!({ "frames": 17, "height": 72, "width": 104 }));
     assert_eq!(plan["pieces"][0]["window"]["frames"], 5);
@@ -50,6 +57,12 @@ fn a_plan_says_how_many_frames_come_out() {
     let drawing = setup.run(&format!("{PLAN} --frames 17 --format svg")).expect_success().stdout;
     assert!(drawing.contains("17 frames of 72 × 104 pixels"));
     assert!(drawing.contains("5 frames of 9 × 13 latent cells"));
+    assert_is_svg(&drawing);
+    assert!(drawing.contains("streaming: frames are finished as their latents go in"));
+    // From each frame of the latents to those that come of it.
+    assert_eq!(drawing.matches("<polygon").count(), 5);
+    let image = setup.run(&format!("{PLAN} --format svg")).expect_success().stdout;
+    assert!(!image.contains("frames"), "{image}");
 
     let sizes = "--compare-sizes 64 --compare-ranks 1,2 --frames 9";
     let compare = |format: &str| {
@@ -63,6 +76,47 @@ fn a_plan_says_how_many_frames_come_out() {
         (&rows["rows"][0]["frames"], &rows["rows"][0]["latents"]["frames"]),
         (&json!(9), &json!(3))
     );
+}
+
+/// Slices are named wherever there are several; a grid that cannot be gets coarser, with a notice.
+#[test]
+fn a_plan_tells_its_slices() {
+    let setup = Setup::new("wan");
+    let plan = |flags: &str| {
+        let size = "--scale 8 --tile-sample-min-size 64 --height 72 --width 104";
+        setup.run(&format!("plan {size} --strategy sharded {flags}")).expect_success()
+    };
+    let table = plan("--frames 9 --shard-grid 2x2x1 --vae-patch-parallel-size 4").stdout;
+    for line in [
+        "grid            2 x 2 x 1: 4 shards (slices x rows x columns)",
+        "first shard     4 x 4 x 13 cells",
+        " slice  shards          frames of latents   frames",
+        "     1  2 to 3          4 to 8              4 to 8",
+        "     2     2  5 x 4 x 13 at (4, 0, 0)           5 x 32 x 104 at (4, 0, 0)",
+    ] {
+        assert!(table.lines().any(|got| got == line), "{line}\n{table}");
+    }
+    let json = parsed(&plan("--frames 9 --shard-grid 2x2x1 --format json").stdout);
+    let span = |first: u32, count: u32| json!({ "first": first, "count": count });
+    assert_eq!(
+        json["frames"]["slices"][1],
+        json!({ "pieces": span(2, 2), "latents": span(4, 5), "output": span(4, 5), "blended": 0 })
+    );
+    let drawing = plan("--frames 9 --shard-grid 2x2x1 --format svg").stdout;
+    assert_is_svg(&drawing);
+    for words in ["grid 2 × 2 × 1, the first of 2 slices", "slice 1: 2 shards, 2 to 3"] {
+        assert!(drawing.contains(words), "{words}\n{drawing}");
+    }
+    // One frame each, which is told as such.
+    let coarser = plan("--frames 3 --shard-grid 9x1x1");
+    let notice = "9 x 1 x 1 shards would have bands thinner than a halo, or no cells at all; the decode \
+                  is cut into 3 x 1 x 1 (slices x rows x columns)";
+    assert!(coarser.stderr.contains(notice), "{}", coarser.stderr);
+    let first = "     0     0  1 x 9 x 13 at (0, 0, 0)           1 x 72 x 104 at (0, 0, 0)";
+    assert!(coarser.stdout.lines().any(|line| line == first), "{}", coarser.stdout);
+    let none = setup.run(&format!("{PLAN} --frames 9 --strategy sharded --shard-grid 0x1x1"));
+    assert_eq!(none.status.code(), Some(2));
+    assert!(none.stderr.contains("at least 1 along each axis"), "{}", none.stderr);
 }
 
 #[test]

@@ -61,7 +61,9 @@ fn in_flags(error: LatentsError) -> Error {
             "give --height {height} --width {width} if they are one image, --latent-space pipeline \
              if they are packed"
         ),
-        LatentsError::SidesNeeded { .. } => "give --height and --width".into(),
+        LatentsError::SidesNeeded { .. } | LatentsError::SidesOfLayersNeeded { .. } => {
+            "give --height and --width".into()
+        }
         LatentsError::Sides { .. } => {
             "give the --height and --width that they were made with".into()
         }

@@ -16,8 +16,8 @@ use super::line::line;
 use crate::error::Error;
 use crate::plan::estimates::{Estimates, Model};
 use crate::plan::options::{CutRequest, plan};
-use crate::plan::table::flows;
 use crate::plan::tiles::TileOptions;
+use crate::plan::time::flows;
 use crate::vae::for_frames;
 use crate::words::{extents, frames_per_latent};
 

@@ -1,6 +1,6 @@
 //! How the pipelines of an `AutoencoderKL` hand over latents.
 
-use crate::latents::{LatentSpace, Packing, TokenOrder};
+use crate::latents::{LatentSpace, Packing, TokenContent, TokenOrder};
 
 /// By which SD 3's VAE is told from FLUX.1's, whose shapes it has.
 pub(super) const SD3_SHIFT_FACTOR: f64 = 0.0609;
@@ -8,7 +8,8 @@ pub(super) const SD3_SHIFT_FACTOR: f64 = 0.0609;
 /// There is one for FLUX.1's VAE and the models that share it. No VAE of 4 channels has one; SD 3's
 /// has 16, and its pipelines do not pack.
 pub(super) fn packing(latent_channels: u32, shift_factor: f64) -> Option<Packing> {
-    let packing = Packing { patch_height: 2, patch_width: 2, order: TokenOrder::ChannelsFirst };
+    let (order, content) = (TokenOrder::ChannelsFirst, TokenContent::Picture);
+    let packing = Packing { patch_height: 2, patch_width: 2, order, content };
     let is_sd3 = (shift_factor - SD3_SHIFT_FACTOR).abs() < 1e-6;
     (latent_channels == 16 && !is_sd3).then_some(packing)
 }

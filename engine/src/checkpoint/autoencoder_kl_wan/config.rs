@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::config::{ConfigError, Detail, VaeConfig};
 use crate::checkpoint::fields::{Fields, MAX_CHANNELS, check_mean_and_std, ensure, ensure_within};
-use crate::latents::{LatentSpace, Packing, TokenOrder};
+use crate::latents::{LatentSpace, Packing, TokenContent, TokenOrder};
 
 /// The classes of diffusers.
 pub(super) const WAN_CLASS: &str = "AutoencoderKLWan";
@@ -29,6 +29,9 @@ const LATENTS_STD: [f64; Z_DIM as usize] = [
     2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526, 2.8652, 1.5579,
     1.6382, 1.1253, 2.8251, 1.9160,
 ];
+
+/// Channels of Qwen-Image-Layered's pictures; no Wan has as many.
+pub(super) const LAYERED_CHANNELS: u32 = 4;
 
 /// What Wan's models were trained on, and their pipelines' videos are saved with.
 const FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::new(16).unwrap();
@@ -328,9 +331,15 @@ impl VaeConfig for AutoencoderKlWanConfig {
         }
     }
 
-    /// Qwen-Image's pipelines pack, Wan's do not, and their latents have other numbers of axes.
+    /// Qwen-Image's pipelines pack, Wan's do not, and their latents have other numbers of axes. Of
+    /// Qwen-Image-Layered, whose pictures alone have four channels, they pack layers.
     fn packing(&self) -> Option<Packing> {
-        let packing = Packing { patch_height: 2, patch_width: 2, order: TokenOrder::ChannelsFirst };
+        let content = match self.out_channels {
+            LAYERED_CHANNELS => TokenContent::Layers,
+            _ => TokenContent::Picture,
+        };
+        let order = TokenOrder::ChannelsFirst;
+        let packing = Packing { patch_height: 2, patch_width: 2, order, content };
         (self.class != WanClass::Wan).then_some(packing)
     }
 

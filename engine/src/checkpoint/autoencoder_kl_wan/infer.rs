@@ -1,12 +1,11 @@
 //! A config from the shapes of the weights, for files that come without one.
 
-use super::config::{AutoencoderKlWanConfig, MAX_LEVELS, MAX_RES_BLOCKS, WanClass};
+use super::config::{
+    AutoencoderKlWanConfig, LAYERED_CHANNELS, MAX_LEVELS, MAX_RES_BLOCKS, WanClass,
+};
 use crate::checkpoint::family::{Found, Inferred, UntoldSpace};
 use crate::checkpoint::shapes::Shapes;
 use crate::checkpoint::tensors;
-
-/// Channels of Qwen-Image-Layered's pictures; no Wan has as many.
-const LAYERED_CHANNELS: u32 = 4;
 
 /// Fields that only a config tells where the latents are not those of the released models.
 const UNTOLD_SPACE: [&str; 2] = ["latents_mean", "latents_std"];
