@@ -5,12 +5,15 @@
 ///
 /// The highest bit is clear in the tag of a finished piece, whose index is the rest. In that of any
 /// other message the next three bits are its kind, of which 1 to 3 are what the ranks of a sharded
-/// decode exchange for an op, whose place is in the low bits, and 4 is [`LINKS`].
+/// decode exchange for an op, whose place is in the low bits, 4 is [`LINKS`] and 5 is [`GRID`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(pub u64);
 
 /// Of messages by which devices of different ranks are connected.
 pub const LINKS: Tag = Tag::of_kind(4, 0);
+
+/// Of the shards that rank 0 chooses for all.
+pub const GRID: Tag = Tag::of_kind(5, 0);
 
 const NO_PIECE: u64 = 1 << 63;
 

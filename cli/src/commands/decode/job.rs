@@ -8,7 +8,7 @@ use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::Checkpoint;
 use halovae_engine::decode::{CHUNK, Control, Decoder, Place};
 use halovae_engine::format_bytes;
-use halovae_engine::group::{Cancel, FirstRanks, Group, Tag, Way};
+use halovae_engine::group::{Cancel, FirstRanks, GRID, Objects, Way};
 use halovae_engine::program::Program;
 use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::ParkLimit;
@@ -244,15 +244,13 @@ fn fit_memory<B: Backend>(
     let fit = match processes {
         None => fit(given)?,
         Some(processes) => {
-            let mut chosen = [0.0; 3];
-            if place.first == 0 {
-                let grid = fit(given)?.grid;
-                // Grids that fit have few enough bands for exact floats.
-                chosen = [grid.slices(), grid.rows(), grid.cols()].map(|bands| bands as f32);
-            }
+            let own = match place.first {
+                0 => Some(fit(given)?.grid),
+                _ => None,
+            };
+            let own = own.map(|grid| [grid.slices(), grid.rows(), grid.cols()]);
             let group = FirstRanks::new(processes.group(), place.size);
-            group.broadcast(0, Tag(0), &mut chosen)?;
-            let [slices, rows, cols] = chosen.map(|bands| bands as u32);
+            let [slices, rows, cols]: [u32; 3] = group.broadcast_object(0, GRID, own)?;
             fit(Some(ShardGrid::of(latents, Axes::new(slices, rows, cols), planned.scale)?))?
         }
     };
