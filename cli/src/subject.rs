@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use halovae_core::{LayerHalo, Size, Tiling};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
-use halovae_engine::decode::CHUNK;
 use halovae_engine::flow::Flow;
 use halovae_engine::program::{MemoryModel, Program, fuse};
 use halovae_engine::shard::{UncutError, exchanged_layers};
@@ -117,10 +116,10 @@ impl Subject {
         self.known.as_ref().map(|known| known.runnable(frames).decoder)
     }
 
-    /// How latents go through the decoder, if one is known.
-    pub(crate) fn flow(&self, latents: Size) -> Option<Flow> {
+    /// How latents go through the decoder, so many frames at a time, if one is known.
+    pub(crate) fn flow(&self, latents: Size, chunk: u32) -> Option<Flow> {
         let known = self.known.as_ref()?;
-        Some(Flow::new(&known.runnable(latents.frames).program, latents.frames, CHUNK))
+        Some(Flow::new(&known.runnable(latents.frames).program, latents.frames, chunk))
     }
 
     /// What is to be told of the checkpoint.

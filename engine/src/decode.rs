@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use crate::progress::PieceReport;
+pub use estimate::choose_chunk;
 pub use report::DecodeReport;
 
 use halovae_core::{Plan, PlanError, Size};

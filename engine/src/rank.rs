@@ -12,7 +12,7 @@ use halovae_core::{Plan, Region};
 use crate::backend::{Backend, BackendError, Memory};
 use crate::execute::{Execution, Stop, execute};
 use crate::flow::Flows;
-use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Tag, Way};
+use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Objects, Tag, Way};
 use crate::program::{Program, frames_at_once, peak_bytes};
 use crate::progress::{PieceReport, Progress};
 use crate::room::{Room, Tried};
@@ -254,10 +254,10 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
         let group = FirstRanks::new(self.group, cut.ranks());
         // Ranks on other machines may have got another backend.
         let links = self.device.links.as_deref();
-        let mut linked = [f32::from(u8::from(links.is_some()))];
-        group.all_reduce_sum(LINKS, &mut linked).map_err(|_| RankStop::Stopped)?;
+        let linked = group.all_gather_object(LINKS, links.is_some());
+        let linked = linked.map_err(|_| RankStop::Stopped)?;
         let Some(links) = links else { return Ok(None) };
-        if linked != [cut.ranks() as f32] {
+        if !linked.iter().all(|&is_linked| is_linked) {
             progress.way(Way::Host("not every rank has links".into()));
             return Ok(None);
         }

@@ -9,7 +9,9 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use halovae_engine::backend::BackendError;
-use halovae_engine::group::{Cause, Fact, Failure, GroupError, Limits, Reach, Watch};
+use halovae_engine::group::{
+    Cause, Expected, Fact, Failure, GroupError, Length, Limits, Reach, Watch,
+};
 use watch_common::{LIMIT, Stranger, end_of, watches, write_frame};
 
 fn patient() -> Limits {
@@ -34,7 +36,8 @@ fn every_rank_hears_of_the_first_failure() {
         Cause::Panic("on purpose".into()),
         Cause::NotFinite,
         Cause::Enough,
-        Cause::Length { from: 1, got: 2, expected: 3 },
+        Cause::Length { from: 1, got: Length::Values(2), expected: Expected::Bytes },
+        Cause::Object { from: 1, error: "no \"bool\"".into() },
         Cause::Backend(BackendError::Unsupported { op: "conv".into(), backend: "cpu".into() }),
         Cause::Backend(BackendError::OutOfMemory {
             device: "CPU".into(),

@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
+use halovae_engine::group::Payload;
 use mpi::datatype::Equivalence;
 use mpi::request::{Request, StaticScope};
 
@@ -54,5 +55,29 @@ impl<T> Drop for Lent<T> {
         }
         // A request refuses to be dropped. Its operation goes on, and what it has is leaked.
         std::mem::take(&mut self.requests).into_iter().for_each(std::mem::forget);
+    }
+}
+
+/// A message of either kind, lent.
+pub(crate) enum LentPayload {
+    Values(Lent<f32>),
+    Bytes(Lent<u8>),
+}
+
+impl LentPayload {
+    /// As [`Lent::is_complete`].
+    pub(crate) fn is_complete(&mut self) -> bool {
+        match self {
+            Self::Values(values) => values.is_complete(),
+            Self::Bytes(bytes) => bytes.is_complete(),
+        }
+    }
+
+    /// As [`Lent::back`].
+    pub(crate) fn back(self) -> Payload {
+        match self {
+            Self::Values(values) => Payload::Values(values.back()),
+            Self::Bytes(bytes) => Payload::Bytes(bytes.back()),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The thread that makes all calls to MPI.
 //!
-//! A message is announced by an envelope with its tag and length, and follows in chunks under an
+//! A message is announced by an envelope with its tag, length and kind, and follows in chunks under an
 //! MPI tag of its own; large ones stay with the sender (MPI's rendezvous) until a rank wants
 //! them. So tags of 64 bits, lengths beyond what MPI counts, and messages that are received in
 //! another order than sent all work with what every MPI library has.
@@ -10,13 +10,15 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use halovae_engine::group::{Answer, Limits, Reach, Refused, Tag, UnderWay, Watch};
+use halovae_engine::group::{
+    Answer, Expected, Length, Limits, Payload, Reach, Refused, Tag, UnderWay, Watch,
+};
 use mpi::environment::Universe;
 use mpi::request::{Request, StaticScope};
 use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
 
-use crate::lent::Lent;
+use crate::lent::{Lent, LentPayload};
 
 /// The MPI tag of envelopes.
 const ENVELOPE: i32 = 0;
@@ -42,9 +44,9 @@ pub(crate) enum Command {
     /// Makes a group of the first `size` processes. All processes ask for it at the same time.
     Group { size: u32, limits: Limits, reply: Sender<io::Result<Option<Seat>>> },
     /// Sends, and counts it as arrived when that is over.
-    Send { group: usize, to: u32, tag: Tag, data: Vec<f32>, under_way: UnderWay },
-    /// Receives so many values.
-    Receive { group: usize, from: u32, tag: Tag, len: usize, reply: Answer },
+    Send { group: usize, to: u32, tag: Tag, payload: Payload, under_way: UnderWay },
+    /// Receives what is expected.
+    Receive { group: usize, from: u32, tag: Tag, expected: Expected, reply: Answer },
     /// No rank of this process is in the group any more.
     Leave { group: usize },
     /// Ends MPI.
@@ -60,13 +62,13 @@ pub(crate) struct Seat {
 
 /// A message that has been announced.
 struct Announced {
-    len: usize,
+    length: Length,
     /// The MPI tag of its data.
     tag: i32,
 }
 
 struct Wanted {
-    len: usize,
+    expected: Expected,
     reply: Answer,
 }
 
@@ -74,7 +76,7 @@ struct Wanted {
 type From = (usize, u32, Tag);
 
 struct Sending {
-    data: Lent<f32>,
+    payload: LentPayload,
     to: u32,
     under_way: UnderWay,
 }
@@ -98,7 +100,7 @@ pub(crate) struct Pump {
     sent: HashMap<(usize, u32), u64>,
     envelopes: Vec<Lent<u64>>,
     sending: Vec<Sending>,
-    receiving: Vec<(Lent<f32>, Answer)>,
+    receiving: Vec<(LentPayload, Answer)>,
     announced: HashMap<From, VecDeque<Announced>>,
     wanted: HashMap<From, VecDeque<Wanted>>,
 }
@@ -169,12 +171,12 @@ impl Pump {
                 // If no thread waits for the answer, the process is about to end.
                 let _ = reply.send(self.group(size, limits));
             }
-            Command::Send { group, to, tag, data, under_way } => {
-                self.send(group, to, tag, data, under_way);
+            Command::Send { group, to, tag, payload, under_way } => {
+                self.send(group, to, tag, payload, under_way);
             }
-            Command::Receive { group, from, tag, len, reply } => {
+            Command::Receive { group, from, tag, expected, reply } => {
                 let key = (group, from, tag);
-                self.wanted.entry(key).or_default().push_back(Wanted { len, reply });
+                self.wanted.entry(key).or_default().push_back(Wanted { expected, reply });
                 self.receive(key);
             }
             Command::Leave { group } => self.leave(group),
@@ -198,19 +200,25 @@ impl Pump {
         self.wanted.retain(|&(of, ..), _| of != group);
     }
 
-    fn send(&mut self, group: usize, to: u32, tag: Tag, data: Vec<f32>, under_way: UnderWay) {
+    fn send(&mut self, group: usize, to: u32, tag: Tag, payload: Payload, under_way: UnderWay) {
         let process = self.groups[group].communicator.process_at_rank(to as i32);
         let number = self.sent.entry((group, to)).or_default();
         let data_tag = (*number % DATA_TAGS) as i32 + 1;
         *number += 1;
-        let envelope = vec![tag.0, data.len() as u64, data_tag as u64];
-        self.envelopes.push(Lent::new(envelope, 3, |part| {
+        let [kind, len] = to_envelope(payload.length());
+        let envelope = vec![tag.0, data_tag as u64, kind, len];
+        self.envelopes.push(Lent::new(envelope, 4, |part| {
             process.immediate_send_with_tag(StaticScope, &*part, ENVELOPE)
         }));
-        let data = Lent::new(data, self.chunk, |part| {
-            process.immediate_send_with_tag(StaticScope, &*part, data_tag)
-        });
-        self.sending.push(Sending { data, to, under_way });
+        let payload = match payload {
+            Payload::Values(values) => LentPayload::Values(Lent::new(values, self.chunk, |part| {
+                process.immediate_send_with_tag(StaticScope, &*part, data_tag)
+            })),
+            Payload::Bytes(bytes) => LentPayload::Bytes(Lent::new(bytes, self.chunk, |part| {
+                process.immediate_send_with_tag(StaticScope, &*part, data_tag)
+            })),
+        };
+        self.sending.push(Sending { payload, to, under_way });
     }
 
     /// Lets MPI go on. Whether anything happened.
@@ -223,11 +231,12 @@ impl Pump {
                     .any_process()
                     .immediate_matched_probe_with_tag(ENVELOPE)
             {
-                let mut envelope = [0u64; 3];
+                let mut envelope = [0u64; 4];
                 message.matched_receive_into(&mut envelope[..]);
-                let [tag, len, data_tag] = envelope;
+                let [tag, data_tag, kind, len] = envelope;
                 let key = (group, status.source_rank() as u32, Tag(tag));
-                let announced = Announced { len: len as usize, tag: data_tag as i32 };
+                let length = of_envelope([kind, len]);
+                let announced = Announced { length, tag: data_tag as i32 };
                 self.announced.entry(key).or_default().push_back(announced);
                 self.receive(key);
                 moved = true;
@@ -235,20 +244,20 @@ impl Pump {
         }
         let before = self.envelopes.len() + self.sending.len() + self.receiving.len();
         self.envelopes.retain_mut(|envelope| !envelope.is_complete());
-        self.sending.retain_mut(|Sending { data, to, under_way }| {
-            let over = data.is_complete();
+        self.sending.retain_mut(|Sending { payload, to, under_way }| {
+            let over = payload.is_complete();
             if over {
                 under_way.arrived(*to);
             }
             !over
         });
         let mut receiving = Vec::with_capacity(self.receiving.len());
-        for (mut data, reply) in std::mem::take(&mut self.receiving) {
-            if data.is_complete() {
+        for (mut payload, reply) in std::mem::take(&mut self.receiving) {
+            if payload.is_complete() {
                 // A thread that no longer waits has heard of a failure.
-                let _ = reply.send(Ok(data.back()));
+                let _ = reply.send(Ok(payload.back()));
             } else {
-                receiving.push((data, reply));
+                receiving.push((payload, reply));
             }
         }
         self.receiving = receiving;
@@ -262,25 +271,28 @@ impl Pump {
         let Some(wanted) = self.wanted.get_mut(&key) else { return };
         let process = self.groups[group].communicator.process_at_rank(from as i32);
         while !announced.is_empty()
-            && let Some(Wanted { len, reply }) = wanted.pop_front()
-            && let Some(announced) = announced.pop_front()
+            && let Some(Wanted { expected, reply }) = wanted.pop_front()
+            && let Some(Announced { length, tag }) = announced.pop_front()
         {
-            let mut data = Vec::new();
-            let refused = if announced.len != len {
-                Some(Refused::Length(announced.len))
-            } else {
-                data.try_reserve_exact(len).err().map(|_| Refused::Memory)
+            let refused = Err(Refused::Length(length));
+            let payload = match length {
+                _ if !expected.admits(length) => refused,
+                Length::Values(len) => room_for(len).map(|values| {
+                    LentPayload::Values(Lent::new(values, self.chunk, |part| {
+                        process.immediate_receive_into_with_tag(StaticScope, part, tag)
+                    }))
+                }),
+                Length::Bytes(len) => room_for(len).map(|bytes| {
+                    LentPayload::Bytes(Lent::new(bytes, self.chunk, |part| {
+                        process.immediate_receive_into_with_tag(StaticScope, part, tag)
+                    }))
+                }),
             };
-            if let Some(refused) = refused {
+            match payload {
+                Ok(payload) => self.receiving.push((payload, reply)),
                 // A thread that no longer waits has heard of a failure.
-                let _ = reply.send(Err(refused));
-                continue;
+                Err(refused) => drop(reply.send(Err(refused))),
             }
-            data.resize(len, 0.0);
-            let data = Lent::new(data, self.chunk, |part| {
-                process.immediate_receive_into_with_tag(StaticScope, part, announced.tag)
-            });
-            self.receiving.push((data, reply));
         }
         if announced.is_empty() {
             self.announced.remove(&key);
@@ -294,8 +306,11 @@ impl Pump {
     fn discard(&mut self) {
         let announced: Vec<From> = self.announced.keys().copied().collect();
         for key in announced {
-            let lens = self.announced[&key].iter().map(|announced| announced.len);
-            let unread = lens.map(|len| Wanted { len, reply: channel().0 });
+            let expected = self.announced[&key].iter().map(|announced| match announced.length {
+                Length::Values(len) => Expected::Values(len),
+                Length::Bytes(_) => Expected::Bytes,
+            });
+            let unread = expected.map(|expected| Wanted { expected, reply: channel().0 });
             self.wanted.entry(key).or_default().extend(unread);
             self.receive(key);
         }
@@ -341,6 +356,29 @@ impl Pump {
     fn abandon(self) {
         let Self { groups, world, universe, .. } = self;
         std::mem::forget((groups, world, universe));
+    }
+}
+
+/// Memory to receive into.
+fn room_for<T: Clone + Default>(len: usize) -> Result<Vec<T>, Refused> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(len).map_err(|_| Refused::Memory)?;
+    room.resize(len, T::default());
+    Ok(room)
+}
+
+/// Kind and length of a message, as its envelope has them.
+fn to_envelope(length: Length) -> [u64; 2] {
+    match length {
+        Length::Values(len) => [0, len as u64],
+        Length::Bytes(len) => [1, len as u64],
+    }
+}
+
+fn of_envelope([kind, len]: [u64; 2]) -> Length {
+    match kind {
+        0 => Length::Values(len as usize),
+        _ => Length::Bytes(len as usize),
     }
 }
 

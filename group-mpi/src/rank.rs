@@ -2,7 +2,9 @@
 
 use std::sync::mpsc::Sender;
 
-use halovae_engine::group::{Answer, ProcessRank, Tag, Transport, TransportEnded, UnderWay};
+use halovae_engine::group::{
+    Answer, Expected, Payload, ProcessRank, Tag, Transport, TransportEnded, UnderWay,
+};
 
 use crate::pump::Command;
 
@@ -24,10 +26,10 @@ impl Transport for Messages {
         &self,
         to: u32,
         tag: Tag,
-        data: Vec<f32>,
+        payload: Payload,
         under_way: UnderWay,
     ) -> Result<(), TransportEnded> {
-        let send = Command::Send { group: self.group, to, tag, data, under_way };
+        let send = Command::Send { group: self.group, to, tag, payload, under_way };
         self.commands.send(send).map_err(|_| TransportEnded)
     }
 
@@ -35,10 +37,10 @@ impl Transport for Messages {
         &self,
         from: u32,
         tag: Tag,
-        len: usize,
+        expected: Expected,
         answer: Answer,
     ) -> Result<(), TransportEnded> {
-        let receive = Command::Receive { group: self.group, from, tag, len, reply: answer };
+        let receive = Command::Receive { group: self.group, from, tag, expected, reply: answer };
         self.commands.send(receive).map_err(|_| TransportEnded)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use halovae_engine::group::{Answer, Refused, Tag};
+use halovae_engine::group::{Answer, Expected, Payload, Refused, Tag};
 
 /// How many messages are read that no thread wants yet. More wait in the connection, and then with the
 /// sender.
@@ -13,13 +13,13 @@ const UNWANTED: usize = 4;
 type Key = (u32, Tag);
 
 struct Wanted {
-    len: usize,
+    expected: Expected,
     answer: Answer,
 }
 
 #[derive(Default)]
 struct State {
-    arrived: HashMap<Key, VecDeque<Result<Vec<f32>, Refused>>>,
+    arrived: HashMap<Key, VecDeque<Result<Payload, Refused>>>,
     wanted: HashMap<Key, VecDeque<Wanted>>,
     /// Groups that this process is in no more.
     left: HashSet<u32>,
@@ -41,9 +41,9 @@ impl Mailbox {
     }
 
     /// Wants the next message with this tag.
-    pub(crate) fn want(&self, key: Key, len: usize, answer: Answer) {
+    pub(crate) fn want(&self, key: Key, expected: Expected, answer: Answer) {
         let mut state = self.lock();
-        let wanted = Wanted { len, answer };
+        let wanted = Wanted { expected, answer };
         match state.arrived.get_mut(&key).and_then(VecDeque::pop_front) {
             Some(message) => hand_over(wanted, message),
             None if state.is_over => hand_over(wanted, Err(Refused::Gone)),
@@ -67,7 +67,7 @@ impl Mailbox {
     }
 
     /// A message has come.
-    pub(crate) fn deliver(&self, key: Key, message: Result<Vec<f32>, Refused>) {
+    pub(crate) fn deliver(&self, key: Key, message: Result<Payload, Refused>) {
         let mut state = self.lock();
         if state.left.contains(&key.0) {
             return;
@@ -100,9 +100,11 @@ impl Mailbox {
     }
 }
 
-fn hand_over(wanted: Wanted, message: Result<Vec<f32>, Refused>) {
+fn hand_over(wanted: Wanted, message: Result<Payload, Refused>) {
     let message = match message {
-        Ok(data) if data.len() != wanted.len => Err(Refused::Length(data.len())),
+        Ok(payload) if !wanted.expected.admits(payload.length()) => {
+            Err(Refused::Length(payload.length()))
+        }
         message => message,
     };
     // A thread that no longer waits has heard of a failure.
@@ -119,11 +121,12 @@ mod tests {
     #[test]
     fn what_is_wanted_makes_room() {
         let mailbox = Mailbox::default();
+        let value = |tag: u64| Payload::Values(vec![tag as f32]);
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 for tag in 0..=UNWANTED as u64 {
                     mailbox.wait_for_room();
-                    mailbox.deliver((0, Tag(tag)), Ok(vec![tag as f32]));
+                    mailbox.deliver((0, Tag(tag)), Ok(value(tag)));
                 }
             });
             while mailbox.lock().arrived.len() < UNWANTED {
@@ -132,13 +135,13 @@ mod tests {
             assert!(!reader.is_finished());
             let (answer, answered) = channel();
             let last = UNWANTED as u64;
-            mailbox.want((0, Tag(last)), 1, answer);
-            assert_eq!(answered.recv().unwrap(), Ok(vec![last as f32]));
+            mailbox.want((0, Tag(last)), Expected::Values(1), answer);
+            assert_eq!(answered.recv().unwrap(), Ok(value(last)));
         });
         // A group that is left makes room too, and what comes for it is dropped.
         mailbox.leave(0);
         mailbox.wait_for_room();
-        mailbox.deliver((0, Tag(9)), Ok(Vec::new()));
+        mailbox.deliver((0, Tag(9)), Ok(Payload::Bytes(Vec::new())));
         assert!(mailbox.lock().arrived.is_empty());
     }
 }

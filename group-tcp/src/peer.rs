@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use halovae_engine::group::{Refused, Tag, TransportEnded, UnderWay};
+use halovae_engine::group::{Payload, Refused, Tag, TransportEnded, UnderWay};
 
 use crate::mailbox::Mailbox;
 use crate::wire::{self, Head, Kind};
@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// What is sent.
 enum Outgoing {
-    Values { group: u32, tag: Tag, data: Vec<f32>, to: u32, under_way: UnderWay },
+    Message { group: u32, tag: Tag, payload: Payload, to: u32, under_way: UnderWay },
     Text(Vec<u8>),
 }
 
@@ -57,11 +57,11 @@ impl Peer {
         &self,
         group: u32,
         tag: Tag,
-        data: Vec<f32>,
+        payload: Payload,
         to: u32,
         under_way: UnderWay,
     ) -> Result<(), TransportEnded> {
-        self.put(Outgoing::Values { group, tag, data, to, under_way })
+        self.put(Outgoing::Message { group, tag, payload, to, under_way })
     }
 
     pub(crate) fn send_text(&self, text: Vec<u8>) -> Result<(), TransportEnded> {
@@ -101,10 +101,8 @@ fn send_all(mut stream: TcpStream, to_send: &Receiver<Outgoing>) {
     let mut broken = false;
     for outgoing in to_send {
         let (head, body): (Head, &[u8]) = match &outgoing {
-            Outgoing::Values { group, tag, data, .. } => {
-                let len = data.len() as u64;
-                let head = Head { kind: Kind::Values, group: *group, tag: *tag, len };
-                (head, bytemuck::cast_slice(data))
+            Outgoing::Message { group, tag, payload, .. } => {
+                (Head::of_message(*group, *tag, payload), payload.as_bytes())
             }
             Outgoing::Text(text) => {
                 let len = text.len() as u64;
@@ -112,7 +110,7 @@ fn send_all(mut stream: TcpStream, to_send: &Receiver<Outgoing>) {
             }
         };
         broken = broken || wire::write(&mut stream, head, body).is_err();
-        if let Outgoing::Values { to, under_way, .. } = outgoing {
+        if let Outgoing::Message { to, under_way, .. } = outgoing {
             under_way.arrived(to);
         }
     }
@@ -129,12 +127,17 @@ fn listen(mut stream: TcpStream, mailbox: Arc<Mailbox>, texts: &Sender<Vec<u8>>)
         match kind {
             Kind::Text => {
                 // No thread waits for it if this process is about to end.
-                let _ = texts.send(wire::read_text(&mut stream, len)?);
+                let _ = texts.send(wire::read_bytes(&mut stream, len)?);
             }
             Kind::Values => {
                 mailbox.wait_for_room();
                 let values = wire::read_values(&mut stream, len)?;
-                mailbox.deliver((group, tag), values.ok_or(Refused::Memory));
+                mailbox.deliver((group, tag), values.map(Payload::Values).ok_or(Refused::Memory));
+            }
+            Kind::Bytes => {
+                mailbox.wait_for_room();
+                let bytes = wire::read_bytes(&mut stream, len)?;
+                mailbox.deliver((group, tag), Ok(Payload::Bytes(bytes)));
             }
         }
         Ok(true)

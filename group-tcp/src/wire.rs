@@ -1,20 +1,19 @@
-//! What travels over a connection: a head, then values or text.
+//! What travels over a connection: a head, then values, bytes or text.
 
 use std::io::{self, Read, Write};
 
-use halovae_engine::group::Tag;
+use halovae_engine::group::{Length, MAX_MESSAGE_BYTES, Payload, Tag};
 
-/// Values as many as are read at once into memory that grows: what a head promises may be a lie.
+/// As many values are read at once into memory that grows: what a head promises may be a lie.
 const READ_AT_ONCE: usize = 1 << 20;
-
-/// The longest text.
-const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Values of a message, in the byte order of this machine, which all have.
     Values,
+    /// Bytes of a message.
+    Bytes,
     /// Text for the process, not for a group.
     Text,
 }
@@ -25,17 +24,30 @@ pub(crate) struct Head {
     pub(crate) kind: Kind,
     pub(crate) group: u32,
     pub(crate) tag: Tag,
-    /// Values, or bytes of text.
+    /// Values, or bytes.
     pub(crate) len: u64,
 }
 
 impl Head {
     pub(crate) const BYTES: usize = 24;
 
+    /// Of a message.
+    pub(crate) fn of_message(group: u32, tag: Tag, payload: &Payload) -> Self {
+        let (kind, len) = match payload.length() {
+            Length::Values(len) => (Kind::Values, len),
+            Length::Bytes(len) => (Kind::Bytes, len),
+        };
+        Self { kind, group, tag, len: len as u64 }
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..4].copy_from_slice(&self.group.to_le_bytes());
-        bytes[4] = u8::from(self.kind == Kind::Text);
+        bytes[4] = match self.kind {
+            Kind::Values => 0,
+            Kind::Bytes => 1,
+            Kind::Text => 2,
+        };
         bytes[8..16].copy_from_slice(&self.tag.0.to_le_bytes());
         bytes[16..].copy_from_slice(&self.len.to_le_bytes());
         bytes
@@ -57,7 +69,8 @@ impl Head {
         let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let kind = match bytes[4] {
             0 => Kind::Values,
-            1 => Kind::Text,
+            1 => Kind::Bytes,
+            2 => Kind::Text,
             _ => return Err(io::Error::other("not a message")),
         };
         let group = u32::from_le_bytes(std::array::from_fn(|i| bytes[i]));
@@ -99,13 +112,14 @@ pub(crate) fn read_values(reader: &mut impl Read, len: u64) -> io::Result<Option
     Ok(fits.then_some(values))
 }
 
-pub(crate) fn read_text(reader: &mut impl Read, len: u64) -> io::Result<Vec<u8>> {
-    if len > MAX_TEXT_BYTES {
-        return Err(io::Error::other("a text of impossible length"));
+/// Reads so many bytes, of a message or a text.
+pub(crate) fn read_bytes(reader: &mut impl Read, len: u64) -> io::Result<Vec<u8>> {
+    if len > MAX_MESSAGE_BYTES as u64 {
+        return Err(io::Error::other("more bytes than any rank sends"));
     }
-    let mut text = vec![0; len as usize];
-    reader.read_exact(&mut text)?;
-    Ok(text)
+    let mut bytes = vec![0; len as usize];
+    reader.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -116,7 +130,8 @@ mod tests {
     fn what_is_written_is_read() {
         let values: Vec<f32> = (0..READ_AT_ONCE + 5).map(|i| i as f32).collect();
         let mut written = Vec::new();
-        let heads = [(Kind::Values, values.len()), (Kind::Text, 3), (Kind::Values, 0)];
+        let heads =
+            [(Kind::Values, values.len()), (Kind::Text, 3), (Kind::Values, 0), (Kind::Bytes, 2)];
         let heads = heads.map(|(kind, len)| Head {
             kind,
             group: 7,
@@ -126,13 +141,16 @@ mod tests {
         write(&mut written, heads[0], bytemuck::cast_slice(&values)).unwrap();
         write(&mut written, heads[1], b"abc").unwrap();
         write(&mut written, heads[2], &[]).unwrap();
+        write(&mut written, heads[3], &[255, 0]).unwrap();
         let mut reader = &written[..];
         assert_eq!(Head::read(&mut reader).unwrap(), Some(heads[0]));
         assert_eq!(read_values(&mut reader, heads[0].len).unwrap(), Some(values));
         assert_eq!(Head::read(&mut reader).unwrap(), Some(heads[1]));
-        assert_eq!(read_text(&mut reader, 3).unwrap(), b"abc");
+        assert_eq!(read_bytes(&mut reader, 3).unwrap(), b"abc");
         assert_eq!(Head::read(&mut reader).unwrap(), Some(heads[2]));
         assert_eq!(read_values(&mut reader, 0).unwrap(), Some(Vec::new()));
+        assert_eq!(Head::read(&mut reader).unwrap(), Some(heads[3]));
+        assert_eq!(read_bytes(&mut reader, 2).unwrap(), [255, 0]);
         assert_eq!(Head::read(&mut reader).unwrap(), None);
     }
 
@@ -145,9 +163,12 @@ mod tests {
             assert!(Head::read(&mut &bytes[..len]).is_err(), "{len} bytes");
         }
         assert!(read_values(&mut &[0; 100][..], head.len).is_err());
-        assert!(read_text(&mut &[0; 100][..], head.len).is_err());
+        // Of bytes, what is promised is held against the most that there can be before it is read.
+        for len in [101, MAX_MESSAGE_BYTES as u64 + 1, head.len] {
+            assert!(read_bytes(&mut &[0; 100][..], len).is_err(), "{len} bytes");
+        }
         let mut wrong = bytes;
-        wrong[4] = 9;
+        wrong[4] = 3;
         assert!(Head::read(&mut &wrong[..]).is_err());
     }
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use halovae_engine::group::{
-    Answer, Cancel, Limits, Neighbours, ProcessRank, Reach, Tag, Transport, TransportEnded,
-    UnderWay, Watch,
+    Answer, Cancel, Expected, Limits, Neighbours, Payload, ProcessRank, Reach, Tag, Transport,
+    TransportEnded, UnderWay, Watch,
 };
 
 use crate::meeting::{Meeting, Met, TcpError};
@@ -146,20 +146,20 @@ impl Transport for Messages {
         &self,
         to: u32,
         tag: Tag,
-        data: Vec<f32>,
+        payload: Payload,
         under_way: UnderWay,
     ) -> Result<(), TransportEnded> {
-        self.peer(to)?.send(self.group, tag, data, to, under_way)
+        self.peer(to)?.send(self.group, tag, payload, to, under_way)
     }
 
     fn receive(
         &self,
         from: u32,
         tag: Tag,
-        len: usize,
+        expected: Expected,
         answer: Answer,
     ) -> Result<(), TransportEnded> {
-        self.peer(from)?.mailbox.want((self.group, tag), len, answer);
+        self.peer(from)?.mailbox.want((self.group, tag), expected, answer);
         Ok(())
     }
 

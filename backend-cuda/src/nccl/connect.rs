@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use halovae_engine::group::{Group, LINKS, LinkError};
+use halovae_engine::group::{Group, LINKS, LinkError, Objects};
 
 use super::communicator::Communicator;
 use super::library::{Nccl, UniqueId};
@@ -22,17 +22,16 @@ pub(super) fn connect(
     nccl: &'static Nccl,
 ) -> Result<Result<Communicator, String>, LinkError> {
     shared.enter()?;
-    let mut id = [0.0; 128];
+    let mut id = None;
     let opened = shared.open_to_peers().map_err(driver::words);
     let ready = opened.and_then(|()| match group.rank() {
-        0 => nccl.unique_id().map(|made| id = made.0.map(f32::from)),
+        0 => nccl.unique_id().map(|made| id = Some(made)),
         _ => Ok(()),
     });
     if let Some(why) = agree(group, ready)? {
         return Ok(Err(why));
     }
-    group.broadcast(0, LINKS, &mut id)?;
-    let id = UniqueId(id.map(|byte| byte as u8));
+    let id: UniqueId = group.broadcast_object(0, LINKS, id)?;
     let (communicator, begun) = match Communicator::begin(nccl, id, group.rank(), group.size()) {
         Ok(communicator) => (Some(communicator), Ok(())),
         Err(why) => (None, Err(why)),
@@ -47,18 +46,8 @@ pub(super) fn connect(
 
 /// Tells all ranks how something went here; gives the reason of the first where it did not go well.
 fn agree(group: &dyn Group, own: Result<(), String>) -> Result<Option<String>, LinkError> {
-    const LEN: usize = 200;
-    // Texts as bytes, ended by zeros.
-    let mut message = own.err().unwrap_or_default().into_bytes();
-    message.resize(LEN, 0);
-    let message = message.into_iter().map(f32::from).collect();
-    let all = group.all_gather(LINKS, message, &vec![LEN; group.size() as usize])?;
-    let reason = |message: &Vec<f32>| {
-        let bytes: Vec<u8> =
-            message.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
-        (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let first = all.iter().map(reason).enumerate().find_map(|(rank, why)| Some((rank, why?)));
+    let all = group.all_gather_object(LINKS, own)?;
+    let first = all.into_iter().enumerate().find_map(|(rank, went)| Some((rank, went.err()?)));
     Ok(first.map(|(rank, why)| format!("rank {rank}: {why}")))
 }
 

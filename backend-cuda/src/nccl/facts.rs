@@ -1,8 +1,10 @@
 //! Whether NCCL can connect the ranks of a group: every rank tells all others what there is to know,
 //! and all of them decide alike.
 
+use serde::{Deserialize, Serialize};
+
 /// What a rank knows of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
     /// NCCL's version as one number, 0 without NCCL.
     pub(super) version: u32,
@@ -12,29 +14,6 @@ pub(super) struct Facts {
     pub(super) may_share: bool,
     /// It is connected from an earlier decode.
     pub(super) connected: bool,
-}
-
-impl Facts {
-    /// How many numbers they are as a message.
-    pub(super) const LEN: usize = 20;
-
-    /// As numbers that f32 holds exactly.
-    pub(super) fn to_message(self) -> Vec<f32> {
-        let version = [self.version >> 16, self.version & 0xffff].map(|half| half as f32);
-        let flags = [self.may_share, self.connected].map(|flag| f32::from(u8::from(flag)));
-        version.into_iter().chain(flags).chain(self.uuid.map(f32::from)).collect()
-    }
-
-    pub(super) fn of_message(message: &[f32]) -> Self {
-        let mut uuid = [0; 16];
-        uuid.iter_mut().zip(&message[4..]).for_each(|(byte, &value)| *byte = value as u8);
-        Self {
-            version: (message[0] as u32) << 16 | message[1] as u32,
-            uuid,
-            may_share: message[2] != 0.0,
-            connected: message[3] != 0.0,
-        }
-    }
 }
 
 /// Why NCCL cannot connect these ranks, in words.
@@ -63,19 +42,6 @@ mod tests {
 
     fn facts(gpu: u8) -> Facts {
         Facts { version: 23_203, uuid: [gpu; 16], may_share: false, connected: false }
-    }
-
-    #[test]
-    fn facts_travel() {
-        for (version, gpu) in [(0, 0), (23_203, 255), (u32::from(u16::MAX) + 7, 3)] {
-            for flags in 0..4 {
-                let (may_share, connected) = (flags & 1 == 1, flags & 2 == 2);
-                let facts = Facts { version, uuid: [gpu; 16], may_share, connected };
-                let message = facts.to_message();
-                assert_eq!(message.len(), Facts::LEN);
-                assert_eq!(Facts::of_message(&message), facts);
-            }
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use cudarc::driver::sys::CUstream;
 use libloading::Library;
+use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
 use crate::library_files::{find, function, load_for_good, of_one_number};
@@ -13,10 +14,27 @@ use crate::library_files::{find, function, load_for_good, of_one_number};
 /// `ncclComm_t`.
 pub(super) type Handle = *mut c_void;
 
-/// `ncclUniqueId`: what ranks find each other by.
-#[derive(Clone, Copy, Debug)]
+/// `ncclUniqueId`: what ranks find each other by. It travels as a list of bytes: serde knows no arrays
+/// as long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<u8>", try_from = "Vec<u8>")]
 #[repr(C)]
-pub(super) struct UniqueId(pub(super) [u8; 128]);
+pub(super) struct UniqueId([u8; 128]);
+
+impl From<UniqueId> for Vec<u8> {
+    fn from(id: UniqueId) -> Self {
+        id.0.to_vec()
+    }
+}
+
+impl TryFrom<Vec<u8>> for UniqueId {
+    type Error = String;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, String> {
+        let id = bytes.try_into();
+        id.map(Self).map_err(|bytes: Vec<u8>| format!("an id of {} bytes", bytes.len()))
+    }
+}
 
 /// `ncclConfig_t` as NCCL 2.14 had it: later ones take what is missing from their defaults, by the
 /// version.
@@ -237,5 +255,21 @@ impl Nccl {
     pub(super) unsafe fn abort(&self, handle: Handle) {
         // SAFETY: the caller's promise. That it fails changes nothing any more.
         let _ = unsafe { (self.functions.abort)(handle) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_of_its_length() {
+        let id = UniqueId(std::array::from_fn(|at| at as u8));
+        let bytes = Vec::from(id);
+        assert_eq!(UniqueId::try_from(bytes.clone()), Ok(id));
+        for len in [0, 127] {
+            assert!(UniqueId::try_from(bytes[..len].to_vec()).is_err(), "{len} bytes");
+        }
+        assert!(UniqueId::try_from([bytes, vec![0]].concat()).is_err());
     }
 }

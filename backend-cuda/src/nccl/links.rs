@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use halovae_core::Region;
 use halovae_engine::backend::BackendError;
 use halovae_engine::group::{
-    Cause, Content, Failure, Group, InFlight, Incoming, LINKS, LinkError, Links, Way,
+    Cause, Content, Failure, Group, InFlight, Incoming, LINKS, LinkError, Links, Objects, Way,
 };
 use halovae_engine::tensor::Shape;
 use halovae_engine::wrap::Sent;
@@ -127,10 +127,7 @@ impl NcclLinks {
         let may_share = std::env::var("NCCL_MULTI_RANK_GPU_ENABLE").is_ok_and(|it| it == "1")
             || std::env::var_os("NCCL_HOSTID").is_some();
         let version = Nccl::load().map_or(0, Nccl::version);
-        let own = Facts { version, uuid, may_share, connected }.to_message();
-        let lens = vec![Facts::LEN; group.size() as usize];
-        let all = group.all_gather(LINKS, own, &lens)?;
-        Ok(all.iter().map(|message| Facts::of_message(message)).collect())
+        Ok(group.all_gather_object(LINKS, Facts { version, uuid, may_share, connected })?)
     }
 
     /// Waits until NCCL has put the last exchange into its stream. That takes as long as others take

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         subject.plan(latents, &CutRequest::new(&args.ranks, 1), group)?;
     planned.notices.splice(0..0, subject.notices().iter().cloned());
     say_notices(&planned.notices, verbosity);
-    let flow = subject.flow(latents);
+    let flow = subject.flow(latents, estimates.chunk);
     let flow = flow.as_ref();
     match args.format {
         PlanFormat::Table => {

@@ -6,7 +6,7 @@ use halovae_core::{
     Axis, Balance, LayerHalo, Margins, Plan, RankEstimate, RankLoad, Size, WorkModel, balance,
     estimate_ranks, piece_costs,
 };
-use halovae_engine::decode::CHUNK;
+use halovae_engine::decode::{CHUNK, choose_chunk};
 use halovae_engine::program::{Analysis, MemoryModel, Program};
 use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::{Cut, Traffic, UncutError, exchanged_layers, peak_bytes};
@@ -46,6 +46,8 @@ pub(crate) struct Estimates {
     pub(crate) unit: WorkUnit,
     /// Bytes of memory, if a decoder is known.
     pub(crate) memory: Option<Memory>,
+    /// How many frames of latents are decoded at a time.
+    pub(crate) chunk: u32,
     /// What the ranks of a sharded decode exchange, if a decoder is known.
     pub(crate) traffic: Option<Traffic>,
     /// Frames of the latents before and behind a slice that convs read of the slices beside, if a
@@ -78,10 +80,12 @@ impl Estimates {
         piece_costs(plan, &work, &mut costs)?;
         let balance = balance(&costs, &owners, &mut loads)?;
         estimate_ranks(plan, &owners, &work, &mut ranks)?;
+        let chosen = |model: &Model<'_>| choose_chunk(plan, model.program, model.memory);
+        let chunk = model.map_or(CHUNK, chosen);
         let memory =
-            model.map(|model| memory(model, plan, &schedule, planned.ranks)).transpose()?;
+            model.map(|model| memory(model, plan, chunk, &schedule, planned.ranks)).transpose()?;
         let traffic = match (model, plan) {
-            (Some(model), Plan::Sharded(grid)) => Some(Traffic::new(model.program, *grid, CHUNK)?),
+            (Some(model), Plan::Sharded(grid)) => Some(Traffic::new(model.program, *grid, chunk)?),
             _ => None,
         };
         let halo_in_time = match (model, plan) {
@@ -92,7 +96,7 @@ impl Estimates {
         };
         let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
         let whole_work = work.flops(plan.input());
-        Ok(Self { owners, ranks, balance, whole_work, unit, memory, traffic, halo_in_time })
+        Ok(Self { owners, ranks, balance, whole_work, unit, memory, chunk, traffic, halo_in_time })
     }
 }
 
@@ -121,6 +125,7 @@ fn halo_in_time(layers: &[LayerHalo]) -> [f64; 2] {
 fn memory(
     model: &Model<'_>,
     plan: &Plan,
+    chunk: u32,
     schedule: &Schedule,
     ranks: u32,
 ) -> Result<Memory, UncutError> {
@@ -130,7 +135,7 @@ fn memory(
         // Many ranks, and few sizes of shards.
         let mut known: HashMap<(Size, Margins), u64> = HashMap::new();
         let mut of = |rank| {
-            let peak = || peak_bytes(model.program, &cut, rank, model.memory, None, CHUNK);
+            let peak = || peak_bytes(model.program, &cut, rank, model.memory, None, chunk);
             let shards = cut.shards_of(rank);
             match grid.shard(shards.start) {
                 Some(shard) if shards.len() == 1 => {
@@ -148,7 +153,7 @@ fn memory(
     let mut live = vec![0; ranks as usize];
     for item in schedule.items() {
         let bytes = *known.entry(item.window).or_insert_with(|| {
-            halovae_engine::program::peak_bytes(model.program, item.window, CHUNK, model.memory)
+            halovae_engine::program::peak_bytes(model.program, item.window, chunk, model.memory)
         });
         let most: &mut u64 = &mut live[item.owner as usize];
         *most = bytes.max(*most);

@@ -4,6 +4,7 @@ use halovae_core::{Plan, ShardGrid, Size};
 
 use super::{DecodeError, Decoder, Place};
 use crate::backend::{Backend, DeviceId};
+use crate::program::{MemoryModel, Program, peak_bytes};
 use crate::rank::RankDevice;
 use crate::room::{Room, Tried};
 use crate::schedule::Schedule;
@@ -12,6 +13,20 @@ use crate::stitch::stitching_bytes;
 
 /// What a thread that has no other size asks the system for.
 pub(super) const STACK_BYTES: u64 = 2 << 20;
+
+/// The most frames of latents that can be decoded at a time in no more memory than one at a time
+/// takes. A long video takes least frame by frame; a short one, of which there are no more frames than
+/// convs over time look back to, all at once.
+pub fn choose_chunk(plan: &Plan, program: &Program, model: &dyn MemoryModel) -> u32 {
+    let windows = plan.pieces().map(|piece| piece.input.size());
+    let largest = windows.max_by_key(|window| window.volume()).unwrap_or_default();
+    let peak = |chunk: u32| peak_bytes(program, largest, chunk, model);
+    let mut tried: Vec<u32> =
+        (0..32).map(|power| 1 << power).take_while(|chunk| *chunk < largest.frames).collect();
+    tried.push(largest.frames.max(1));
+    let least = peak(1);
+    tried.into_iter().rev().find(|&chunk| peak(chunk) <= least).unwrap_or(1)
+}
 
 impl<B: Backend> Decoder<B> {
     /// Device bytes that this decoder's ranks take to decode by `plan`: see
@@ -51,6 +66,12 @@ impl<B: Backend> Decoder<B> {
             }
         }
         total
+    }
+
+    /// How many frames of latents are best decoded at a time by `plan`; see [`choose_chunk`].
+    pub fn choose_chunk(&self, plan: &Plan) -> u32 {
+        let RankDevice { backend, program, .. } = &self.ranks[0];
+        choose_chunk(plan, program, backend)
     }
 
     /// Bytes that a process's host holds beside values, workspace and weights to decode by `plan`:

@@ -7,7 +7,10 @@ pub mod links;
 
 use std::time::{Duration, Instant};
 
-use super::{Cause, Failure, FirstRanks, Group, GroupError, Tag};
+use super::{
+    Cause, Expected, Failure, FirstRanks, Group, GroupError, Length, MAX_MESSAGE_BYTES, Objects,
+    Payload, Tag,
+};
 
 /// Longer than a blocked rank takes to learn of a failure elsewhere on a busy machine: only against a
 /// rank that hangs.
@@ -31,9 +34,14 @@ fn values(rank: u32, len: usize) -> Vec<f32> {
 pub fn run<G: Group>(make: impl Fn(u32) -> Vec<G>) {
     for size in 1..=5 {
         messages(&make(size), size);
+        bytes(&make(size));
         large_messages(&make(size));
         collectives(&make(size));
-        wrong_length(&make(size));
+        objects(&make(size));
+        for wrong in Wrong::all() {
+            wrong_message(&make(size), &wrong);
+        }
+        too_long(&make(size));
         failure_wakes_every_rank(&make(size), size);
     }
 }
@@ -52,6 +60,26 @@ fn messages<G: Group>(ends: &[G], size: u32) {
                 let got = end.receive(from, Tag(tag), len).expect("receive");
                 assert_eq!(got, values(from, len));
             }
+        }
+    });
+}
+
+/// Bytes of any content and length travel between values of the same tag.
+fn bytes<G: Group>(ends: &[G]) {
+    let bytes = |rank: u32, len: usize| -> Vec<u8> {
+        (0..len).map(|i| (rank as usize * 31 + i * 7) as u8).collect()
+    };
+    let lens = [0, 1, 3, 1021, MAX_MESSAGE_BYTES];
+    on_all(ends, |end| {
+        let size = end.size();
+        let next = (end.rank() + 1) % size;
+        let last = (end.rank() + size - 1) % size;
+        for len in lens {
+            end.send_payload(next, Tag(3), Payload::Bytes(bytes(end.rank(), len))).expect("send");
+            end.send(next, Tag(3), values(end.rank(), 2)).expect("send");
+            let got = end.receive_bytes(last, Tag(3)).expect("receive");
+            assert!(got == bytes(last, len), "{len} bytes");
+            assert_eq!(end.receive(last, Tag(3), 2).expect("receive"), values(last, 2));
         }
     });
 }
@@ -90,39 +118,107 @@ fn collectives<G: Group>(ends: &[G]) {
             let expected = (0..size).zip(&lens).map(|(rank, &len)| values(rank, len)).collect();
             assert_eq!(gathered, (end.rank() == root).then_some::<Vec<Vec<f32>>>(expected));
         }
-        let lens: Vec<usize> = (0..size).map(|rank| 3 * rank as usize % 5).collect();
-        let all_of = |size: u32| -> Vec<Vec<f32>> {
-            (0..size).zip(&lens).map(|(rank, &len)| values(rank, len)).collect()
-        };
-        let own = || values(end.rank(), lens[end.rank() as usize]);
-        assert_eq!(end.all_gather(Tag(13), own(), &lens).expect("all-gather"), all_of(size));
-        // All but the last rank as a group of their own, while that one goes on.
-        let first = (size - 1).max(1);
-        if end.rank() < first {
-            let group = FirstRanks::new(end, first);
-            assert_eq!(group.size(), first);
-            let gathered = group.all_gather(Tag(14), own(), &lens[..first as usize]);
-            assert_eq!(gathered.expect("all-gather"), all_of(first));
-        }
-
-        let mut sums = values(end.rank(), 4);
-        end.all_reduce_sum(Tag(12), &mut sums).expect("all-reduce");
-        let mut expected = vec![0.0; 4];
-        for rank in 0..size {
-            expected.iter_mut().zip(values(rank, 4)).for_each(|(sum, value)| *sum += value);
-        }
-        assert_eq!(sums, expected);
     });
 }
 
-/// A message of another length than the plan says fails the group and names both.
-fn wrong_length<G: Group>(ends: &[G]) {
+/// What a rank knows of itself.
+type Known = (u32, bool, String, Option<[u64; 2]>);
+
+fn known(rank: u32) -> Known {
+    let text = "\0\u{1f980}\"".repeat(rank as usize);
+    (u32::MAX - rank, rank.is_multiple_of(2), text, (rank > 1).then_some([rank.into(), u64::MAX]))
+}
+
+fn objects<G: Group>(ends: &[G]) {
+    on_all(ends, |end| {
+        let (rank, size) = (end.rank(), end.size());
+        for root in 0..size {
+            let own = (rank == root).then(|| known(root));
+            let told: Known = end.broadcast_object(root, Tag(12), own).expect("broadcast");
+            assert_eq!(told, known(root));
+            end.send_object(root, Tag(15), &known(rank)).expect("send");
+        }
+        for from in 0..size {
+            let told: Known = end.receive_object(from, Tag(15)).expect("receive");
+            assert_eq!(told, known(from));
+        }
+        let all = end.all_gather_object(Tag(13), known(rank)).expect("all-gather");
+        assert!(all.into_iter().eq((0..size).map(known)));
+        // All but the last rank as a group of their own, while that one goes on.
+        let first = (size - 1).max(1);
+        if rank < first {
+            let group = FirstRanks::new(end, first);
+            assert_eq!(group.size(), first);
+            let all = group.all_gather_object(Tag(14), known(rank)).expect("all-gather");
+            assert!(all.into_iter().eq((0..first).map(known)));
+        }
+    });
+}
+
+/// A message that is not what the plan says.
+struct Wrong {
+    sent: Payload,
+    /// None: an object, here a list of two flags.
+    expected: Option<Expected>,
+}
+
+impl Wrong {
+    fn all() -> impl Iterator<Item = Self> {
+        let lengths = [
+            (Payload::Values(vec![1.0; 3]), Expected::Values(4)),
+            (Payload::Bytes(vec![1; 12]), Expected::Values(3)),
+            (Payload::Values(Vec::new()), Expected::Bytes),
+        ];
+        let lengths = lengths.into_iter().map(|(sent, expected)| (sent, Some(expected)));
+        let texts =
+            ["", "[true", "[true,false,true]", "[1,0]", "[true,false] ]"].map(str::as_bytes);
+        let objects = texts.into_iter().chain([&[0xff, 0xfe][..]]);
+        let objects = objects.map(|bytes| (Payload::Bytes(bytes.to_vec()), None));
+        lengths.chain(objects).map(|(sent, expected)| Self { sent, expected })
+    }
+}
+
+/// A message of another kind, length or content than the plan says fails the group, and every rank
+/// hears who received it and from whom; nothing panics.
+fn wrong_message<G: Group>(ends: &[G], wrong: &Wrong) {
+    on_all(ends, |end| {
+        let from = end.size() - 1;
+        if end.rank() == from {
+            end.send_payload(0, Tag(20), wrong.sent.clone()).expect("send");
+        }
+        let error = match wrong.expected {
+            // What nobody sends.
+            _ if end.rank() > 0 => end.receive(0, Tag(21), 1).map(drop),
+            Some(expected) => end.receive_payload(from, Tag(20), expected).map(drop),
+            None => end.receive_object::<[bool; 2]>(from, Tag(20)).map(drop),
+        };
+        let error = error.expect_err("the group has failed");
+        let GroupError::Failed(Failure { rank: 0, piece: None, op: None, cause }) = &error else {
+            panic!("{error}");
+        };
+        match (wrong.expected, cause) {
+            (Some(expected), cause) => {
+                let got: Length = wrong.sent.length();
+                assert_eq!(cause, &Cause::Length { from, got, expected });
+            }
+            (None, Cause::Object { from: named, error }) => {
+                assert_eq!(*named, from);
+                assert!(!error.is_empty());
+            }
+            (None, other) => panic!("{other}"),
+        }
+        assert_eq!(end.check(), Err(error));
+    });
+}
+
+/// An object that is longer than any message is its sender's failure.
+fn too_long<G: Group>(ends: &[G]) {
     let Some(end) = ends.iter().find(|end| end.rank() == 0) else { return };
-    end.send(0, Tag(20), values(0, 3)).expect("send");
-    let error = end.receive(0, Tag(20), 4).expect_err("a message of another length");
-    let cause = Cause::Length { from: 0, got: 3, expected: 4 };
-    assert_eq!(error, GroupError::Failed(Failure { rank: 0, piece: None, op: None, cause }));
-    assert_eq!(end.check(), Err(error));
+    let error = end.send_object(0, Tag(22), &" ".repeat(MAX_MESSAGE_BYTES)).expect_err("too long");
+    let GroupError::Failed(Failure { rank: 0, cause: Cause::Object { from: 0, .. }, .. }) = error
+    else {
+        panic!("{error}");
+    };
 }
 
 /// Ranks that wait for a message learn of a failure, all of the same first one.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::payload::{Expected, Length};
 use super::room::Room;
 use crate::error::BackendError;
 
@@ -47,15 +48,23 @@ pub enum Cause {
         "the decoder produced values that are not finite; the checkpoint or the latents are damaged, or of another model"
     )]
     NotFinite,
-    /// A message had another length than the plan says.
-    #[error("received {got} values from rank {from}, expected {expected}")]
+    /// A message held something else, or had another length, than the plan says.
+    #[error("received {got} from rank {from}, expected {expected}")]
     Length {
         /// The sender.
         from: u32,
-        /// How many came.
-        got: usize,
-        /// How many the plan promised.
-        expected: usize,
+        /// What came.
+        got: Length,
+        /// What the plan promised.
+        expected: Expected,
+    },
+    /// A message is not the [object](super::Objects) that it should be.
+    #[error("what rank {from} tells cannot be used: {error}")]
+    Object {
+        /// The sender.
+        from: u32,
+        /// Why not.
+        error: String,
     },
     /// The file for values that did not fit memory failed.
     #[error("{0}")]

@@ -1,10 +1,13 @@
 //! The ranks that work together, and the messages between them.
 //!
-//! Every rank computes the same plan, so a receiver always knows who sends what and how long it
-//! is: no shapes and no metadata travel.
+//! Every rank computes the same plan, so a receiver always knows who sends what and how many values
+//! it is: no shapes and no metadata travel with them. What a plan cannot know (what a device is, how
+//! something went) travels as [`Objects`].
 
 mod failure;
 mod links;
+mod objects;
+mod payload;
 mod process;
 mod room;
 mod sent;
@@ -17,13 +20,15 @@ pub mod conformance;
 
 pub use failure::{Cause, Failure, GroupError};
 pub use links::{Content, InFlight, Incoming, LinkError, Links, Way};
+pub use objects::Objects;
+pub use payload::{Expected, Length, MAX_MESSAGE_BYTES, Payload};
 pub use process::{
     Answer, Neighbours, ProcessRank, Refused, Transport, TransportEnded, UnderWay, own_cores,
 };
 pub use room::{Room, WHERE_NOTHING_FITS};
 pub use sent::Sent;
 pub(crate) use tag::Kind;
-pub use tag::{LINKS, Tag};
+pub use tag::{CHOICE, LINKS, Tag};
 pub use threads::{Cancel, ThreadGroup, ThreadRank};
 pub use watch::{Fact, Limits, Lobby, Reach, Rendezvous, Waiting, Watch};
 
@@ -35,8 +40,8 @@ pub(crate) const MESSAGES_UNDER_WAY: u32 = 4;
 /// One rank's end of a group. All calls may block, and all of them return promptly with the same
 /// error once any rank has failed or the work was cancelled.
 ///
-/// Implementors give point-to-point messages; the collectives are made of those and are
-/// deterministic: partial sums are added in rank order.
+/// Implementors give point-to-point messages, of values or of bytes; the collectives of values and
+/// those of [`Objects`] are made of these.
 pub trait Group: Send + Sync {
     /// This rank, from 0.
     fn rank(&self) -> u32;
@@ -48,13 +53,48 @@ pub trait Group: Send + Sync {
     ///
     /// # Errors
     /// [`GroupError`].
-    fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError>;
+    fn send_payload(&self, to: u32, tag: Tag, payload: Payload) -> Result<(), GroupError>;
+
+    /// Receives the next message with this tag, which is as expected.
+    ///
+    /// # Errors
+    /// [`GroupError`]; any other message fails the group.
+    fn receive_payload(
+        &self,
+        from: u32,
+        tag: Tag,
+        expected: Expected,
+    ) -> Result<Payload, GroupError>;
+
+    /// Sends values to a rank, itself included.
+    ///
+    /// # Errors
+    /// [`GroupError`].
+    fn send(&self, to: u32, tag: Tag, values: Vec<f32>) -> Result<(), GroupError> {
+        self.send_payload(to, tag, Payload::Values(values))
+    }
 
     /// Receives the next message with this tag, of exactly `len` values.
     ///
     /// # Errors
     /// [`GroupError`]; a message of another length fails the group.
-    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError>;
+    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError> {
+        match self.receive_payload(from, tag, Expected::Values(len))? {
+            Payload::Values(values) => Ok(values),
+            Payload::Bytes(_) => unreachable!("a group gives what is expected"),
+        }
+    }
+
+    /// Receives the next message with this tag, of bytes.
+    ///
+    /// # Errors
+    /// [`GroupError`]; any other message fails the group.
+    fn receive_bytes(&self, from: u32, tag: Tag) -> Result<Vec<u8>, GroupError> {
+        match self.receive_payload(from, tag, Expected::Bytes)? {
+            Payload::Bytes(bytes) => Ok(bytes),
+            Payload::Values(_) => unreachable!("a group gives what is expected"),
+        }
+    }
 
     /// Tells all ranks that this one failed. The first failure stays.
     fn fail(&self, failure: Failure);
@@ -84,7 +124,7 @@ pub trait Group: Send + Sync {
     /// hang does not mind it from here on.
     fn rest(&self) {}
 
-    /// Gives every rank what `root` has in `data`; all pass the same length.
+    /// Gives every rank the values that `root` has in `data`; all pass the same length.
     ///
     /// # Errors
     /// [`GroupError`].
@@ -99,7 +139,7 @@ pub trait Group: Send + Sync {
         Ok(())
     }
 
-    /// Gives `root` what every rank has, in rank order; `lens[r]` is the length of rank `r`'s.
+    /// Gives `root` the values that every rank has, in rank order; `lens[r]` is how many rank `r` has.
     ///
     /// # Errors
     /// [`GroupError`].
@@ -116,45 +156,6 @@ pub trait Group: Send + Sync {
         }
         let receive = |(from, &len)| self.receive(from, tag, len);
         (0..self.size()).zip(lens).map(receive).collect::<Result<_, _>>().map(Some)
-    }
-
-    /// Gives every rank what every rank has, in rank order; `lens[r]` is the length of rank `r`'s.
-    ///
-    /// # Errors
-    /// [`GroupError`].
-    fn all_gather(
-        &self,
-        tag: Tag,
-        data: Vec<f32>,
-        lens: &[usize],
-    ) -> Result<Vec<Vec<f32>>, GroupError> {
-        let mut all = match self.gather(0, tag, data, lens)? {
-            Some(parts) => parts.concat(),
-            None => vec![0.0; lens.iter().sum()],
-        };
-        self.broadcast(0, tag, &mut all)?;
-        let mut rest = all.as_slice();
-        let mut part = |&len: &usize| {
-            let (part, behind) = rest.split_at(len);
-            rest = behind;
-            part.to_vec()
-        };
-        Ok(lens.iter().map(&mut part).collect())
-    }
-
-    /// Adds `data` over all ranks, in rank order, and gives every rank the sums.
-    ///
-    /// # Errors
-    /// [`GroupError`].
-    fn all_reduce_sum(&self, tag: Tag, data: &mut [f32]) -> Result<(), GroupError> {
-        let lens = vec![data.len(); self.size() as usize];
-        if let Some(parts) = self.gather(0, tag, data.to_vec(), &lens)? {
-            data.fill(0.0);
-            for part in parts {
-                data.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-            }
-        }
-        self.broadcast(0, tag, data)
     }
 }
 
@@ -182,12 +183,17 @@ impl<G: Group + ?Sized> Group for FirstRanks<'_, G> {
         self.size
     }
 
-    fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError> {
-        self.group.send(to, tag, data)
+    fn send_payload(&self, to: u32, tag: Tag, payload: Payload) -> Result<(), GroupError> {
+        self.group.send_payload(to, tag, payload)
     }
 
-    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError> {
-        self.group.receive(from, tag, len)
+    fn receive_payload(
+        &self,
+        from: u32,
+        tag: Tag,
+        expected: Expected,
+    ) -> Result<Payload, GroupError> {
+        self.group.receive_payload(from, tag, expected)
     }
 
     fn fail(&self, failure: Failure) {

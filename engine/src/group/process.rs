@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{
-    Cancel, Cause, Failure, Group, GroupError, MESSAGES_UNDER_WAY, ProcessGroup, Tag, ThreadGroup,
-    ThreadRank, Waiting, Watch,
+    Cancel, Cause, Expected, Failure, Group, GroupError, Length, MESSAGES_UNDER_WAY, Payload,
+    ProcessGroup, Tag, ThreadGroup, ThreadRank, Waiting, Watch,
 };
 
 /// How long a waiting rank takes to see the end of the group.
@@ -19,16 +19,16 @@ const POLL: Duration = Duration::from_millis(20);
 /// Why a message is not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It has this length.
-    Length(usize),
+    /// It is of this length, and not as expected.
+    Length(Length),
     /// There is no memory for it.
     Memory,
     /// Its sender is connected no more.
     Gone,
 }
 
-/// Where the values of a message go, or why they do not.
-pub type Answer = Sender<Result<Vec<f32>, Refused>>;
+/// Where a message goes, or why it does not.
+pub type Answer = Sender<Result<Payload, Refused>>;
 
 /// The transport has ended without being asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub trait Transport: Send + Sync {
     /// Its name, for messages: "MPI".
     const NAME: &'static str;
 
-    /// Begins to send to another rank, and tells `under_way` when the values have left.
+    /// Begins to send to another rank, and tells `under_way` when the message has left.
     ///
     /// # Errors
     /// [`TransportEnded`].
@@ -48,11 +48,12 @@ pub trait Transport: Send + Sync {
         &self,
         to: u32,
         tag: Tag,
-        data: Vec<f32>,
+        payload: Payload,
         under_way: UnderWay,
     ) -> Result<(), TransportEnded>;
 
-    /// Begins to receive the next message of another rank with this tag, of exactly `len` values.
+    /// Begins to receive the next message of another rank with this tag. One that is not as
+    /// expected is refused.
     ///
     /// # Errors
     /// [`TransportEnded`].
@@ -60,7 +61,7 @@ pub trait Transport: Send + Sync {
         &self,
         from: u32,
         tag: Tag,
-        len: usize,
+        expected: Expected,
         answer: Answer,
     ) -> Result<(), TransportEnded>;
 
@@ -160,25 +161,30 @@ impl<T: Transport> Group for ProcessRank<T> {
         self.watch.size()
     }
 
-    fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError> {
+    fn send_payload(&self, to: u32, tag: Tag, payload: Payload) -> Result<(), GroupError> {
         self.go_on()?;
         {
             let _waiting = self.watch.wait();
             if to == self.rank() {
-                return self.own.send(0, tag, data);
+                return self.own.send_payload(0, tag, payload);
             }
             while !self.under_way.departs(to) {
                 self.go_on()?;
             }
         }
-        let sent = self.transport.send(to, tag, data, self.under_way.clone());
+        let sent = self.transport.send(to, tag, payload, self.under_way.clone());
         sent.map_err(|_| self.transport_ended())
     }
 
-    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError> {
+    fn receive_payload(
+        &self,
+        from: u32,
+        tag: Tag,
+        expected: Expected,
+    ) -> Result<Payload, GroupError> {
         self.go_on()?;
         if from == self.rank() {
-            return self.own.receive(0, tag, len).map_err(|error| match error {
+            return self.own.receive_payload(0, tag, expected).map_err(|error| match error {
                 GroupError::Failed(Failure {
                     cause: Cause::Length { got, expected, .. }, ..
                 }) => self.fail_here(Cause::Length { from, got, expected }),
@@ -186,17 +192,17 @@ impl<T: Transport> Group for ProcessRank<T> {
             });
         }
         let (answer, answered) = channel();
-        let begun = self.transport.receive(from, tag, len, answer);
+        let begun = self.transport.receive(from, tag, expected, answer);
         begun.map_err(|_| self.transport_ended())?;
         let _waiting = self.watch.wait();
         loop {
             match answered.recv_timeout(POLL) {
-                Ok(Ok(data)) => return Ok(data),
+                Ok(Ok(payload)) => return Ok(payload),
                 Ok(Err(Refused::Length(got))) => {
-                    return Err(self.fail_here(Cause::Length { from, got, expected: len }));
+                    return Err(self.fail_here(Cause::Length { from, got, expected }));
                 }
                 Ok(Err(Refused::Memory)) => {
-                    let message = format!("no memory for a message of {len} values");
+                    let message = format!("no memory for a message of {expected}");
                     return Err(self.fail_here(Cause::Transport(message)));
                 }
                 Ok(Err(Refused::Gone)) => {

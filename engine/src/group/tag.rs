@@ -5,12 +5,15 @@
 ///
 /// The highest bit is clear in the tag of a finished piece, whose index is the rest. In that of any
 /// other message the next three bits are its kind: what the ranks of a sharded decode exchange for an
-/// op, whose place is in the low bits, or [`LINKS`].
+/// op, whose place is in the low bits, or [`LINKS`], or [`CHOICE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(pub u64);
 
 /// Of messages by which devices of different ranks are connected.
 pub const LINKS: Tag = Tag::of_op(Kind::Links, 0);
+
+/// Of what rank 0 chooses for all.
+pub const CHOICE: Tag = Tag::of_op(Kind::Choice, 0);
 
 const NO_PIECE: u64 = 1 << 63;
 
@@ -25,6 +28,8 @@ pub(crate) enum Kind {
     Attention = 3,
     /// How devices are connected.
     Links = 4,
+    /// What rank 0 chooses for all.
+    Choice = 5,
 }
 
 impl Tag {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::{Cause, Failure, Group, GroupError, MESSAGES_UNDER_WAY, Tag};
+use super::{Cause, Expected, Failure, Group, GroupError, MESSAGES_UNDER_WAY, Payload, Tag};
 
 /// How long a waiting rank takes to see a cancellation that no other has seen.
 const CANCEL_POLL: Duration = Duration::from_millis(20);
@@ -51,7 +51,7 @@ enum Wanted {
 /// What lies and waits at a rank.
 #[derive(Default)]
 struct Mailbox {
-    mail: HashMap<(u32, Tag), VecDeque<Vec<f32>>>,
+    mail: HashMap<(u32, Tag), VecDeque<Payload>>,
     /// How many messages of each rank lie there.
     under_way: HashMap<u32, u32>,
     waiting: HashMap<Wanted, Vec<Thread>>,
@@ -176,40 +176,46 @@ impl Group for ThreadRank {
         self.shared.mailboxes.len() as u32
     }
 
-    fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError> {
-        let mut data = Some(data);
+    fn send_payload(&self, to: u32, tag: Tag, payload: Payload) -> Result<(), GroupError> {
+        let mut payload = Some(payload);
         let receivers = self.shared.wait_for(to, Wanted::Room(self.rank), |mailbox| {
             let under_way = mailbox.under_way.entry(self.rank).or_default();
             if *under_way >= MESSAGES_UNDER_WAY {
                 return None;
             }
             *under_way += 1;
-            mailbox.mail.entry((self.rank, tag)).or_default().extend(data.take());
+            mailbox.mail.entry((self.rank, tag)).or_default().extend(payload.take());
             Some(mailbox.waiting_for(Wanted::Message(self.rank, tag)))
         })?;
         wake(receivers);
         Ok(())
     }
 
-    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError> {
+    fn receive_payload(
+        &self,
+        from: u32,
+        tag: Tag,
+        expected: Expected,
+    ) -> Result<Payload, GroupError> {
         let wanted = Wanted::Message(from, tag);
-        let (data, senders) = self.shared.wait_for(self.rank, wanted, |mailbox| {
+        let (payload, senders) = self.shared.wait_for(self.rank, wanted, |mailbox| {
             let messages = mailbox.mail.get_mut(&(from, tag))?;
-            let data = messages.pop_front()?;
+            let payload = messages.pop_front()?;
             if messages.is_empty() {
                 mailbox.mail.remove(&(from, tag));
             }
             *mailbox.under_way.entry(from).or_default() -= 1;
-            Some((data, mailbox.waiting_for(Wanted::Room(from))))
+            Some((payload, mailbox.waiting_for(Wanted::Room(from))))
         })?;
         wake(senders);
-        if data.len() != len {
-            let cause = Cause::Length { from, got: data.len(), expected: len };
+        let got = payload.length();
+        if !expected.admits(got) {
+            let cause = Cause::Length { from, got, expected };
             let failure = Failure { rank: self.rank, piece: None, op: None, cause };
             self.fail(failure.clone());
             return Err(failure.into());
         }
-        Ok(data)
+        Ok(payload)
     }
 
     fn fail(&self, failure: Failure) {

@@ -33,18 +33,17 @@ pub enum FitError {
     Plan(#[from] PlanError),
     /// Even the finest grid needs more.
     #[error(
-        "no number of shards decodes {height} x {width} latent cells in {}: the least is {} MiB, {} \
+        "no number of shards decodes {} latent cells in {}: the least is {} MiB, {} \
          MiB of them for the program itself; allow that much, or use fewer ranks if there are several",
+        cells(*.latents),
         crate::format_bytes(*.budget),
         // As a flag takes it, and never less than it is.
         least.div_ceil(1 << 20),
         PROCESS_BYTES >> 20
     )]
     Memory {
-        /// Rows of the latents.
-        height: u32,
-        /// Columns of the latents.
-        width: u32,
+        /// The latents, in cells.
+        latents: Size,
         /// The bytes that were allowed.
         budget: u64,
         /// The bytes that would do.
@@ -136,8 +135,14 @@ pub fn fit(
         }
         fallback.get_or_insert(fit);
     }
-    let Size { height, width, .. } = latents;
-    fallback.ok_or(FitError::Memory { height, width, budget, least })
+    fallback.ok_or(FitError::Memory { latents, budget, least })
+}
+
+fn cells(Size { frames, height, width }: Size) -> String {
+    match frames {
+        1 => format!("{height} x {width}"),
+        _ => format!("{frames} x {height} x {width}"),
+    }
 }
 
 fn needed_bytes(

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::group::{Failure, Group, GroupError, LINKS, Sent, Tag, Waiting};
+use crate::group::{Expected, Failure, Group, GroupError, LINKS, Payload, Sent, Tag, Waiting};
 
 /// Counts what goes from this rank to others; what it sends to itself stays in memory, and what it
 /// takes to [link](LINKS) devices is no part of a decode.
@@ -40,8 +40,8 @@ impl<G: Group + ?Sized> Group for Counted<'_, G> {
         self.inner.size()
     }
 
-    fn send(&self, to: u32, tag: Tag, data: Vec<f32>) -> Result<(), GroupError> {
-        let bytes = 4 * data.len() as u64;
+    fn send_payload(&self, to: u32, tag: Tag, payload: Payload) -> Result<(), GroupError> {
+        let bytes = payload.as_bytes().len() as u64;
         let leaves = to != self.rank() && tag != LINKS;
         if leaves && tag.is_piece() {
             self.piece_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -49,11 +49,16 @@ impl<G: Group + ?Sized> Group for Counted<'_, G> {
             self.messages.fetch_add(1, Ordering::Relaxed);
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        self.inner.send(to, tag, data)
+        self.inner.send_payload(to, tag, payload)
     }
 
-    fn receive(&self, from: u32, tag: Tag, len: usize) -> Result<Vec<f32>, GroupError> {
-        self.inner.receive(from, tag, len)
+    fn receive_payload(
+        &self,
+        from: u32,
+        tag: Tag,
+        expected: Expected,
+    ) -> Result<Payload, GroupError> {
+        self.inner.receive_payload(from, tag, expected)
     }
 
     fn fail(&self, failure: Failure) {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use halovae_core::{Axes, Plan, ShardGrid};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::Checkpoint;
-use halovae_engine::decode::{CHUNK, Control, Decoder, Place};
+use halovae_engine::decode::{Control, Decoder, Place};
 use halovae_engine::format_bytes;
-use halovae_engine::group::{Cancel, FirstRanks, Group, Tag, Way};
+use halovae_engine::group::{CHOICE, Cancel, FirstRanks, Objects, Way};
 use halovae_engine::program::Program;
 use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::ParkLimit;
@@ -89,13 +89,21 @@ impl Job<'_> {
         drop(checkpoint);
         let images = latents.shape().batch as u32;
         let ranks = place.size;
-        let park = fit_memory(args, &decoder, place, processes, &mut planned)?;
+        let chunk = choose_chunk(&decoder, place, processes, &planned.plan)?;
+        let park = fit_memory(args, &decoder, place, processes, chunk, &mut planned)?;
         let on_host = decoder.backends().all(|backend| backend.name() == backend::CPU);
         if on_host {
             let available = memory::available_to_each(processes.map_or(1, Processes::neighbours));
             let available = available.unwrap_or(u64::MAX);
-            let notice =
-                memory_notice(&decoder, &planned.plan, images, place, park.as_ref(), available)?;
+            let notice = memory_notice(
+                &decoder,
+                &planned.plan,
+                images,
+                place,
+                park.as_ref(),
+                chunk,
+                available,
+            )?;
             planned.notices.extend(notice);
         }
         say_notices(&planned.notices, verbosity);
@@ -109,8 +117,7 @@ impl Job<'_> {
         let progress = Progress::new(verbosity.quiet, size);
         let free: Option<fn() -> Option<u64>> = on_host.then_some(memory::available);
         let cancel_too = cancel.clone();
-        let control =
-            Control { observer: &progress, cancel: cancel_too, park, free, ..Control::default() };
+        let control = Control { observer: &progress, cancel: cancel_too, park, chunk, free };
         let mut clamped = sink.as_mut().map(|sink| Clamped::new(sink.as_mut(), range));
         let into = clamped.as_mut().map(|sink| -> &mut dyn Sink { sink });
         let (done, sent) = match (processes, into) {
@@ -226,6 +233,24 @@ impl Job<'_> {
     }
 }
 
+/// How many frames of latents are decoded at a time. Of several processes, whose devices may differ,
+/// rank 0 chooses.
+fn choose_chunk<B: Backend>(
+    decoder: &Decoder<B>,
+    place: Place,
+    processes: Option<&Processes>,
+    plan: &Plan,
+) -> Result<u32, Error> {
+    let own = (place.first == 0).then(|| decoder.choose_chunk(plan));
+    match processes {
+        Some(processes) if plan.input().frames > 1 => {
+            let group = FirstRanks::new(processes.group(), place.size);
+            Ok(group.broadcast_object(0, CHOICE, own)?)
+        }
+        _ => Ok(own.unwrap_or(1)),
+    }
+}
+
 /// Chooses the shards for `--max-memory`, and says what of them may wait in memory. Of several
 /// processes rank 0 chooses.
 fn fit_memory<B: Backend>(
@@ -233,6 +258,7 @@ fn fit_memory<B: Backend>(
     decoder: &Decoder<B>,
     place: Place,
     processes: Option<&Processes>,
+    chunk: u32,
     planned: &mut Planned,
 ) -> Result<Option<ParkLimit>, Error> {
     let (Some(ByteSize(budget)), Plan::Sharded(grid)) = (args.max_memory, planned.plan) else {
@@ -240,19 +266,17 @@ fn fit_memory<B: Backend>(
     };
     let latents = grid.latents();
     let given = (args.ranks.shard_grid != ShardGridArg::Auto).then_some(grid);
-    let fit = |given| decoder.fit_shards(latents, place, budget, given, CHUNK);
+    let fit = |given| decoder.fit_shards(latents, place, budget, given, chunk);
     let fit = match processes {
         None => fit(given)?,
         Some(processes) => {
-            let mut chosen = [0.0; 3];
-            if place.first == 0 {
-                let grid = fit(given)?.grid;
-                // Grids that fit have few enough bands for exact floats.
-                chosen = [grid.slices(), grid.rows(), grid.cols()].map(|bands| bands as f32);
-            }
+            let own = match place.first {
+                0 => Some(fit(given)?.grid),
+                _ => None,
+            };
+            let own = own.map(|grid| [grid.slices(), grid.rows(), grid.cols()]);
             let group = FirstRanks::new(processes.group(), place.size);
-            group.broadcast(0, Tag(0), &mut chosen)?;
-            let [slices, rows, cols] = chosen.map(|bands| bands as u32);
+            let [slices, rows, cols]: [u32; 3] = group.broadcast_object(0, CHOICE, own)?;
             fit(Some(ShardGrid::of(latents, Axes::new(slices, rows, cols), planned.scale)?))?
         }
     };
@@ -269,16 +293,17 @@ fn memory_notice<B: Backend>(
     images: u32,
     place: Place,
     park: Option<&ParkLimit>,
+    chunk: u32,
     available: u64,
 ) -> Result<Option<Notice>, Error> {
     let taken: u64 = decoder.backends().map(|backend| backend.memory().current).sum();
-    let estimate = decoder.estimate_peak_bytes(plan, images, place, park, CHUNK)?;
+    let estimate = decoder.estimate_peak_bytes(plan, images, place, park, chunk)?;
     let needed =
-        estimate.saturating_sub(taken).saturating_add(decoder.host_bytes(plan, place, CHUNK));
+        estimate.saturating_sub(taken).saturating_add(decoder.host_bytes(plan, place, chunk));
     if needed <= available {
         return Ok(None);
     }
-    let instead = room::flags(&decoder.room(plan, images, place, CHUNK, available)?);
+    let instead = room::flags(&decoder.room(plan, images, place, chunk, available)?);
     Ok(Some(Notice::Memory { needed, available, instead }))
 }
 

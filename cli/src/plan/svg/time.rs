@@ -294,6 +294,7 @@ mod tests {
         let planned =
             Planned { plan, requested: ranks, group: ranks, ranks, scale: SCALE, notices };
         let estimates = Estimates {
+            chunk: 1,
             owners: (0..ranks).collect(),
             ranks: vec![RankEstimate::default(); ranks as usize],
             balance: balance(&[1; 1], &[0], &mut [RankLoad::default()]).expect("one rank"),
