@@ -187,7 +187,7 @@ pub(crate) struct RankArgs {
     pub(crate) strategy: StrategyArg,
     /// Shards of a sharded decode, ROWSxCOLUMNS; auto: one for each rank, in the grid with the
     /// least exchange. With more shards than ranks, shards take turns. SLICESxROWSxCOLUMNS cuts a
-    /// video along time too: less is exchanged, but a slice holds all of its frames at once
+    /// video along time too; a slice holds all of its frames at once
     #[arg(long, value_name = "auto|RxC|SxRxC", default_value = "auto")]
     pub(crate) shard_grid: ShardGridArg,
 }

@@ -3,7 +3,8 @@
 #![no_main]
 
 use halovae_engine::latents::{
-    LatentSpace, LatentsError, LatentsFile, LatentsFormat, Packing, TokenContent, TokenOrder, Wanted,
+    LatentSpace, LatentsError, LatentsFile, LatentsFormat, Packing, TokenContent, TokenOrder,
+    Wanted,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;

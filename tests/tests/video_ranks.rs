@@ -1,15 +1,18 @@
 //! Videos on the CPU: in chunks, tiles and shards, on one rank and on several, against each other.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use halovae_core::{Axes, AxisTiling, Direction, Plan, ShardGrid, Size, TileGrid, Tiling};
 use halovae_cpu::CpuBackend;
 use halovae_engine::checkpoint::{VaeConfig, parse_config};
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::decode::{Control, Decoder, Place};
-use halovae_engine::program::{Program, fold_single_frame};
-use halovae_engine::shard::ParkLimit;
+use halovae_engine::group::{Cancel, Group, ThreadGroup};
+use halovae_engine::program::{Program, fold_single_frame, fuse};
+use halovae_engine::shard::{ParkLimit, Traffic};
 use halovae_engine::sink::{MemorySink, RowsAt, Sink};
 use halovae_engine::tensor::{HostTensor, Shape};
-use halovae_engine::wrap::Faulty;
+use halovae_engine::wrap::{Counted, Faulty};
 use halovae_tests::compare::assert_f32_close;
 use halovae_tests::decode::{cpu_ranks, size_of};
 use serde_json::json;
@@ -119,6 +122,36 @@ fn shards_of_a_video_equal_the_whole() {
         let in_turns = decode(&alone, &latents, &plan, &control);
         assert_f32_close(&format!("{grid:?} shards in turns"), &in_turns, &expected);
         assert!(in_turns == decode(&alone, &latents, &plan, &in_chunks(2)), "{grid:?}: a limit");
+    }
+}
+
+/// What ranks send each other, pieces not counted, is what the plan says, in any chunks.
+#[test]
+fn traffic_is_as_planned() {
+    let latents = latents(5, 4, 5);
+    for (grid, chunk) in [([1, 2, 2], 1), ([1, 1, 2], 3), ([2, 1, 1], 1), ([2, 2, 1], 1)] {
+        let plan = shards(&latents, grid);
+        let Plan::Sharded(shards) = plan else { unreachable!("it was asked for") };
+        let bytes = AtomicU64::new(0);
+        let ends = ThreadGroup::split(shards.len(), &Cancel::new());
+        std::thread::scope(|scope| {
+            for rank in ends {
+                let (latents, plan, bytes) = (&latents, &plan, &bytes);
+                scope.spawn(move || {
+                    let group = Counted::new(&rank);
+                    let mut sink = MemorySink::default();
+                    let sink = (group.rank() == 0).then_some(&mut sink as &mut dyn Sink);
+                    let control = in_chunks(chunk);
+                    let decoder = decoder(&program(), 1);
+                    decoder.decode_as(&group, latents, plan, sink, &control).expect("a decode");
+                    bytes.fetch_add(group.sent().bytes, Ordering::SeqCst);
+                });
+            }
+        });
+        let program = fuse(&program(), |_, _| true);
+        let planned = Traffic::new(&program, shards, chunk).expect("it can be cut");
+        let sent = bytes.load(Ordering::SeqCst);
+        assert_eq!(sent, planned.bytes(), "{grid:?}, {chunk} at a time: {planned:?}");
     }
 }
 

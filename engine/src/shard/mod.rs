@@ -1,9 +1,11 @@
 //! The sharded strategy: one decode, its feature maps cut along time, height and width.
 //!
 //! - `pass` finds out, from the geometry of ops alone, where a program must exchange;
-//! - [`Cut`] says which rank has which shards, and which rectangles travel between them;
-//! - `run` is what one rank does, `halo`, `statistics` and `ring` what it makes of what others send,
-//!   `exchange` the way that takes, `park` where values wait when a rank has several shards;
+//! - [`Cut`] says which rank has which shards, and which regions travel between them, and `rounds`
+//!   what each op does when a chunk of latents has come;
+//! - `run` is what one rank does and `turn` a shard's turn on the device; `halo`, `statistics` and
+//!   `ring` are what it makes of what others send, and `exchange` the way that takes;
+//! - `park` is where values wait, and halos that are read again, and `around` what lies around a part;
 //! - [`peak_bytes`] and [`Traffic`] say what that takes, and [`fit`](fit()) how many shards fit a
 //!   given memory.
 //!

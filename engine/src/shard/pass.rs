@@ -21,6 +21,14 @@ pub struct HaloExchange {
     pub reach: Margins,
 }
 
+impl HaloExchange {
+    /// The same for the planner: f32 values.
+    pub(super) fn layer(&self, program: &Program) -> LayerHalo {
+        let (channels, scale) = program.features(self.value);
+        LayerHalo { scale, reach: self.reach, bytes_per_cell: 4 * u64::from(channels) }
+    }
+}
+
 /// Ops between two exchanges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -143,9 +151,7 @@ pub fn exchanged_layers(program: &Program) -> Result<Vec<LayerHalo>, UncutError>
     let mut layers = Vec::new();
     for (index, op) in program.ops().iter().enumerate() {
         if let Some(halo) = halo_exchange(program, index, op, &time)? {
-            let (channels, scale) = program.features(halo.value);
-            let bytes_per_cell = 4 * u64::from(channels);
-            layers.push(LayerHalo { scale, reach: halo.reach, bytes_per_cell });
+            layers.push(halo.layer(program));
         }
     }
     Ok(layers)

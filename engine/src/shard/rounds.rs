@@ -7,7 +7,6 @@ use super::cut::Cut;
 use crate::program::{Program, Step, Timeline, ValueId, chunks, frames_at_once};
 
 /// One turn of each op.
-#[derive(Clone)]
 pub(super) struct Round {
     /// The frames of the latents that come before it, if any do: of each slice those that it has, where
     /// there are several.

@@ -1,10 +1,10 @@
 //! What ranks of a sharded decode exchange, known without running it.
 
-use halovae_core::ShardGrid;
+use halovae_core::{LayerHalo, ShardGrid};
 
 use super::cut::Cut;
-use super::pass::{UncutError, exchanged_layers};
-use super::rounds::Rounds;
+use super::pass::{Segment, UncutError};
+use super::rounds::{Round, Rounds};
 use crate::program::{Op, Program, ValueId};
 
 /// What ranks exchange in one decode, finished pieces not counted.
@@ -32,45 +32,52 @@ impl Traffic {
     /// [`UncutError`].
     pub fn new(program: &Program, grid: ShardGrid, chunk: u32) -> Result<Self, UncutError> {
         let cut = Cut::new(program, grid, grid.len())?;
-        let layers = exchanged_layers(program)?;
-        let ranks = u64::from(grid.len());
         let mut traffic = Self::default();
-        if ranks == 1 {
+        if grid.len() == 1 {
             return Ok(traffic);
         }
+        let halos = cut.segments().iter().flat_map(|segment| &segment.halos);
+        let layers: Vec<LayerHalo> = halos.map(|halo| halo.layer(program)).collect();
         traffic.halo_bytes = grid.halo_bytes(&layers);
-        for (round, segment) in Rounds::new(program, &cut, chunk)
-            .flat_map(|round| cut.segments().iter().map(move |segment| (round.clone(), segment)))
-        {
-            let fetches = |op: usize| round.has(op) && !round.halo(op).fresh.is_empty();
-            let fetched = segment.halos.iter().filter(|halo| fetches(halo.op)).count();
-            traffic.halo_exchanges = traffic.halo_exchanges.saturating_add(fetched as u32);
-            let made = segment.statistics.iter().filter(|&&id| {
-                segment.ops.clone().any(|op| round.has(op) && program.ops()[op].output() == id)
-            });
-            let groups: u64 = made.map(|&id| u64::from(program.groups(id))).sum();
-            if groups > 0 {
-                // Those of all ranks to rank 0, and the merged ones back.
-                let bytes = 2 * 8 * groups * (ranks - 1);
-                traffic.statistics_bytes = traffic.statistics_bytes.saturating_add(bytes);
-                traffic.reductions += 1;
-            }
-            if let Op::Attention { k, v, .. } = program.ops()[segment.ops.start] {
-                let cells = grid.latents().area();
-                let of = |id: ValueId| {
-                    let (channels, scale) = program.features(id);
-                    let cells = cells
-                        .saturating_mul(u64::from(scale.space))
-                        .saturating_mul(scale.space.into());
-                    cells.saturating_mul(4 * u64::from(channels))
-                };
-                let once = of(k).saturating_add(of(v));
-                traffic.attention_bytes =
-                    traffic.attention_bytes.saturating_add(once.saturating_mul(ranks - 1));
-                traffic.ring_steps = traffic.ring_steps.saturating_add(grid.len() - 1);
-            }
+        for round in Rounds::new(program, &cut, chunk) {
+            cut.segments().iter().for_each(|segment| traffic.add(program, &cut, segment, &round));
         }
         Ok(traffic)
+    }
+
+    /// What a segment exchanges in one round.
+    fn add(&mut self, program: &Program, cut: &Cut, segment: &Segment, round: &Round) {
+        let grid = cut.grid();
+        let fetches = |op: usize| round.has(op) && !round.halo(op).fresh.is_empty();
+        let fetched = segment.halos.iter().filter(|halo| fetches(halo.op)).count();
+        self.halo_exchanges = self.halo_exchanges.saturating_add(fetched as u32);
+        let others = u64::from(grid.len() - 1);
+        let made = segment.statistics.iter().filter(|&&id| {
+            segment.ops.clone().any(|op| round.has(op) && program.ops()[op].output() == id)
+        });
+        let groups: u64 = made.map(|&id| u64::from(program.groups(id))).sum();
+        if groups > 0 {
+            // Those of all ranks to rank 0, and the merged ones back.
+            self.statistics_bytes = self.statistics_bytes.saturating_add(2 * 8 * groups * others);
+            self.reductions = self.reductions.saturating_add(1);
+        }
+        let op = segment.ops.start;
+        if let Some(&Op::Attention { k, v, .. }) = program.ops().get(op)
+            && round.has(op)
+        {
+            let steps = (0..grid.slices()).filter_map(|slice| round.step(slice, op));
+            let frames = steps.map(|step| step.outputs.end - step.outputs.start).sum::<u64>();
+            let cells = grid.latents().area().saturating_mul(frames);
+            let of = |id: ValueId| {
+                let (channels, scale) = program.features(id);
+                let space = u64::from(scale.space);
+                let cells = cells.saturating_mul(space).saturating_mul(space);
+                cells.saturating_mul(4 * u64::from(channels))
+            };
+            let once = of(k).saturating_add(of(v)).saturating_mul(others);
+            self.attention_bytes = self.attention_bytes.saturating_add(once);
+            self.ring_steps = self.ring_steps.saturating_add(grid.len() - 1);
+        }
     }
 
     /// All bytes.
