@@ -366,7 +366,7 @@ fn a_gpu_that_fails_is_passed_over() {
     assert_f32_close("whole", &picture(folder.path()), golden.expected("whole"));
 }
 
-/// A GPU that lacks an op of the decoder is passed over too, if nobody named it.
+/// A GPU that lacks an op of the decoder is passed over too, unless the user named it.
 #[test]
 fn a_gpu_that_lacks_an_op_is_passed_over() {
     let golden = Golden::load("wan");

@@ -179,7 +179,7 @@ impl Wrong {
 }
 
 /// A message of another kind, length or content than the plan says fails the group, and every rank
-/// hears who received it and from whom; nothing panics.
+/// is told which rank received it and from which; no rank panics.
 fn wrong_message<G: Group>(ends: &[G], wrong: &Wrong) {
     on_all(ends, |end| {
         let from = end.size() - 1;
@@ -187,7 +187,7 @@ fn wrong_message<G: Group>(ends: &[G], wrong: &Wrong) {
             end.send_payload(0, Tag(20), wrong.sent.clone()).expect("send");
         }
         let error = match wrong.expected {
-            // What nobody sends.
+            // What no rank sends.
             _ if end.rank() > 0 => end.receive(0, Tag(21), 1).map(drop),
             Some(expected) => end.receive_payload(from, Tag(20), expected).map(drop),
             None => end.receive_object::<[bool; 2]>(from, Tag(20)).map(drop),
