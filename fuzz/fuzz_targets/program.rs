@@ -226,7 +226,7 @@ fn at_a_size(input: &Input, plain: &Program, fused: &Program) {
     for program in [plain, fused] {
         // Cut into shards: each op is in one segment, and what a rank holds can be told.
         let chunk = input.time.chunk();
-        let slices = if chunk % 2 == 0 { latents.frames.min(3) } else { 1 };
+        let slices = if chunk.is_multiple_of(2) { latents.frames.min(3) } else { 1 };
         let bands = Axes::new(slices, latents.height.min(2), latents.width.min(2));
         let Ok(grid) = ShardGrid::of(latents, bands, program.out_scale()) else { continue };
         let cut = match Cut::new(program, grid, u32::from(input.batch)) {

@@ -14,16 +14,21 @@ use crate::stitch::stitching_bytes;
 /// What a thread that has no other size asks the system for.
 pub(super) const STACK_BYTES: u64 = 2 << 20;
 
+/// Frames of latents from which on a video is long: no conv looks back so far.
+const LONG: u32 = 64;
+
 /// The most frames of latents that can be decoded at a time in no more memory than one at a time
 /// takes. A long video takes least frame by frame; a short one, of which there are no more frames than
 /// convs over time look back to, all at once.
 pub fn choose_chunk(plan: &Plan, program: &Program, model: &dyn MemoryModel) -> u32 {
     let windows = plan.pieces().map(|piece| piece.input.size());
     let largest = windows.max_by_key(|window| window.volume()).unwrap_or_default();
-    let peak = |chunk: u32| peak_bytes(program, largest, chunk, model);
+    // A long video takes what one of some frames takes, and never least all at once.
+    let frames = largest.frames.min(LONG);
+    let peak = |chunk: u32| peak_bytes(program, Size { frames, ..largest }, chunk, model);
     let mut tried: Vec<u32> =
-        (0..32).map(|power| 1 << power).take_while(|chunk| *chunk < largest.frames).collect();
-    tried.push(largest.frames.max(1));
+        (0..32).map(|power| 1 << power).take_while(|chunk| *chunk < frames).collect();
+    tried.extend((largest.frames <= LONG).then_some(frames.max(1)));
     let least = peak(1);
     tried.into_iter().rev().find(|&chunk| peak(chunk) <= least).unwrap_or(1)
 }
