@@ -101,7 +101,7 @@ pub(crate) fn decode_flags(setup: &mut Setup) {
     flags("a strategy of another version", &["strategy"], "--strategy");
     flags("shards of another strategy", &["--shard-grid", "sharded"], "--shard-grid 2x2");
     flags("shards in one number", &["shard-grid"], "--strategy sharded --shard-grid 4");
-    flags("no shards", &["shard rows", "0"], "--strategy sharded --shard-grid 0x2");
+    flags("no shards", &["at least 1 along each axis", "0"], "--strategy sharded --shard-grid 0x2");
     flags("a memory for no shards", &["--max-memory", "sharded"], "--max-memory 1GiB");
     flags("no memory", &["max-memory"], "--strategy sharded --max-memory 0");
     flags("a memory in words", &["max-memory"], "--strategy sharded --max-memory much");
