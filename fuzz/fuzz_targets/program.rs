@@ -28,7 +28,13 @@ const MAX_RESNETS: u32 = 32;
 const MAX_STEPS: usize = 12;
 
 /// Most chunks that frames come in.
-const MAX_CHUNKS: u32 = 24;
+const MAX_CHUNKS: u32 = 8;
+
+/// Frames of a value for each of the latents whose costs are told.
+const MAX_STRETCH: u64 = 16;
+
+/// Frames of latents of a program that is cut into shards.
+const MAX_ROUNDS: u32 = 16;
 
 /// Most operations of a decode that is run.
 const MAX_FLOPS: u128 = 1 << 19;
@@ -226,6 +232,8 @@ fn at_a_size(input: &Input, plain: &Program, fused: &Program) {
     for program in [plain, fused] {
         // Cut into shards: each op is in one segment, and what a rank holds can be told.
         let chunk = input.time.chunk();
+        // Rounds are walked one by one.
+        let latents = Size { frames: latents.frames.min(MAX_ROUNDS), ..latents };
         let slices = if chunk.is_multiple_of(2) { latents.frames.min(3) } else { 1 };
         let bands = Axes::new(slices, latents.height.min(2), latents.width.min(2));
         let Ok(grid) = ShardGrid::of(latents, bands, program.out_scale()) else { continue };
@@ -251,6 +259,12 @@ fn at_a_size(input: &Input, plain: &Program, fused: &Program) {
 
 /// Fused or not, a program does the same work, and holds what it finishes at a time.
 fn costs(input: &Input, plain: &Program, fused: &Program, latents: Size) {
+    // Values of very many frames are walked in as many steps.
+    let geometry = Geometry::new(plain, 1, latents);
+    let most = plain.ops().iter().map(|op| geometry.shape(op.output()).frames).max();
+    if most.unwrap_or(0) as u64 > MAX_STRETCH * u64::from(latents.frames) {
+        return;
+    }
     let model = Model(input);
     for chunk in [input.time.chunk(), u32::MAX] {
         let [of_plain, of_fused] =
