@@ -138,9 +138,7 @@ pub(crate) mod tests {
     /// test that was taken to another machine has no such folder.
     pub(crate) fn installed<T>(load: impl Fn() -> Result<T, OpenError>) -> T {
         static FIRST: Once = Once::new();
-        let test = std::env::current_exe().unwrap();
-        let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
-        let folder = target.map(|target| target.join("nvidia"));
+        let folder = halovae_cuda_stand_in::target().map(|target| target.join("nvidia"));
         FIRST.call_once(|| folder.iter().for_each(|folder| search_first(folder)));
         load().unwrap_or_else(|error| {
             let folder = folder.unwrap_or_default();

@@ -60,7 +60,8 @@ impl From<GroupError> for DecodeError {
 }
 
 /// Frames of latents that are decoded at a time where nothing else is asked for: the fewest, so that
-/// memory is least and the first frames come soonest.
+/// memory does not grow with the video and the first frames come soonest. [`choose_chunk`] takes more
+/// where they need no more memory.
 pub const CHUNK: u32 = 1;
 
 /// Whom a decode tells, who can end it, and where values wait.

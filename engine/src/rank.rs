@@ -1,7 +1,6 @@
 //! What one rank of a decode does: its pieces, one after the other, or its shards.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::progress::{PieceReport, Progress};
 use crate::room::{Room, Tried};
 use crate::schedule::{Item, Schedule};
 use crate::shard::{self, Cut, Finished, ParkLimit, ShardJob, ShardStop};
-use crate::tensor::HostTensor;
+use crate::tensor::{HostTensor, Shape};
 
 /// One rank's device, its fused program and the weights there.
 pub(crate) struct RankDevice<B: Backend> {
@@ -218,17 +217,14 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
                 piece.set(Some(item_of(done)));
                 progress.turns(rank, before + done, of);
             };
-            let sent: Cell<HashMap<u32, u64>> = Cell::default();
             let finished = |Finished { shard, seconds, frames, data }: Finished| {
                 let item = self.schedule.item(image, shard.into());
                 let piece = self.plan.piece(item.piece).expect("a shard is a piece of the plan");
-                let mut so_far = sent.take();
-                let bytes = so_far.entry(shard).or_default();
-                *bytes += 4 * data.len() as u64;
                 if frames.end == u64::from(piece.keep.frames) {
-                    progress.piece(self.report(item, seconds), item.index, *bytes);
+                    let channels = program.out_channels() as usize;
+                    let bytes = Shape::sample(piece.keep.size(), channels).bytes();
+                    progress.piece(self.report(item, seconds), item.index, bytes);
                 }
-                sent.set(so_far);
                 group.send(0, Tag::piece(item.index), data)
             };
             job.run(self.latents, image as usize, turn, finished).map_err(|stop| match stop {

@@ -1,5 +1,7 @@
 //! Decodes to which frames come chunk by chunk, against decodes of all frames at once.
 
+mod stream_common;
+
 use halovae_core::{Axes, Window};
 use halovae_engine::backend::{Backend, BackendError, WeightSource};
 use halovae_engine::conformance::{
@@ -13,6 +15,7 @@ use halovae_engine::program::{
 };
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
+use stream_common::cases;
 
 fn latents(frames: usize, [height, width]: [usize; 2]) -> HostTensor {
     let shape = Shape::new(1, height, width, 2).over(frames);
@@ -59,14 +62,6 @@ impl WeightSource for Ones {
     fn load(&self, _: &WeightSpec, out: &mut [f32]) -> Result<(), BackendError> {
         out.fill(1.0);
         Ok(())
-    }
-}
-
-/// So many cases, or as many as `PROPTEST_CASES` asks for.
-fn cases(few: u32) -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(few),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a decode holds as frames come, against what is estimated.
 
+mod stream_common;
+
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +19,7 @@ use halovae_engine::shard::ParkLimit;
 use halovae_engine::sink::MemorySink;
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
+use stream_common::cases;
 
 /// The reference, with a count of the bytes of its tensors.
 #[derive(Default)]
@@ -203,7 +206,7 @@ impl Backend for Counting {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(cases(96))]
 
     /// Byte by byte, for a backend that reuses no memory.
     #[test]

@@ -1,6 +1,8 @@
 //! Videos in shards: programs over time cut along all three axes, decoded chunk by chunk, on any ranks,
 //! against decodes of all of it at once.
 
+mod stream_common;
+
 use halovae_core::{Axes, Axis, Plan, ShardGrid, Size};
 use halovae_engine::backend::Backend;
 use halovae_engine::conformance::{
@@ -12,6 +14,7 @@ use halovae_engine::shard::ParkLimit;
 use halovae_engine::sink::MemorySink;
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
+use stream_common::cases;
 
 const WEIGHTS: RandomWeights = RandomWeights { seed: 4 };
 
@@ -52,13 +55,6 @@ fn decode(program: &Program, latents: &HostTensor, case: &Case) -> Option<HostTe
 /// Whether the program has frames, rows and columns in the proportion that its scale says.
 fn is_in_proportion(program: &Program, expected: &HostTensor, size: Size) -> bool {
     program.out_scale().layer(size) == Some(expected.shape().size())
-}
-
-fn cases(few: u32) -> ProptestConfig {
-    match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => ProptestConfig::default(),
-        None => ProptestConfig::with_cases(few),
-    }
 }
 
 proptest! {

@@ -28,10 +28,7 @@ const MAX_RESNETS: u32 = 32;
 const MAX_STEPS: usize = 12;
 
 /// Most chunks that frames come in.
-const MAX_CHUNKS: u32 = 8;
-
-/// Frames of a value for each of the latents whose costs are told.
-const MAX_STRETCH: u64 = 16;
+const MAX_CHUNKS: u32 = 24;
 
 /// Frames of latents of a program that is cut into shards.
 const MAX_ROUNDS: u32 = 16;
@@ -259,12 +256,6 @@ fn at_a_size(input: &Input, plain: &Program, fused: &Program) {
 
 /// Fused or not, a program does the same work, and holds what it finishes at a time.
 fn costs(input: &Input, plain: &Program, fused: &Program, latents: Size) {
-    // Values of very many frames are walked in as many steps.
-    let geometry = Geometry::new(plain, 1, latents);
-    let most = plain.ops().iter().map(|op| geometry.shape(op.output()).frames).max();
-    if most.unwrap_or(0) as u64 > MAX_STRETCH * u64::from(latents.frames) {
-        return;
-    }
     let model = Model(input);
     for chunk in [input.time.chunk(), u32::MAX] {
         let [of_plain, of_fused] =

@@ -76,12 +76,13 @@ pub fn driver_for_cudnn() -> PathBuf {
 fn build() -> PathBuf {
     let mut hasher = DefaultHasher::new();
     FILES.hash(&mut hasher);
-    let built = target().join(format!("cuda-stand-in-{:016x}", hasher.finish()));
+    let target = target().expect("tests run from Cargo's target folder");
+    let built = target.join(format!("cuda-stand-in-{:016x}", hasher.finish()));
     if built.exists() {
         return built;
     }
     // Another process may build it at the same time: the first that is ready wins.
-    let folder = target().join(format!("cuda-stand-in-{}", std::process::id()));
+    let folder = target.join(format!("cuda-stand-in-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("Cargo's target folder takes files");
     for (name, text) in FILES {
         std::fs::write(folder.join(name), text).expect("Cargo's target folder takes files");
@@ -99,11 +100,14 @@ fn build() -> PathBuf {
     built
 }
 
-/// Cargo's target folder, in which tests run.
-fn target() -> PathBuf {
+/// Cargo's target folder, in which tests run; `None` where a test was taken to another machine.
+pub fn target() -> Option<PathBuf> {
     let test = std::env::current_exe().expect("a running test has a file");
-    let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
-    target.expect("tests run from Cargo's target folder").to_owned()
+    // Cargo tags only a folder that it has made itself, and notes its compiler in any.
+    let is_target = |folder: &&Path| {
+        [".rustc_info.json", "CACHEDIR.TAG"].iter().any(|n| folder.join(n).exists())
+    };
+    test.ancestors().find(is_target).map(Path::to_owned)
 }
 
 /// Whether tests are to run on a real GPU: `HALOVAE_TEST_CUDA` is `device`.

@@ -22,7 +22,7 @@ pub struct DecodeReport {
     pub estimated_peak_bytes: u64,
     /// Device bytes as the backends counted them, added over this process's ranks.
     pub measured_peak_bytes: u64,
-    /// How what ranks told each other travelled, where there were links between their devices.
+    /// The transport of what ranks exchanged, where there were links between their devices.
     pub way: Option<Way>,
     /// What this process's ranks sent through these links.
     pub sent: Sent,
@@ -40,7 +40,7 @@ impl<'a> Reports<'a> {
         Self { observer, pieces: Mutex::default(), way: Mutex::default() }
     }
 
-    /// What was told: the pieces in the order of image and index, and how ranks told each other.
+    /// What was told: the pieces in the order of image and index, and the transport.
     pub(super) fn into_parts(self) -> (Vec<PieceReport>, Option<Way>) {
         let mut pieces = self.pieces.into_inner().unwrap_or_else(PoisonError::into_inner);
         pieces.sort_by_key(|report| (report.image, report.piece));

@@ -1,4 +1,4 @@
-//! What ranks tell each other besides values: flags, ids, texts, choices.
+//! What ranks send each other besides values: flags, ids, texts, choices.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

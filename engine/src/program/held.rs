@@ -1,12 +1,13 @@
 //! What is held of a value: the frames that some op has still to read.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Frames of a value, in tensors that lie one behind the other in time: on a device, in a file, or
 /// their sizes alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Held<T> {
-    parts: Vec<Part<T>>,
+    parts: VecDeque<Part<T>>,
 }
 
 /// A tensor and its first frame's place in the value.
@@ -25,14 +26,19 @@ impl<T> Part<T> {
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
-        Self { parts: Vec::new() }
+        Self { parts: VecDeque::new() }
     }
 }
 
 impl<T> Held<T> {
+    /// The place of the part that has the first frame of `range`, or of the first one behind it.
+    fn place(&self, range: &Range<u64>) -> usize {
+        self.parts.partition_point(|part| part.range().end <= range.start)
+    }
+
     /// Adds the frames behind those that are there.
     pub(crate) fn push(&mut self, range: Range<u64>, tensor: T) {
-        self.parts.push(Part { first: range.start, frames: range.end - range.start, tensor });
+        self.parts.push_back(Part { first: range.start, frames: range.end - range.start, tensor });
     }
 
     /// The parts in which `range` lies, each with the frames of it that the range has.
@@ -42,19 +48,20 @@ impl<T> Held<T> {
             let (first, last) = (range.start.max(start), range.end.min(end));
             (first < last).then(|| (first - start) as usize..(last - start) as usize)
         };
-        let parts = self.parts.iter();
-        parts.filter_map(|part| Some((&part.tensor, within(part)?))).collect()
+        let parts = self.parts.range(self.place(range)..);
+        parts.map_while(|part| Some((&part.tensor, within(part)?))).collect()
     }
 
     /// The tensor that holds exactly the frames of `range`, if one does.
     pub(crate) fn exactly(&self, range: &Range<u64>) -> Option<&T> {
-        self.parts.iter().find(|part| part.range() == *range).map(|part| &part.tensor)
+        let part = self.parts.get(self.place(range)).filter(|part| part.range() == *range);
+        part.map(|part| &part.tensor)
     }
 
     /// Takes that tensor out.
     pub(crate) fn take(&mut self, range: &Range<u64>) -> Option<T> {
-        let at = self.parts.iter().position(|part| part.range() == *range)?;
-        Some(self.parts.remove(at).tensor)
+        self.exactly(range)?;
+        self.parts.remove(self.place(range)).map(|part| part.tensor)
     }
 
     /// All tensors.
@@ -80,18 +87,17 @@ impl<T> Held<T> {
         mut keep: impl FnMut(T, Range<usize>) -> Result<T, E>,
     ) -> Result<Vec<T>, E> {
         let mut dropped = Vec::new();
-        for mut part in std::mem::take(&mut self.parts) {
+        while self.parts.front().is_some_and(|part| part.first < first) {
+            let Some(mut part) = self.parts.pop_front() else { break };
             let end = part.range().end;
             if end <= first {
                 dropped.push(part.tensor);
                 continue;
             }
-            if part.first < first {
-                let kept = (first - part.first) as usize..part.frames as usize;
-                part.tensor = keep(part.tensor, kept)?;
-                (part.first, part.frames) = (first, end - first);
-            }
-            self.parts.push(part);
+            let kept = (first - part.first) as usize..part.frames as usize;
+            part.tensor = keep(part.tensor, kept)?;
+            (part.first, part.frames) = (first, end - first);
+            self.parts.push_front(part);
         }
         Ok(dropped)
     }

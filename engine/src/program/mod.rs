@@ -264,6 +264,11 @@ impl Program {
         }
     }
 
+    /// Whether a value holds statistics, and no feature map.
+    pub fn is_statistics(&self, id: ValueId) -> bool {
+        matches!(self.value(id).kind, ValueKind::Stats { .. })
+    }
+
     /// Groups of a statistics value.
     ///
     /// # Panics

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use halovae_core::{Margins, Plan, Region, Scale, ShardGrid, Transfer};
 
-use super::pass::{Segment, TimeReach, UncutError, segments};
+use super::pass::{HaloExchange, Segment, TimeReach, UncutError, segments};
 use crate::program::{Program, Timeline, ValueId, ValueKind};
 use crate::tensor::Shape;
 
@@ -88,6 +88,12 @@ impl Cut {
     /// The stretches between exchanges.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// The halo that an op fetches, if it fetches one.
+    pub(super) fn halo_of(&self, op: usize) -> Option<&HaloExchange> {
+        let segment = self.segments.partition_point(|segment| segment.ops.end <= op);
+        self.segments.get(segment)?.halos.iter().find(|halo| halo.op == op)
     }
 
     /// The shards of a rank.

@@ -109,8 +109,7 @@ impl Walk<'_> {
         match key {
             Key::Value(id, shard) => self.cut.shape(self.program, id, shard),
             Key::Halo { op, shard, side } => {
-                let mut halos = self.cut.segments().iter().flat_map(|segment| &segment.halos);
-                let halo = halos.find(|halo| halo.op == op).expect("its halo waits");
+                let halo = self.cut.halo_of(op).expect("its halo waits");
                 let (channels, _) = self.program.features(halo.value);
                 Around::new(self.cut, self.program, halo, &(0..0), shard).shape(side, channels)
             }
@@ -186,14 +185,14 @@ impl Walk<'_> {
         let mut own = Own::default();
         for index in segment.ops.clone() {
             let Some(step) = round.step(self.cut.slice_of(shard), index) else { continue };
-            for read in step.reads.iter().filter(|read| !is_stats(program, read.id)) {
+            for read in step.reads.iter().filter(|read| !program.is_statistics(read.id)) {
                 let dies = segment.ops.clone().any(|at| self.liveness.dies_at(read.id, at));
                 if dies && !read.by_tap && !own.contains_key(&read.id) {
                     let held = self.take(read.id, shard);
                     own.insert(read.id, held);
                 }
             }
-            self.op(segment, index, step, shard, round, &mut own);
+            self.op(index, step, shard, round, &mut own);
         }
         let output = program.output();
         let is_read = program.ops().iter().any(|op| op.inputs().any(|id| id == output));
@@ -205,21 +204,13 @@ impl Walk<'_> {
         }
     }
 
-    fn op(
-        &mut self,
-        segment: &Segment,
-        index: usize,
-        step: &Step,
-        shard: u32,
-        round: &Round,
-        own: &mut Own,
-    ) {
+    fn op(&mut self, index: usize, step: &Step, shard: u32, round: &Round, own: &mut Own) {
         let program = self.program;
         let op = &program.ops()[index];
         let mut given = Vec::new();
         let mut lent = 0;
         for StepRead { id, frames, by_tap, given: is_given, .. } in &step.reads {
-            if is_stats(program, *id) {
+            if program.is_statistics(*id) {
                 continue;
             }
             let held = own.get_mut(id).filter(|_| *is_given);
@@ -231,11 +222,11 @@ impl Walk<'_> {
             let read = Lent { frames, by_tap: *by_tap, bytes: &bytes };
             lent += self.lent(Key::Value(*id, shard), own.get(id), &read);
         }
-        let (halo, later) = self.halo(segment, index, step, shard, round);
+        let (halo, later) = self.halo(index, step, shard, round);
         let reused = self.model.in_place(program, op);
         let reused = given.iter().find(|(id, _)| Some(*id) == reused).map(|(_, bytes)| *bytes);
         let of_output = reused.unwrap_or_else(|| self.bytes(op.output(), shard, &step.outputs));
-        let is_feature = !is_stats(program, op.output());
+        let is_feature = !program.is_statistics(op.output());
         let output = if reused.is_none() && is_feature { of_output } else { 0 };
         let held = held_bytes(own) + given.iter().map(|(_, bytes)| bytes).sum::<u128>();
         let workspace = self.workspace(op, step, shard);
@@ -289,15 +280,12 @@ impl Walk<'_> {
     /// The most bytes of the halo while an op runs, and what of it stays for later rounds.
     fn halo(
         &self,
-        segment: &Segment,
         index: usize,
         step: &Step,
         shard: u32,
         round: &Round,
     ) -> (u128, Vec<(Side, Range<u64>, u128)>) {
-        let Some(halo) = segment.halos.iter().find(|halo| halo.op == index) else {
-            return (0, Vec::new());
-        };
+        let Some(halo) = self.cut.halo_of(index) else { return (0, Vec::new()) };
         let HaloFrames { fresh, needed } = round.halo(index);
         let around = Around::new(self.cut, self.program, halo, fresh, shard);
         let (channels, _) = self.program.features(halo.value);
@@ -353,8 +341,4 @@ struct Lent<'a> {
     by_tap: bool,
     /// Bytes of so many of them.
     bytes: &'a dyn Fn(u64) -> u128,
-}
-
-fn is_stats(program: &Program, id: ValueId) -> bool {
-    matches!(program.value(id).kind, ValueKind::Stats { .. })
 }

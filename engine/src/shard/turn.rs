@@ -15,7 +15,7 @@ use super::side::Side;
 use super::stop::{ShardStop, failed};
 use crate::backend::{Backend, BackendError, FrameReads, Halo, Operand, Operands, Surroundings};
 use crate::group::{Cause, Group, GroupError};
-use crate::program::{Held, Op, Program, Step, StepRead, ValueId, ValueKind, taps};
+use crate::program::{Held, Op, Step, StepRead, ValueId, taps};
 
 /// Of a shard's values, those that die in this segment, and those made in it.
 type Values<T> = BTreeMap<ValueId, Held<T>>;
@@ -39,7 +39,7 @@ where
             let Some(step) = round.step(cut.slice_of(shard), index) else { continue };
             self.group.check()?;
             let op = &program.ops()[index];
-            for read in step.reads.iter().filter(|read| !is_stats(program, read.id)) {
+            for read in step.reads.iter().filter(|read| !program.is_statistics(read.id)) {
                 let dies = segment.ops.clone().any(|at| self.liveness.dies_at(read.id, at));
                 // Of what is read tap by tap some frames stay for the next round.
                 if dies && !read.by_tap && !values.contains_key(&read.id) {
@@ -120,8 +120,7 @@ where
             }
             lent.push(parts);
         }
-        let mut halos = cut.segments().iter().flat_map(|segment| &segment.halos);
-        let halo = halos.find(|halo| halo.op == index);
+        let halo = cut.halo_of(index);
         let HaloFrames { fresh, needed } = round.halo(index);
         let around = halo.map(|halo| Around::new(cut, program, halo, fresh, shard));
         let mut kept = Margins::default();
@@ -210,8 +209,4 @@ fn one_of<'a, B: Backend>(
         Loan::Here(tensor) => Operand::Shared(tensor),
         Loan::Loaded(tensor) => Operand::Owned(tensor),
     })
-}
-
-fn is_stats(program: &Program, id: ValueId) -> bool {
-    matches!(program.value(id).kind, ValueKind::Stats { .. })
 }

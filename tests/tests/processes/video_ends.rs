@@ -18,6 +18,10 @@ use crate::{Folder, assert_one_line, decode};
 /// Bytes of the golden video's first frame with what is before it.
 const FIRST_FRAME: usize = 7500;
 
+/// Every kind of output, and every strategy.
+const OUTPUTS: [(&str, &[&str]); 5] =
+    [("a.y4m", WHOLE), ("%05d.png", WHOLE), ("%05d.png", TILED), ("a.npy", SHARDED), ("-", WHOLE)];
+
 /// A decode of the golden Wan into a folder of its own.
 struct Video {
     folder: Folder,
@@ -131,13 +135,7 @@ fn a_reader_that_has_enough_over_mpi() {
 /// A reader that neither reads nor leaves delays no process's end.
 #[test]
 fn ctrl_c() {
-    for (output, flags) in [
-        ("a.y4m", WHOLE),
-        ("%05d.png", WHOLE),
-        ("%05d.png", TILED),
-        ("a.npy", SHARDED),
-        ("-", WHOLE),
-    ] {
+    for (output, flags) in OUTPUTS {
         let what = format!("{output} {flags:?}");
         let video = Video::long(output, flags);
         let mut ranks;
@@ -217,13 +215,7 @@ fn assert_killed(what: &str, video: &Video, writer: bool) {
 #[test]
 fn a_full_disk() {
     let sh = Path::new("sh");
-    for (output, flags) in [
-        ("a.y4m", WHOLE),
-        ("%05d.png", WHOLE),
-        ("%05d.png", TILED),
-        ("a.npy", SHARDED),
-        ("-", WHOLE),
-    ] {
+    for (output, flags) in OUTPUTS {
         let what = format!("{output} {flags:?}");
         let video = Video::new(output, flags);
         // Files of 20 blocks: less than the video, and than any frame of it as a picture.
