@@ -75,6 +75,14 @@ impl Cut {
         shard / (self.grid.rows() * self.grid.cols())
     }
 
+    /// The ranks that have shards of a slice of the video, and what shards of it each of them has.
+    pub(super) fn ring(&self, slice: u32) -> Vec<(u32, Range<u32>)> {
+        let of_slice = self.grid.rows() * self.grid.cols();
+        let shards = slice * of_slice..(slice + 1) * of_slice;
+        let ranks = self.owner(shards.start)..=self.owner(shards.end - 1);
+        ranks.map(|rank| (rank, common(self.shards_of(rank), &shards))).collect()
+    }
+
     /// The shards.
     pub fn grid(&self) -> &ShardGrid {
         &self.grid
@@ -152,6 +160,10 @@ impl Cut {
         }
         by_rank.into_iter().collect()
     }
+}
+
+fn common(of_rank: Range<u32>, of_slice: &Range<u32>) -> Range<u32> {
+    of_rank.start.max(of_slice.start)..of_rank.end.min(of_slice.end)
 }
 
 fn timeline(program: &Program, grid: &ShardGrid, slice: u32) -> Timeline {

@@ -20,7 +20,8 @@ pub struct Traffic {
     pub halo_exchanges: u32,
     /// Merges of statistics, each a gather and a broadcast.
     pub reductions: u32,
-    /// Steps of the ring in which keys and values go round.
+    /// Steps of the rings in which keys and values go round; slices of a video go round beside each
+    /// other.
     pub ring_steps: u32,
 }
 
@@ -74,9 +75,11 @@ impl Traffic {
                 let cells = cells.saturating_mul(space).saturating_mul(space);
                 cells.saturating_mul(4 * u64::from(channels))
             };
-            let once = of(k).saturating_add(of(v)).saturating_mul(others);
-            self.attention_bytes = self.attention_bytes.saturating_add(once);
-            self.ring_steps = self.ring_steps.saturating_add(grid.len() - 1);
+            // Once to each other shard of the same frames.
+            let others = grid.rows() * grid.cols() - 1;
+            let bytes = of(k).saturating_add(of(v)).saturating_mul(u64::from(others));
+            self.attention_bytes = self.attention_bytes.saturating_add(bytes);
+            self.ring_steps = self.ring_steps.saturating_add(others);
         }
     }
 
