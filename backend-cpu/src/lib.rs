@@ -17,7 +17,7 @@ mod pool;
 mod prologue;
 mod simd;
 
-pub use backend::{CpuBackend, CpuWeights, Value};
+pub use backend::{CpuBackend, CpuModel, CpuWeights, Value};
 
 /// Kernels over plain slices.
 pub mod kernels {

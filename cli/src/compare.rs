@@ -98,7 +98,7 @@ impl Comparison {
     /// # Errors
     /// [`Error::Usage`] for too long lists; what is wrong if not a single plan can be made; that
     /// the machine gives no threads.
-    pub(crate) fn new(subject: &mut Subject, asked: &[Size], ranks: &[u32]) -> Result<Self, Error> {
+    pub(crate) fn new(subject: &Subject, asked: &[Size], ranks: &[u32]) -> Result<Self, Error> {
         let mut sizes: Vec<Size> = Vec::new();
         for size in asked {
             if !sizes.contains(size) {

@@ -1,12 +1,9 @@
 //! What is planned for: a decoder, or no more than its scale and its tiles.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
 use halovae_core::{LayerHalo, Size, Tiling};
-use halovae_cpu::CpuBackend;
-use halovae_engine::backend::Backend;
+use halovae_cpu::CpuModel;
 use halovae_engine::flow::Flow;
 use halovae_engine::program::{MemoryModel, Program, fuse};
 use halovae_engine::shard::{UncutError, exchanged_layers};
@@ -43,8 +40,6 @@ struct Known {
     image: Runnable,
     video: Runnable,
     notices: Vec<Notice>,
-    /// By their number of threads, which need workspace.
-    backends: HashMap<u32, CpuBackend>,
 }
 
 /// A decoder as it runs.
@@ -57,9 +52,10 @@ struct Runnable {
 }
 
 impl Runnable {
-    fn new(program: &Program, cpu: &CpuBackend) -> Self {
+    fn new(program: &Program) -> Self {
         let layers = exchanged_layers(program);
-        let program = fuse(program, |program, op| cpu.supports(program, op));
+        let cpu = CpuModel::new(1);
+        let program = fuse(program, |_, op| cpu.supports(op));
         let decoder = Decoder {
             latent_channels: program.latent_channels(),
             weight_bytes: cpu.prepared_weight_bytes(&program),
@@ -88,11 +84,9 @@ impl Subject {
         let Plannable { tiling, is_video, program, notices, sources } =
             open_config(vae, args.config.as_deref(), args.variant.as_deref())?;
         let tiling = options.tiling(Some(&tiling), program.scale())?;
-        let cpu = backend::cpu(1)?;
-        let video = Runnable::new(&program, &cpu);
-        let image = Runnable::new(&for_frames(program, 1), &cpu);
-        let backends = HashMap::from([(1, cpu)]);
-        let known = Some(Known { is_video, image, video, notices, backends });
+        let video = Runnable::new(&program);
+        let image = Runnable::new(&for_frames(program, 1));
+        let known = Some(Known { is_video, image, video, notices });
         Ok(Self { options, tiling, known, sources })
     }
 
@@ -132,7 +126,7 @@ impl Subject {
     /// # Errors
     /// The planner's, and flags that do not go together.
     pub(crate) fn plan(
-        &mut self,
+        &self,
         latents: Size,
         request: &CutRequest,
         group: u32,
@@ -147,10 +141,7 @@ impl Subject {
         let planned = plan(latents, 1, request, group, options, tiling, layers)?;
         // As a decode on this machine would share its threads: they need workspace.
         let threads = backend::share(backend::threads(None), planned.ranks, 0);
-        if let Entry::Vacant(unknown) = known.backends.entry(threads) {
-            unknown.insert(backend::cpu(threads)?);
-        }
-        let memory = &known.backends[&threads];
+        let memory = &CpuModel::new(threads as usize);
         let program = &known.runnable(latents.frames).program;
         let estimates = Estimates::new(&planned, Some(&Model { program, memory }))?;
         Ok((planned, estimates))

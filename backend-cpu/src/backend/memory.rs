@@ -5,10 +5,34 @@ use halovae_engine::tensor::Shape;
 
 use super::attention::attention_shape;
 use super::conv::padding_of;
-use super::{CpuBackend, weights};
+use super::{CpuBackend, conv, weights};
 use crate::norm;
+use crate::simd::Level;
 
-impl MemoryModel for CpuBackend {
+/// What a [`CpuBackend`] runs and what that takes, known without its threads.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuModel {
+    pub(super) level: Level,
+    pub(super) threads: usize,
+}
+
+impl CpuModel {
+    /// Of a backend with so many threads (at least one) and the best instructions of the machine.
+    pub fn new(threads: usize) -> Self {
+        Self { level: Level::detect(), threads: threads.max(1) }
+    }
+
+    /// Whether it runs an op; [`Backend::supports`](halovae_engine::backend::Backend::supports) says
+    /// the same.
+    pub fn supports(&self, op: &Op) -> bool {
+        match op {
+            Op::Conv(conv) => conv::supports(conv),
+            _ => true,
+        }
+    }
+}
+
+impl MemoryModel for CpuModel {
     fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {
         match *op {
             Op::Conv(conv) => conv.residual,
@@ -28,7 +52,7 @@ impl MemoryModel for CpuBackend {
         op: &Op,
         shapes: &dyn Fn(ValueId) -> Shape,
     ) -> u64 {
-        let threads = self.threads();
+        let threads = self.threads;
         let bytes = match op {
             Op::Conv(conv) => {
                 let (read, written) = (shapes(conv.input), shapes(conv.output));
@@ -51,6 +75,29 @@ impl MemoryModel for CpuBackend {
     }
 
     fn prepared_weight_bytes(&self, program: &Program) -> u64 {
-        weights::bytes(self, program)
+        weights::bytes(self.level, program)
+    }
+}
+
+impl MemoryModel for CpuBackend {
+    fn in_place(&self, program: &Program, op: &Op) -> Option<ValueId> {
+        self.model().in_place(program, op)
+    }
+
+    fn workspace_bytes(
+        &self,
+        program: &Program,
+        op: &Op,
+        shapes: &dyn Fn(ValueId) -> Shape,
+    ) -> u64 {
+        self.model().workspace_bytes(program, op, shapes)
+    }
+
+    fn keeps_workspace(&self) -> bool {
+        self.model().keeps_workspace()
+    }
+
+    fn prepared_weight_bytes(&self, program: &Program) -> u64 {
+        self.model().prepared_weight_bytes(program)
     }
 }

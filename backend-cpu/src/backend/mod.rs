@@ -22,6 +22,7 @@ use crate::error::KernelError;
 use crate::prologue::Prologue;
 use crate::simd::Level;
 pub(crate) use attention::Attending;
+pub use memory::CpuModel;
 use store::Store;
 pub use store::Value;
 pub use weights::CpuWeights;
@@ -62,6 +63,10 @@ impl CpuBackend {
 
     fn threads(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    fn model(&self) -> CpuModel {
+        CpuModel { level: self.level, threads: self.threads() }
     }
 
     fn out_of_memory(&self, what: &str, bytes: usize) -> BackendError {
@@ -106,10 +111,7 @@ impl Backend for CpuBackend {
     }
 
     fn supports(&self, _program: &Program, op: &Op) -> bool {
-        match op {
-            Op::Conv(conv) => conv::supports(conv),
-            _ => true,
-        }
+        self.model().supports(op)
     }
 
     fn prepare(

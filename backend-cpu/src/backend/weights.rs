@@ -1,5 +1,7 @@
 //! A program's weights, packed for the kernels.
 
+use std::collections::BTreeMap;
+
 use halovae_core::Axis;
 use halovae_engine::backend::{BackendError, WeightSource};
 use halovae_engine::program::{self, Norm, Op, Program, WeightId};
@@ -7,22 +9,15 @@ use halovae_engine::program::{self, Norm, Op, Program, WeightId};
 use super::CpuBackend;
 use super::store::Counted;
 use crate::conv::{Conv, ConvShape};
+use crate::simd::Level;
 
-/// A program's weights on the CPU.
-///
-/// A convolution is found by its weight and by how it reads, so a strategy may run an op with
-/// another padding than the program's.
+/// A program's weights on the CPU: convs with their biases by the id of the kernel, and parameters of
+/// norms.
 #[derive(Debug)]
 pub struct CpuWeights {
-    convs: Vec<(ConvKey, Conv)>,
-    vectors: Vec<Option<Vec<f32>>>,
+    convs: BTreeMap<WeightId, Conv>,
+    vectors: BTreeMap<WeightId, Vec<f32>>,
     _counted: Counted,
-}
-
-type ConvKey = (WeightId, [u32; 2], u32);
-
-fn key(conv: &program::Conv) -> ConvKey {
-    (conv.weight, conv.stride(), conv.upsample())
 }
 
 /// The kernels' description of a convolution.
@@ -35,17 +30,6 @@ pub(super) fn shape_of(conv: &program::Conv) -> ConvShape {
         stride: conv.stride().map(|n| n as usize),
         upsample: conv.upsample() as usize,
     }
-}
-
-/// Every convolution of the program that is packed apart from the others.
-fn distinct_convs(program: &Program) -> Vec<program::Conv> {
-    let mut all: Vec<program::Conv> = Vec::new();
-    for conv in program.convs() {
-        if !all.iter().any(|other| key(other) == key(conv)) {
-            all.push(*conv);
-        }
-    }
-    all
 }
 
 /// Norm parameters that some op reads; a bias is part of its convolution.
@@ -66,11 +50,9 @@ fn norm_vectors(program: &Program) -> impl Iterator<Item = WeightId> {
 }
 
 /// Bytes of [`CpuWeights`] for a program.
-pub(super) fn bytes(backend: &CpuBackend, program: &Program) -> u64 {
-    let convs: usize = distinct_convs(program)
-        .iter()
-        .map(|conv| shape_of(conv).weight_bytes(backend.level, conv.bias.is_some()))
-        .sum();
+pub(super) fn bytes(level: Level, program: &Program) -> u64 {
+    let bytes_of = |conv| shape_of(conv).weight_bytes(level, conv.bias.is_some());
+    let convs: usize = program.convs().map(bytes_of).sum();
     let vectors: usize = norm_vectors(program).map(|id| program.weight(id).elements()).sum();
     (convs + vectors * size_of::<f32>()) as u64
 }
@@ -81,7 +63,8 @@ impl CpuWeights {
         program: &Program,
         source: &dyn WeightSource,
     ) -> Result<Self, BackendError> {
-        let counted = backend.store.count(bytes(backend, program) as usize);
+        let level = backend.level();
+        let counted = backend.store.count(bytes(level, program) as usize);
         let load = |id: WeightId| {
             let spec = program.weight(id);
             let mut values = Vec::new();
@@ -92,28 +75,24 @@ impl CpuWeights {
             source.load(spec, &mut values)?;
             Ok::<_, BackendError>(values)
         };
-        let mut vectors: Vec<Option<Vec<f32>>> = vec![None; program.weights().len()];
-        for id in norm_vectors(program) {
-            vectors[id.index()] = Some(load(id)?);
-        }
-        let mut convs = Vec::new();
-        for conv in distinct_convs(program) {
+        let vectors = norm_vectors(program).map(|id| Ok((id, load(id)?)));
+        let vectors = vectors.collect::<Result<_, BackendError>>()?;
+        let mut convs = BTreeMap::new();
+        for conv in program.convs() {
             let weight = load(conv.weight)?;
             let bias = conv.bias.map(load).transpose()?;
-            let packed = Conv::prepare(backend.level, shape_of(&conv), &weight, bias.as_deref())
+            let packed = Conv::prepare(level, shape_of(conv), &weight, bias.as_deref())
                 .map_err(|error| backend.error(&program.weight(conv.weight).name, error))?;
-            convs.push((key(&conv), packed));
+            convs.insert(conv.weight, packed);
         }
         Ok(Self { convs, vectors, _counted: counted })
     }
 
     pub(super) fn conv(&self, conv: &program::Conv) -> &Conv {
-        let found = self.convs.iter().find(|(k, _)| *k == key(conv));
-        &found.expect("an op runs with the weights of its own program").1
+        self.convs.get(&conv.weight).expect("an op runs with the weights of its own program")
     }
 
     pub(super) fn vector(&self, id: WeightId) -> &[f32] {
-        let found = self.vectors[id.index()].as_deref();
-        found.expect("an op runs with the weights of its own program")
+        self.vectors.get(&id).expect("an op runs with the weights of its own program")
     }
 }

@@ -22,8 +22,7 @@ use crate::value::padded;
 pub struct CudaWeights {
     /// Tells them from others in the process.
     pub(super) number: u64,
-    /// By what they lie like, too: a conv over an upsampled input has other taps.
-    kernels: BTreeMap<(WeightId, u32), Block>,
+    kernels: BTreeMap<WeightId, Block>,
     vectors: BTreeMap<WeightId, Block>,
 }
 
@@ -32,10 +31,6 @@ pub(super) fn phase_elements(conv: &Conv) -> u64 {
     let padded = |channels: u32| padded(channels as usize) as u64;
     let [down, across] = taps(conv).map(u64::from);
     down * across * padded(conv.in_channels) * padded(conv.out_channels)
-}
-
-fn key(conv: &Conv) -> (WeightId, u32) {
-    (conv.weight, conv.upsample())
 }
 
 fn kernel_elements(conv: &Conv) -> u64 {
@@ -49,10 +44,9 @@ fn vector_bytes(program: &Program, id: WeightId) -> u64 {
 /// Bytes of [`CudaWeights`] for a program.
 pub(super) fn bytes(backend: &CudaBackend, program: &Program) -> u64 {
     let element = backend.store.element().bytes();
-    let kernels: BTreeMap<_, u64> =
-        program.convs().map(|conv| (key(conv), kernel_elements(conv) * element)).collect();
+    let kernels = program.convs().map(|conv| kernel_elements(conv) * element);
     let vectors = program.vectors().into_iter().map(|id| vector_bytes(program, id));
-    kernels.into_values().chain(vectors).map(counted_bytes).sum()
+    kernels.chain(vectors).map(counted_bytes).sum()
 }
 
 impl CudaWeights {
@@ -80,9 +74,6 @@ impl CudaWeights {
             result.vectors.insert(id, block);
         }
         for conv in program.convs() {
-            if result.kernels.contains_key(&key(conv)) {
-                continue;
-            }
             let (values, name) = (load(conv.weight)?, &program.weight(conv.weight).name);
             let count = kernel_elements(conv);
             let block = store.block(name, count * store.element().bytes())?;
@@ -104,7 +95,7 @@ impl CudaWeights {
                 up: conv.upsample(),
             };
             store.over(Kernel::Reorder, &reorder, count)?;
-            result.kernels.insert(key(conv), block);
+            result.kernels.insert(conv.weight, block);
         }
         // Other ranks read them in streams of their own.
         store.synchronize()?;
@@ -112,7 +103,7 @@ impl CudaWeights {
     }
 
     pub(super) fn kernel(&self, conv: &Conv) -> CUdeviceptr {
-        let found = self.kernels.get(&key(conv));
+        let found = self.kernels.get(&conv.weight);
         found.expect("an op runs with the weights of its own program").pointer()
     }
 

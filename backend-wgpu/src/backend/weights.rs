@@ -43,10 +43,9 @@ fn vector_bytes(program: &Program, id: WeightId) -> u64 {
 
 /// Bytes of [`WgpuWeights`] for a program.
 pub(super) fn bytes(backend: &WgpuBackend, program: &Program) -> u64 {
-    let kernels: BTreeMap<WeightId, u64> =
-        program.convs().map(|conv| (conv.weight, kernel_bytes(backend, conv))).collect();
+    let kernels = program.convs().map(|conv| kernel_bytes(backend, conv));
     let vectors = program.vectors().into_iter().map(|id| vector_bytes(program, id));
-    kernels.into_values().chain(vectors).sum()
+    kernels.chain(vectors).sum()
 }
 
 /// `[out][in][taps]` as `[taps][in, filled up][out]`; for Winograd the taps are those of the transform.
@@ -97,9 +96,6 @@ impl WgpuWeights {
             result.vectors.insert(id, uploads.buffer(name, vector_bytes(program, id), &encoded)?);
         }
         for conv in program.convs() {
-            if result.kernels.contains_key(&conv.weight) {
-                continue;
-            }
             let values = reordered(conv, &load(conv.weight)?, backend.transform(conv));
             let encoded = encode(element, conv.out_channels as usize, &values);
             let name = &program.weight(conv.weight).name;

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use halovae_core::{AxisTiling, Direction, Size, TileAxis, TileGrid, Tiling};
-use halovae_cpu::CpuBackend;
-use halovae_engine::backend::Backend;
+use halovae_cpu::CpuModel;
 use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Detail, Naming};
 use halovae_engine::decode::CHUNK;
 use halovae_engine::format_bytes;
@@ -50,7 +49,7 @@ pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error>
     let mut text = String::new();
     describe_checkpoint(&mut text, &checkpoint, &program);
     describe_program(&mut text, &program);
-    let cpu = backend::cpu(backend::threads(None))?;
+    let cpu = CpuModel::new(backend::threads(None) as usize);
     describe_costs(&mut text, &for_frames(program.clone(), 1), latents, &cpu);
     if checkpoint.config().is_video() {
         video::describe(&mut text, &program, &tiling, latents, &cpu)?;
@@ -139,8 +138,8 @@ fn describe_program(text: &mut String, program: &Program) {
 }
 
 /// Of a decode of one image.
-fn describe_costs(text: &mut String, program: &Program, latents: Size, cpu: &CpuBackend) {
-    let fused = fuse(program, |program, op| cpu.supports(program, op));
+fn describe_costs(text: &mut String, program: &Program, latents: Size, cpu: &CpuModel) {
+    let fused = fuse(program, |_, op| cpu.supports(op));
     let figures = Analysis::new(&fused, latents, CHUNK, cpu);
     let pixels = [latents.height, latents.width].map(|cells| cells * program.scale());
     let _ = writeln!(text, "\nwhole decode to {} pixels (height x width)", by(pixels));
@@ -153,7 +152,7 @@ fn describe_costs(text: &mut String, program: &Program, latents: Size, cpu: &Cpu
     line(text, "weights", format_bytes(figures.weight_bytes));
     line(text, "values and workspace", format_bytes(figures.peak_live_bytes));
     let total = figures.peak_live_bytes.saturating_add(figures.weight_bytes);
-    line(text, "memory", format_args!("{} on the {}", format_bytes(total), cpu.name()));
+    line(text, "memory", format_args!("{} on the cpu", format_bytes(total)));
 }
 
 fn describe_tiles(text: &mut String, tiling: &Tiling) {

@@ -23,14 +23,14 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     }
     let requested = args.ranks.vae_patch_parallel_size.unwrap_or(1);
     let group = group_size(&args.group, requested)?;
-    let mut subject = Subject::open(args)?;
+    let subject = Subject::open(args)?;
     if let Some(path) = output {
         let written = Written { flag: "--output", path: path.into() };
         check_all(&[written], subject.sources())?;
     }
     if args.compare {
         let sizes = compared_sizes(args, &subject)?;
-        let comparison = Comparison::new(&mut subject, &sizes, &args.compare_ranks)?;
+        let comparison = Comparison::new(&subject, &sizes, &args.compare_ranks)?;
         say_notices(comparison.notices(), verbosity);
         return match args.format {
             PlanFormat::Table => emit(compare::table::table(&comparison).as_bytes(), output),

@@ -42,7 +42,9 @@ pub use timeline::{Step, StepRead, Timeline, frames_at_once, taps};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValueId(pub(crate) u32);
 
-/// Names a weight of a program.
+/// Names a weight of a program, as one op reads it: no other op does. Where a model reads a tensor of
+/// its checkpoint several times, each reading has an id, so backends prepare a conv's kernel by its id
+/// alone, and a pass may say what part of it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WeightId(pub(crate) u32);
 

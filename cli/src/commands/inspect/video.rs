@@ -4,8 +4,7 @@
 use std::fmt::Write;
 
 use halovae_core::{Size, Strategy, Tiling};
-use halovae_cpu::CpuBackend;
-use halovae_engine::backend::Backend;
+use halovae_cpu::CpuModel;
 use halovae_engine::decode::CHUNK;
 use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
@@ -35,7 +34,7 @@ pub(super) fn describe(
     program: &Program,
     tiling: &Tiling,
     latents: Size,
-    cpu: &CpuBackend,
+    cpu: &CpuModel,
 ) -> Result<(), Error> {
     let scale = program.out_scale();
     text.push_str("\nvideos\n");
@@ -74,7 +73,7 @@ pub(super) fn describe(
         let latents = Size { frames, ..latents };
         let program = for_frames(program.clone(), frames);
         let layers = exchanged_layers(&program);
-        let fused = fuse(&program, |program, op| cpu.supports(program, op));
+        let fused = fuse(&program, |_, op| cpu.supports(op));
         let at_once = peak_bytes(&fused, latents, frames, cpu);
         let of = |strategy, ranks| {
             let request = CutRequest::of(strategy, ranks);
