@@ -157,6 +157,17 @@ impl TileAxis {
         if index == 0 { 0 } else { self.skipped }
     }
 
+    /// Starts and lengths of tile `index`, which there is.
+    #[inline]
+    pub(crate) fn spans(&self, index: u32) -> TileSpans {
+        let len = self.output_len(index);
+        TileSpans {
+            input: (self.start(index), self.len(index)),
+            keep: (self.skipped(index), len),
+            output: (self.output_start(index), len),
+        }
+    }
+
     /// How many cells of each computed tile but the first are dropped, in output units.
     pub const fn dropped(&self) -> u32 {
         self.lone
@@ -171,8 +182,7 @@ impl TileAxis {
     /// The weight of tile `index` against all before it, at its output position `position`:
     /// `position / ramp_extent` inside the ramp and 1 behind it.
     pub fn ramp(&self, index: u32, position: u64) -> f64 {
-        let extent = self.ramp_extent(index);
-        if position < u64::from(extent) { position as f64 / f64::from(extent) } else { 1.0 }
+        ramp_at(self.ramp_extent(index), position)
     }
 
     /// How far tile `index - back` starts before tile `index`, in output units.
@@ -205,6 +215,22 @@ impl TileAxis {
         let rest: u128 = (full..self.count).map(|index| f(self.cells(direction, index))).sum();
         u128::from(full) * f(self.cells(direction, 0)) + rest
     }
+}
+
+/// Starts and lengths of a tile along an axis.
+#[derive(Clone, Copy)]
+pub(crate) struct TileSpans {
+    /// Its window of the input, in input units.
+    pub(crate) input: (u32, u32),
+    /// The part of what is computed that is not dropped, in output units.
+    pub(crate) keep: (u32, u32),
+    /// Where that part lies in the output, in output units.
+    pub(crate) output: (u32, u32),
+}
+
+/// The weight at `position` of a tile that is blended over `extent` of its start.
+pub(crate) fn ramp_at(extent: u32, position: u64) -> f64 {
+    if position < u64::from(extent) { position as f64 / f64::from(extent) } else { 1.0 }
 }
 
 /// An input to encode that ends inside a latent cell.

@@ -39,7 +39,7 @@ impl WorkModel {
 
     /// The same, where each cell meets `keys` cells of its frame.
     fn attending(&self, latents: Size, keys: u64) -> f64 {
-        let cells = latents.volume() as f64;
+        let cells = latents.area() as f64 * f64::from(latents.frames);
         self.flops_per_cell * cells + self.flops_per_cell_pair * cells * keys as f64
     }
 }
@@ -194,7 +194,11 @@ pub fn estimate_ranks(
 
 /// Bytes of so many cells; stops at `u64::MAX`.
 fn bytes(cells: u128, each: u64) -> u64 {
-    u64::try_from(cells.saturating_mul(each.into())).unwrap_or(u64::MAX)
+    match u64::try_from(cells) {
+        Ok(cells) => cells.saturating_mul(each),
+        Err(_) if each == 0 => 0,
+        Err(_) => u64::MAX,
+    }
 }
 
 fn check_pieces(plan: &Plan, name: &'static str, len: usize) -> Result<(), PlanError> {

@@ -45,11 +45,13 @@ impl<T> Axes<T> {
     }
 
     /// What `of` gives for each axis.
+    #[inline]
     pub fn from_fn(mut of: impl FnMut(Axis) -> T) -> Self {
         Self { time: of(Axis::Time), height: of(Axis::Height), width: of(Axis::Width) }
     }
 
     /// Each value, changed.
+    #[inline]
     pub fn map<U>(self, mut change: impl FnMut(T) -> U) -> Axes<U> {
         Axes { time: change(self.time), height: change(self.height), width: change(self.width) }
     }
@@ -161,6 +163,7 @@ impl Region {
     }
 
     /// From start and length along each axis.
+    #[inline]
     pub fn from_spans(spans: Axes<(u32, u32)>) -> Self {
         let Axes { time: (first, frames), height: (top, height), width: (left, width) } = spans;
         Self { first, top, left, frames, height, width }

@@ -9,9 +9,12 @@ pub(crate) fn place(index: u64, counts: Axes<u32>) -> Option<Axes<u32>> {
     if index >= slices * (rows * cols) {
         return None;
     }
+    // Divisions are what this takes, and an image has one slice.
+    let slice = if slices == 1 { 0 } else { index / (rows * cols) };
+    let in_slice = index - slice * (rows * cols);
+    let row = in_slice / cols;
     // Each place is below its axis' count, which is u32.
-    let slice = (index / (rows * cols)) as u32;
-    Some(Axes::new(slice, (index / cols % rows) as u32, (index % cols) as u32))
+    Some(Axes::new(slice as u32, row as u32, (in_slice - row * cols) as u32))
 }
 
 /// The hint of an iterator with exactly `left` items, which may exceed `usize`.

@@ -120,11 +120,11 @@ impl SpanAxis {
         }
     }
 
-    /// The weight of piece `index` against the earlier ones at its own position `position`.
-    pub(crate) fn ramp(&self, index: u32, position: u64) -> f64 {
+    /// Over how much of its start piece `index` is blended with the earlier ones.
+    pub(crate) fn ramp_extent(&self, index: u32) -> u32 {
         match self {
-            Self::Tiles(axis) => axis.ramp(index, position),
-            Self::Whole { .. } | Self::Cores(_) => 1.0,
+            Self::Tiles(axis) => axis.ramp_extent(index),
+            Self::Whole { .. } | Self::Cores(_) => 0,
         }
     }
 

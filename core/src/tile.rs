@@ -143,17 +143,15 @@ impl TileGrid {
     /// Tile `index` in the order of time, rows and columns.
     pub fn tile(&self, index: u64) -> Option<Tile> {
         let place = self.place(index)?;
-        let spans = |of: fn(&TileAxis, u32) -> (u32, u32)| {
-            Region::from_spans(Axes::from_fn(|axis| of(&self.axes[axis], place[axis])))
-        };
+        let spans = Axes::from_fn(|axis| self.axes[axis].spans(place[axis]));
         Some(Tile {
             index,
             slice: place.time,
             row: place.height,
             col: place.width,
-            input: spans(|axis, at| (axis.start(at), axis.len(at))),
-            keep: spans(|axis, at| (axis.skipped(at), axis.output_len(at))),
-            output: spans(|axis, at| (axis.output_start(at), axis.output_len(at))),
+            input: Region::from_spans(spans.map(|spans| spans.input)),
+            keep: Region::from_spans(spans.map(|spans| spans.keep)),
+            output: Region::from_spans(spans.map(|spans| spans.output)),
         })
     }
 

@@ -3,6 +3,7 @@
 use core::iter::FusedIterator;
 
 use super::Block;
+use crate::axis::ramp_at;
 use crate::grid::place;
 use crate::span::{Span, SpanAxis};
 use crate::tiling::MAX_BLEND_DEPTH;
@@ -115,8 +116,9 @@ impl Term {
             inside.fill(row_weight as f32);
             return;
         }
+        let columns = self.steps.width.weights(self.steps.height.back as usize);
         for (dx, weight) in (0u32..).zip(inside) {
-            *weight = (row_weight * self.column_weight(dx)) as f32;
+            *weight = (row_weight * columns.at(dx)) as f32;
         }
     }
 }
@@ -142,27 +144,58 @@ impl Steps {
         (u64::from(self.span.offset) + shift) as u32
     }
 
-    /// `w_n * prod_{k<n} (1 - w_k) * h_degree(w_0 .. w_n)`, with `n` = `back` and `w_k` the ramp of
-    /// the `k`-th piece before the last one, at position `at` of the span.
+    /// The weights over the span, for that degree.
+    fn weights(&self, degree: usize) -> Weights {
+        let Span { owner, offset, len, .. } = self.span;
+        let mut ramps = [Ramp::default(); MAX_BLEND_DEPTH as usize];
+        for (k, ramp) in (0..=self.back).zip(&mut ramps) {
+            let start = u64::from(offset) + self.axis.shift(owner, k);
+            *ramp = Ramp { start, extent: self.axis.ramp_extent(owner - k) };
+        }
+        Weights { ramps, back: self.back as usize, degree, len }
+    }
+
+    /// The weight at position `at` of the span, for that degree.
     fn weight_at(&self, at: u32, degree: usize) -> f64 {
-        if at >= self.span.len {
+        self.weights(degree).at(at)
+    }
+}
+
+/// The ramp of one piece over a span.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ramp {
+    /// Where the span starts in the piece.
+    start: u64,
+    extent: u32,
+}
+
+/// What is the same for all weights of a span.
+#[derive(Clone, Copy, Debug)]
+struct Weights {
+    /// From the last piece back.
+    ramps: [Ramp; MAX_BLEND_DEPTH as usize],
+    back: usize,
+    degree: usize,
+    len: u32,
+}
+
+impl Weights {
+    /// `w_n * prod_{k<n} (1 - w_k) * h_degree(w_0 .. w_n)`, with `n` = `back` and `w_k` the ramp of
+    /// the `k`-th piece before the last one, at position `at` of the span; 0 outside it.
+    fn at(&self, at: u32) -> f64 {
+        if at >= self.len {
             return 0.0;
         }
-        let ramp = |k: u32| {
-            let Span { owner, offset, .. } = self.span;
-            let position = u64::from(offset) + u64::from(at) + self.axis.shift(owner, k);
-            self.axis.ramp(owner - k, position)
-        };
         let mut symmetric = [0.0; MAX_BLEND_DEPTH as usize];
         symmetric[0] = 1.0;
         let mut product = 1.0;
-        for k in 0..=self.back {
-            let w = ramp(k);
-            for d in 1..=degree {
+        for (k, ramp) in self.ramps.iter().enumerate().take(self.back + 1) {
+            let w = ramp_at(ramp.extent, ramp.start + u64::from(at));
+            for d in 1..=self.degree {
                 symmetric[d] += w * symmetric[d - 1];
             }
             product *= if k < self.back { 1.0 - w } else { w };
         }
-        product * symmetric[degree]
+        product * symmetric[self.degree]
     }
 }
