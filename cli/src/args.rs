@@ -62,6 +62,13 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether it was told how much memory it may take.
+    pub(crate) fn limits_memory(&self) -> bool {
+        matches!(self, Self::Decode(args) if args.max_memory.is_some())
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct DecodeArgs {

@@ -48,9 +48,6 @@ const SPEAKER_WAIT: Duration = Duration::from_secs(3);
 const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
-    if memory::is_address_space_limited() {
-        allocator::spare_address_space();
-    }
     backend::gpus::quiet_drivers();
     signals::ignore_file_size_limit();
     // Processes that were started together do the same, and one of them tells of it.
@@ -59,6 +56,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
+    if memory::is_address_space_limited() || cli.command.limits_memory() {
+        allocator::take_no_more();
+    }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|at| format!(" ({}:{})", at.file(), at.line()));
         let payload = panic.payload();

@@ -139,10 +139,10 @@ pub fn fit(
     fallback.ok_or(FitError::Memory { latents, budget, least })
 }
 
-/// What the allocator holds beside `bytes` of values. Frames that are kept from round to round lie
-/// between the short lives of others, and leave gaps: a tenth was measured.
+/// What the allocator holds beside `bytes` of values, in pages that are not full and gaps: where large
+/// values are mapped one by one, less than that was measured.
 fn allocator_bytes(latents: Size, bytes: u64) -> u64 {
-    if latents.frames > 1 { bytes / 8 } else { 0 }
+    if latents.frames > 1 { bytes / 32 } else { 0 }
 }
 
 fn cells(Size { frames, height, width }: Size) -> String {
