@@ -6,7 +6,7 @@ use halovae_core::{AxisTiling, Scale, Strategy, Tiling, TimeScale};
 use serde_json::{Value, json};
 
 use crate::checkpoint::config::{ConfigError, Detail, VaeConfig};
-use crate::checkpoint::fields::{Fields, MAX_CHANNELS, check_mean_and_std, ensure, ensure_within};
+use crate::checkpoint::fields::{MAX_CHANNELS, check_mean_and_std, ensure, ensure_within};
 use crate::latents::{LatentSpace, Packing, TokenContent, TokenOrder};
 
 /// The classes of diffusers.
@@ -19,13 +19,13 @@ pub(super) const MAX_LEVELS: usize = 16;
 pub(super) const MAX_RES_BLOCKS: u32 = 64;
 
 /// Channels of the latents of every released model.
-const Z_DIM: u32 = 16;
+pub(super) const Z_DIM: u32 = 16;
 /// Mean and standard deviation of these latents, the same in both classes.
-const LATENTS_MEAN: [f64; Z_DIM as usize] = [
+pub(super) const LATENTS_MEAN: [f64; Z_DIM as usize] = [
     -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508, 0.4134, -0.0715, 0.5517,
     -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
 ];
-const LATENTS_STD: [f64; Z_DIM as usize] = [
+pub(super) const LATENTS_STD: [f64; Z_DIM as usize] = [
     2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526, 2.8652, 1.5579,
     1.6382, 1.1253, 2.8251, 1.9160,
 ];
@@ -93,7 +93,7 @@ pub struct AutoencoderKlWanConfig {
 
 impl AutoencoderKlWanConfig {
     /// The defaults of the class.
-    fn default_of(class: WanClass) -> Self {
+    pub(super) fn default_of(class: WanClass) -> Self {
         Self {
             class,
             base_dim: 96,
@@ -114,91 +114,6 @@ impl AutoencoderKlWanConfig {
         }
     }
 
-    /// Of the fields of an `AutoencoderKLWan`.
-    pub(super) fn of_wan(fields: Fields<'_>) -> Result<Self, ConfigError> {
-        let config = Self::of_both(fields, WanClass::Wan)?;
-        let config = Self {
-            decoder_base_dim: fields
-                .count_or_null("decoder_base_dim")?
-                .unwrap_or(config.decoder_base_dim),
-            in_channels: fields.count("in_channels", config.in_channels)?,
-            out_channels: fields.count("out_channels", config.out_channels)?,
-            is_residual: fields.flag("is_residual", config.is_residual)?,
-            patch_size: fields.count_or_null("patch_size")?,
-            scale_factor_temporal: fields
-                .count_or_null("scale_factor_temporal")?
-                .unwrap_or(config.scale_factor_temporal),
-            scale_factor_spatial: fields
-                .count_or_null("scale_factor_spatial")?
-                .unwrap_or(config.scale_factor_spatial),
-            ..config
-        };
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// Of the fields of an `AutoencoderKLQwenImage`.
-    pub(super) fn of_qwen_image(fields: Fields<'_>) -> Result<Self, ConfigError> {
-        let config = Self::of_both(fields, WanClass::QwenImage)?;
-        let channels = fields.count("input_channels", config.in_channels)?;
-        let config = Self { in_channels: channels, out_channels: channels, ..config };
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// Of the fields that both classes have. What others say is said by these as well.
-    fn of_both(fields: Fields<'_>, class: WanClass) -> Result<Self, ConfigError> {
-        let default = Self::default_of(class);
-        let base_dim = fields.count("base_dim", default.base_dim)?;
-        let mut config = Self {
-            base_dim,
-            decoder_base_dim: base_dim,
-            z_dim: fields.count("z_dim", default.z_dim)?,
-            dim_mult: fields.counts("dim_mult")?.unwrap_or(default.dim_mult),
-            num_res_blocks: fields.count("num_res_blocks", default.num_res_blocks)?,
-            attn_scales: fields.numbers("attn_scales")?.unwrap_or_default(),
-            temperal_downsample: fields
-                .flags("temperal_downsample")?
-                .unwrap_or(default.temperal_downsample),
-            latents_mean: fields.numbers("latents_mean")?.unwrap_or(default.latents_mean),
-            latents_std: fields.numbers("latents_std")?.unwrap_or(default.latents_std),
-            ..default
-        };
-        (config.scale_factor_temporal, config.scale_factor_spatial) = config.scales();
-        Ok(config)
-    }
-
-    /// Of a network that was found without a config. Channels are those of the decoder's levels,
-    /// shallowest first, and `temporal` says which of them but the last doubles frames, in the order
-    /// of the decoder.
-    pub(super) fn of_network(
-        channels: &[u32],
-        temporal: &[bool],
-        z_dim: u32,
-        num_res_blocks: u32,
-    ) -> Self {
-        let decoder_base_dim = channels.iter().copied().reduce(greatest_common_divisor);
-        let decoder_base_dim = decoder_base_dim.unwrap_or(0).max(1);
-        let has_known_space = z_dim == Z_DIM;
-        let known = |values: &[f64], unknown| match has_known_space {
-            true => values.to_vec(),
-            false => vec![unknown; z_dim as usize],
-        };
-        let mut config = Self {
-            base_dim: decoder_base_dim,
-            decoder_base_dim,
-            z_dim,
-            dim_mult: channels.iter().map(|channels| channels / decoder_base_dim).collect(),
-            num_res_blocks,
-            temperal_downsample: temporal.iter().rev().copied().collect(),
-            latents_mean: known(&LATENTS_MEAN, 0.0),
-            latents_std: known(&LATENTS_STD, 1.0),
-            ..Self::default_of(WanClass::Untold)
-        };
-        (config.scale_factor_temporal, config.scale_factor_spatial) = config.scales();
-        config
-    }
-
     /// Whether mean and standard deviation are those of the released models.
     pub(super) fn has_known_space(&self) -> bool {
         self.z_dim == Z_DIM
@@ -216,7 +131,7 @@ impl AutoencoderKlWanConfig {
 
     /// Frames per latent frame behind the first, and pixels per latent cell, as the levels have them;
     /// saturates for a config that is refused.
-    fn scales(&self) -> (u32, u32) {
+    pub(super) fn scales(&self) -> (u32, u32) {
         let doubled = |times: usize| {
             u32::try_from(times).ok().and_then(|by| 1u32.checked_shl(by)).unwrap_or(u32::MAX)
         };
@@ -404,11 +319,4 @@ impl VaeConfig for AutoencoderKlWanConfig {
         }
         fields
     }
-}
-
-fn greatest_common_divisor(mut a: u32, mut b: u32) -> u32 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }

@@ -4,6 +4,7 @@
 mod config;
 mod infer;
 mod names;
+mod read;
 
 pub use config::{AutoencoderKlWanConfig, WanClass};
 

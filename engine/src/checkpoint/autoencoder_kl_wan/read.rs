@@ -1,0 +1,99 @@
+//! Configs out of the fields of a file, or of a network's shapes.
+
+use super::config::{AutoencoderKlWanConfig, LATENTS_MEAN, LATENTS_STD, WanClass, Z_DIM};
+use crate::checkpoint::config::{ConfigError, VaeConfig};
+use crate::checkpoint::fields::Fields;
+
+impl AutoencoderKlWanConfig {
+    /// Of the fields of an `AutoencoderKLWan`.
+    pub(super) fn of_wan(fields: Fields<'_>) -> Result<Self, ConfigError> {
+        let config = Self::of_both(fields, WanClass::Wan)?;
+        let config = Self {
+            decoder_base_dim: fields
+                .count_or_null("decoder_base_dim")?
+                .unwrap_or(config.decoder_base_dim),
+            in_channels: fields.count("in_channels", config.in_channels)?,
+            out_channels: fields.count("out_channels", config.out_channels)?,
+            is_residual: fields.flag("is_residual", config.is_residual)?,
+            patch_size: fields.count_or_null("patch_size")?,
+            scale_factor_temporal: fields
+                .count_or_null("scale_factor_temporal")?
+                .unwrap_or(config.scale_factor_temporal),
+            scale_factor_spatial: fields
+                .count_or_null("scale_factor_spatial")?
+                .unwrap_or(config.scale_factor_spatial),
+            ..config
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Of the fields of an `AutoencoderKLQwenImage`.
+    pub(super) fn of_qwen_image(fields: Fields<'_>) -> Result<Self, ConfigError> {
+        let config = Self::of_both(fields, WanClass::QwenImage)?;
+        let channels = fields.count("input_channels", config.in_channels)?;
+        let config = Self { in_channels: channels, out_channels: channels, ..config };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Of the fields that both classes have. What others say is said by these as well.
+    fn of_both(fields: Fields<'_>, class: WanClass) -> Result<Self, ConfigError> {
+        let default = Self::default_of(class);
+        let base_dim = fields.count("base_dim", default.base_dim)?;
+        let mut config = Self {
+            base_dim,
+            decoder_base_dim: base_dim,
+            z_dim: fields.count("z_dim", default.z_dim)?,
+            dim_mult: fields.counts("dim_mult")?.unwrap_or(default.dim_mult),
+            num_res_blocks: fields.count("num_res_blocks", default.num_res_blocks)?,
+            attn_scales: fields.numbers("attn_scales")?.unwrap_or_default(),
+            temperal_downsample: fields
+                .flags("temperal_downsample")?
+                .unwrap_or(default.temperal_downsample),
+            latents_mean: fields.numbers("latents_mean")?.unwrap_or(default.latents_mean),
+            latents_std: fields.numbers("latents_std")?.unwrap_or(default.latents_std),
+            ..default
+        };
+        (config.scale_factor_temporal, config.scale_factor_spatial) = config.scales();
+        Ok(config)
+    }
+
+    /// Of a network that was found without a config. Channels are those of the decoder's levels,
+    /// shallowest first, and `temporal` says which of them but the last doubles frames, in the order
+    /// of the decoder.
+    pub(super) fn of_network(
+        channels: &[u32],
+        temporal: &[bool],
+        z_dim: u32,
+        num_res_blocks: u32,
+    ) -> Self {
+        let decoder_base_dim = channels.iter().copied().reduce(greatest_common_divisor);
+        let decoder_base_dim = decoder_base_dim.unwrap_or(0).max(1);
+        let has_known_space = z_dim == Z_DIM;
+        let known = |values: &[f64], unknown| match has_known_space {
+            true => values.to_vec(),
+            false => vec![unknown; z_dim as usize],
+        };
+        let mut config = Self {
+            base_dim: decoder_base_dim,
+            decoder_base_dim,
+            z_dim,
+            dim_mult: channels.iter().map(|channels| channels / decoder_base_dim).collect(),
+            num_res_blocks,
+            temperal_downsample: temporal.iter().rev().copied().collect(),
+            latents_mean: known(&LATENTS_MEAN, 0.0),
+            latents_std: known(&LATENTS_STD, 1.0),
+            ..Self::default_of(WanClass::Untold)
+        };
+        (config.scale_factor_temporal, config.scale_factor_spatial) = config.scales();
+        config
+    }
+}
+
+fn greatest_common_divisor(mut a: u32, mut b: u32) -> u32 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
