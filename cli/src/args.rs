@@ -92,8 +92,8 @@ pub(crate) struct DecodeArgs {
     /// is the image's alpha (not in .jpg).
     /// A .y4m holds a video as encoders and players read it: 8 bits, BT.709 in limited range, chroma at
     /// half the resolution (4:2:0). On stdout each frame comes as soon as it is decoded.
-    /// .npy and .safetensors (key `sample`) hold the decoder's values, not clamped, NCHW, or NCTHW of
-    /// several frames.
+    /// .npy and .safetensors (key `sample`) hold the values that diffusers gives, clamped only where its
+    /// class clamps them, NCHW, or NCTHW of several frames.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Destination,
     /// Frames in a second of a .y4m: a whole number or a fraction such as 30000/1001 [default: the

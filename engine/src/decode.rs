@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use crate::progress::PieceReport;
-pub use estimate::choose_chunk;
+pub use estimate::{choose_chunk, stitching_bytes};
 pub use report::DecodeReport;
 
 use halovae_core::{Plan, PlanError, Size};

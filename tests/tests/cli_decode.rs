@@ -335,6 +335,8 @@ fn stderr_has_words_and_no_progress_bar() {
     let verbose = setup.decode("a.npy", &["-v"]).expect_success();
     assert!(verbose.stderr.len() > run.stderr.len(), "{}", verbose.stderr);
     assert!(!verbose.stderr.contains(['\r', '\x1b', '█']), "{:?}", verbose.stderr);
+    let has_head = verbose.stderr.lines().any(|line| line.ends_with("GFLOP/s"));
+    assert!(has_head, "each kind of op has a line: {}", verbose.stderr);
 }
 
 /// The main job of README: the demo astronaut, tiled over four ranks, as a PNG.

@@ -142,7 +142,7 @@ fn describe_costs(text: &mut String, program: &Program, latents: Size, cpu: &Cpu
     let fused = fuse(program, |_, op| cpu.supports(op));
     let figures = Analysis::new(&fused, latents, CHUNK, cpu);
     let pixels = [latents.height, latents.width].map(|cells| cells * program.scale());
-    let _ = writeln!(text, "\nwhole decode to {} pixels (height x width)", by(pixels));
+    let _ = writeln!(text, "\nwhole decode of one image to {} pixels (height x width)", by(pixels));
     let attention = 100.0 * figures.attention_flops as f64 / (figures.flops as f64).max(1.0);
     line(
         text,

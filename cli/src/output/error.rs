@@ -8,11 +8,17 @@ use std::path::{Path, PathBuf};
 pub(crate) enum OutputError {
     /// No format has that extension.
     #[error(
-        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .y4m, .npy or .safetensors",
+        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .y4m, .npy or .safetensors{}",
         path.display(),
         match extension {
             Some(extension) => format!("has the unknown extension .{extension}"),
             None => "has no extension, which names the format".into(),
+        },
+        match extension.as_ref().map(|extension| extension.to_ascii_lowercase()).as_deref() {
+            Some("mp4" | "m4v" | "mkv" | "mov" | "webm" | "avi" | "gif") => {
+                ", or --output - for an encoder that reads a .y4m, as in: --output - | ffmpeg -i - FILE"
+            }
+            _ => "",
         }
     )]
     Extension {
@@ -128,6 +134,16 @@ pub(crate) enum OutputError {
         other_flag: &'static str,
         /// The first one.
         other: PathBuf,
+    },
+    /// A number of a frame in the name of a file that holds all frames.
+    #[error(
+        "output `{}` has a field for the number of a frame, and its format holds all frames in one file; \
+         leave the field out, or number pictures, as in %05d.png",
+        path.display()
+    )]
+    Numbered {
+        /// The output.
+        path: PathBuf,
     },
     /// Several numbers in a name.
     #[error(

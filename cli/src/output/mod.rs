@@ -123,6 +123,9 @@ impl OutputFile {
         format.check(path, options)?;
         let names = match format {
             Format::Picture(_) => Names::of_frames(path)?,
+            _ if Names::of_frames(path)?.has_frames() => {
+                return Err(OutputError::Numbered { path: path.into() });
+            }
             Format::Y4m | Format::Npy | Format::Safetensors => Names::of_videos(path),
         };
         place::check_folder(path)?;
@@ -243,6 +246,8 @@ mod tests {
         let check = |name: &str| refused(name, EIGHT);
         assert!(matches!(check("a.bmp"), OutputError::Extension { extension: Some(_), .. }));
         assert!(matches!(check("a"), OutputError::Extension { extension: None, .. }));
+        assert!(check("a.MP4").to_string().contains("--output - | ffmpeg"));
+        assert!(matches!(check("%05d.npy"), OutputError::Numbered { .. }));
         assert!(matches!(check("none/a.png"), OutputError::NoFolder { .. }));
         assert!(matches!(check("%d-%d.png"), OutputError::Fields { .. }));
         for end in ["/", "//", "/.", "/./", "//.", "/.."] {

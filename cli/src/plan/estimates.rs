@@ -6,7 +6,7 @@ use halovae_core::{
     Axis, Balance, LayerHalo, Margins, Plan, RankEstimate, RankLoad, Size, WorkModel, balance,
     estimate_ranks, piece_costs,
 };
-use halovae_engine::decode::{CHUNK, choose_chunk};
+use halovae_engine::decode::{CHUNK, choose_chunk, stitching_bytes};
 use halovae_engine::program::{Analysis, MemoryModel, Program};
 use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::{Cut, Traffic, UncutError, exchanged_layers, peak_bytes};
@@ -62,6 +62,8 @@ pub(crate) struct Memory {
     pub(crate) weights: u64,
     /// Values and workspace of each rank's largest piece, or of its shards.
     pub(crate) live: Vec<u64>,
+    /// Finished pieces that the process of rank 0 holds until they are stitched.
+    pub(crate) stitching: u64,
 }
 
 impl Estimates {
@@ -130,6 +132,7 @@ fn memory(
     ranks: u32,
 ) -> Result<Memory, UncutError> {
     let weights = model.memory.prepared_weight_bytes(model.program);
+    let stitching = stitching_bytes(plan, model.program, ranks, chunk);
     if let Plan::Sharded(grid) = plan {
         let cut = Cut::new(model.program, *grid, ranks)?;
         // Many ranks, and few sizes of shards.
@@ -146,7 +149,7 @@ fn memory(
                 _ => peak(),
             }
         };
-        return Ok(Memory { weights, live: (0..ranks).map(&mut of).collect() });
+        return Ok(Memory { weights, live: (0..ranks).map(&mut of).collect(), stitching });
     }
     // A grid has many pieces and few sizes.
     let mut known: HashMap<Size, u64> = HashMap::new();
@@ -158,5 +161,5 @@ fn memory(
         let most: &mut u64 = &mut live[item.owner as usize];
         *most = bytes.max(*most);
     }
-    Ok(Memory { weights, live })
+    Ok(Memory { weights, live, stitching })
 }

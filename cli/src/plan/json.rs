@@ -41,6 +41,8 @@ pub(crate) struct PlanJson {
     /// Bytes of the weights, once a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight_bytes: Option<u64>,
+    /// Bytes of finished pieces that rank 0's process holds at most until they are stitched.
+    stitching_bytes: Option<u64>,
     loads: Vec<Load>,
     pieces: Vec<Piece>,
 }
@@ -249,6 +251,7 @@ impl PlanJson {
                 WorkUnit::Flops => "flops",
             },
             weight_bytes: estimates.memory.as_ref().map(|memory| memory.weights),
+            stitching_bytes: estimates.memory.as_ref().map(|memory| memory.stitching),
             loads: loads.collect(),
             pieces: pieces.collect(),
         }

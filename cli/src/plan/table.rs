@@ -153,6 +153,14 @@ fn describe_cost(text: &mut String, planned: &Planned, estimates: &Estimates) {
     if let Some(memory) = &estimates.memory {
         let weights = format_bytes(memory.weights);
         line(text, "weights", format_args!("{weights}, shared by the ranks of a device"));
+        let stitching = format_bytes(memory.stitching);
+        line(
+            text,
+            "finished pieces",
+            format_args!(
+                "{stitching} at most, which rank 0's process holds until they are written"
+            ),
+        );
     }
     if let Some(traffic) = &estimates.traffic {
         describe_traffic(text, traffic);

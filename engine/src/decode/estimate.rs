@@ -4,12 +4,22 @@ use halovae_core::{Plan, ShardGrid, Size};
 
 use super::{DecodeError, Decoder, Place};
 use crate::backend::{Backend, DeviceId};
+use crate::flow::Flows;
 use crate::program::{MemoryModel, Program, peak_bytes};
 use crate::rank::RankDevice;
 use crate::room::{Room, Tried};
 use crate::schedule::Schedule;
 use crate::shard::{self, Budget, Cut, Fit, FitError, ParkLimit};
-use crate::stitch::stitching_bytes;
+use crate::stitch;
+
+/// Bytes of finished pieces and rows that the process which stitches holds at most, while `ranks` ranks
+/// decode by `plan`, `chunk` frames of latents at a time. Of a video, tiles and patches wait for each
+/// other with all of their frames.
+pub fn stitching_bytes(plan: &Plan, program: &Program, ranks: u32, chunk: u32) -> u64 {
+    let frames = plan.pieces().map(|piece| piece.input.frames);
+    let frames = Flows::new(program, frames, chunk).most_finished();
+    stitch::stitching_bytes(plan, program.out_channels(), ranks, frames)
+}
 
 /// What a thread that has no other size asks the system for.
 pub(super) const STACK_BYTES: u64 = 2 << 20;
@@ -82,10 +92,8 @@ impl<B: Backend> Decoder<B> {
     /// Bytes that a process's host holds beside values, workspace and weights to decode by `plan`:
     /// finished pieces and rows where it stitches, and its ranks' stacks.
     pub fn host_bytes(&self, plan: &Plan, place: Place, chunk: u32) -> u64 {
-        let program = &self.ranks[0].program;
-        let (channels, frames) = (program.out_channels(), self.flows(plan, chunk).most_finished());
         let stitching = match place.first {
-            0 => stitching_bytes(plan, channels, place.size, frames),
+            0 => stitching_bytes(plan, &self.ranks[0].program, place.size, chunk),
             _ => 0,
         };
         stitching.saturating_add(STACK_BYTES.saturating_mul(self.rank_count().into()))

@@ -18,7 +18,7 @@ use halovae_engine::wrap::{Counted, Traced};
 
 use crate::args::{ByteSize, DecodeArgs, Destination, ShardGridArg, Verbosity};
 use crate::backend::BoxedLinks;
-use crate::console::{emit, json, say, say_notices, write_temporary};
+use crate::console::{emit, json, say, say_notices, say_text, write_temporary};
 use crate::error::Error;
 use crate::notices::Notice;
 use crate::ops::{OpKind, OpTable};
@@ -322,7 +322,7 @@ fn say_plan(planned: &Planned, schedule: &Schedule, ranks: u32, backend: &str) {
 }
 
 fn say_figures(ops: &[OpKind], seconds: Seconds, peak: &PeakBytes) {
-    say(OpTable(ops));
+    say_text(&OpTable(ops).to_string());
     // A notice has told of the tuning.
     let Seconds { load, decode, tuning: _, stitch, write, total } = seconds;
     say(format_args!(

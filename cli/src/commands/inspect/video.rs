@@ -3,17 +3,17 @@
 
 use std::fmt::Write;
 
-use halovae_core::{Size, Strategy, Tiling};
+use halovae_core::{Plan, Size, Strategy, Tiling};
 use halovae_cpu::CpuModel;
-use halovae_engine::decode::CHUNK;
+use halovae_engine::decode::{CHUNK, stitching_bytes};
 use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
-use halovae_engine::program::{Program, Reads, fuse, peak_bytes};
+use halovae_engine::program::{MemoryModel, Program, Reads, fuse, peak_bytes};
 use halovae_engine::shard::exchanged_layers;
 
 use super::line::line;
 use crate::error::Error;
-use crate::plan::estimates::{Estimates, Model};
+use crate::plan::estimates::{Estimates, Memory, Model};
 use crate::plan::options::{CutRequest, plan};
 use crate::plan::tiles::TileOptions;
 use crate::plan::time::flows;
@@ -56,10 +56,13 @@ pub(super) fn describe(
         line(text, "waiting", format_args!("`{name}`{more} reads all frames at once"));
     }
 
+    let fused = fuse(program, |_, op| cpu.supports(op));
+    let weights = format_bytes(cpu.prepared_weight_bytes(&fused));
+    line(text, "weights", format_args!("{weights} for several frames, once a device"));
     let pixels = scale.layer(Size { frames: 1, ..latents }).unwrap_or(latents);
     let _ = writeln!(
         text,
-        "\nvalues and workspace to {} pixels, of the rank that needs most\n{:>10}{:>10}{:>14}{:>14}\
+        "\nvalues, workspace and finished pieces to {} pixels, of the rank that needs most\n{:>10}{:>10}{:>14}{:>14}\
          {:>14}{:>20}",
         extents(pixels),
         "frames",
@@ -75,6 +78,8 @@ pub(super) fn describe(
         let layers = exchanged_layers(&program);
         let fused = fuse(&program, |_, op| cpu.supports(op));
         let at_once = peak_bytes(&fused, latents, frames, cpu);
+        let whole = Plan::whole(latents, scale)?;
+        let at_once = at_once.saturating_add(stitching_bytes(&whole, &fused, 1, frames));
         let of = |strategy, ranks| {
             let request = CutRequest::of(strategy, ranks);
             let options = TileOptions::default();
@@ -84,8 +89,12 @@ pub(super) fn describe(
             let estimates = planned.and_then(|planned| Estimates::new(&planned, Some(&model)));
             match estimates {
                 Ok(estimates) => {
-                    let live = estimates.memory.map(|memory| memory.live).unwrap_or_default();
-                    Ok(format_bytes(live.into_iter().max().unwrap_or(0)))
+                    let bytes = estimates.memory.map_or(0, |Memory { live, stitching, .. }| {
+                        let [stitches, others @ ..] = &live[..] else { return stitching };
+                        let stitches = stitches.saturating_add(stitching);
+                        others.iter().copied().fold(stitches, u64::max)
+                    });
+                    Ok(format_bytes(bytes))
                 }
                 Err(Error::Plan(_) | Error::Uncut(_) | Error::Usage(_)) => Ok(NONE.to_owned()),
                 Err(error) => Err(error),
