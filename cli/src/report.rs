@@ -87,13 +87,14 @@ pub(crate) struct Piece {
     pub(crate) seconds: f64,
 }
 
-impl From<&PieceReport> for Piece {
-    fn from(piece: &PieceReport) -> Self {
+impl Piece {
+    /// Of an image, or of a video.
+    pub(crate) fn new(piece: &PieceReport, is_video: bool) -> Self {
         Self {
             image: piece.image,
             index: piece.piece,
             rank: piece.rank,
-            rectangle: piece.window.into(),
+            rectangle: Rectangle::new(piece.window, is_video),
             seconds: piece.seconds,
         }
     }
@@ -102,7 +103,7 @@ impl From<&PieceReport> for Piece {
 /// A rectangle, in some frames of a video.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Rectangle {
-    /// The first of the frames and how many, unless that is the first alone.
+    /// The first of a video's frames and how many.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     first: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -113,10 +114,11 @@ pub(crate) struct Rectangle {
     width: u32,
 }
 
-impl From<Region> for Rectangle {
-    fn from(Region { first, frames, top, left, height, width }: Region) -> Self {
-        let [first, frames] =
-            [first, frames].map(|extent| ((first, frames) != (0, 1)).then_some(extent));
+impl Rectangle {
+    /// A part of an image, or of a video.
+    pub(crate) fn new(part: Region, is_video: bool) -> Self {
+        let Region { first, frames, top, left, height, width } = part;
+        let [first, frames] = [first, frames].map(|extent| is_video.then_some(extent));
         Self { first, frames, top, left, height, width }
     }
 }

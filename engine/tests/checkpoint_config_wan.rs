@@ -95,6 +95,7 @@ fn every_impossible_field_is_named() {
         ("attn_scales", json!("x"), "\"x\", expected a list of numbers"),
         ("latents_mean", json!([0.5]), "a list of 1, expected one number per latent channel (16)"),
         ("latents_std", json!(vec![0.0; 16]), "0, expected numbers above 0"),
+        ("latents_std", json!(vec![1e-46; 16]), "expected numbers above 0"),
     ];
     let of_wan = [
         ("is_residual", json!(true), "true, expected false: the VAE of Wan 2.2 TI2V-5B is not"),

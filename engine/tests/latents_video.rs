@@ -111,6 +111,9 @@ fn a_value_that_is_no_number_is_placed() {
     let error = read(npy(&[2, 4, 3, 5, 6], false, nan), &wanted(4), None).unwrap_err();
     let error = error.to_string();
     assert!(error.contains("NaN at batch 1, channel 2, frame 2, row 0, column 4"), "{error}");
+    let nan = |place: &[usize]| if place == [0, 2, 0, 0, 4] { f32::NAN } else { 0.0 };
+    let error = read(npy(&[2, 4, 3, 5, 6], false, nan), &wanted(4), None).unwrap_err();
+    assert!(error.to_string().contains("channel 2, frame 0, row 0"), "{error}");
 }
 
 /// Packed latents of Qwen-Image are one frame.

@@ -73,6 +73,10 @@ fn compared_sizes(args: &PlanArgs, subject: &Subject) -> Result<Vec<Size>, Error
     args.compare_sizes.iter().map(size).collect()
 }
 
+/// Frames of latents that are planned: plans follow a decode chunk by chunk, which takes some seconds for
+/// these.
+const MOST_FRAMES: u32 = 1 << 17;
+
 /// The latents' frames, from a flag that counts those or the video's.
 fn frames(args: &PlanArgs, subject: &Subject) -> Result<u32, Error> {
     let frames = match (args.frames, args.latent_frames) {
@@ -82,6 +86,12 @@ fn frames(args: &PlanArgs, subject: &Subject) -> Result<u32, Error> {
     if frames > 1 && !subject.is_video() {
         let flag = if args.frames.is_some() { "--frames" } else { "--latent-frames" };
         return Err(Error::Usage(format!("this VAE decodes images; leave {flag} out")));
+    }
+    if frames > MOST_FRAMES {
+        return Err(Error::Usage(format!(
+            "{frames} frames of latents are more than are planned one after the other; plan at most \
+             --latent-frames {MOST_FRAMES}"
+        )));
     }
     Ok(frames)
 }

@@ -206,6 +206,7 @@ impl PlanJson {
     pub(crate) fn new(planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) -> Self {
         let plan = &planned.plan;
         let known = estimates.memory.is_some();
+        let is_video = plan.input().frames > 1;
         let loads = estimates.ranks.iter().enumerate().map(|(rank, estimate)| Load {
             rank,
             pieces: estimate.pieces,
@@ -216,9 +217,9 @@ impl PlanJson {
         let pieces = plan.pieces().zip(&estimates.owners).map(|(piece, &rank)| Piece {
             index: piece.index,
             rank,
-            window: piece.input.into(),
-            keep: piece.keep.into(),
-            output: piece.output.into(),
+            window: Rectangle::new(piece.input, is_video),
+            keep: Rectangle::new(piece.keep, is_video),
+            output: Rectangle::new(piece.output, is_video),
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),

@@ -136,7 +136,8 @@ pub(crate) fn check_mean_and_std(
     std: Option<&[f64]>,
 ) -> Result<(), ConfigError> {
     check_per_channel("latents_mean", channels, mean, |_| true)?;
-    check_per_channel("latents_std", channels, std, |std| std > 0.0)
+    // Latents are scaled in f32, where the least numbers are 0.
+    check_per_channel("latents_std", channels, std, |std| std as f32 > 0.0)
 }
 
 fn check_per_channel(

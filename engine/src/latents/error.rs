@@ -13,8 +13,8 @@ pub struct Place {
     pub batch: usize,
     /// The channel.
     pub channel: usize,
-    /// The frame; 0 in an image.
-    pub frame: usize,
+    /// The frame; `None` in an image.
+    pub frame: Option<usize>,
     /// The row.
     pub row: usize,
     /// The column.
@@ -25,7 +25,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { batch, channel, frame, row, column } = self;
         write!(f, "batch {batch}, channel {channel}, ")?;
-        if *frame > 0 {
+        if let Some(frame) = frame {
             write!(f, "frame {frame}, ")?;
         }
         write!(f, "row {row}, column {column}")

@@ -227,6 +227,7 @@ fn gather<const SIZE: usize>(
                     for channel in 0..channels {
                         let value = decode(source[start + channel * layout.channel]);
                         if !value.is_finite() {
+                            let frame = (frames > 1).then_some(frame);
                             return Err(LatentsError::NotFinite {
                                 value,
                                 at: Place { batch: sample, channel, frame, row, column },

@@ -72,6 +72,7 @@ impl Latents {
                     let (row, column) = (cell / self.width, cell % self.width);
                     let (image, row) = (row / self.height, row % self.height);
                     let (batch, frame) = (image / self.frames, image % self.frames);
+                    let frame = (self.frames > 1).then_some(frame);
                     return Err(LatentsError::NotFinite {
                         value: *value,
                         at: Place { batch, channel, frame, row, column },

@@ -50,6 +50,16 @@ fn a_plan_says_how_many_frames_come_out() {
     assert_eq!(plan["latents"], json!({ "frames": 5, "height": 9, "width": 13 }));
     assert_eq!(plan["output"], json!({ "frames": 17, "height": 72, "width": 104 }));
     assert_eq!(plan["pieces"][0]["window"]["frames"], 5);
+    // A part of a video that is its first frame has the axis of time as well.
+    let slices = "--latent-frames 2 --strategy sharded --shard-grid 2x1x1 --format json";
+    let plan = parsed(&setup.run(&format!("{PLAN} {slices}")).stdout);
+    for (piece, first) in [(0, 0), (1, 1)] {
+        let window = &plan["pieces"][piece]["window"];
+        assert_eq!([&window["first"], &window["frames"]], [&json!(first), &json!(1)], "{window}");
+    }
+    let endless = setup.run(&format!("{PLAN} --frames 4294967293"));
+    assert_eq!(endless.status.code(), Some(2));
+    assert!(endless.stderr.contains("plan at most --latent-frames 131072"), "{}", endless.stderr);
     let plan = parsed(&setup.run(&format!("{PLAN} --format json")).stdout);
     assert!(plan.get("frames").is_none(), "{plan}");
     assert_eq!(plan["output"], json!({ "height": 72, "width": 104 }));

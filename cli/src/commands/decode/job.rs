@@ -27,7 +27,7 @@ use crate::plan::options::Planned;
 use crate::processes::Processes;
 use crate::progress::Progress;
 use crate::report::{
-    ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds, Share, Shares,
+    ImageReport, LatentsReport, PeakBytes, Piece, RanksReport, Report, Seconds, Share, Shares,
 };
 use crate::words::extents;
 use crate::{backend, memory, room};
@@ -144,8 +144,9 @@ impl Job<'_> {
         let records =
             decoder.backends().map(Traced::take_records).collect::<Result<Vec<_>, _>>()?;
         let tuning = decoder.backends().map(Backend::tuning).max().unwrap_or_default();
+        let is_video = latents.shape().frames > 1;
         let own = Share {
-            pieces: done.pieces.iter().map(Into::into).collect(),
+            pieces: done.pieces.iter().map(|piece| Piece::new(piece, is_video)).collect(),
             ops: records.into_iter().flatten().map(Into::into).collect(),
             estimated: done.estimated_peak_bytes,
             measured: done.measured_peak_bytes,
