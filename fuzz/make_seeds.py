@@ -92,15 +92,18 @@ for name, dtype, order, version in (
     np.lib.format.write_array(buffer, np.asarray(values, dtype, order=order), version)
     seed("npy", name, buffer.getvalue())
 
-for name, (packed, with_key, mean_and_std), dtype, content in (
-    ("packed", (1, 0, 0), "f32", {"latents": values.reshape(1, 4, 12)}),
-    ("comfy", (0, 0, 0), "f32", {"latent_tensor": values, "latent_format_version_0": np.zeros(0)}),
-    ("comfy_old", (0, 0, 0), "f32", {"latent_tensor": values[:1]}),
-    ("plain_bf16", (0, 0, 1), "bf16", {"latents": values}),
-    ("keyed_f16", (0, 1, 0), "f16", {"z": values[0], "other": values[0, 0]}),
+# The flags are packed, layers, sides (none), video, with_key and mean_and_std.
+for name, flags, dtype, content in (
+    ("packed", (1, 0, 0, 0, 0, 0), "f32", {"latents": values.reshape(1, 4, 12)}),
+    ("comfy", (0, 0, 0, 0, 0, 0), "f32", {"latent_tensor": values, "latent_format_version_0": np.zeros(0)}),
+    ("comfy_old", (0, 0, 0, 0, 0, 0), "f32", {"latent_tensor": values[:1]}),
+    ("plain_bf16", (0, 0, 0, 0, 0, 1), "bf16", {"latents": values}),
+    ("keyed_f16", (0, 0, 0, 0, 1, 0), "f16", {"z": values[0], "other": values[0, 0]}),
+    ("video", (0, 0, 0, 1, 0, 1), "f32", {"latents": np.stack([values, 2 * values], 2)}),
+    ("layers", (1, 1, 0, 0, 0, 0), "bf16", {"latents": values.reshape(1, 4, 12)}),
 ):
     file = save({key: array.astype(DTYPES[dtype]) for key, array in content.items()})
-    seed("comfy_latent", name, struct.pack("<3B2fB", packed, with_key, mean_and_std, 0.5, 0.25, 3) + file)
+    seed("comfy_latent", name, struct.pack("<6B2fB", *flags, 0.5, 0.25, 3) + file)
 
 flux = dict(
     _class_name="AutoencoderKL", act_fn="silu", block_out_channels=[128, 256, 512, 512],
@@ -109,8 +112,15 @@ flux = dict(
     mid_block_add_attention=True, norm_num_groups=32, sample_size=1024, scaling_factor=0.3611, shift_factor=0.1159,
     use_quant_conv=False, use_post_quant_conv=False)
 statistics = dict(flux, latent_channels=2, latents_mean=[0.5, -1e-3], latents_std=[1, 2.5], sample_size=[512, 768], act_fn="swish")
+both = dict(
+    attn_scales=[], base_dim=96, dim_mult=[1, 2, 4, 4], dropout=0.0, latents_mean=[0.5] * 16, latents_std=[2.5] * 16,
+    num_res_blocks=2, temperal_downsample=[False, True, True], z_dim=16)
+wan = dict(
+    both, _class_name="AutoencoderKLWan", decoder_base_dim=None, in_channels=3, out_channels=3, is_residual=False,
+    patch_size=None, scale_factor_temporal=4, scale_factor_spatial=8)
+qwen_image = dict(both, _class_name="AutoencoderKLQwenImage", input_channels=4)
 for name, config in (
-    ("flux", flux), ("statistics", statistics), ("empty", {}), ("wan", {"_class_name": "AutoencoderKLWan"}),
+    ("flux", flux), ("statistics", statistics), ("empty", {}), ("wan", wan), ("qwen_image", qwen_image),
     ("bad", dict(flux, norm_num_groups=48, shift_factor="x")),
 ):
     seed("config", name, json.dumps(config).encode())
