@@ -231,8 +231,11 @@ pub fn wait_until_process_writes(child: &mut Child, pid: impl Fn() -> Option<u32
     let start = Instant::now();
     let mut seen = 0;
     while seen < 10 {
-        let ended = child.try_wait().expect("a child of this process");
-        assert!(ended.is_none(), "it ended ({ended:?}) before it was writing");
+        if let Some(status) = child.try_wait().expect("a child of this process") {
+            let mut said = String::new();
+            let read = child.stderr.as_mut().map(|stderr| stderr.read_to_string(&mut said));
+            panic!("it ended before it was writing: {status} ({read:?}): {said}");
+        }
         assert!(start.elapsed() < Duration::from_secs(120), "it does not write");
         std::thread::sleep(Duration::from_millis(10));
         seen = if pid().is_some_and(|pid| is_writing(pid, folder)) { seen + 1 } else { 0 };

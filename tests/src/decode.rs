@@ -1,6 +1,8 @@
 //! Decodes through the engine, as short as tests need them.
 
-use halovae_core::{AxisTiling, Direction, PatchGrid, Plan, ShardGrid, Size, TileGrid, Tiling};
+use halovae_core::{
+    Axes, AxisTiling, Direction, PatchGrid, Plan, ShardGrid, Size, TileGrid, Tiling,
+};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::{Backend, WeightSource};
 use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, VaeConfig};
@@ -24,6 +26,8 @@ pub enum Cut {
     Patch(u32),
     /// In a grid of so many rows and columns of shards.
     Sharded(u32, u32),
+    /// In a grid of so many slices of frames, rows and columns of shards.
+    Sliced(u32, u32, u32),
 }
 
 /// Frames, rows and columns of latents.
@@ -61,6 +65,10 @@ pub fn plan(config: &dyn VaeConfig, latents: Size, cut: Cut) -> Plan {
         Cut::Patch(ranks) => Plan::patch(PatchGrid::like(latents, ranks, &own).expect("a grid")),
         Cut::Sharded(rows, cols) => {
             Plan::sharded(ShardGrid::new(latents, rows, cols, scale).expect("a grid"))
+        }
+        Cut::Sliced(slices, rows, cols) => {
+            let shards = Axes::new(slices, rows, cols);
+            Plan::sharded(ShardGrid::of(latents, shards, scale).expect("a grid"))
         }
     }
 }

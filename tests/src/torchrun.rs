@@ -21,8 +21,8 @@ pub fn free_port() -> u16 {
     const PORTS: RangeInclusive<u16> = 10_000..=29_999;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let count = u32::from(PORTS.end() - PORTS.start()) + 1;
-    // Tests of another process begin elsewhere.
-    let begin = std::process::id().wrapping_mul(97);
+    // Tests of another process begin elsewhere, and those of the next one far away.
+    let begin = std::process::id().wrapping_mul(7919);
     let ports = std::iter::repeat_with(|| begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)));
     let mut ports = ports.map(|at| PORTS.start() + (at % count) as u16).take(count as usize);
     let free = ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());

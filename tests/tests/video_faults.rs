@@ -22,8 +22,15 @@ use halovae_tests::watchdog::within;
 /// Longer than any of these decodes takes on a slow machine, and far shorter than a hang.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// In one piece, of which frames come one by one, and in pieces that hold all frames until the last.
-const CUTS: [(Cut, u32); 3] = [(Cut::Whole, 1), (Cut::Strides(48, 32), 2), (Cut::Sharded(1, 2), 2)];
+/// In one piece and in shards, of which frames come one by one, the shards alone or in turns, and in pieces
+/// that hold all frames until the last.
+const CUTS: [(Cut, u32); 5] = [
+    (Cut::Whole, 1),
+    (Cut::Strides(48, 32), 2),
+    (Cut::Sharded(1, 2), 2),
+    (Cut::Sharded(2, 2), 2),
+    (Cut::Sliced(2, 1, 1), 2),
+];
 
 struct Setup {
     golden: Golden,

@@ -140,12 +140,17 @@ fn qwen_layered_tiled() {
 
 #[test]
 fn shards_give_the_whole() {
-    for (name, rows, cols) in [("wan", 2, 2), ("qwen-layered", 1, 3)] {
-        let case = Case::on_cpu(name, rows * cols);
+    for (name, cut, ranks) in [
+        ("wan", Cut::Sharded(2, 2), 4),
+        ("wan", Cut::Sliced(2, 1, 1), 2),
+        ("wan", Cut::Sliced(2, 2, 2), 3),
+        ("qwen-layered", Cut::Sharded(1, 3), 3),
+    ] {
+        let case = Case::on_cpu(name, ranks);
         let (config, latents) = (case.golden.config(), &case.golden.latents);
-        let plan = plan(config, size_of(latents), Cut::Sharded(rows, cols));
+        let plan = plan(config, size_of(latents), cut);
         let picture = case.decode(config, latents, &plan, 1);
-        case.check(&format!("{name} in {rows} x {cols} shards"), "whole", &picture);
+        case.check(&format!("{name}, {cut:?}, {ranks} ranks"), "whole", &picture);
     }
 }
 

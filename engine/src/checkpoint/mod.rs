@@ -4,7 +4,7 @@
 //! variants such as `.fp16`, also in shards), a pipeline's folder with such a folder `vae` in it, a
 //! model's folder in the Hugging Face hub's cache (`models--ORG--NAME`; its snapshot of `main`, or
 //! its only one), and a single `.safetensors` file in the naming of diffusers or of the original
-//! LDM and BFL code, bare or under `first_stage_model.`, `vae.`, or another prefix.
+//! code (LDM, BFL, Wan), bare or under `first_stage_model.`, `vae.`, or another prefix.
 //!
 //! Weights are memory-mapped and known by their diffusers names whatever the file calls them. They
 //! are in 32, 16 or 8 bits, those in 8 bits perhaps with scales as ComfyUI has them. What is outside

@@ -17,6 +17,10 @@ const OUTPUTS: [&str; 4] = ["a.npy", "a.y4m", "%05d.png", "-"];
 /// Flags of each strategy; so many tiles that each of three ranks has several.
 pub(crate) const WHOLE: &[&str] = &["--backend", "cpu", "--strategy", "whole"];
 pub(crate) const SHARDED: &[&str] = &["--backend", "cpu", "--strategy", "sharded"];
+/// Halos in time, and shards that take turns in little memory.
+const SLICED: &[&str] = &["--backend", "cpu", "--strategy", "sharded", "--shard-grid", "2x1x1"];
+const IN_TURNS: &[&str] =
+    &["--backend", "cpu", "--strategy", "sharded", "--shard-grid", "2x2", "--max-memory", "80MiB"];
 pub(crate) const TILED: &[&str] = &[
     "--backend",
     "cpu",
@@ -90,17 +94,18 @@ fn by_threads(golden: &Golden, output: &str, flags: &[&str]) -> Written {
 fn same_as_one_process(over: Over) {
     let golden = Golden::load("wan");
     let mut outputs = OUTPUTS.iter().cycle();
-    for flags in [WHOLE, TILED, SHARDED] {
-        for ranks in [2, 3] {
+    for flags in [WHOLE, TILED, SHARDED, SLICED, IN_TURNS] {
+        let has_grid = flags.contains(&"--shard-grid");
+        for ranks in if has_grid { 2..=2 } else { 2..=3 } {
             for output in outputs.by_ref().take(2) {
                 let what = format!("{output}: {flags:?} on {ranks} ranks over {over:?}");
-                let count = if flags == SHARDED { ranks } else { 1 }.to_string();
+                let count = if flags.contains(&"sharded") { ranks } else { 1 }.to_string();
                 let threads = [flags, &["--vae-patch-parallel-size", &count]].concat();
                 let expected = by_threads(&golden, output, &threads);
                 let got = written(&golden, output, flags, |arguments| over.run(ranks, arguments));
                 assert!(got.keys().eq(expected.keys()), "{what}: {:?}", got.keys());
                 assert!(got == expected, "{what}: other bytes");
-                if let (SHARDED, Some(bytes)) = (flags, got.get("a.npy")) {
+                if let (true, Some(bytes)) = (flags.contains(&"sharded"), got.get("a.npy")) {
                     let whole = &by_threads(&golden, output, WHOLE)["a.npy"];
                     let [got, whole] = [bytes, whole].map(|bytes| {
                         let (values, shape) = npy::read(bytes);
