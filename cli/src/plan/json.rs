@@ -42,6 +42,7 @@ pub(crate) struct PlanJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     weight_bytes: Option<u64>,
     /// Bytes of finished pieces that rank 0's process holds at most until they are stitched.
+    #[serde(skip_serializing_if = "Option::is_none")]
     stitching_bytes: Option<u64>,
     loads: Vec<Load>,
     pieces: Vec<Piece>,

@@ -139,8 +139,8 @@ pub fn fit(
     fallback.ok_or(FitError::Memory { latents, budget, least })
 }
 
-/// What the allocator holds beside `bytes` of values, in pages that are not full and gaps: where large
-/// values are mapped one by one, less than that was measured.
+/// What the allocator holds beside `bytes` of values, in pages that are not full and gaps. It is for large
+/// values that are mapped one by one; a heap leaves larger gaps.
 fn allocator_bytes(latents: Size, bytes: u64) -> u64 {
     if latents.frames > 1 { bytes / 32 } else { 0 }
 }
