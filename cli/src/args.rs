@@ -213,6 +213,13 @@ pub(crate) struct TileArgs {
     /// [default: the VAE's own, where it stores one]
     #[arg(long, value_name = "PX[xPX]", conflicts_with = "tile_overlap_factor")]
     pub(crate) tile_sample_stride: Option<Pair<u32>>,
+    /// Tile a video in time too: frames of a tile, a multiple of the frames that a frame of the
+    /// latents becomes; each tile has one more before them [default: the VAE's own, else all]
+    #[arg(long, value_name = "N")]
+    pub(crate) tile_sample_min_frames: Option<u32>,
+    /// Frames from one tile's start to the next [default: the VAE's own, else 3/4 of a tile]
+    #[arg(long, value_name = "N")]
+    pub(crate) tile_sample_stride_frames: Option<u32>,
 }
 
 /// More ranks than a cluster has; bounds the time of a comparison.

@@ -83,6 +83,9 @@ impl Subject {
         };
         let Plannable { tiling, is_video, program, notices, sources } =
             open_config(vae, args.config.as_deref(), args.variant.as_deref())?;
+        if !is_video {
+            options.check_image()?;
+        }
         let tiling = options.tiling(Some(&tiling), program.scale())?;
         let video = Runnable::new(&program);
         let image = Runnable::new(&for_frames(program, 1));

@@ -2,7 +2,10 @@
 
 use std::convert::Infallible;
 
-use halovae_core::{AxisTiling, Direction, PatchGrid, Plan, Size, TileGrid, Tiling};
+use halovae_core::{
+    AxisTiling, Direction, DroppedFrame, PatchGrid, Plan, Scale, Size, TileGrid, Tiling, TimeScale,
+    TimeTiling,
+};
 use halovae_engine::conformance::Random;
 use halovae_engine::schedule::Schedule;
 use halovae_engine::sink::{MemorySink, Sink};
@@ -11,9 +14,6 @@ use halovae_engine::tensor::Shape;
 use proptest::prelude::*;
 
 const CHANNELS: usize = 2;
-
-/// One decoded tile: rows of pixels of channels.
-type Tile = Vec<Vec<[f64; CHANNELS]>>;
 
 fn random_pieces(plan: &Plan, seed: u64) -> Vec<Vec<f32>> {
     let mut random = Random::new(seed);
@@ -67,70 +67,123 @@ fn stitch_in_parts(plan: &Plan, pieces: &[Vec<f32>], most: u32) -> Vec<f32> {
     sink.into_picture().expect("begun").into_data()
 }
 
-/// diffusers' loop, literally: blend with the tile above, then with the left one, in place, crop.
-fn diffusers_blend(
-    grid: &TileGrid,
-    pieces: &[Vec<f32>],
-    extents: [u32; 2],
-    limits: [u32; 2],
-) -> Vec<f64> {
-    let (rows, columns) = (grid.rows() as usize, grid.cols() as usize);
-    let mut tiles: Vec<Vec<Tile>> = Vec::new();
-    for i in 0..rows {
-        tiles.push(Vec::new());
-        for j in 0..columns {
-            let index = i * columns + j;
-            let tile = grid.tile(index as u64).expect("a tile of the grid");
-            let width = tile.output.width as usize;
-            let pixel = |p: &[f32]| [f64::from(p[0]), f64::from(p[1])];
-            let data: Vec<_> = pieces[index].chunks_exact(CHANNELS).map(pixel).collect();
-            tiles[i].push(data.chunks_exact(width).map(<[_]>::to_vec).collect());
+/// One decoded tile: frames of rows of pixels of channels.
+type Tile = Vec<Vec<Vec<[f64; CHANNELS]>>>;
+
+/// What diffusers calls blend extents and limits, in time, height and width.
+#[derive(Clone, Copy)]
+struct Stitching {
+    extents: [usize; 3],
+    limits: [usize; 3],
+}
+
+/// `blend_t`, `blend_v` and `blend_h`: the first frames, rows or columns of `tile` become a mixture
+/// with the last ones of `before`, in place.
+fn blend(before: &Tile, tile: &mut Tile, axis: usize, extent: usize) {
+    let extents = |tile: &Tile| [tile.len(), tile[0].len(), tile[0][0].len()];
+    let (old, new) = (extents(before), extents(tile));
+    let extent = old[axis].min(new[axis]).min(extent);
+    let mut end = new;
+    end[axis] = extent;
+    for t in 0..end[0] {
+        for y in 0..end[1] {
+            for x in 0..end[2] {
+                let at = [t, y, x];
+                let mut from = at;
+                from[axis] = old[axis] - extent + at[axis];
+                let weight = at[axis] as f64 / extent as f64;
+                for c in 0..CHANNELS {
+                    let value = before[from[0]][from[1]][from[2]][c];
+                    let pixel = &mut tile[t][y][x][c];
+                    *pixel = value * (1.0 - weight) + *pixel * weight;
+                }
+            }
         }
+    }
+}
+
+/// diffusers' loops, literally: the tiles of some frames are blended with the one above, then with
+/// the left one, in place, and cropped; what they become is blended with what those before it
+/// became, and cropped.
+fn diffusers_blend(grid: &TileGrid, pieces: &[Vec<f32>], stitching: Stitching) -> Vec<f64> {
+    let [slices, rows, columns] = [grid.slices(), grid.rows(), grid.cols()].map(|n| n as usize);
+    let Stitching { extents, limits } = stitching;
+    let decoded = |slice: usize, row: usize, column: usize| -> Tile {
+        let index = (slice * rows + row) * columns + column;
+        let size = grid.tile(index as u64).expect("a tile of the grid").keep.size();
+        let mut pixels =
+            pieces[index].chunks_exact(CHANNELS).map(|p| [f64::from(p[0]), f64::from(p[1])]);
+        let [frames, height, width] = [size.frames, size.height, size.width];
+        let mut row = || (0..width).map(|_| pixels.next().expect("all pixels")).collect();
+        (0..frames).map(|_| (0..height).map(|_| row()).collect()).collect()
+    };
+    // `tiled_decode` of some frames.
+    let spatial = |slice: usize| -> Tile {
+        let mut tiles: Vec<Vec<Tile>> =
+            (0..rows).map(|i| (0..columns).map(|j| decoded(slice, i, j)).collect()).collect();
+        let frames = tiles[0][0].len();
+        let mut video: Tile = vec![Vec::new(); frames];
+        for i in 0..rows {
+            let mut strip: Tile = Vec::new();
+            for j in 0..columns {
+                let mut tile = std::mem::take(&mut tiles[i][j]);
+                if i > 0 {
+                    blend(&tiles[i - 1][j], &mut tile, 1, extents[1]);
+                }
+                if j > 0 {
+                    blend(&tiles[i][j - 1], &mut tile, 2, extents[2]);
+                }
+                strip.resize(frames, vec![Vec::new(); tile[0].len().min(limits[1])]);
+                for (frame, of_tile) in strip.iter_mut().zip(&tile) {
+                    for (row, of_tile) in frame.iter_mut().zip(of_tile) {
+                        row.extend(of_tile.iter().take(limits[2]));
+                    }
+                }
+                tiles[i][j] = tile;
+            }
+            for (frame, rows) in video.iter_mut().zip(strip) {
+                frame.extend(rows);
+            }
+        }
+        video
+    };
+    // `_temporal_tiled_decode`: the first tile has the frame before, which others have dropped.
+    let mut before: Option<Tile> = None;
+    let mut video: Tile = Vec::new();
+    for slice in 0..slices {
+        let mut tile = spatial(slice);
+        if let Some(before) = &before {
+            blend(before, &mut tile, 0, extents[0]);
+        }
+        let limit = limits[0].saturating_add(usize::from(slice == 0));
+        video.extend(tile.iter().take(limit).cloned());
+        before = Some(tile);
     }
     let output = grid.output();
-    let mut image = vec![0.0; output.area() as usize * CHANNELS];
-    for i in 0..rows {
-        for j in 0..columns {
-            if i > 0 {
-                let above = tiles[i - 1][j].clone();
-                let tile = &mut tiles[i][j];
-                let ext = above.len().min(tile.len()).min(extents[0] as usize);
-                for y in 0..ext {
-                    let w = y as f64 / ext as f64;
-                    for x in 0..tile[y].len() {
-                        for c in 0..CHANNELS {
-                            let old = above[above.len() - ext + y][x][c];
-                            tile[y][x][c] = old * (1.0 - w) + tile[y][x][c] * w;
-                        }
-                    }
-                }
-            }
-            if j > 0 {
-                let left = tiles[i][j - 1].clone();
-                let tile = &mut tiles[i][j];
-                let ext = left[0].len().min(tile[0].len()).min(extents[1] as usize);
-                for y in 0..tile.len() {
-                    for x in 0..ext {
-                        let w = x as f64 / ext as f64;
-                        for c in 0..CHANNELS {
-                            let old = left[y][left[y].len() - ext + x][c];
-                            tile[y][x][c] = old * (1.0 - w) + tile[y][x][c] * w;
-                        }
-                    }
-                }
-            }
-            let tile = &tiles[i][j];
-            for (y, row) in tile.iter().enumerate().take(limits[0] as usize) {
-                for (x, pixel) in row.iter().enumerate().take(limits[1] as usize) {
-                    let top = i * limits[0] as usize + y;
-                    let left = j * limits[1] as usize + x;
-                    let at = (top * output.width as usize + left) * CHANNELS;
-                    image[at..at + CHANNELS].copy_from_slice(pixel);
-                }
-            }
-        }
+    let frames = video.into_iter().take(output.frames as usize);
+    frames.flatten().flatten().flatten().collect()
+}
+
+/// Tiles of so many latent cells, so many apart.
+fn axis(tile: u32, stride: u32, scale: u32) -> AxisTiling {
+    AxisTiling::Stride { tile_sample_min_size: tile * scale, tile_sample_stride: stride * scale }
+}
+
+/// By an extent and a limit of each axis.
+fn stitching(time: (u32, u32), height: (u32, u32), width: (u32, u32)) -> Stitching {
+    let axes = [time, height, width];
+    Stitching {
+        extents: axes.map(|(extent, _)| extent as usize),
+        limits: axes.map(|(_, limit)| limit as usize),
     }
-    image
+}
+
+fn agree(got: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(got.len(), expected.len());
+    for (at, (g, e)) in got.iter().zip(expected).enumerate() {
+        prop_assert!((f64::from(*g) - e).abs() < 1e-5, "value {}: {} {}", at, g, e);
+    }
+    Ok(())
 }
 
 proptest! {
@@ -143,23 +196,50 @@ proptest! {
         scale in 1u32..4,
     ) {
         let stride = [stride[0].min(tile[0]), stride[1].min(tile[1])];
-        let axis = |i: usize| AxisTiling::Stride {
-            tile_sample_min_size: tile[i] * scale,
-            tile_sample_stride: stride[i] * scale,
-        };
-        let tiling = Tiling::new(axis(0), axis(1), scale);
-        let grid = TileGrid::new(Direction::Decode, Size::new(height, width), &tiling)
-            .expect("a consistent tiling");
+        let grid = TileGrid::new(
+            Direction::Decode,
+            Size::new(height, width),
+            &Tiling::new(axis(tile[0], stride[0], scale), axis(tile[1], stride[1], scale), scale),
+        )
+        .expect("a consistent tiling");
         let plan = Plan::tiled(grid);
         let pieces = random_pieces(&plan, seed);
-        let extents = [0, 1].map(|i| (tile[i] - stride[i]) * scale);
-        let limits = [0, 1].map(|i| stride[i] * scale);
-        let expected = diffusers_blend(&grid, &pieces, extents, limits);
-        let got = stitch(&plan, &pieces);
-        prop_assert_eq!(got.len(), expected.len());
-        for (at, (g, e)) in got.iter().zip(&expected).enumerate() {
-            prop_assert!((f64::from(*g) - e).abs() < 1e-5, "value {}: {} {}", at, g, e);
-        }
+        let along = |i: usize| ((tile[i] - stride[i]) * scale, stride[i] * scale);
+        let expected = diffusers_blend(&grid, &pieces, stitching((0, 1), along(0), along(1)));
+        agree(&stitch(&plan, &pieces), &expected)?;
+    }
+
+    #[test]
+    fn tiles_of_frames_blend_as_in_diffusers(
+        frames in 1u32..24, sides in prop::array::uniform2(1u32..9), seed: u64,
+        tile in prop::array::uniform3(2u32..6), stride in prop::array::uniform3(1u32..6),
+        scale in 1u32..3, time in 1u32..5, first: bool, most in 1u32..20,
+    ) {
+        let stride = [0, 1, 2].map(|i: usize| stride[i].min(tile[i]));
+        let dropped = if first { DroppedFrame::First } else { DroppedFrame::Last };
+        let tiling = Tiling::new(
+            axis(tile[1], stride[1], scale),
+            axis(tile[2], stride[2], scale),
+            Scale::video(TimeScale::first_alone(time), scale),
+        )
+        .with_time(TimeTiling {
+            tile_sample_min_num_frames: tile[0] * time,
+            tile_sample_stride_num_frames: stride[0] * time,
+            dropped,
+        });
+        let latents = Size::video(frames, sides[0], sides[1]);
+        let grid = TileGrid::new(Direction::Decode, latents, &tiling).expect("a consistent tiling");
+        let plan = Plan::tiled(grid);
+        let pieces = random_pieces(&plan, seed);
+        let along = |i: usize, scale| ((tile[i] - stride[i]) * scale, stride[i] * scale);
+        // A video that is not cut in time has all of its frames.
+        let in_time = if grid.slices() > 1 { along(0, time) } else { (0, u32::MAX) };
+        // Frames no larger than a tile are not cut where the video is cut in time.
+        let is_cut = !grid.time().triggers() || grid.height().triggers() || grid.width().triggers();
+        let in_space = |i| if is_cut { along(i, scale) } else { (0, u32::MAX) };
+        let expected =
+            diffusers_blend(&grid, &pieces, stitching(in_time, in_space(1), in_space(2)));
+        agree(&stitch_in_parts(&plan, &pieces, most), &expected)?;
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use halovae_core::{Axes, AxisTiling, Direction, Plan, ShardGrid, Size, TileGrid, Tiling};
+use halovae_core::{
+    Axes, AxisTiling, Direction, DroppedFrame, Plan, ShardGrid, Size, TileGrid, Tiling, TimeTiling,
+};
 use halovae_cpu::CpuBackend;
 use halovae_engine::checkpoint::{VaeConfig, parse_config};
 use halovae_engine::conformance::{Random, RandomWeights};
@@ -92,6 +94,67 @@ fn tiles_give_the_same_bytes_on_any_ranks() {
     for (ranks, chunk) in [(1, 1), (2, 2), (3, 1)] {
         let got = decode(&decoder(&program(), ranks), &latents, &plan, &in_chunks(chunk));
         assert!(got == expected, "{ranks} ranks, {chunk} frames at a time");
+    }
+}
+
+/// Frames of latents that a tile begins at, decoded alone, as values of frames.
+fn decode_frames(
+    decoder: &Decoder<CpuBackend>,
+    latents: &HostTensor,
+    first: u32,
+    frames: u32,
+) -> Vec<Vec<f32>> {
+    let part = latents.crop(0, size_of(latents).at_origin().over(first, frames)).expect("a crop");
+    let video = decode(decoder, &part, &whole(&part), &in_chunks(u32::MAX));
+    let frame = video.data().len() / video.shape().frames;
+    video.data().chunks_exact(frame).map(<[f32]>::to_vec).collect()
+}
+
+/// Each tile of frames is a decode of its own, with a first frame of its own, as in
+/// `_temporal_tiled_decode` of diffusers' AutoencoderKLHunyuanVideo.
+#[test]
+fn tiles_of_frames_are_decodes_that_are_blended() {
+    const TILE: u32 = 2;
+    const STRIDE: u32 = 1;
+    const FACTOR: u32 = 4;
+    let (frames, program) = (6u32, program());
+    let latents = latents(frames as usize, 4, 5);
+    let alone = decoder(&program, 1);
+    let mut expected: Vec<Vec<f32>> = Vec::new();
+    let mut before: Option<Vec<Vec<f32>>> = None;
+    for first in (0..frames).step_by(STRIDE as usize) {
+        let mut tile = decode_frames(&alone, &latents, first, (TILE + 1).min(frames - first));
+        if let Some(before) = &before {
+            tile.remove(0);
+            let extent = before.len().min(tile.len()).min(((TILE - STRIDE) * FACTOR) as usize);
+            for (at, new) in tile.iter_mut().take(extent).enumerate() {
+                let weight = at as f32 / extent as f32;
+                let old = &before[before.len() - extent + at];
+                new.iter_mut().zip(old).for_each(|(n, o)| *n = o * (1.0 - weight) + *n * weight);
+            }
+        }
+        let kept = (STRIDE * FACTOR) as usize + usize::from(before.is_none());
+        expected.extend(tile.iter().take(kept).cloned());
+        before = Some(tile);
+    }
+    expected.truncate((FACTOR * (frames - 1) + 1) as usize);
+
+    let whole = AxisTiling::Whole;
+    let tiling = Tiling::new(whole, whole, config().tiling().scale).with_time(TimeTiling {
+        tile_sample_min_num_frames: TILE * FACTOR,
+        tile_sample_stride_num_frames: STRIDE * FACTOR,
+        dropped: DroppedFrame::First,
+    });
+    let grid = TileGrid::new(Direction::Decode, size_of(&latents), &tiling).expect("a grid");
+    let plan = Plan::tiled(grid);
+    // Of a tile of the last frame alone, which is dropped, nothing would be left.
+    assert_eq!(plan.piece_count(), 5);
+    let got = decode(&alone, &latents, &plan, &in_chunks(u32::MAX));
+    let expected = HostTensor::new(got.shape(), expected.concat()).expect("as many values");
+    assert_f32_close("tiles of frames", &got, &expected);
+    for (ranks, chunk) in [(1, 1), (2, 2), (3, 1)] {
+        let other = decode(&decoder(&program, ranks), &latents, &plan, &in_chunks(chunk));
+        assert!(other == got, "{ranks} ranks, {chunk} frames at a time");
     }
 }
 

@@ -293,7 +293,7 @@ mod tests {
         let latents = Size::new(32, 32);
         let whole = ranks(1, false, None);
         assert!(matches!(planned(latents, &whole, 100), Err(Error::Plan(_))));
-        assert!(matches!(planned(latents, &whole, 0), Err(Error::Plan(_))));
+        assert!(matches!(planned(latents, &whole, 0), Err(Error::Usage(_))));
         assert!(matches!(planned(latents, &whole, 7), Err(Error::Usage(_))));
         assert!(matches!(
             planned(latents, &ranks(0, false, None), 256),

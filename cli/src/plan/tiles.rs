@@ -1,6 +1,6 @@
 //! Tiles, from flags and from what the model says.
 
-use halovae_core::{AxisTiling, PlanError, Tiling};
+use halovae_core::{AxisTiling, DroppedFrame, PlanError, Tiling, TimeScale, TimeTiling};
 
 use crate::args::{Pair, PlanArgs, TileArgs};
 use crate::error::Error;
@@ -15,6 +15,8 @@ pub(crate) struct TileOptions {
     pub(super) latent_min_size: Option<Pair<u32>>,
     pub(super) overlap_factor: Option<Pair<f64>>,
     pub(super) sample_stride: Option<Pair<u32>>,
+    pub(super) sample_min_frames: Option<u32>,
+    pub(super) sample_stride_frames: Option<u32>,
 }
 
 impl From<&TileArgs> for TileOptions {
@@ -24,6 +26,8 @@ impl From<&TileArgs> for TileOptions {
             latent_min_size: None,
             overlap_factor: args.tile_overlap_factor,
             sample_stride: args.tile_sample_stride,
+            sample_min_frames: args.tile_sample_min_frames,
+            sample_stride_frames: args.tile_sample_stride_frames,
         }
     }
 }
@@ -41,6 +45,25 @@ impl TileOptions {
             || self.latent_min_size.is_some()
             || self.overlap_factor.is_some()
             || self.sample_stride.is_some()
+            || self.time_flag().is_some()
+    }
+
+    /// The first flag about tiles of frames that is given.
+    fn time_flag(&self) -> Option<&'static str> {
+        let flags =
+            [(self.sample_min_frames, MIN_FRAMES), (self.sample_stride_frames, STRIDE_FRAMES)];
+        flags.into_iter().find_map(|(value, flag)| value.map(|_| flag))
+    }
+
+    /// Refuses tiles of frames where there is one frame.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the flag.
+    pub(crate) fn check_image(&self) -> Result<(), Error> {
+        let is_of_frames = |flag| {
+            Error::Usage(format!("{flag} tiles the frames of a video, and this VAE decodes images"))
+        };
+        self.time_flag().map_or(Ok(()), |flag| Err(is_of_frames(flag)))
     }
 
     /// The tiles: flags first, then the model's own.
@@ -51,13 +74,18 @@ impl TileOptions {
         if scale == 0 {
             return Err(PlanError::Zero { name: "scale" }.into());
         }
-        if let Some(Pair { height, width }) = self.sample_min_size
-            && [height, width].iter().any(|&pixels| pixels > 0 && pixels < scale)
-        {
-            return Err(Error::Usage(format!(
-                "--tile-sample-min-size {height}x{width} is less than one latent cell, which is \
-                 {scale} pixels; give a multiple of {scale}"
-            )));
+        for (given, flag) in [
+            (self.sample_min_size, "--tile-sample-min-size"),
+            (self.sample_stride, "--tile-sample-stride"),
+        ] {
+            if let Some(Pair { height, width }) = given
+                && height.min(width) < scale
+            {
+                return Err(Error::Usage(format!(
+                    "{flag} {height}x{width} is less than one latent cell, which is {scale} pixels; \
+                     give a multiple of {scale}"
+                )));
+            }
         }
         let height = AxisOptions {
             sample_min_size: self.sample_min_size.map(|pair| pair.height),
@@ -73,11 +101,57 @@ impl TileOptions {
         };
         let height = height.tiling(own.map(|own| own.height), scale)?;
         let width = width.tiling(own.map(|own| own.width), scale)?;
-        // What no flag is about, such as tiles of frames, stays as the model has it.
         let mut tiling = own.copied().unwrap_or_else(|| Tiling::new(height, width, scale));
         (tiling.height, tiling.width) = (height, width);
+        tiling.time = self.time(tiling.time, tiling.scale.time)?;
         Ok(tiling)
     }
+
+    /// Tiles of frames: flags first, then the model's own.
+    fn time(&self, own: Option<TimeTiling>, scale: TimeScale) -> Result<Option<TimeTiling>, Error> {
+        let Some(flag) = self.time_flag() else { return Ok(own) };
+        let Some(tile) = self.sample_min_frames.or(own.map(|own| own.tile_sample_min_num_frames))
+        else {
+            return Err(Error::Usage(format!("{flag} needs {MIN_FRAMES}")));
+        };
+        let factor = scale.factor;
+        for (given, flag) in
+            [(self.sample_min_frames, MIN_FRAMES), (self.sample_stride_frames, STRIDE_FRAMES)]
+        {
+            if let Some(frames) = given.filter(|&frames| frames < factor.max(1)) {
+                return Err(Error::Usage(format!(
+                    "{flag} {frames} is less than one frame of the latents, which is {factor} of the \
+                     video; give a multiple of {factor}"
+                )));
+            }
+        }
+        // Of classes that have none, the overlap that those have that do.
+        let own_stride = own.map_or((4, 3), |own| {
+            (own.tile_sample_min_num_frames, own.tile_sample_stride_num_frames)
+        });
+        let stride = self.sample_stride_frames.unwrap_or_else(|| match own {
+            Some(own) if tile >= own.tile_sample_min_num_frames => {
+                own.tile_sample_stride_num_frames
+            }
+            Some(_) | None => same_part(tile, own_stride, factor),
+        });
+        Ok(Some(TimeTiling {
+            tile_sample_min_num_frames: tile,
+            tile_sample_stride_num_frames: stride,
+            dropped: own.map_or(DroppedFrame::First, |own| own.dropped),
+        }))
+    }
+}
+
+const MIN_FRAMES: &str = "--tile-sample-min-frames";
+const STRIDE_FRAMES: &str = "--tile-sample-stride-frames";
+
+/// A stride that is the same part of `tile` as of the tile that it belongs to, in multiples of the
+/// scale.
+fn same_part(tile: u32, (own_tile, own_stride): (u32, u32), scale: u32) -> u32 {
+    let part = u64::from(tile) * u64::from(own_stride) / u64::from(own_tile.max(1));
+    // A stride is at most its tile, which is u32.
+    (part as u32).checked_div(scale).map_or(0, |cells| (cells * scale).max(scale))
 }
 
 /// Tiles along one axis as asked for.
@@ -116,12 +190,7 @@ impl AxisOptions {
         // that would leave gaps, tiles overlap by the part by which the model's own do.
         let kept = |own: u32| match tile_sample_min_size < own {
             false => own,
-            true => {
-                let own_tile = own_sample.unwrap_or(own).max(1);
-                let part = u64::from(tile_sample_min_size) * u64::from(own) / u64::from(own_tile);
-                // At most the tile, which is u32.
-                (part as u32 / scale * scale).max(scale)
-            }
+            true => same_part(tile_sample_min_size, (own_sample.unwrap_or(own), own), scale),
         };
         let stride = sample_stride.or(own_stride.filter(|_| overlap_factor.is_none()).map(kept));
         if let Some(tile_sample_stride) = stride {
@@ -149,6 +218,8 @@ pub(crate) fn tile_pixels(axis: AxisTiling) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use halovae_core::Scale;
+
     use super::*;
 
     #[test]
@@ -203,6 +274,42 @@ mod tests {
             tile_overlap_factor: 0.5,
         };
         assert_eq!(axes(factor), [overlap; 2]);
+    }
+
+    #[test]
+    fn tiles_of_frames_are_the_models_until_they_are_given() {
+        let axis = AxisTiling::Whole;
+        let none = Tiling::new(axis, axis, Scale::video(TimeScale::first_alone(4), 8));
+        let own = none.with_time(TimeTiling {
+            tile_sample_min_num_frames: 16,
+            tile_sample_stride_num_frames: 8,
+            dropped: DroppedFrame::Last,
+        });
+        let frames = |own: &Tiling, tile, stride| {
+            let options = TileOptions {
+                sample_min_frames: tile,
+                sample_stride_frames: stride,
+                ..TileOptions::default()
+            };
+            let time = options.tiling(Some(own), 8)?.time;
+            Ok::<_, Error>(time.map(|time| {
+                let TimeTiling { tile_sample_min_num_frames: tile, dropped, .. } = time;
+                (tile, time.tile_sample_stride_num_frames, dropped)
+            }))
+        };
+        let first = DroppedFrame::First;
+        let last = DroppedFrame::Last;
+        assert_eq!(frames(&none, None, None).unwrap(), None);
+        assert_eq!(frames(&none, Some(16), None).unwrap(), Some((16, 12, first)));
+        assert_eq!(frames(&none, Some(4), None).unwrap(), Some((4, 4, first)));
+        assert_eq!(frames(&none, Some(16), Some(4)).unwrap(), Some((16, 4, first)));
+        assert_eq!(frames(&own, None, None).unwrap(), Some((16, 8, last)));
+        assert_eq!(frames(&own, Some(32), None).unwrap(), Some((32, 8, last)));
+        assert_eq!(frames(&own, Some(8), None).unwrap(), Some((8, 4, last)));
+        assert_eq!(frames(&own, None, Some(12)).unwrap(), Some((16, 12, last)));
+        for (tile, stride) in [(None, Some(4)), (Some(3), None), (Some(16), Some(0))] {
+            assert!(matches!(frames(&none, tile, stride), Err(Error::Usage(_))), "{tile:?}");
+        }
     }
 
     fn pair(value: u32) -> Option<Pair<u32>> {

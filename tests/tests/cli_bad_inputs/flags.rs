@@ -97,6 +97,11 @@ pub(crate) fn decode_flags(setup: &mut Setup) {
     flags("a tile less than a cell", &["tile"], "--vae-use-tiling --tile-sample-min-size 1");
     flags("a tile of three sides", &["tile-sample-min-size"], "--tile-sample-min-size 16x16x16");
     flags("a tile beyond u32", &["tile-sample-min-size"], "--tile-sample-min-size 4294967296");
+    flags(
+        "tiles of frames of images",
+        &["--tile-sample-min-frames", "decodes images"],
+        "--tile-sample-min-frames 16",
+    );
     flags("an unknown strategy", &["strategy", "diagonal"], "--strategy diagonal");
     flags("a strategy of another version", &["strategy"], "--strategy");
     flags("shards of another strategy", &["--shard-grid", "sharded"], "--shard-grid 2x2");
@@ -189,7 +194,7 @@ pub(crate) fn plans(setup: &mut Setup) {
     );
     plan(
         "a stride of 0",
-        &["tile_sample_stride"],
+        &["tile-sample-stride", "multiple of 8"],
         &format!("{SIZE} {MODEL} --tile-sample-stride 0 --vae-use-tiling"),
     );
     plan(

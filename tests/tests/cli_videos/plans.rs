@@ -183,3 +183,57 @@ fn inspect_tells_what_streams() {
     let image = Setup::new("f8-sd").run("inspect --vae VAE").expect_success().stdout;
     assert!(!image.contains("videos") && !image.contains("frames"), "{image}");
 }
+
+#[test]
+fn a_video_is_tiled_in_time_where_that_is_asked_for() {
+    let setup = Setup::new("wan");
+    let tiles = "--tile-sample-min-frames 8 --tile-sample-stride-frames 4";
+    let text = setup.run(&format!("{PLAN} --latent-frames 5 --vae-use-tiling {tiles}"));
+    let text = text.expect_success().stdout;
+    for line in [
+        "grid            4 x 1 x 1: 4 tiles (slices x rows x columns)",
+        "slice           3 frames of latents; 4 frames apart, blended over 4",
+        "     0  0               0 to 2              0 to 8",
+        "     1  1               1 to 3              5 to 12, the first 4 blended",
+    ] {
+        assert!(text.lines().any(|got| got == line), "{line}\n{text}");
+    }
+    // Frames that a tile has all are not cut, and images of the same VAE have none to cut.
+    let one = "--strategy tiled --tile-sample-min-frames 20";
+    for frames in [1, 5] {
+        let json = setup.run(&format!("{PLAN} --latent-frames {frames} {one} --format json"));
+        assert_eq!(parsed(&json.stdout)["pieces"].as_array().map(Vec::len), Some(1));
+    }
+
+    // The first tile is a decode of its frames, until the next one is blended in.
+    setup.decode(&format!("--vae-use-tiling {tiles} --output tiled.npy")).expect_success();
+    setup.decode("--output whole.npy").expect_success();
+    let (tiled, shape) = setup.read_npy("tiled.npy");
+    let (whole, same) = setup.read_npy("whole.npy");
+    assert_eq!(shape, same);
+    let [_, _, frames, height, width] = shape[..] else { panic!("a video, not {shape:?}") };
+    let frame = height * width;
+    let differs: Vec<bool> = (0..frames)
+        .map(|t| {
+            tiled[t * frame..][..frame]
+                .iter()
+                .zip(&whole[t * frame..][..frame])
+                .any(|(a, b)| a != b)
+        })
+        .collect();
+    // The first frame of a tile counts twice, so a blend begins with what was there.
+    let expected: Vec<bool> = (0..frames).map(|t| t > 5).collect();
+    assert_eq!(differs, expected);
+
+    for (flags, words) in [
+        ("--tile-sample-min-frames 6", ["tile_sample_min_num_frames", "set it to 4"]),
+        ("--tile-sample-min-frames 3", ["--tile-sample-min-frames", "multiple of 4"]),
+        ("--tile-sample-stride-frames 4", ["--tile-sample-stride-frames", "needs"]),
+        ("--tile-sample-min-frames 8 --tile-sample-stride-frames 12", ["gaps", "at most 8"]),
+    ] {
+        let run = setup.decode(&format!("{flags} --output no.npy"));
+        assert_ne!(run.status.code(), Some(0));
+        assert!(words.iter().all(|word| run.stderr.contains(word)), "{}", run.stderr);
+        assert!(!setup.path("no.npy").exists());
+    }
+}

@@ -67,6 +67,9 @@ pub(super) fn make_plan(
     // The reader of latents refuses extents beyond u32, that of the batch included.
     let latents = shape.size();
     let options = TileOptions::from(&args.tiles);
+    if !checkpoint.config().is_video() {
+        options.check_image()?;
+    }
     let tiling = options.tiling(Some(&checkpoint.config().tiling()), program.scale())?;
     let request = CutRequest::new(&args.ranks, group_size.unwrap_or(1));
     let group = group_size.unwrap_or(request.ranks);
