@@ -11,8 +11,9 @@ use rayon::ThreadPool;
 use crate::conv::gemm::{Ahead, Gemm, Run};
 use crate::error::{KernelError, check};
 use crate::pool::{Layout, Shared, Workspace, for_each};
+use crate::simd::Level;
 use crate::simd::softmax::{Rescale, Softmax};
-use crate::simd::{Level, Table};
+use crate::table::Table;
 
 /// Keys of a block: a multiple of every level's panel.
 const KEYS: usize = 256;

@@ -16,6 +16,7 @@ mod norm;
 mod pool;
 mod prologue;
 mod simd;
+mod table;
 
 pub use backend::{CpuBackend, CpuModel, CpuWeights, Value};
 

@@ -15,7 +15,7 @@ use super::patch::{self, Patch};
 use super::{Algorithm, Conv, ConvInput, ConvShape, LateStrips, Margins, RunPlan, Strips, Target};
 use crate::error::KernelError;
 use crate::pool::{Layout, Workspace};
-use crate::simd::Table;
+use crate::table::Table;
 
 /// Output pixels of a task.
 const PIXELS: usize = 96;

@@ -3,7 +3,7 @@
 use halovae_engine::program::Edge;
 use rayon::ThreadPool;
 
-use super::patch::Beside;
+use super::beside::Beside;
 use super::{ConvInput, Margins};
 use crate::error::{KernelError, check};
 use crate::pool::for_each;

@@ -5,6 +5,7 @@
 //! also has an extent in time is a sum of such ones over the frames that an output frame reads; its
 //! order is that of the taps, so that an output frame does not depend on which others a call makes.
 
+mod beside;
 mod direct;
 pub(crate) mod gemm;
 mod halo;
@@ -21,7 +22,8 @@ use rayon::ThreadPool;
 
 use crate::error::{KernelError, check};
 use crate::pool::{Shared, Workspace};
-use crate::simd::{Level, Table};
+use crate::simd::Level;
+use crate::table::Table;
 pub use halo::{LateStrips, Resume, Strips};
 pub use input::ConvInput;
 pub use shape::{Algorithm, ConvShape};

@@ -2,7 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::error::KernelError;
-use crate::simd::Table;
+use crate::table::Table;
 
 /// Weights in panels of `Table::panel` output channels: `[panel][position][in channel][column]`.
 /// The last panel is only as wide as its channels need, rounded up to whole vectors.

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use halovae_engine::program::Edge;
 
+use super::beside::Beside;
 use super::halo::Strips;
 use crate::prologue::{Activate, Pointwise};
-use crate::simd::Table;
+use crate::table::Table;
 
 /// A rectangle of one image, perhaps reaching over its edges, and where it goes.
 pub(crate) struct Patch<'a> {
@@ -34,22 +35,6 @@ pub(crate) struct Patch<'a> {
     pub dst_pixel: usize,
     /// Whether each pixel in `dst` has room for whole vectors.
     pub whole: bool,
-}
-
-/// Stored pixels beside each other.
-#[derive(Clone, Copy)]
-pub(super) struct Beside {
-    /// The first column, and the column behind the last.
-    pub columns: [isize; 2],
-    pub values: *const f32,
-    /// Factors of the positions, or null.
-    pub factors: *const f32,
-}
-
-impl Beside {
-    /// No pixels.
-    pub(super) const NONE: Self =
-        Self { columns: [0; 2], values: std::ptr::null(), factors: std::ptr::null() };
 }
 
 impl Patch<'_> {

@@ -1,8 +1,8 @@
 //! Vectors of the machine, chosen at run time.
 //!
-//! A kernel body is written once over [`Simd`] and marked `#[inline(always)]`; [`table`] instantiates
+//! A kernel body is written once over [`Simd`] and marked `#[inline(always)]`; [`table`](crate::table) instantiates
 //! it for each level inside a function with that level's target features, and the drivers call it
-//! through the level's [`Table`].
+//! through the level's [`Table`](crate::table::Table).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -14,9 +14,12 @@ mod portable;
 pub(crate) mod positions;
 pub(crate) mod softmax;
 pub(crate) mod sums;
-mod table;
 
-pub(crate) use table::Table;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
 
 /// A vector of floats and what kernels do with it.
 ///

@@ -5,7 +5,7 @@ use super::super::pack::packed_len;
 use super::super::tiles::DOUBLED_INPUTS;
 use super::super::{Algorithm, ConvInput, ConvShape, Margins, RunPlan};
 use crate::pool::Layout;
-use crate::simd::Table;
+use crate::table::Table;
 
 /// Outputs of a tile along an axis.
 pub(super) const TILE: usize = 4;

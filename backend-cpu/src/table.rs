@@ -1,15 +1,14 @@
 //! The kernels of each level as function pointers.
 
-use super::portable::Portable;
-use super::positions::{self, Positions};
-use super::softmax::{self, Rescale, Softmax};
-use super::sums::{self, Chunk};
-use super::{Level, Simd, pointwise};
-#[cfg(target_arch = "x86_64")]
-use super::{avx2::Avx2, avx512::Avx512};
 use crate::conv::gemm::{self, Gemm};
 use crate::conv::tiles::{self, TileIn, TileOut};
 use crate::prologue::{self, Activate};
+use crate::simd::positions::{self, Positions};
+use crate::simd::softmax::{self, Rescale, Softmax};
+use crate::simd::sums::{self, Chunk};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Level, Portable, Simd, pointwise};
 
 macro_rules! kernels {
     ($($(#[$doc:meta])* $name:ident: $module:ident :: $function:ident, ($($arg:ident: $ty:ty),*);)*) => {
