@@ -6,8 +6,8 @@ use std::ops::Range;
 use halovae_core::{Margins, Region, Transfer};
 
 use super::around::Around;
+use super::carrier::{Carrier, For};
 use super::cut::Cut;
-use super::exchange::{Exchange, For, Parcel, Transit};
 use super::pass::HaloExchange;
 use super::side::Side;
 use super::stop::ShardStop;
@@ -17,24 +17,24 @@ use crate::program::Program;
 use crate::tensor::Shape;
 
 /// Borders of other ranks for a conv.
-struct UnderWay<'a, T> {
-    transit: Transit<'a, T>,
+struct UnderWay<T> {
+    transit: T,
     /// What they are, in the order in which they arrive.
     borders: Vec<For<Transfer>>,
 }
 
 /// Borders that were cut out or are on their way, and are not part of a halo yet.
-pub(super) struct Borders<'a, B: Backend> {
-    exchange: Exchange<'a, B>,
+pub(super) struct Borders<B: Backend, C: Carrier<B>> {
+    carrier: C,
     /// By the conv's place, the shard that owns the border, and the one that wants it.
-    waiting: HashMap<(usize, u32, u32), Parcel<B::Tensor>>,
+    waiting: HashMap<(usize, u32, u32), C::Parcel>,
     /// Borders of other ranks, by the conv's place.
-    under_way: HashMap<usize, UnderWay<'a, B::Tensor>>,
+    under_way: HashMap<usize, UnderWay<C::Transit>>,
 }
 
-impl<'a, B: Backend> Borders<'a, B> {
-    pub(super) fn new(exchange: Exchange<'a, B>) -> Self {
-        Self { exchange, waiting: HashMap::new(), under_way: HashMap::new() }
+impl<B: Backend, C: Carrier<B>> Borders<B, C> {
+    pub(super) fn new(carrier: C) -> Self {
+        Self { carrier, waiting: HashMap::new(), under_way: HashMap::new() }
     }
 
     /// Sends every rank what its shards read of these `frames` of this rank's, keeps what this rank's
@@ -47,7 +47,7 @@ impl<'a, B: Backend> Borders<'a, B> {
         program: &Program,
         halo: &HaloExchange,
         frames: &Range<u64>,
-        mut cut_out: impl FnMut(u32, Region) -> Result<Parcel<B::Tensor>, Cause>,
+        mut cut_out: impl FnMut(u32, Region) -> Result<C::Parcel, Cause>,
     ) -> Result<(), ShardStop> {
         let HaloExchange { op, value, reach } = *halo;
         let (channels, scale) = program.features(value);
@@ -81,7 +81,7 @@ impl<'a, B: Backend> Borders<'a, B> {
                 (*rank, transfers.iter().map(shape).collect())
             };
             let incoming = received.iter().map(shapes).collect();
-            let transit = self.exchange.begin(group, tag, outgoing, incoming)?;
+            let transit = self.carrier.begin(group, tag, outgoing, incoming)?;
             self.under_way.insert(op, UnderWay { transit, borders: received });
         }
         Ok(())
@@ -102,7 +102,7 @@ impl<'a, B: Backend> Borders<'a, B> {
         self.receive(group, op)?;
         let (channels, scale) = program.features(value);
         let around = Around::new(cut, program, halo, frames, shard);
-        let mut parts: Margins<Vec<(Region, Parcel<B::Tensor>)>> = Margins::default();
+        let mut parts: Margins<Vec<(Region, C::Parcel)>> = Margins::default();
         let transfers = cut.grid().received(shard, scale, reach);
         for transfer in transfers.filter_map(|transfer| within(transfer, frames)) {
             let border = self.waiting.remove(&(op, transfer.from, shard));
@@ -114,7 +114,7 @@ impl<'a, B: Backend> Borders<'a, B> {
             let shape = around.shape(side, channels);
             let parts = std::mem::take(side.of(&mut parts));
             if shape.frames > 0 && shape.height > 0 && shape.width > 0 {
-                let strip = self.exchange.join(shape, parts).map_err(Cause::Backend)?;
+                let strip = self.carrier.join(shape, parts).map_err(Cause::Backend)?;
                 *side.of(&mut sides) = Some(strip);
             }
         }
@@ -124,7 +124,7 @@ impl<'a, B: Backend> Borders<'a, B> {
     /// Receives the borders of all ranks for a conv, unless they are there.
     fn receive<G: Group>(&mut self, group: &G, op: usize) -> Result<(), ShardStop> {
         let Some(UnderWay { transit, borders }) = self.under_way.remove(&op) else { return Ok(()) };
-        let arrived = self.exchange.arrive(group, transit)?;
+        let arrived = self.carrier.arrive(group, transit)?;
         for ((_, transfers), (_, parcels)) in borders.into_iter().zip(arrived) {
             for (transfer, border) in transfers.into_iter().zip(parcels) {
                 self.waiting.insert((op, transfer.from, transfer.to), border);

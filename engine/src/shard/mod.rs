@@ -4,7 +4,8 @@
 //! - [`Cut`] says which rank has which shards, and which regions travel between them, and `rounds`
 //!   what each op does when a chunk of latents has come;
 //! - `run` is what one rank does and `turn` a shard's turn on the device; `halo`, `statistics` and
-//!   `ring` are what it makes of what others send, and `exchange` the way that takes;
+//!   `ring` are what it makes of what others send, and a `carrier` the way that takes: `over_host` as
+//!   messages, `over_links` from device to device;
 //! - `park` is where values wait, and halos that are read again, and `around` what lies around a part;
 //! - [`peak_bytes`] and [`Traffic`] say what that takes, and [`fit`](fit()) how many shards fit a
 //!   given memory.
@@ -13,13 +14,15 @@
 //! twice.
 
 mod around;
+mod carrier;
 mod cut;
 mod estimate;
-mod exchange;
 mod fit;
 mod halo;
 mod lent;
 mod merge;
+mod over_host;
+mod over_links;
 mod park;
 mod pass;
 mod ring;

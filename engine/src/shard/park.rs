@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use halovae_core::Region;
 
-use super::exchange::{Exchange, Parcel};
+use super::carrier::Carrier;
 use super::lent::{LentFrames, Loan, joined};
 use super::scratch::{Extent, ScratchFile};
 use super::side::Side;
@@ -169,26 +169,26 @@ impl<'a, B: Backend> Park<'a, B> {
     }
 
     /// A region of some frames, to be sent: its own are counted from the first of those.
-    pub(super) fn region(
+    pub(super) fn region<C: Carrier<B>>(
         &self,
-        exchange: Exchange<'_, B>,
+        carrier: C,
         key: Key,
         frames: &Range<u64>,
         rect: Region,
-    ) -> Result<Parcel<B::Tensor>, Cause> {
+    ) -> Result<C::Parcel, Cause> {
         let mut parcels = Vec::new();
         for (parked, range) in self.values[&key].parts(frames) {
             let rect = rect.over(range.start as u32, range.len() as u32);
             parcels.push(match parked {
-                Parked::Here(tensor) => exchange.cut(tensor, rect).map_err(Cause::Backend)?,
+                Parked::Here(tensor) => carrier.cut(tensor, rect).map_err(Cause::Backend)?,
                 Parked::Filed(extent, shape, skip) => {
                     let rect = rect.over(rect.first + *skip as u32, rect.frames);
                     let values = self.region_of_file(*extent, *shape, rect)?;
-                    exchange.lift(values).map_err(Cause::Backend)?
+                    carrier.lift(values).map_err(Cause::Backend)?
                 }
             });
         }
-        exchange.one_behind_the_other(parcels).map_err(Cause::Backend)
+        carrier.one_behind_the_other(parcels).map_err(Cause::Backend)
     }
 
     fn region_of_file(

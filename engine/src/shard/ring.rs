@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::exchange::Parcel;
+use super::carrier::Carrier;
 use super::park::Key;
 use super::rounds::Round;
 use super::run::{Finished, Run, ShardJob};
@@ -26,7 +26,7 @@ struct Slice<'r> {
     own: Range<u32>,
 }
 
-impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F>
+impl<B: Backend, C: Carrier<B>, G: Group + ?Sized, F> Run<'_, B, C, G, F>
 where
     F: FnMut(Finished) -> Result<(), GroupError>,
 {
@@ -78,7 +78,7 @@ where
                 let shapes = shapes.map(|(shard, read)| self.shape_of(read, shard)).collect();
                 let tag = Tag::of_op(Kind::Attention, index);
                 let (outgoing, incoming) = (vec![(next, parcels)], vec![(before, shapes)]);
-                transit = Some(self.exchange.begin(&self.group, tag, outgoing, incoming)?);
+                transit = Some(self.carrier.begin(&self.group, tag, outgoing, incoming)?);
             }
             for shard in own.clone() {
                 let start = Instant::now();
@@ -98,8 +98,8 @@ where
             }
             if let Some(transit) = transit {
                 visiting.clear();
-                for (_, parcels) in self.exchange.arrive(&self.group, transit)? {
-                    let parts = parcels.into_iter().map(|parcel| self.exchange.take(parcel));
+                for (_, parcels) in self.carrier.arrive(&self.group, transit)? {
+                    let parts = parcels.into_iter().map(|parcel| self.carrier.take(parcel));
                     let parts = parts.collect::<Result<Vec<_>, _>>().map_err(Cause::Backend)?;
                     let pairs = parts.chunks_exact(2);
                     visiting.extend(pairs.map(|pair| [pair[0].clone(), pair[1].clone()]));
@@ -132,7 +132,7 @@ where
                 |read: &StepRead| self.park.has_exactly(Key::Value(read.id, shard), &read.frames);
             pair.iter().all(|read| read.given && wait_as_one(read))
         };
-        if self.exchange.links.is_none() || !own.clone().all(die) {
+        if !C::GIVES_AWAY || !own.clone().all(die) {
             return Ok(Vec::new());
         }
         let mut visitors = Vec::new();
@@ -189,9 +189,9 @@ where
         slice: &Slice<'_>,
         visiting: &[Visitor<B::Tensor>],
         own: bool,
-    ) -> Result<Vec<Parcel<B::Tensor>>, ShardStop> {
+    ) -> Result<Vec<C::Parcel>, ShardStop> {
         if !own {
-            let parcels = visiting.iter().flatten().map(|part| self.exchange.pass_on(part));
+            let parcels = visiting.iter().flatten().map(|part| self.carrier.pass_on(part));
             return Ok(parcels.collect::<Result<_, _>>().map_err(Cause::Backend)?);
         }
         let mut parcels = Vec::new();
@@ -199,7 +199,7 @@ where
             for read in &slice.step.reads[1..] {
                 let all = self.shape_of(read, shard).size().at_origin();
                 let key = Key::Value(read.id, shard);
-                parcels.push(self.park.region(self.exchange, key, &read.frames, all)?);
+                parcels.push(self.park.region(self.carrier, key, &read.frames, all)?);
             }
         }
         Ok(parcels)

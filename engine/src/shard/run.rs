@@ -12,9 +12,12 @@ use std::ops::Range;
 
 use halovae_core::Region;
 
+use super::carrier::Carrier;
 use super::cut::Cut;
-use super::exchange::{Exchange, Parcel};
+
 use super::halo::Borders;
+use super::over_host::OverHost;
+use super::over_links::OverLinks;
 use super::park::{Key, Park, ParkLimit};
 use super::pass::Segment;
 use super::rounds::{Round, Rounds};
@@ -69,14 +72,30 @@ impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
         turn: impl Fn(u64),
         finished: impl FnMut(Finished) -> Result<(), GroupError>,
     ) -> Result<(), ShardStop> {
+        let backend = self.backend;
+        match self.links {
+            None => self.run_over(OverHost { backend }, latents, image, turn, finished),
+            Some(links) => {
+                self.run_over(OverLinks { backend, links }, latents, image, turn, finished)
+            }
+        }
+    }
+
+    fn run_over<C: Carrier<B>>(
+        &self,
+        carrier: C,
+        latents: &HostTensor,
+        image: usize,
+        turn: impl Fn(u64),
+        finished: impl FnMut(Finished) -> Result<(), GroupError>,
+    ) -> Result<(), ShardStop> {
         let group = FirstRanks::new(self.group, self.cut.ranks());
-        let exchange = Exchange { backend: self.backend, links: self.links };
         let mut run = Run {
             job: self,
-            exchange,
+            carrier,
             liveness: Liveness::new(self.program),
             park: Park::new(self.backend, self.limit.clone()),
-            borders: Borders::new(exchange),
+            borders: Borders::new(carrier),
             stats: HashMap::new(),
             partials: HashMap::new(),
             seconds: HashMap::new(),
@@ -115,16 +134,16 @@ impl<B: Backend, G: Group + ?Sized> ShardJob<'_, B, G> {
     }
 }
 
-pub(super) struct Run<'a, B: Backend, G: ?Sized, F> {
+pub(super) struct Run<'a, B: Backend, C: Carrier<B>, G: ?Sized, F> {
     pub(super) job: &'a ShardJob<'a, B, G>,
-    pub(super) exchange: Exchange<'a, B>,
+    pub(super) carrier: C,
     pub(super) liveness: Liveness,
     pub(super) park: Park<'a, B>,
-    pub(super) borders: Borders<'a, B>,
+    pub(super) borders: Borders<B, C>,
     /// Merged statistics.
     pub(super) stats: HashMap<ValueId, B::Tensor>,
     /// Statistics of the rank's shards that are not merged yet.
-    pub(super) partials: HashMap<(ValueId, u32), Parcel<B::Tensor>>,
+    pub(super) partials: HashMap<(ValueId, u32), C::Parcel>,
     /// What each shard's turns took.
     pub(super) seconds: HashMap<u32, f64>,
     pub(super) group: FirstRanks<'a, G>,
@@ -133,7 +152,7 @@ pub(super) struct Run<'a, B: Backend, G: ?Sized, F> {
     pending: BTreeMap<u32, Finished>,
 }
 
-impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F>
+impl<B: Backend, C: Carrier<B>, G: Group + ?Sized, F> Run<'_, B, C, G, F>
 where
     F: FnMut(Finished) -> Result<(), GroupError>,
 {
@@ -166,12 +185,12 @@ where
         let ShardJob { program, cut, .. } = self.job;
         for halo in segment.halos.iter().filter(|halo| round.has(halo.op)) {
             self.before_file()?;
-            let (park, exchange) = (&self.park, self.exchange);
+            let (park, carrier) = (&self.park, self.carrier);
             let cut_out = |shard: u32, rect: Region| {
                 let part = cut.part(program, halo.value, shard);
                 let own = Region { top: rect.top - part.top, left: rect.left - part.left, ..rect };
                 let frames = u64::from(rect.first)..rect.end();
-                park.region(exchange, Key::Value(halo.value, shard), &frames, own)
+                park.region(carrier, Key::Value(halo.value, shard), &frames, own)
             };
             let fresh = &round.halo(halo.op).fresh;
             self.borders.send(&self.group, cut, program, halo, fresh, cut_out)?;
@@ -182,7 +201,7 @@ where
     /// Waits for the device if values may go to the file or come out of it.
     pub(super) fn before_file(&self) -> Result<(), ShardStop> {
         match self.job.limit {
-            Some(_) => self.exchange.settle(&self.group),
+            Some(_) => self.carrier.settle(&self.group),
             None => Ok(()),
         }
     }
@@ -204,7 +223,7 @@ where
         seconds: impl Fn() -> f64,
         output: &B::Tensor,
     ) -> Result<(), ShardStop> {
-        self.exchange.settle(&self.group)?;
+        self.carrier.settle(&self.group)?;
         let ShardJob { backend, program, cut, .. } = *self.job;
         let all = backend.shape(output).size().at_origin();
         let data = backend.download(output, all).map(HostTensor::into_data);

@@ -1,6 +1,6 @@
 //! Statistics of parts on their way to those of the whole.
 
-use super::exchange::Wholes;
+use super::carrier::{Carrier, Wholes};
 use super::pass::Segment;
 use super::rounds::Round;
 use super::run::{Run, ShardJob};
@@ -9,7 +9,7 @@ use crate::backend::Backend;
 use crate::group::{Group, Kind, Tag};
 use crate::program::{Program, ValueId};
 
-impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F> {
+impl<B: Backend, C: Carrier<B>, G: Group + ?Sized, F> Run<'_, B, C, G, F> {
     /// Merges all ranks' statistics of a segment, shard by shard, so that every rank gets the same
     /// bytes.
     pub(super) fn merge_statistics(
@@ -45,7 +45,7 @@ impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F> {
             count: &count,
         };
         let tag = Tag::of_op(Kind::Statistics, segment.ops.start);
-        let merged = self.exchange.merge(&self.group, tag, own, &wholes)?;
+        let merged = self.carrier.merge(&self.group, tag, own, &wholes)?;
         self.stats.extend(statistics.into_iter().zip(merged));
         Ok(())
     }

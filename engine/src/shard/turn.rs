@@ -1,11 +1,13 @@
 //! A shard's turn on the device: the ops of one segment.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 use halovae_core::Margins;
 
 use super::around::Around;
+use super::carrier::Carrier;
 use super::lent::{LentFrames, Loan, joined};
 use super::park::Key;
 use super::pass::Segment;
@@ -20,7 +22,7 @@ use crate::program::{Held, Op, Step, StepRead, ValueId, taps};
 /// Of a shard's values, those that die in this segment, and those made in it.
 type Values<T> = BTreeMap<ValueId, Held<T>>;
 
-impl<B: Backend, G: Group + ?Sized, F> Run<'_, B, G, F>
+impl<B: Backend, C: Carrier<B>, G: Group + ?Sized, F> Run<'_, B, C, G, F>
 where
     F: FnMut(Finished) -> Result<(), GroupError>,
 {
@@ -53,7 +55,7 @@ where
                 self.drop_before(*id, shard, *needed, &mut values)?;
             }
             if let Op::NormStats { output: id, .. } = *op {
-                let partial = self.exchange.give(output).map_err(Cause::Backend);
+                let partial = self.carrier.pass_on(&Rc::new(output)).map_err(Cause::Backend);
                 let partial = partial.map_err(|cause| failed(program, op, shard, cause))?;
                 self.partials.insert((id, shard), partial);
             } else {
