@@ -1,21 +1,14 @@
 //! What goes to stdout and stderr. Neither may be there any more.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::args::Verbosity;
 use crate::error::{Chain, Error};
-use crate::launcher;
 use crate::notices::Notice;
 use crate::output::{Temporary, check_place};
-
-/// Whether stdout is a terminal, as far as can be told: `mpirun` gives its processes one of its own, and
-/// passes on what they write to it.
-pub(crate) fn is_terminal() -> bool {
-    io::stdout().is_terminal() && !launcher::passes_output_on()
-}
 
 /// Writes `text` to stdout, or to the file `to`.
 ///

@@ -12,6 +12,7 @@ mod compare;
 mod console;
 mod error;
 mod facts;
+mod frame_rate;
 mod launcher;
 mod log_axis;
 mod memory;
@@ -26,6 +27,7 @@ mod room;
 mod signals;
 mod subject;
 mod svg;
+mod terminal;
 mod vae;
 mod words;
 

@@ -7,8 +7,8 @@ use halovae_engine::checkpoint::{Checkpoint, listed_names};
 use halovae_engine::format_bytes;
 use halovae_engine::room::WHERE_NOTHING_FITS;
 
+use crate::frame_rate::FrameRate;
 use crate::launcher::HalfLaunch;
-use crate::output::FrameRate;
 
 /// A decision that the user may want to know of.
 #[derive(Clone, Debug, PartialEq)]

@@ -85,17 +85,15 @@ fn blend(before: &Tile, tile: &mut Tile, axis: usize, extent: usize) {
     let extent = old[axis].min(new[axis]).min(extent);
     let mut end = new;
     end[axis] = extent;
-    for t in 0..end[0] {
-        for y in 0..end[1] {
-            for x in 0..end[2] {
-                let at = [t, y, x];
-                let mut from = at;
-                from[axis] = old[axis] - extent + at[axis];
-                let weight = at[axis] as f64 / extent as f64;
-                for c in 0..CHANNELS {
-                    let value = before[from[0]][from[1]][from[2]][c];
-                    let pixel = &mut tile[t][y][x][c];
-                    *pixel = value * (1.0 - weight) + *pixel * weight;
+    for (t, frame) in tile.iter_mut().enumerate().take(end[0]) {
+        for (y, row) in frame.iter_mut().enumerate().take(end[1]) {
+            for (x, pixel) in row.iter_mut().enumerate().take(end[2]) {
+                let mut from = [t, y, x];
+                let weight = from[axis] as f64 / extent as f64;
+                from[axis] += old[axis] - extent;
+                let other = before[from[0]][from[1]][from[2]];
+                for (value, old) in pixel.iter_mut().zip(other) {
+                    *value = old * (1.0 - weight) + *value * weight;
                 }
             }
         }

@@ -8,7 +8,6 @@ mod disk_room;
 mod encoded;
 mod error;
 mod file_sink;
-mod frame_rate;
 mod given;
 mod identity;
 mod latch;
@@ -35,11 +34,11 @@ use std::path::{Path, PathBuf};
 
 use halovae_engine::tensor::Shape;
 
-use crate::console;
+use crate::frame_rate::FrameRate;
+use crate::terminal;
 use encoded::EncodedFormat;
 pub(crate) use error::OutputError;
 pub(crate) use file_sink::FileSink;
-pub(crate) use frame_rate::FrameRate;
 use names::Names;
 use pictures::{PictureFormat, Pictures};
 pub(crate) use pixel::Depth;
@@ -102,7 +101,7 @@ impl OutputFile {
     /// [`OutputError`].
     pub(crate) fn check(path: Option<&Path>, options: Options) -> Result<Self, OutputError> {
         let Some(path) = path else {
-            if console::is_terminal() {
+            if terminal::is_terminal() {
                 return Err(OutputError::Terminal);
             }
             let (path, format) = (PathBuf::from("-"), Format::Y4m);

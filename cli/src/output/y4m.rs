@@ -12,11 +12,11 @@ use halovae_engine::tensor::Shape;
 use super::disk_room;
 use super::error::about;
 use super::file_sink::FileSink;
-use super::frame_rate::FrameRate;
 use super::names::Names;
 use super::temporary::Stages;
 use super::temporary::Temporary;
 use super::yuv::Planes;
+use crate::frame_rate::FrameRate;
 
 /// What every frame begins with.
 const FRAME: &[u8] = b"FRAME\n";

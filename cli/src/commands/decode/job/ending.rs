@@ -1,0 +1,162 @@
+//! How a decode ends: what ranks have to tell, the report, and the names of all files.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use halovae_engine::decode::DecodeReport;
+use halovae_engine::format_bytes;
+use halovae_engine::group::Way;
+use halovae_engine::tensor::Shape;
+
+use crate::args::{DecodeArgs, Destination, Verbosity};
+use crate::console::{emit, json, say, say_notices, say_text, write_temporary};
+use crate::error::Error;
+use crate::notices::Notice;
+use crate::ops::{OpKind, OpTable};
+use crate::output::{FileSink, Temporary, channels_first};
+use crate::plan::options::Planned;
+use crate::report::{
+    ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds, Share, Shares,
+};
+
+/// Shorter waits go unnoticed.
+const WORTH_TELLING: Duration = Duration::from_millis(500);
+
+/// What rank 0 knows of a decode that has come to its end.
+pub(super) struct Ending<'a> {
+    pub(super) args: &'a DecodeArgs,
+    pub(super) verbosity: Verbosity,
+    /// When the command began.
+    pub(super) start: Instant,
+    /// How long it took until the decode began.
+    pub(super) load: Duration,
+    /// How long finding out how ops run fastest took.
+    pub(super) tuning: Duration,
+    /// What decoded.
+    pub(super) description: String,
+    pub(super) threads: u32,
+    /// How many ranks decoded.
+    pub(super) ranks: u32,
+    pub(super) planned: Planned,
+    pub(super) latents: Shape,
+    /// What came out.
+    pub(super) result: Shape,
+    pub(super) to_stdout: bool,
+}
+
+impl Ending<'_> {
+    /// Says what was noticed, writes the report, and gives all files their names.
+    ///
+    /// # Errors
+    /// [`Error`]; then no file has a name.
+    pub(super) fn finish(
+        mut self,
+        sink: Box<dyn FileSink>,
+        done: DecodeReport,
+        shares: Vec<Share>,
+    ) -> Result<(), Error> {
+        self.say_what_was_noticed(&done);
+        let shares = Shares::new(shares);
+        let finishing = Instant::now();
+        let mut files = sink.finish().map_err(Error::Commit)?;
+        let seconds = Seconds {
+            load: self.load.as_secs_f64(),
+            decode: done.seconds,
+            tuning: self.tuning.as_secs_f64(),
+            stitch: done.stitch.stitch.as_secs_f64(),
+            write: (done.stitch.write + finishing.elapsed()).as_secs_f64(),
+            total: self.start.elapsed().as_secs_f64(),
+        };
+        let verbose = self.verbosity.verbose;
+        if verbose {
+            say_figures(&shares.ops, seconds, &shares.peak_bytes);
+        }
+        if let Some(to) = &self.args.report {
+            let stdout = self.to_stdout.then(|| PathBuf::from("-"));
+            let targets = files.iter().map(|file| file.target().into());
+            let output = targets.chain(stdout).collect();
+            // Before any file has its name: all get theirs, or none does.
+            let report = json(&self.report(output, done.way, shares, seconds))?;
+            match to {
+                Destination::File(path) => files.push(write_temporary(&report, path)?),
+                Destination::Stdout => match emit(&report, None) {
+                    // The files are what was asked for; the reader of the report went away.
+                    Err(Error::BrokenPipe) => {}
+                    emitted => emitted?,
+                },
+            }
+        }
+        let written = Temporary::commit(files).map_err(Error::Commit)?;
+        if verbose {
+            for file in written {
+                say(format_args!("halovae: wrote `{}`", file.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not known before the decode.
+    fn say_what_was_noticed(&mut self, done: &DecodeReport) {
+        let over_the_host = match &done.way {
+            Some(Way::Host(why)) => Some(Notice::OverTheHost { why: why.clone() }),
+            _ => None,
+        };
+        let tuned = (self.tuning > WORTH_TELLING)
+            .then_some(Notice::Tuned { seconds: self.tuning.as_secs_f64() });
+        let late: Vec<Notice> = over_the_host.into_iter().chain(tuned).collect();
+        say_notices(&late, self.verbosity);
+        self.planned.notices.extend(late);
+    }
+
+    fn report(
+        self,
+        output: Vec<PathBuf>,
+        way: Option<Way>,
+        shares: Shares,
+        seconds: Seconds,
+    ) -> Report {
+        let Shares { pieces, ops, peak_bytes, sent } = shares;
+        let planned = self.planned;
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            vae: self.args.vae.vae.clone(),
+            latents: LatentsReport {
+                path: self.args.latents.clone(),
+                shape: channels_first(self.latents),
+            },
+            image: ImageReport { shape: channels_first(self.result) },
+            output,
+            backend: self.description,
+            threads: self.threads,
+            strategy: planned.plan.strategy().to_string(),
+            ranks: RanksReport { requested: planned.requested, effective: self.ranks },
+            notices: planned.notices.iter().map(ToString::to_string).collect(),
+            pieces,
+            seconds,
+            peak_bytes,
+            exchange: way.map(|way| match way {
+                Way::Devices(name) => name,
+                Way::Host(_) => "host".into(),
+            }),
+            sent,
+            ops,
+        }
+    }
+}
+
+fn say_figures(ops: &[OpKind], seconds: Seconds, peak: &PeakBytes) {
+    say_text(&OpTable(ops).to_string());
+    // A notice has told of the tuning.
+    let Seconds { load, decode, tuning: _, stitch, write, total } = seconds;
+    say(format_args!(
+        "halovae: load {load:.2} s, decode {decode:.2} s (stitching {stitch:.2} s and writing \
+         {write:.2} s meanwhile), total {total:.2} s"
+    ));
+    let process = peak.process.map(|bytes| format!(", process {}", format_bytes(bytes)));
+    say(format_args!(
+        "halovae: peak memory {} (estimated {}){}",
+        format_bytes(peak.measured),
+        format_bytes(peak.estimated),
+        process.unwrap_or_default()
+    ));
+}

@@ -1,0 +1,11 @@
+//! Whether a person sees what is written to stdout.
+
+use std::io::{self, IsTerminal};
+
+use crate::launcher;
+
+/// Whether stdout is a terminal, as far as can be told: `mpirun` gives its processes one of its own, and
+/// passes on what they write to it.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal() && !launcher::passes_output_on()
+}
