@@ -1,6 +1,7 @@
 //! What was decided for the user, in plain words.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use halovae_core::Axes;
 use halovae_engine::checkpoint::{Checkpoint, listed_names};
@@ -67,6 +68,11 @@ pub(crate) enum Notice {
     FrameRate {
         /// What was taken.
         rate: FrameRate,
+    },
+    /// Behind the last frame stands one of an earlier video.
+    FrameLeftOver {
+        /// Its file.
+        path: PathBuf,
     },
     /// Neither config nor weights tell how values beyond the range of a picture are written.
     AssumedRange {
@@ -213,6 +219,12 @@ impl fmt::Display for Notice {
                 f,
                 "the model does not tell how many frames make a second; {rate} were taken; give --fps \
                  if that is wrong"
+            ),
+            Self::FrameLeftOver { path } => write!(
+                f,
+                "`{}` is a frame of an earlier video and stays: what reads the numbered frames may take \
+                 it for the next of this one; remove it, or write to an empty folder",
+                path.display()
             ),
             Self::AssumedRange { what } => write!(f, "{what}; give --config if that is wrong"),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),

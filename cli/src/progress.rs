@@ -13,6 +13,8 @@ pub(crate) struct Progress {
     /// Rows of a frame of videos, whose frames are counted, and not pieces.
     frame: Option<u64>,
     rows: AtomicU64,
+    /// Frames of all videos.
+    frames: AtomicU64,
     /// Whether turns are counted, and not pieces.
     turns: AtomicBool,
 }
@@ -25,7 +27,8 @@ impl Progress {
             false => ProgressBar::hidden(),
         };
         let frame = (output.frames > 1).then_some(output.height.into());
-        Self { bar, frame, rows: AtomicU64::new(0), turns: AtomicBool::new(false) }
+        let [rows, frames] = [0, 0].map(AtomicU64::new);
+        Self { bar, frame, rows, frames, turns: AtomicBool::new(false) }
     }
 
     fn style(&self, template: &str) {
@@ -38,6 +41,7 @@ impl Progress {
 
 impl Observer for Progress {
     fn event(&self, event: Event) {
+        let counts_turns = self.turns.load(Ordering::Relaxed);
         match event {
             Event::Planned { rows, pieces } => {
                 let (what, count) = match self.frame {
@@ -48,25 +52,50 @@ impl Observer for Progress {
                     "{{bar:32}} {{pos}}/{{len}} {what}, {{elapsed}} ({{eta}} left)"
                 ));
                 self.bar.set_length(count);
+                self.frames.store(count, Ordering::Relaxed);
             }
             // The shards of a sharded decode are all finished at the end.
             Event::PieceDone { .. } | Event::PieceReceived { .. }
-                if self.turns.load(Ordering::Relaxed) || self.frame.is_some() => {}
+                if counts_turns || self.frame.is_some() => {}
             Event::PieceDone { .. } | Event::PieceReceived { .. } => self.bar.inc(1),
             Event::Turns { rank: 0, done, of } => {
                 if !self.turns.swap(true, Ordering::Relaxed) {
-                    self.style("{bar:32} {percent}% of {len} turns, {elapsed} ({eta} left)");
+                    let frames = if self.frame.is_some() { "{msg}, " } else { "" };
+                    self.style(&format!(
+                        "{{bar:32}} {{percent}}% of {{len}} turns, {frames}{{elapsed}} ({{eta}} left)"
+                    ));
+                    self.say_frames();
                 }
                 self.bar.set_length(of);
                 self.bar.set_position(done);
             }
             Event::Turns { .. } => {}
             Event::RowsWritten { rows } => {
-                let written = self.rows.fetch_add(rows, Ordering::Relaxed) + rows;
-                if let Some(height) = self.frame.filter(|_| !self.turns.load(Ordering::Relaxed)) {
-                    self.bar.set_position(written / height);
+                self.rows.fetch_add(rows, Ordering::Relaxed);
+                match counts_turns {
+                    true => self.say_frames(),
+                    false => {
+                        if let Some(frames) = self.frames_written() {
+                            self.bar.set_position(frames);
+                        }
+                    }
                 }
             }
+        }
+    }
+}
+
+impl Progress {
+    /// Whole frames of videos that are written.
+    fn frames_written(&self) -> Option<u64> {
+        self.frame.map(|height| self.rows.load(Ordering::Relaxed) / height)
+    }
+
+    /// Beside the turns, which move on while no frame is finished.
+    fn say_frames(&self) {
+        if let Some(frames) = self.frames_written() {
+            let all = self.frames.load(Ordering::Relaxed);
+            self.bar.set_message(format!("{frames}/{all} frames"));
         }
     }
 }
@@ -74,5 +103,40 @@ impl Observer for Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(progress: &Progress) -> (u64, Option<u64>, String) {
+        (progress.bar.position(), progress.bar.length(), progress.bar.message())
+    }
+
+    #[test]
+    fn images_are_counted_by_pieces_and_videos_by_frames() {
+        let image = Progress::new(true, Size::new(8, 8));
+        let video = Progress::new(true, Size::video(5, 8, 8));
+        for progress in [&image, &video] {
+            progress.event(Event::Planned { rows: 40, pieces: 4 });
+            progress.event(Event::PieceReceived { rank: 0, piece: 0 });
+            progress.event(Event::RowsWritten { rows: 12 });
+            progress.event(Event::RowsWritten { rows: 12 });
+        }
+        assert_eq!(shown(&image), (1, Some(4), String::new()));
+        assert_eq!(shown(&video), (3, Some(5), String::new()));
+    }
+
+    #[test]
+    fn turns_of_a_video_are_told_with_its_frames() {
+        let video = Progress::new(true, Size::video(5, 8, 8));
+        video.event(Event::Planned { rows: 40, pieces: 2 });
+        video.event(Event::Turns { rank: 0, done: 1, of: 20 });
+        assert_eq!(shown(&video), (1, Some(20), "0/5 frames".into()));
+        video.event(Event::RowsWritten { rows: 16 });
+        video.event(Event::Turns { rank: 1, done: 9, of: 20 });
+        video.event(Event::Turns { rank: 0, done: 7, of: 20 });
+        assert_eq!(shown(&video), (7, Some(20), "2/5 frames".into()));
     }
 }

@@ -1,13 +1,13 @@
 //! Programs: what the builder makes of a config, and what analysis says of it.
 
-use halovae_core::Size;
+use halovae_core::{Axes, Size, Window};
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::{VaeConfig, parse_config};
 use halovae_engine::conformance::{RandomWeights, Reference, rounding_bound};
 use halovae_engine::execute::execute;
 use halovae_engine::program::{
-    Analysis, Geometry, MemoryModel, Op, Program, ProgramBuilder, ReceptiveField, ValueId, fuse,
-    peak_bytes,
+    Analysis, FrameRepeat, Geometry, MemoryModel, Op, Program, ProgramBuilder, ReceptiveField,
+    ValueId, fuse, peak_bytes,
 };
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
@@ -65,7 +65,7 @@ fn flux_has_the_published_size_and_work() {
 fn flux_looks_eighteen_cells_far() {
     let field = ReceptiveField::new(&flux());
     assert!(field.has_global_ops);
-    assert_eq!(field.radius, 18);
+    assert_eq!((field.radius, field.frames), (18, [0, 0]));
 }
 
 #[test]
@@ -90,6 +90,23 @@ fn conv_stack(kernels: &[u32], ups: &[bool]) -> Program {
     builder.finish(x).expect("a feature map")
 }
 
+/// Convs of so many taps in time, so many of them behind a frame, each after so many repeats.
+fn conv_stack_over_time(convs: &[(u32, u32, u32)], first_alone: bool) -> Program {
+    let builder = if first_alone { ProgramBuilder::first_frame_alone } else { ProgramBuilder::new };
+    let mut builder = builder(1).expect("one channel");
+    let mut x = builder.latents();
+    for (index, &(kernel, behind, factor)) in convs.iter().enumerate() {
+        let frames = FrameRepeat { factor, first_alone };
+        x = builder.upsample_over_time(&format!("up{index}"), x, 1, frames).expect("small");
+        let behind = behind.min(kernel - 1);
+        let time = Window { before: kernel - 1 - behind, behind, ..Window::causal(kernel) };
+        let windows = Axes::new(time, Window::POINT, Window::POINT);
+        let name = format!("conv{index}");
+        x = builder.conv_over_time(&name, x, 1, windows, Axes::default()).expect("small");
+    }
+    builder.finish(x).expect("a feature map")
+}
+
 /// No device decodes that, but a caller may ask.
 #[test]
 fn work_of_any_latents_is_counted() {
@@ -107,10 +124,8 @@ fn run(program: &Program, latents: &HostTensor) -> HostTensor {
     let input = Reference.upload(latents).expect("upload");
     let output =
         execute(&Reference, program, &weights, input, |_| Ok::<(), ()>(())).expect("it runs");
-    let shape = Reference.shape(&output);
-    let [height, width] = [shape.height as u32, shape.width as u32];
-    let region = halovae_core::Region::new(0, 0, height, width);
-    Reference.download(&output, region).expect("download")
+    let all = Reference.shape(&output).size().at_origin();
+    Reference.download(&output, all).expect("download")
 }
 
 /// With all weights one, nothing cancels: a pixel differs exactly where it reads a changed cell.
@@ -151,6 +166,28 @@ proptest! {
             .map(|at| (at % (width * scale) / scale).abs_diff(centre))
             .max();
         prop_assert_eq!(farthest, Some(field.radius as usize));
+    }
+
+    #[test]
+    fn frames_read_are_how_far_a_changed_frame_is_seen(
+        convs in prop::collection::vec((1u32..4, 0u32..3, 1u32..3), 1..4), first_alone: bool,
+    ) {
+        let program = conv_stack_over_time(&convs, first_alone);
+        let field = ReceptiveField::new(&program);
+        let [before, behind] = field.frames.map(|frames| frames as usize);
+        // So many frames at both ends that the frames which see the changed one have all that they read.
+        let margin = before + behind + 2;
+        let shape = Shape::new(1, 1, 1, 1).over(2 * margin + 1);
+        let zeros = HostTensor::zeros(shape).expect("small");
+        let mut impulse = zeros.clone();
+        impulse.data_mut()[margin] = 1.0;
+        let [quiet, seen] = [run(&program, &zeros), run(&program, &impulse)];
+        let (_, scale) = program.features(program.output());
+        let latent = |at: usize| scale.time.latent(at as u32).expect("a frame") as usize;
+        let changed = || (0..quiet.data().len()).filter(|&at| quiet.data()[at] != seen.data()[at]);
+        // What a frame reads before it sees it later.
+        prop_assert_eq!(changed().map(latent).max(), Some(margin + before));
+        prop_assert_eq!(changed().map(latent).min(), Some(margin - behind));
     }
 
     #[test]

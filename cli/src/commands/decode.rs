@@ -76,6 +76,8 @@ fn decode(
         let picture = Shape::sample(size, program.out_channels() as usize);
         let picture = Shape { batch: latents.shape().batch, ..picture };
         check_written(args, output, &checkpoint, picture)?;
+        let left_over = output.frame_left_over(picture);
+        planned.notices.extend(left_over.map(|path| Notice::FrameLeftOver { path }));
         if output.is_raw() {
             let assumed = checkpoint.config().assumed_of_range(planned.plan.strategy());
             planned.notices.extend(assumed.map(|what| Notice::AssumedRange { what }));

@@ -133,8 +133,21 @@ fn describe_program(text: &mut String, program: &Program) {
     line(
         text,
         "receptive field",
-        format_args!("{} latent cells ({pixels} pixels) to each side{note}", field.radius),
+        format_args!(
+            "{} latent cells ({pixels} pixels) to each side{}{note}",
+            field.radius,
+            frames_read(field.frames)
+        ),
     );
+}
+
+/// How far a frame looks into the frames of the latents.
+fn frames_read([before, behind]: [u32; 2]) -> String {
+    match [before, behind] {
+        [0, 0] => String::new(),
+        [before, 0] => format!(", {before} frames of latents back"),
+        [before, behind] => format!(", {before} frames of latents back and {behind} ahead"),
+    }
 }
 
 /// Of a decode of one image.

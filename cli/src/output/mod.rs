@@ -163,6 +163,12 @@ impl OutputFile {
         })
     }
 
+    /// A frame of an earlier, longer video that a reader of the numbered frames would take for this
+    /// one's next.
+    pub(crate) fn frame_left_over(&self, shape: Shape) -> Option<PathBuf> {
+        self.names.as_ref()?.frame_left_over(shape.batch, shape.frames)
+    }
+
     /// Whether it holds values beyond the range of a picture as they are.
     pub(crate) fn is_raw(&self) -> bool {
         matches!(self.format, Format::Npy | Format::Safetensors)

@@ -67,6 +67,13 @@ impl Names {
         path.with_file_name(name)
     }
 
+    /// The name of a frame that would come behind the last, if there is a file of that name: players
+    /// and encoders go on with it.
+    pub(super) fn frame_left_over(&self, images: usize, frames: usize) -> Option<PathBuf> {
+        let behind = self.has_frames().then(|| self.get(0, images, frames));
+        behind.filter(|path| path.exists())
+    }
+
     /// The names of all frames of all images or videos.
     pub(super) fn all(&self, images: usize, frames: usize) -> Vec<PathBuf> {
         let frames = if self.has_frames() { frames } else { 1 };

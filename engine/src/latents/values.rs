@@ -33,8 +33,8 @@ impl Latents {
             "; they seem to have the channels last, move them before height and width"
         } else if self.channels < 4 && self.width == expected.saturating_mul(4) {
             // A batch of 1 to 3 in place of the channels: no VAE has so few.
-            "; they seem to be packed for a transformer, unpack them first (_unpack_latents in \
-             diffusers)"
+            "; they seem to be packed for a transformer, as pipelines of FLUX.1 and Qwen-Image pack \
+             them, whose VAEs take them so"
         } else {
             ""
         };

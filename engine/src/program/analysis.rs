@@ -1,6 +1,6 @@
 //! What can be known of a program without running it: receptive field, work, memory.
 
-use halovae_core::{Axes, Size};
+use halovae_core::Size;
 
 use super::{Geometry, MemoryModel, Op, Program, Reads, peak_bytes};
 
@@ -9,6 +9,9 @@ use super::{Geometry, MemoryModel, Op, Program, Reads, peak_bytes};
 pub struct ReceptiveField {
     /// The largest distance, in latent cells, from a pixel's own cell to one that it reads.
     pub radius: u32,
+    /// How many frames of the latents before a frame's own it reads, and how many behind: of frames
+    /// that lie far from the video's ends.
+    pub frames: [u32; 2],
     /// Whether the program also has ops that read everything (norm statistics, attention), so
     /// that even a halo of that radius is not exact.
     pub has_global_ops: bool,
@@ -46,27 +49,48 @@ impl Analysis {
 }
 
 impl ReceptiveField {
-    /// Walks back from each phase of a pixel within its cell, exactly, over all paths.
+    /// Walks back from each phase of a pixel within its cell, and from all frames of one of the
+    /// latents', exactly, over all paths.
     pub fn new(program: &Program) -> Self {
         let scale = i64::from(program.scale());
         let radius = (0..scale)
             .map(|phase| {
-                let (low, high) = input_interval(program, phase);
+                let (low, high) = input_interval(program, Along::Frame, (phase, phase));
                 low.unsigned_abs().max(high.unsigned_abs())
             })
             .max()
             .unwrap_or(0);
+        let (_, layer) = program.features(program.output);
+        let [first, behind] = [FAR, FAR + 1].map(|latent| layer.time.at(latent).unwrap_or(0));
+        let of_latent = (i64::from(first), i64::from(behind) - 1);
+        let (low, high) = input_interval(program, Along::Time, of_latent);
+        let far = i64::from(FAR);
+        let count = |frames: i64| u32::try_from(frames.max(0)).unwrap_or(u32::MAX);
         Self {
             radius: u32::try_from(radius).unwrap_or(u32::MAX),
+            frames: [count(far - low), count(high - far)],
             has_global_ops: program.ops.iter().any(Op::is_global),
         }
     }
 }
 
-/// The latent cells, relative to cell 0, that pixel `phase` of cell 0 reads through local ops.
-fn input_interval(program: &Program, phase: i64) -> (i64, i64) {
+/// A frame of the latents with more before it than any decoder looks back to.
+const FAR: u32 = 1 << 16;
+
+/// What is followed through a program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Along {
+    /// Rows and columns, which are alike in every decoder; the wider window counts.
+    Frame,
+    /// Frames far from the first.
+    Time,
+}
+
+/// The first and the last of the latents' cells, or frames, that those of the output between the first
+/// and the last of `outputs` read through local ops.
+fn input_interval(program: &Program, along: Along, outputs: (i64, i64)) -> (i64, i64) {
     let mut reads: Vec<Option<(i64, i64)>> = vec![None; program.values.len()];
-    reads[program.output.index()] = Some((phase, phase));
+    reads[program.output.index()] = Some(outputs);
     let widen = |slot: &mut Option<(i64, i64)>, (low, high): (i64, i64)| {
         *slot = Some(slot.map_or((low, high), |(l, h)| (l.min(low), h.max(high))));
     };
@@ -74,18 +98,23 @@ fn input_interval(program: &Program, phase: i64) -> (i64, i64) {
         let Some((low, high)) = reads[op.output().index()] else { continue };
         for (id, how) in op.reads() {
             match how {
-                Reads::Cells(Axes { height, width, .. }) => {
-                    // Rows and columns are alike in every decoder; the wider one counts.
-                    for window in [height, width] {
+                Reads::Cells(all) => {
+                    let windows = match along {
+                        Along::Frame => [all.height, all.width],
+                        Along::Time => [all.time; 2],
+                    };
+                    for window in windows {
                         let last = window.first(high) + i64::from(window.kernel) - 1;
                         let interval = (window.cell(window.first(low)), window.cell(last));
                         widen(&mut reads[id.index()], interval);
                     }
                 }
-                Reads::Frame | Reads::FirstFrame => {
+                Reads::Frame => widen(&mut reads[id.index()], (low, high)),
+                // A frame's cells read those at their own places.
+                Reads::FirstFrame if along == Along::Frame => {
                     widen(&mut reads[id.index()], (low, high));
                 }
-                Reads::All | Reads::Statistics => {}
+                Reads::FirstFrame | Reads::All | Reads::Statistics => {}
             }
         }
     }

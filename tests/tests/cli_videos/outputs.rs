@@ -138,7 +138,16 @@ fn frames_become_numbered_pictures() {
         .copied()
         .collect();
     setup.write_npy("first.npy", &first, &[1, channels, 1, height, width]);
-    setup.decode_from("first.npy", "--output one-%d.jpg").expect_success();
+    let run = setup.decode_from("first.npy", "--output one-%d.jpg").expect_success();
+    assert_eq!(run.stderr, "");
+    // The second frame of the video would be taken for that of the image.
+    let run = setup.decode_from("first.npy", "--output out/%05d.png").expect_success();
+    assert!(
+        run.stderr.contains("`out/00001.png` is a frame of an earlier video"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(listing(&setup.path("out")), names);
     setup.decode_from("first.npy", "--output one.png").expect_success();
     setup.decode_from("first.npy", "--output one.npy").expect_success();
     assert!(setup.path("one-0.jpg").exists());
