@@ -1,4 +1,4 @@
-"""Writes the seeds of corpus/: one small file per kind of input that a reader knows.
+"""Writes the seeds of corpus/ that have names: one small file per kind of input that a target knows.
 
     pip install numpy ml_dtypes safetensors
     python make_seeds.py
@@ -64,6 +64,49 @@ def decoder(ldm, attention=True, post_quant_conv=True, z=2, channels=(2, 4)):
     return shapes
 
 
+def wan_shapes(original, z=1, channels=(1, 2), temporal=True, out=3):
+    """Shapes of Wan's decoder with one resnet fewer per level than releases have, in diffusers' or its own naming."""
+    shapes = {}
+
+    def conv(name, out, inputs, *kernel):
+        shapes[name + ".weight"] = (out, inputs, *kernel)
+        shapes[name + ".bias"] = (out,)
+
+    def resnet(name, out, inputs):
+        parts = "residual.0 residual.2 residual.3 residual.6 shortcut" if original else "norm1 conv1 norm2 conv2 conv_shortcut"
+        norm1, conv1, norm2, conv2, shortcut = (f"{name}.{part}" for part in parts.split())
+        shapes[norm1 + ".gamma"], shapes[norm2 + ".gamma"] = (inputs, 1, 1, 1), (out, 1, 1, 1)
+        conv(conv1, out, inputs, 3, 3, 3), conv(conv2, out, out, 3, 3, 3)
+        if out != inputs:
+            conv(shortcut, out, inputs, 1, 1, 1)
+
+    def named(diffusers, wans):
+        return "decoder." + (wans if original else diffusers)
+
+    deep = channels[-1]
+    conv("conv2" if original else "post_quant_conv", z, z, 1, 1, 1)
+    conv(named("conv_in", "conv1"), deep, z, 3, 3, 3)
+    for index in range(2):
+        resnet(named(f"mid_block.resnets.{index}", f"middle.{2 * index}"), deep, deep)
+    attention = named("mid_block.attentions.0", "middle.1")
+    shapes[attention + ".norm.gamma"] = (deep, 1, 1)
+    conv(attention + ".to_qkv", 3 * deep, deep, 1, 1), conv(attention + ".proj", deep, deep, 1, 1)
+    width, place = deep, 0
+    for block, width_out in enumerate(reversed(channels)):
+        for layer in range(2):
+            resnet(named(f"up_blocks.{block}.resnets.{layer}", f"upsamples.{place}"), width_out, width)
+            width, place = width_out, place + 1
+        if block + 1 < len(channels):
+            base = named(f"up_blocks.{block}.upsamplers.0", f"upsamples.{place}")
+            conv(base + ".resample.1", width // 2, width, 3, 3)
+            if temporal:
+                conv(base + ".time_conv", 2 * width, width, 3, 1, 1)
+            width, place = width // 2, place + 1
+    shapes[named("norm_out", "head.0") + ".gamma"] = (width, 1, 1, 1)
+    conv(named("conv_out", "head.2"), out, width, 3, 3, 3)
+    return shapes
+
+
 def tensors(shapes, dtype, prefix=""):
     return save({prefix + name: np.full(shape, 0.5, DTYPES[dtype]) for name, shape in shapes.items()})
 
@@ -76,6 +119,15 @@ def raw(header, data=b""):
 seed("safetensors", "diffusers_f32", tensors(decoder(ldm=False), "f32"))
 seed("safetensors", "diffusers_bf16_plain", tensors(decoder(False, attention=False, post_quant_conv=False), "bf16"))
 seed("safetensors", "ldm_f16_prefixed", tensors(decoder(ldm=True), "f16", "first_stage_model."))
+seed("safetensors", "wan_diffusers_f16", tensors(wan_shapes(original=False), "f16"))
+seed("safetensors", "wan_original_bf16_prefixed", tensors(wan_shapes(original=True, temporal=False), "bf16", "vae."))
+seed("safetensors", "qwen_image_layered_f16", tensors(wan_shapes(original=True, out=4), "f16"))
+# A tensor without elements may claim any extents.
+claims = {"decoder.conv_in.weight": (1, 2**32 - 1, 0, 3, 3), "decoder.up_blocks.0.resnets.0.conv1.weight": (0, 2**62, 3, 3, 3)}
+entries = [f'"{name}":{{"dtype":"F16","shape":{list(shape)},"data_offsets":[0,0]}}' for name, shape in claims.items()]
+entries += ['"decoder.conv_out.weight":{"dtype":"F16","shape":[0,1,3,3,3],"data_offsets":[0,0]}']
+entries += ['"decoder.mid_block.resnets.0.norm1.gamma":{"dtype":"F16","shape":[0],"data_offsets":[0,0]}']
+seed("safetensors", "wan_of_no_elements", raw("{" + ",".join(entries) + "}"))
 seed("safetensors", "one_tensor", save({"decoder.conv_in.weight": np.zeros((1, 1, 1, 1), "f4")}))
 seed("safetensors", "empty", raw("{}"))
 # The ends of its offsets add up to almost 2**64.
@@ -91,6 +143,15 @@ for name, dtype, order, version in (
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.asarray(values, dtype, order=order), version)
     seed("npy", name, buffer.getvalue())
+# One frame is what ComfyUI stores of Qwen-Image.
+frames = np.stack([values, 2 * values], 2)
+for name, dtype, order, array in (
+    ("one_frame", "<f4", "C", values[:, :, None]), ("video", "<f4", "C", frames), ("video_f2_fortran", "<f2", "F", frames),
+    ("video_without_batch", ">f8", "C", frames[0]), ("image", "<f4", "F", values[0]), ("six_axes", "<f4", "C", frames[None]),
+):
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.asarray(array, dtype, order=order))
+    seed("npy", name, buffer.getvalue())
 
 # The flags are packed, layers, sides (none), video, with_key and mean_and_std.
 for name, flags, dtype, content in (
@@ -99,7 +160,7 @@ for name, flags, dtype, content in (
     ("comfy_old", (0, 0, 0, 0, 0, 0), "f32", {"latent_tensor": values[:1]}),
     ("plain_bf16", (0, 0, 0, 0, 0, 1), "bf16", {"latents": values}),
     ("keyed_f16", (0, 0, 0, 0, 1, 0), "f16", {"z": values[0], "other": values[0, 0]}),
-    ("video", (0, 0, 0, 1, 0, 1), "f32", {"latents": np.stack([values, 2 * values], 2)}),
+    ("video", (0, 0, 0, 1, 0, 1), "f32", {"latents": frames}),
     ("layers", (1, 1, 0, 0, 0, 0), "bf16", {"latents": values.reshape(1, 4, 12)}),
 ):
     file = save({key: array.astype(DTYPES[dtype]) for key, array in content.items()})
@@ -124,3 +185,72 @@ for name, config in (
     ("bad", dict(flux, norm_num_groups=48, shift_factor="x")),
 ):
     seed("config", name, json.dumps(config).encode())
+
+
+def variant(index, count):
+    """Which of so many variants an `enum` is."""
+    return struct.pack("<I", -(-(index << 32) // count))
+
+
+def number(value):
+    """A `Number` that is small."""
+    return variant(0, 2) + struct.pack("B", value)
+
+
+def listed(items):
+    """A `Vec`: whether there is one more, ahead of each and at the end."""
+    return b"".join(b"\1" + item for item in items) + b"\0"
+
+
+def wan_decoder(frames, levels, cuts=0, base=2, z=2, out=3, resnets=1, qwen_image=False, encoder=None):
+    """The `Input` of the target `program` for a decoder of videos; of images it says nothing."""
+    of_images = listed([]) + number(1) + b"\0" + number(1) * 5 + b"\0\0"
+    of_backend = struct.pack("<3Q", 0x5555555555555555, 3, 64)
+    time = number(frames) + number(1) + struct.pack("<H5B", cuts, 1, 0, 0, 0, 0) + listed([])
+    network = struct.pack("B", qwen_image) + b"".join(map(number, (base, z, out, resnets)))
+    network += listed(number(mult) + struct.pack("B", doubles) for mult, doubles in levels)
+    network += b"\0" if encoder is None else b"\1" + b"".join(map(number, encoder))
+    # Scales as the levels have them, neither residual nor patches.
+    network += b"\0\0\0"
+    return of_images + number(2) + number(3) + b"\1" + of_backend + time + b"\1" + network
+
+
+for name, input in (
+    ("wan", wan_decoder(3, [(1, 0), (2, 1)], cuts=2)), ("wan_of_one_level", wan_decoder(5, [(1, 0)], cuts=0b1010)),
+    ("wan_of_four_levels", wan_decoder(4, [(1, 0), (2, 1), (2, 1), (2, 0)], cuts=0xffff)),
+    ("wan_of_one_frame", wan_decoder(1, [(1, 0), (1, 1), (3, 0)], resnets=2)),
+    ("wan_with_an_encoder", wan_decoder(2, [(1, 0), (2, 0)], encoder=(6, 1))),
+    ("qwen_image", wan_decoder(1, [(1, 0), (2, 1)], out=4, qwen_image=True)),
+):
+    seed("program", name, input)
+
+
+def checkpoint(network, names=0, prefix=0, encoder=None, given=0, changes=()):
+    """The `Input` of the target `checkpoint`."""
+    head = network + variant(names, 3) + struct.pack("BB", prefix, 0)
+    head += b"\0" if encoder is None else struct.pack("3B", 1, *encoder)
+    return head + variant(given, 5) + listed(changes)
+
+
+def change(at, place, kind, rest=b""):
+    """One of nine kinds of changes of the tensor `at`."""
+    return struct.pack("<HB", at, place) + variant(kind, 9) + rest
+
+
+kl_network = variant(0, 2) + listed([b"\1", b"\3"]) + struct.pack("5B", 0, 3, 1, 1, 2)
+wan_network = variant(1, 2) + listed(struct.pack("BB", *level) for level in ((0, 0), (1, 1), (3, 0))) + struct.pack("3B", 1, 15, 2)
+layered_network = variant(1, 2) + listed([b"\1\0"]) + struct.pack("3B", 0, 15, 3)
+huge, ones = variant(1, 2) + struct.pack("<Q", 2**32 - 1), listed([number(1)])
+for name, input in (
+    ("kl", checkpoint(kl_network)), ("kl_original", checkpoint(kl_network, 1, 2, (3, 2))),
+    ("wan", checkpoint(wan_network)), ("wan_original", checkpoint(wan_network, 1, 1, given=1)),
+    ("wan_of_another_class", checkpoint(wan_network, 1, given=2)), ("layered", checkpoint(layered_network, 1, 3)),
+    ("layered_with_an_encoder", checkpoint(layered_network, 0, encoder=(5, 2))),
+    # The third tensor is the first conv of the decoder.
+    ("wan_of_huge_latents", checkpoint(wan_network, changes=[change(2, 1, 2, huge)])),
+    ("wan_of_a_flat_conv", checkpoint(wan_network, changes=[change(2, 0, 1, listed([number(4)] * 4))])),
+    ("wan_with_a_hole", checkpoint(wan_network, 1, changes=[change(2, 0, 0)])),
+    ("wan_twice", checkpoint(wan_network, 1, changes=[change(2, 1, 6, b"\6")])),
+    ("wan_scaled", checkpoint(wan_network, 1, changes=[change(2, 0, 8, ones)])),
+):
+    seed("checkpoint", name, input)

@@ -259,6 +259,47 @@ fn what_is_around_the_decoder_does_not_matter() {
     assert_eq!(model.check(&tensors).ignored(), ["vae.odd"]);
 }
 
+/// A tensor without elements may claim any extents; nothing is made as large as they say.
+#[test]
+fn extents_beyond_any_network_are_refused() {
+    let model = Model::default();
+    for (name, shape, field) in [
+        ("decoder.conv_in.weight", [8, u32::MAX as usize, 0, 3, 3], "z_dim"),
+        ("decoder.conv_out.weight", [u32::MAX as usize, 2, 0, 3, 3], "in_channels"),
+        ("decoder.up_blocks.0.resnets.0.conv1.weight", [u32::MAX as usize, 8, 3, 0, 3], "dim_mult"),
+        ("encoder.conv_in.weight", [u32::MAX as usize, 3, 0, 3, 3], "base_dim"),
+    ] {
+        let mut tensors = model.diffusers("");
+        tensors.insert(name.into(), Tensor::new(Dtype::F16, &shape, &[]));
+        let error = Checkpoint::from_bytes(serialize(&tensors), None).unwrap_err();
+        assert!(matches!(error, CheckpointError::NotInferable { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("`{field}` is ")), "{name}: {error}");
+    }
+}
+
+/// Four channels are those of Qwen-Image-Layered's pictures, unless its class cannot say what an encoder
+/// beside them has.
+#[test]
+fn a_class_is_told_only_of_what_it_can_say() {
+    let model = Model { out_channels: 4, ..Model::default() };
+    for (shape, class) in [
+        ([2, 4, 1, 1, 1], WanClass::QwenImage),
+        ([2, 3, 1, 1, 1], WanClass::Untold),
+        ([6, 4, 1, 1, 1], WanClass::Untold),
+    ] {
+        let mut tensors = model.diffusers("");
+        let zeros = vec![0.0; shape.iter().product()];
+        tensors.insert("encoder.conv_in.weight".into(), Tensor::new(Dtype::F16, &shape, &zeros));
+        let checkpoint = model.check(&tensors);
+        let found = config(&checkpoint);
+        assert_eq!(found.class, class);
+        assert_eq!((found.base_dim as usize, found.in_channels as usize), (shape[0], shape[1]));
+        let read = parse_config(found.to_json().to_string().as_bytes()).unwrap();
+        assert!(*read == *checkpoint.config(), "{read:?}");
+        assert_eq!(read.decoder().unwrap(), checkpoint.config().decoder().unwrap());
+    }
+}
+
 /// Mean and deviation of 16 channels are known, of which both classes have the same; of others they are
 /// not.
 #[test]

@@ -44,18 +44,15 @@ pub(super) fn config(found: &Found<'_>) -> Result<Inferred, String> {
     let network =
         AutoencoderKlWanConfig::of_network(&channels, &temporal, conv_in.inputs, res_blocks);
 
-    let encoder = encoder_conv_in(found);
+    let of_decoder = [network.decoder_base_dim, conv_out.outputs];
+    let [base_dim, in_channels] = encoder_conv_in(found).unwrap_or(of_decoder);
+    // The class of Qwen-Image has one field for what encoder and decoder may have different numbers of.
     let class = match conv_out.outputs {
-        LAYERED_CHANNELS => WanClass::QwenImage,
+        LAYERED_CHANNELS if [base_dim, in_channels] == of_decoder => WanClass::QwenImage,
         _ => WanClass::Untold,
     };
-    let config = AutoencoderKlWanConfig {
-        class,
-        base_dim: encoder.map_or(network.base_dim, |[outputs, _]| outputs),
-        in_channels: encoder.map_or(conv_out.outputs, |[_, inputs]| inputs),
-        out_channels: conv_out.outputs,
-        ..network
-    };
+    let out_channels = conv_out.outputs;
+    let config = AutoencoderKlWanConfig { class, base_dim, in_channels, out_channels, ..network };
     let untold = (!config.has_known_space()).then(|| UntoldSpace {
         fields: &UNTOLD_SPACE,
         contradicting: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::config::{AutoencoderKlWanConfig, LATENTS_MEAN, LATENTS_STD, WanClass, Z_DIM};
 use crate::checkpoint::config::{ConfigError, VaeConfig};
-use crate::checkpoint::fields::Fields;
+use crate::checkpoint::fields::{Fields, MAX_CHANNELS};
 
 impl AutoencoderKlWanConfig {
     /// Of the fields of an `AutoencoderKLWan`.
@@ -73,7 +73,8 @@ impl AutoencoderKlWanConfig {
         let has_known_space = z_dim == Z_DIM;
         let known = |values: &[f64], unknown| match has_known_space {
             true => values.to_vec(),
-            false => vec![unknown; z_dim as usize],
+            // A header may tell any number; of more than the most the config is refused.
+            false => vec![unknown; z_dim.min(MAX_CHANNELS) as usize],
         };
         let mut config = Self {
             base_dim: decoder_base_dim,

@@ -1,0 +1,114 @@
+//! Configs of every family, of small networks and of any numbers.
+
+use halovae_engine::checkpoint::{
+    AutoencoderKlConfig, AutoencoderKlWanConfig, VaeConfig, WanClass,
+};
+
+use crate::input::{Input, Number, Wan};
+
+/// Fusion looks at every op for every op; beyond that many resnets it takes long, not other paths.
+const MAX_RESNETS: u32 = 32;
+
+/// Longest lists of statistics: lists of other lengths than the channels are refused.
+const MAX_STATISTICS: u32 = 1 << 12;
+
+/// A config, and what the checks choose by.
+pub(crate) struct Config {
+    pub(crate) config: Box<dyn VaeConfig>,
+    pub(crate) latent_channels: u32,
+    pub(crate) out_channels: u32,
+    pub(crate) levels: usize,
+    /// Resnets of the levels.
+    resnets: u32,
+    /// Whether the decoder decodes in no time.
+    pub(crate) is_small: bool,
+}
+
+impl Config {
+    /// A valid config whose decoder does not have too many resnets.
+    pub(crate) fn of(input: &Input) -> Option<Self> {
+        let config = match &input.wan {
+            None => Self::autoencoder_kl(input),
+            Some(wan) => Self::wan(wan),
+        };
+        (config.config.validate().is_ok() && config.resnets <= MAX_RESNETS).then_some(config)
+    }
+
+    fn autoencoder_kl(input: &Input) -> Self {
+        let groups = input.groups.get();
+        let factor = if input.channels_per_group { groups } else { 1 };
+        let channels = input.channels.iter().map(|c| c.get().wrapping_mul(factor));
+        let config = AutoencoderKlConfig {
+            block_out_channels: channels.collect(),
+            norm_num_groups: groups,
+            latent_channels: input.latent_channels.get(),
+            out_channels: input.out_channels.get(),
+            layers_per_block: input.layers.get(),
+            sample_size: input.sample_size.map(Number::get),
+            use_post_quant_conv: input.post_quant_conv,
+            mid_block_add_attention: input.attention,
+            ..AutoencoderKlConfig::default()
+        };
+        let levels = config.block_out_channels.len();
+        Self {
+            latent_channels: config.latent_channels,
+            out_channels: config.out_channels,
+            levels,
+            resnets: resnets(levels, config.layers_per_block),
+            is_small: levels <= 3
+                && config.block_out_channels.iter().all(|&channels| channels <= 8)
+                && config.layers_per_block <= 2
+                && config.latent_channels <= 8
+                && config.out_channels <= 8,
+            config: config.into(),
+        }
+    }
+
+    fn wan(wan: &Wan) -> Self {
+        let class = if wan.is_qwen_image { WanClass::QwenImage } else { WanClass::Wan };
+        let z_dim = wan.z_dim.get();
+        let levels = wan.levels.len();
+        let doubles = wan.levels.iter().skip(1).map(|&(_, doubles_frames)| doubles_frames);
+        let temperal_downsample: Vec<_> = doubles.collect();
+        let doubled = |times: usize| 1u32.checked_shl(times as u32).unwrap_or(u32::MAX);
+        let of_time = temperal_downsample.iter().filter(|&&doubles| doubles).count();
+        let own = [doubled(of_time), doubled(levels.saturating_sub(1))];
+        let [temporal, spatial] = wan.scales.map_or(own, |scales| scales.map(Number::get));
+        let [decoder_base_dim, out_channels] = [wan.base_dim, wan.out_channels].map(Number::get);
+        // Qwen-Image's class has one field for both.
+        let encoder = wan.encoder.filter(|_| !wan.is_qwen_image).map(|of| of.map(Number::get));
+        let [base_dim, in_channels] = encoder.unwrap_or([decoder_base_dim, out_channels]);
+        let config = AutoencoderKlWanConfig {
+            class,
+            base_dim,
+            decoder_base_dim,
+            z_dim,
+            dim_mult: wan.levels.iter().map(|(mult, _)| mult.get()).collect(),
+            num_res_blocks: wan.res_blocks.get(),
+            attn_scales: Vec::new(),
+            temperal_downsample,
+            latents_mean: vec![0.5; z_dim.min(MAX_STATISTICS) as usize],
+            latents_std: vec![2.5; z_dim.min(MAX_STATISTICS) as usize],
+            in_channels,
+            out_channels,
+            is_residual: wan.is_residual,
+            patch_size: wan.patch_size,
+            scale_factor_temporal: temporal,
+            scale_factor_spatial: spatial,
+        };
+        Self {
+            latent_channels: z_dim,
+            out_channels,
+            levels,
+            resnets: resnets(levels, config.num_res_blocks),
+            // Decodes over time are run only where they take no time.
+            is_small: true,
+            config: config.into(),
+        }
+    }
+}
+
+/// One more for each level than a config says.
+fn resnets(levels: usize, layers: u32) -> u32 {
+    layers.saturating_add(1).saturating_mul(levels as u32)
+}
