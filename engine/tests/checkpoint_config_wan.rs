@@ -120,6 +120,27 @@ fn every_impossible_field_is_named() {
     }
 }
 
+/// Estimates and decodes go through the frames of a latent one by one.
+#[test]
+fn decoders_of_too_many_frames_are_refused() {
+    for (doubled, fits) in [(6, true), (7, false)] {
+        let config = json!({
+            "_class_name": CLASSES[0], "base_dim": 2, "dim_mult": vec![1; doubled + 1],
+            "temperal_downsample": vec![true; doubled],
+            "scale_factor_temporal": 1 << doubled, "scale_factor_spatial": 1 << doubled,
+        });
+        match parse(&config) {
+            Ok(config) => {
+                assert!(fits && config.decoder().unwrap().out_scale().time.factor == 64);
+            }
+            Err(error) => {
+                assert!(!fits);
+                assert!(error.to_string().contains("comes to 128 frames"), "{error}");
+            }
+        }
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

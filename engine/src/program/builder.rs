@@ -14,6 +14,10 @@ use super::{
 /// and below it sizes of single weights cannot overflow.
 const LARGEST_EXTENT: u32 = 1 << 20;
 
+/// Most frames of a value for each of the latents. Decoders have up to 8; decodes and their estimates go
+/// through them one by one.
+pub const MOST_FRAMES: u32 = 64;
+
 /// Most elements of one weight.
 const LARGEST_WEIGHT: u64 = 1 << 34;
 
@@ -188,7 +192,7 @@ impl ProgramBuilder {
         let expected = (channels.saturating_mul(factor), Scale { time, ..scale });
         self.expect_features(name, rest, expected.0, expected.1)?;
         let factor_there = scale.time.factor.saturating_mul(factor);
-        check_extent(name, "frames", factor_there)?;
+        check_frames(name, factor_there)?;
         let time = TimeScale { factor: factor_there, law: TimeLaw::FirstAlone };
         let output = self.features(name, channels, Scale { time, ..scale });
         self.push(Op::Join { first, rest, output, factor });
@@ -329,11 +333,19 @@ impl ProgramBuilder {
 }
 
 fn check_extent(op: &str, what: &str, extent: u32) -> Result<(), ProgramError> {
-    if (1..=LARGEST_EXTENT).contains(&extent) {
+    check_at_most(op, what, extent, LARGEST_EXTENT)
+}
+
+fn check_frames(op: &str, factor: u32) -> Result<(), ProgramError> {
+    check_at_most(op, "frames for each of the latents", factor, MOST_FRAMES)
+}
+
+fn check_at_most(op: &str, what: &str, extent: u32, most: u32) -> Result<(), ProgramError> {
+    if (1..=most).contains(&extent) {
         return Ok(());
     }
     Err(ProgramError::Impossible {
         op: op.into(),
-        what: format!("{what} = {extent}; expected 1 to {LARGEST_EXTENT}"),
+        what: format!("{what} = {extent}; expected 1 to {most}"),
     })
 }

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use halovae_core::Scale;
 
 pub use analysis::{Analysis, ReceptiveField};
-pub use builder::ProgramBuilder;
+pub use builder::{MOST_FRAMES, ProgramBuilder};
 pub use fold::fold_single_frame;
 pub use fuse::fuse;
 pub use geometry::Geometry;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::checkpoint::config::{ConfigError, Detail, VaeConfig};
 use crate::checkpoint::fields::{MAX_CHANNELS, check_mean_and_std, ensure, ensure_within};
 use crate::latents::{LatentSpace, Packing, TokenContent, TokenOrder};
+use crate::program::MOST_FRAMES;
 
 /// The classes of diffusers.
 pub(super) const WAN_CLASS: &str = "AutoencoderKLWan";
@@ -202,6 +203,12 @@ impl VaeConfig for AutoencoderKlWanConfig {
             || format!("one flag for each level of `dim_mult` but the last ({})", levels - 1),
         )?;
         let (temporal, spatial) = self.scales();
+        ensure(
+            temporal <= MOST_FRAMES,
+            "temperal_downsample",
+            format_args!("a list that comes to {temporal} frames"),
+            || format!("no more than {MOST_FRAMES} frames for each of the latents"),
+        )?;
         ensure(
             self.scale_factor_temporal == temporal,
             "scale_factor_temporal",

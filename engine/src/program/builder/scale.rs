@@ -2,7 +2,7 @@
 
 use halovae_core::{Axes, Scale, TimeLaw, TimeScale, Window};
 
-use super::{LARGEST_EXTENT, ProgramBuilder};
+use super::{LARGEST_EXTENT, ProgramBuilder, check_frames};
 use crate::program::{ProgramError, ValueId};
 
 impl ProgramBuilder {
@@ -47,6 +47,7 @@ impl ProgramBuilder {
         let time = time.ok_or_else(|| {
             impossible("its frames do not keep in proportion to those of the latents".into())
         })?;
+        check_frames(op, time.factor)?;
         Ok(Scale { time, space })
     }
 }
