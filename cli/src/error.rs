@@ -85,6 +85,9 @@ pub(crate) enum Error {
          a GPU --dtype f16"
     )]
     NoRoomForWeights(BackendError),
+    /// The backend that the user named lacks an op of the decoder.
+    #[error("{0}; --backend cpu has all that this VAE needs")]
+    Unsupported(BackendError),
     /// A rank's device has no room.
     #[error("{}", in_flags(.0))]
     NoRoom(Failure),
@@ -149,6 +152,7 @@ impl Error {
     pub(crate) fn prepare(error: BackendError) -> Self {
         match error {
             BackendError::OutOfMemory { .. } => Self::NoRoomForWeights(error),
+            BackendError::Unsupported { .. } => Self::Unsupported(error),
             error => Self::Backend(error),
         }
     }

@@ -90,6 +90,14 @@ fn says_what_cannot_be() {
     assert_fails("a GPU on the CPU", &cpu, 2, &["--device", "need a GPU"]);
     let cpu = with(&["--backend", "cpu", "--dtype", "f16"]);
     assert_fails("f16 on the CPU", &cpu, 2, &["--dtype f16", "need a GPU"]);
+    let flags = ["--backend", "wgpu", "--device", &adapter::name()];
+    let video = decode(&Golden::load("wan"), folder.path(), &flags);
+    assert_fails(
+        "a video",
+        &video,
+        1,
+        &["the wgpu backend has no conv over time", "--backend cpu"],
+    );
     let left = listing(folder.path());
     assert!(!left.iter().any(|name| name.contains("picture")), "{left:?}");
 }
