@@ -68,7 +68,7 @@ impl TileAxis {
             Direction::Encode => (pixels, (tile, stride), stride),
         };
         let lone = u32::from(dropped.is_some());
-        let count = (latents - lone).div_ceil(cells).max(1);
+        let count = (latents - lone).div_ceil(cells);
         let skipped = u32::from(dropped == Some(DroppedFrame::First));
         Ok(Self { tile, stride, count, output_tile, row_limit, lone, skipped, ..whole })
     }
@@ -146,7 +146,8 @@ impl TileAxis {
     /// there is no such tile.
     pub fn output_len(&self, index: u32) -> u32 {
         match index {
-            0 => self.lone + self.output_tile.min(self.output_extent - self.lone),
+            // Frames are tiled only where there are more than a tile has, with the lone one.
+            0 => self.lone + self.output_tile.min(self.output_extent),
             _ => self.output_tile.min(self.output_extent - self.output_start(index)),
         }
     }

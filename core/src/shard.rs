@@ -248,12 +248,8 @@ impl Cores {
             (u64::from(latents) * u64::from(scale.factor)).min(reach.into())
         };
         let total = |bands: u32, longer: u32, reach: u32| {
-            let shorter_lend = u64::from(bands - longer) * lent(shorter, reach);
-            // Where none is longer, a longer one might have more latents than there are.
-            match longer {
-                0 => shorter_lend,
-                _ => shorter_lend + u64::from(longer) * lent(shorter + 1, reach),
-            }
+            u64::from(bands - longer) * lent(shorter, reach)
+                + u64::from(longer) * lent(shorter + 1, reach)
         };
         // All but the last lend to the next one, and all but the first to the previous one, unless
         // that is a first one without cells.

@@ -83,12 +83,10 @@ impl Window {
     /// Without a repeat there is none, and it gives `skip`.
     pub const fn cell(&self, unrolled: i64) -> i64 {
         let repeat = self.repeat as i64;
-        let cell = match (self.first_alone, repeat) {
-            (_, 0) => 0,
+        let cell = match (self.first_alone, repeat, unrolled) {
+            (_, 0, _) => 0,
             // The first cell stands alone, and those behind it go in groups.
-            (true, _) if unrolled > 0 => {
-                unrolled.saturating_sub(1).div_euclid(repeat).saturating_add(1)
-            }
+            (true, _, 1..) => (unrolled - 1).div_euclid(repeat).saturating_add(1),
             _ => unrolled.div_euclid(repeat),
         };
         cell.saturating_add(self.skip as i64)
@@ -152,5 +150,5 @@ impl Window {
 
 /// `place`, or the last one that `i64` has.
 const fn signed(place: u64) -> i64 {
-    if place > i64::MAX as u64 { i64::MAX } else { place as i64 }
+    0_i64.saturating_add_unsigned(place)
 }

@@ -170,11 +170,11 @@ pub(crate) fn margins(most: u32) -> impl Strategy<Value = Margins> {
     )
 }
 
-/// Of any layer, those that begin behind the first frame included.
+/// Of any layer, those that begin behind the first frame included, and those without any other one.
 pub(crate) fn layer_scale() -> impl Strategy<Value = Scale> {
     let law =
         prop_oneof![Just(TimeLaw::Even), Just(TimeLaw::FirstAlone), Just(TimeLaw::AfterFirst)];
-    (1u32..=3, law, 1u32..=4)
+    (0u32..=3, law, 1u32..=4)
         .prop_map(|(factor, law, space)| Scale::video(TimeScale { factor, law }, space))
 }
 

@@ -52,11 +52,16 @@ proptest! {
             let end = (axis.output_extent(), 0);
             prop_assert_eq!((axis.output_start(behind), axis.output_len(behind)), end);
             let lens: Vec<u32> = (0..behind).map(|i| axis.output_len(i)).collect();
-            prop_assert_eq!(axis.ramp_extent(0), 0);
+            prop_assert_eq!((axis.ramp_extent(0), axis.ramp(0, 0)), (0, 1.0));
             for i in 1..behind {
                 // diffusers' min(len_a, len_b, blend_extent)
                 let (a, b) = (lens[i as usize - 1], lens[i as usize]);
-                prop_assert_eq!(axis.ramp_extent(i), a.min(b).min(axis.blend_extent()));
+                let extent = a.min(b).min(axis.blend_extent());
+                prop_assert_eq!(axis.ramp_extent(i), extent);
+                for at in 0..extent {
+                    prop_assert_eq!(axis.ramp(i, at.into()), f64::from(at) / f64::from(extent));
+                }
+                prop_assert_eq!(axis.ramp(i, extent.into()), 1.0);
             }
         }
     }
