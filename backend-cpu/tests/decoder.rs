@@ -1,64 +1,39 @@
 //! A whole decoder: the same bytes on any number of threads, and memory as estimated.
 
-use halovae_core::{Region, Size};
+use halovae_core::Size;
 use halovae_cpu::CpuBackend;
-use halovae_engine::backend::Backend;
-use halovae_engine::checkpoint::AutoencoderKlConfig;
-use halovae_engine::conformance::{Random, RandomWeights};
-use halovae_engine::execute::execute;
-use halovae_engine::model::Model;
-use halovae_engine::program::{Analysis, Program, fuse};
-use halovae_engine::tensor::{HostTensor, Shape};
+use halovae_engine::backend::{Backend, BackendError, Operand, Operands};
+use halovae_engine::conformance::SmallDecoder;
+use halovae_engine::program::{FrameRepeat, Op};
+use halovae_engine::tensor::HostTensor;
 
-const LATENTS: Size = Size::new(19, 14);
-
-fn program(backend: &CpuBackend) -> Program {
-    let config = AutoencoderKlConfig {
-        block_out_channels: vec![32, 64, 96],
-        layers_per_block: 1,
-        latent_channels: 16,
-        norm_num_groups: 16,
-        ..AutoencoderKlConfig::default()
-    };
-    let plain = config.decoder().unwrap();
-    fuse(&plain, |program, op| backend.supports(program, op))
+fn decoder() -> SmallDecoder {
+    SmallDecoder::new(&[32, 64, 96], 16, 16, Size::new(19, 14))
 }
 
-fn latents() -> HostTensor {
-    let shape = Shape::new(1, LATENTS.height as usize, LATENTS.width as usize, 16);
-    let mut random = Random::new(5);
-    let data = (0..shape.elements().unwrap()).map(|_| random.uniform(-2.0, 2.0)).collect();
-    HostTensor::new(shape, data).unwrap()
+fn backend(threads: usize) -> CpuBackend {
+    CpuBackend::new(threads).expect("threads")
 }
 
-/// Decodes on so many threads; also gives the measured and the estimated peak in bytes.
-fn decode(threads: usize) -> (HostTensor, u64, u64) {
-    let backend = CpuBackend::new(threads).unwrap();
-    let program = program(&backend);
-    let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
-    backend.reset_peak();
-    let input = backend.upload(&latents()).unwrap();
-    let output = execute(&backend, &program, &weights, input, |_| Ok::<(), ()>(())).unwrap();
-    let shape = backend.shape(&output);
-    let region = Region::new(0, 0, shape.height as u32, shape.width as u32);
-    let picture = backend.download(&output, region).unwrap();
-    let analysis = Analysis::new(&program, LATENTS, 1, &backend);
-    (picture, backend.memory().peak, analysis.peak_live_bytes + analysis.weight_bytes)
+fn decode(threads: usize) -> HostTensor {
+    decoder().decode(&backend(threads)).expect("a picture")
 }
 
 #[test]
 fn threads_do_not_show_in_the_picture() {
-    let (one, ..) = decode(1);
+    let one = decode(1);
     assert!(one.max_abs() > 0.1, "a picture of nothing proves nothing");
     for threads in [2, 3, 7] {
-        assert!(decode(threads).0 == one, "{threads} threads");
+        assert!(decode(threads) == one, "{threads} threads");
     }
 }
 
 #[test]
 fn peak_memory_is_as_estimated() {
     for threads in [1, 4] {
-        let (_, measured, estimated) = decode(threads);
+        let backend = backend(threads);
+        decoder().decode(&backend).expect("a picture");
+        let [measured, estimated] = [backend.memory().peak, decoder().estimated_peak(&backend)];
         let ratio = estimated as f64 / measured as f64;
         assert!((0.85..=1.15).contains(&ratio), "{measured} measured, {estimated} estimated");
     }
@@ -66,20 +41,13 @@ fn peak_memory_is_as_estimated() {
 
 #[test]
 fn a_value_beyond_all_memory_is_an_error() {
-    let backend = CpuBackend::new(1).unwrap();
-    let program = program(&backend);
-    let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
-    let upsample = halovae_engine::program::Op::Upsample {
-        input: program.input(),
-        output: program.output(),
-        factor: u32::MAX,
-        frames: halovae_engine::program::FrameRepeat::NONE,
-    };
-    let input = backend.upload(&latents()).unwrap();
-    let operands =
-        halovae_engine::backend::Operands::new([halovae_engine::backend::Operand::Shared(&input)]);
+    let backend = backend(1);
+    let (program, weights) = decoder().prepare(&backend).expect("weights");
+    let (input, output) = (program.input(), program.output());
+    let upsample = Op::Upsample { input, output, factor: u32::MAX, frames: FrameRepeat::NONE };
+    let latents = backend.upload(&decoder().latents(5)).expect("room");
+    let operands = Operands::new([Operand::Shared(&latents)]);
     let error = backend.run(&program, &upsample, &weights, operands).unwrap_err();
-    let is_memory = matches!(error, halovae_engine::backend::BackendError::OutOfMemory { .. });
-    assert!(is_memory, "{error}");
-    assert!(backend.upload(&latents()).is_ok(), "the backend still works");
+    assert!(matches!(error, BackendError::OutOfMemory { .. }), "{error}");
+    assert!(backend.upload(&decoder().latents(5)).is_ok(), "the backend still works");
 }

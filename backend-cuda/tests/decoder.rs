@@ -3,16 +3,13 @@
 
 mod common;
 
-use halovae_core::{Region, Size};
+use halovae_core::Size;
 use halovae_cpu::CpuBackend;
 use halovae_cuda::{CudaBackend, Options, Precision};
 use halovae_engine::backend::{Backend, BackendError, Operand, Operands};
-use halovae_engine::checkpoint::AutoencoderKlConfig;
-use halovae_engine::conformance::{Random, RandomWeights};
-use halovae_engine::execute::{Stop, execute};
-use halovae_engine::model::Model;
-use halovae_engine::program::{Analysis, FrameRepeat, Op, Program, fuse};
-use halovae_engine::tensor::{HostTensor, Shape};
+use halovae_engine::conformance::{SmallDecoder, relative_rms};
+use halovae_engine::program::{FrameRepeat, Op};
+use halovae_engine::tensor::HostTensor;
 
 fn rank(options: Options) -> CudaBackend {
     common::device(options).backend().expect("a stream")
@@ -20,45 +17,16 @@ fn rank(options: Options) -> CudaBackend {
 
 const LATENTS: Size = Size::new(11, 14);
 
-fn program(backend: &impl Backend) -> Program {
-    let config = AutoencoderKlConfig {
-        block_out_channels: vec![32, 64, 72],
-        layers_per_block: 1,
-        latent_channels: 16,
-        norm_num_groups: 8,
-        ..AutoencoderKlConfig::default()
-    };
-    let plain = config.decoder().unwrap();
-    fuse(&plain, |program, op| backend.supports(program, op))
-}
-
-fn latents() -> HostTensor {
-    let shape = Shape::new(1, LATENTS.height as usize, LATENTS.width as usize, 16);
-    let mut random = Random::new(5);
-    let data = (0..shape.elements().unwrap()).map(|_| random.uniform(-2.0, 2.0)).collect();
-    HostTensor::new(shape, data).unwrap()
+fn decoder() -> SmallDecoder {
+    SmallDecoder::new(&[32, 64, 72], 8, 16, LATENTS)
 }
 
 fn decode<B: Backend>(backend: &B) -> Result<HostTensor, BackendError> {
-    let program = program(backend);
-    let weights = backend.prepare(&program, &RandomWeights { seed: 2 })?;
-    decode_with(backend, &program, &weights)
+    decoder().decode(backend)
 }
 
-fn decode_with<B: Backend>(
-    backend: &B,
-    program: &Program,
-    weights: &B::Weights,
-) -> Result<HostTensor, BackendError> {
-    backend.reset_peak();
-    let input = backend.upload(&latents())?;
-    let output = execute(backend, program, weights, input, |_| Ok::<(), ()>(()));
-    let output = output.map_err(|stop| match stop {
-        Stop::Op { error, .. } => error,
-        Stop::Asked(()) => unreachable!("the callback never stops"),
-    })?;
-    let shape = backend.shape(&output);
-    backend.download(&output, Region::new(0, 0, shape.height as u32, shape.width as u32))
+fn latents() -> HostTensor {
+    decoder().latents(5)
 }
 
 #[track_caller]
@@ -68,13 +36,6 @@ fn assert_close(got: &HostTensor, expected: &HostTensor) {
     let differences = got.data().iter().zip(expected.data()).map(|(g, e)| (g - e).abs());
     let most = differences.fold(0.0, f32::max);
     assert!(most <= bound, "differs by {most}, the bound is {bound}");
-}
-
-fn relative_rms(got: &HostTensor, expected: &HostTensor) -> f64 {
-    let square = |value: f32| f64::from(value) * f64::from(value);
-    let pairs = got.data().iter().zip(expected.data());
-    let error: f64 = pairs.map(|(g, e)| square(g - e)).sum();
-    (error / expected.data().iter().map(|&e| square(e)).sum::<f64>()).sqrt()
 }
 
 fn on_the_cpu() -> HostTensor {
@@ -88,14 +49,16 @@ fn on_the_cpu() -> HostTensor {
 fn as_on_the_cpu() {
     let device = common::device(Options::default());
     let expected = on_the_cpu();
-    let program = program(&device.backend().unwrap());
-    let weights = device.backend().unwrap().prepare(&program, &RandomWeights { seed: 2 }).unwrap();
+    let (program, weights) = decoder().prepare(&device.backend().unwrap()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 let backend = device.backend().unwrap();
                 assert_eq!(backend.device(), device.backend().unwrap().device());
-                assert_close(&decode_with(&backend, &program, &weights).unwrap(), &expected);
+                assert_close(
+                    &decoder().decode_with(&backend, (&program, &weights), 5).unwrap(),
+                    &expected,
+                );
             });
         }
     });
@@ -111,7 +74,7 @@ fn in_half_precision() {
     decode(&full).unwrap();
     for (precision, least) in [(Precision::F16, 1e-5), (Precision::Bf16, 1e-4)] {
         let backend = rank(Options { precision, ..Options::default() });
-        let rms = relative_rms(&decode(&backend).unwrap(), &expected);
+        let rms = relative_rms(decode(&backend).unwrap().data(), expected.data());
         eprintln!("{precision}: relative rms {rms:.2e}");
         assert!(rms <= 2e-2, "{precision}: relative rms {rms}");
         assert!(rms > least, "{precision}: relative rms {rms}, so that is another type");
@@ -124,8 +87,7 @@ fn in_half_precision() {
 
 #[track_caller]
 fn assert_estimated(backend: &CudaBackend) {
-    let analysis = Analysis::new(&program(backend), LATENTS, 1, backend);
-    let estimated = analysis.peak_live_bytes + analysis.weight_bytes;
+    let estimated = decoder().estimated_peak(backend);
     let measured = backend.memory().peak;
     let ratio = estimated as f64 / measured as f64;
     eprintln!("{measured} measured, {estimated} estimated");
@@ -154,8 +116,7 @@ fn no_room_is_an_error() {
 #[test]
 fn a_value_beyond_all_memory_is_an_error() {
     let backend = rank(Options::default());
-    let program = program(&backend);
-    let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
+    let (program, weights) = decoder().prepare(&backend).unwrap();
     let (input, output) = (program.input(), program.output());
     for factor in [1 << 14, 1 << 24, u32::MAX] {
         let upsample = Op::Upsample { input, output, factor, frames: FrameRepeat::NONE };

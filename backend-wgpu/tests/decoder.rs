@@ -6,47 +6,24 @@ mod common;
 use halovae_core::{Region, Size};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::{Backend, BackendError};
-use halovae_engine::checkpoint::AutoencoderKlConfig;
-use halovae_engine::conformance::{Random, RandomWeights};
+use halovae_engine::conformance::{Random, RandomWeights, SmallDecoder, relative_rms};
 use halovae_engine::execute::{Stop, execute};
-use halovae_engine::model::Model;
-use halovae_engine::program::{Analysis, FrameRepeat, Op, Program, ProgramBuilder, fuse};
+use halovae_engine::program::{FrameRepeat, Op, Program, ProgramBuilder, fuse};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_wgpu::{Options, Precision};
 
 const LATENTS: Size = Size::new(19, 14);
 
-fn program(backend: &impl Backend) -> Program {
-    let config = AutoencoderKlConfig {
-        block_out_channels: vec![32, 64, 96],
-        layers_per_block: 1,
-        latent_channels: 16,
-        norm_num_groups: 16,
-        ..AutoencoderKlConfig::default()
-    };
-    let plain = config.decoder().unwrap();
-    fuse(&plain, |program, op| backend.supports(program, op))
-}
-
-fn latents() -> HostTensor {
-    let shape = Shape::new(1, LATENTS.height as usize, LATENTS.width as usize, 16);
-    let mut random = Random::new(5);
-    let data = (0..shape.elements().unwrap()).map(|_| random.uniform(-2.0, 2.0)).collect();
-    HostTensor::new(shape, data).unwrap()
+fn decoder() -> SmallDecoder {
+    SmallDecoder::new(&[32, 64, 96], 16, 16, LATENTS)
 }
 
 fn decode<B: Backend>(backend: &B) -> Result<HostTensor, BackendError> {
-    let program = program(backend);
-    let weights = backend.prepare(&program, &RandomWeights { seed: 2 })?;
-    backend.reset_peak();
-    let input = backend.upload(&latents())?;
-    let output = execute(backend, &program, &weights, input, |_| Ok::<(), ()>(()));
-    let output = output.map_err(|stop| match stop {
-        Stop::Op { error, .. } => error,
-        Stop::Asked(()) => unreachable!("the callback never stops"),
-    })?;
-    let shape = backend.shape(&output);
-    backend.download(&output, Region::new(0, 0, shape.height as u32, shape.width as u32))
+    decoder().decode(backend)
+}
+
+fn latents() -> HostTensor {
+    decoder().latents(5)
 }
 
 #[track_caller]
@@ -100,11 +77,7 @@ fn in_f16() {
     let options = Options { precision: Precision::F16, ..Options::default() };
     let backend = common::backend(options);
     let got = decode(&backend).unwrap();
-    let square = |value: f32| f64::from(value) * f64::from(value);
-    let error: f64 =
-        got.data().iter().zip(expected.data()).map(|(g, e)| square(g - e)).sum::<f64>();
-    let power: f64 = expected.data().iter().map(|&e| square(e)).sum();
-    let rms = (error / power).sqrt();
+    let rms = relative_rms(got.data(), expected.data());
     assert!(rms <= 2e-2, "relative rms {rms}");
     assert!(rms > 1e-6, "that is no f16");
 
@@ -165,8 +138,7 @@ fn peak_memory_is_as_estimated() {
 
 #[track_caller]
 fn assert_estimated(backend: &halovae_wgpu::WgpuBackend) {
-    let analysis = Analysis::new(&program(backend), LATENTS, 1, backend);
-    let estimated = analysis.peak_live_bytes + analysis.weight_bytes;
+    let estimated = decoder().estimated_peak(backend);
     let measured = backend.memory().peak;
     let ratio = estimated as f64 / measured as f64;
     assert!((0.85..=1.15).contains(&ratio), "{measured} measured, {estimated} estimated");
@@ -194,8 +166,7 @@ fn no_room_is_an_error() {
 #[test]
 fn a_value_beyond_all_memory_is_an_error() {
     let backend = common::backend(Options::default());
-    let program = program(&backend);
-    let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
+    let (program, weights) = decoder().prepare(&backend).unwrap();
     let (input, output) = (program.input(), program.output());
     for factor in [1 << 24, u32::MAX] {
         let upsample = halovae_engine::program::Op::Upsample {
@@ -221,8 +192,7 @@ fn a_lost_device() {
     for after in [0, 1, 7] {
         let device = common::device(Options::default());
         let backend = device.backend();
-        let program = program(&backend);
-        let weights = backend.prepare(&program, &RandomWeights { seed: 2 }).unwrap();
+        let (program, weights) = decoder().prepare(&backend).unwrap();
         let input = backend.upload(&latents()).unwrap();
         let lose = |op| {
             if op == after {

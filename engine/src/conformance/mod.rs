@@ -14,6 +14,7 @@ mod parts;
 mod random;
 mod reference;
 mod rounding;
+mod small;
 mod weights;
 
 pub use cases::{
@@ -31,6 +32,7 @@ pub use parts::{attention_in_blocks, convs_within_halos, convs_within_halos_and_
 pub use random::Random;
 pub use reference::{Array, Reference, ReferenceAttention};
 pub use rounding::{Make, Rounded, Rounding};
+pub use small::{SmallDecoder, relative_rms};
 pub use weights::RandomWeights;
 
 /// Makes one `#[test]` per part of the suite. `$make` is an expression that gives a fresh backend. One
