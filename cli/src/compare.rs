@@ -90,6 +90,8 @@ pub(crate) struct Bytes {
     pub(crate) traffic: Traffic,
     /// Finished pieces that travel to the rank that stitches.
     pub(crate) finished: u64,
+    /// Finished pieces that wait there until they are written.
+    pub(crate) stitching: u64,
 }
 
 impl Comparison {
@@ -185,6 +187,7 @@ impl Figures {
             peak_live: memory.live.iter().copied().max().unwrap_or(0),
             traffic: estimates.traffic.unwrap_or_default(),
             finished: finished.fold(0, u64::saturating_add),
+            stitching: memory.stitching,
         });
         Self {
             grid: grid(&planned.plan),

@@ -94,6 +94,7 @@ fn each_row_is_what_a_single_plan_says() {
                 assert_close(row, "busiest_ratio", most(loads, "work") / whole_work);
                 assert_close(row, "peak_live_bytes", most(loads, "peak_live_bytes"));
                 assert_close(row, "finished_bytes", sum(loads, "sent_bytes"));
+                assert_eq!(row["stitching_bytes"], plan["stitching_bytes"]);
                 let traffic = &row["traffic"];
                 if strategy == "sharded" {
                     assert_eq!(traffic, &plan["shards"]["traffic"]);
@@ -200,7 +201,7 @@ fn without_a_vae() {
     let comparison = json_of(&flags);
     let patch = row(&comparison, "patch", 1024, 2);
     assert_eq!(patch["work_ratio"], patch["redundancy"]);
-    for field in ["peak_live_bytes", "exchanged_bytes", "finished_bytes"] {
+    for field in ["peak_live_bytes", "exchanged_bytes", "finished_bytes", "stitching_bytes"] {
         assert!(patch[field].is_null(), "{patch:#}");
     }
     assert!(!plan(&flags).expect_success().stdout.contains("memory"));

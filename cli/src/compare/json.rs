@@ -78,6 +78,8 @@ struct BytesJson {
     traffic: TrafficJson,
     /// Finished pieces that travel to the rank that stitches.
     finished_bytes: u64,
+    /// Finished pieces that wait there until they are written.
+    stitching_bytes: u64,
 }
 
 impl ComparisonJson {
@@ -120,6 +122,7 @@ impl From<&Figures> for FiguresJson {
             collectives: bytes.traffic.collectives(),
             traffic: bytes.traffic.into(),
             finished_bytes: bytes.finished,
+            stitching_bytes: bytes.stitching,
         });
         let [rows, cols] = figures.grid;
         Self {

@@ -31,6 +31,8 @@ pub(super) enum Shown {
     InDrawings,
     /// Only if there is a decoder.
     WithDecoder,
+    /// Only in tables, and only if there is a decoder.
+    InTablesWithDecoder,
 }
 
 impl Measure {
@@ -38,7 +40,7 @@ impl Measure {
     pub(super) fn of_tables(has_decoder: bool) -> impl Iterator<Item = &'static Self> {
         MEASURES.iter().filter(move |measure| match measure.shown {
             Shown::Always | Shown::InTables => true,
-            Shown::InDrawings | Shown::WithDecoder => has_decoder,
+            Shown::InDrawings | Shown::WithDecoder | Shown::InTablesWithDecoder => has_decoder,
         })
     }
 
@@ -46,13 +48,13 @@ impl Measure {
     pub(super) fn of_drawings(has_decoder: bool) -> impl Iterator<Item = &'static Self> {
         MEASURES.iter().filter(move |measure| match measure.shown {
             Shown::Always | Shown::InDrawings => true,
-            Shown::InTables => false,
+            Shown::InTables | Shown::InTablesWithDecoder => false,
             Shown::WithDecoder => has_decoder,
         })
     }
 }
 
-const MEASURES: [Measure; 7] = [
+const MEASURES: [Measure; 8] = [
     Measure {
         name: "cells",
         about: "latent cells that go through the VAE, over those that there are",
@@ -101,5 +103,12 @@ const MEASURES: [Measure; 7] = [
         value: |figures| figures.bytes.map(|bytes| bytes.finished as f64),
         unit: Unit::Bytes,
         shown: Shown::WithDecoder,
+    },
+    Measure {
+        name: "waiting",
+        about: "pieces that wait there, in host memory, until they are written",
+        value: |figures| figures.bytes.map(|bytes| bytes.stitching as f64),
+        unit: Unit::Bytes,
+        shown: Shown::InTablesWithDecoder,
     },
 ];
