@@ -30,6 +30,8 @@ pub(crate) struct Comparison {
     pub(crate) scale: Scale,
     /// Height and width of a tile in pixels.
     pub(crate) tile: Size,
+    /// Its frames, where frames are tiled, without the one before them.
+    pub(crate) tile_frames: Option<u32>,
     /// Sizes of the latents, in the order in which they were asked for.
     pub(crate) sizes: Vec<Size>,
     /// Numbers of ranks, ascending.
@@ -57,8 +59,8 @@ pub(crate) struct Row {
 /// What a plan takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
-    /// Rows and columns of pieces.
-    pub(crate) grid: [u32; 2],
+    /// Slices, rows and columns of pieces.
+    pub(crate) grid: [u32; 3],
     /// Pieces that are decoded.
     pub(crate) pieces: u64,
     /// Ranks that decode.
@@ -143,6 +145,7 @@ impl Comparison {
         Ok(Self {
             scale: tiling.scale,
             tile: Size::new(tile(tiling.height), tile(tiling.width)),
+            tile_frames: tiling.time.map(|time| time.tile_sample_min_num_frames),
             decoder: subject.decoder(sizes.first().map_or(1, |size| size.frames)),
             sizes,
             ranks,
@@ -204,12 +207,12 @@ impl Figures {
     }
 }
 
-fn grid(plan: &Plan) -> [u32; 2] {
+fn grid(plan: &Plan) -> [u32; 3] {
     match plan {
-        Plan::Whole(_) => [1, 1],
-        Plan::Tiled(grid) => [grid.rows(), grid.cols()],
-        Plan::Patch(grid) => [grid.rows(), grid.cols()],
-        Plan::Sharded(grid) => [grid.rows(), grid.cols()],
+        Plan::Whole(_) => [1; 3],
+        Plan::Tiled(grid) => [grid.slices(), grid.rows(), grid.cols()],
+        Plan::Patch(grid) => [1, grid.rows(), grid.cols()],
+        Plan::Sharded(grid) => [grid.slices(), grid.rows(), grid.cols()],
     }
 }
 

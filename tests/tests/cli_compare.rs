@@ -88,6 +88,7 @@ fn each_row_is_what_a_single_plan_says() {
                 assert_eq!(row["redundancy"], plan["redundancy"]);
                 assert_eq!(row["imbalance"], plan["imbalance"]);
                 assert_eq!(row["notices"], plan["notices"]);
+                assert_eq!(row["slices"], 1);
                 assert_eq!(row["pieces"], plan["pieces"].as_array().map_or(0, Vec::len));
                 assert_close(row, "work", sum(loads, "work"));
                 assert_close(row, "work_ratio", sum(loads, "work") / whole_work);

@@ -24,6 +24,7 @@ pub(crate) struct SpaceArgs {
 pub(crate) enum LatentSpaceArg {
     /// As `vae.decode` takes them
     Vae,
-    /// Unpacked if they are packed, divided by scaling_factor, shift_factor added
+    /// As a pipeline gives them: packed ones are unpacked, and the VAE's scaling and shift, or its mean
+    /// and deviation of each channel, are undone
     Pipeline,
 }

@@ -14,6 +14,9 @@ pub(crate) struct ComparisonJson {
     scale: u32,
     /// Of the tiled strategy, in pixels.
     tile: Extents,
+    /// Its frames, where frames are tiled, without the one before them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tile_frames: Option<u32>,
     /// What `work` counts: `latent cells` or `flops`.
     work_unit: &'static str,
     /// Bytes of the weights, once a device.
@@ -51,6 +54,8 @@ enum Outcome {
 struct FiguresJson {
     /// The ranks that decode.
     effective_ranks: u32,
+    /// Of pieces along time.
+    slices: u32,
     rows: u32,
     cols: u32,
     pieces: u64,
@@ -90,6 +95,7 @@ impl ComparisonJson {
             version: env!("CARGO_PKG_VERSION"),
             scale: comparison.scale.space,
             tile: comparison.tile.into(),
+            tile_frames: comparison.tile_frames,
             work_unit: if decoder.is_some() { "flops" } else { "latent cells" },
             weight_bytes: decoder.map(|decoder| decoder.weight_bytes),
             notices: comparison.notices().iter().map(ToString::to_string).collect(),
@@ -124,9 +130,10 @@ impl From<&Figures> for FiguresJson {
             finished_bytes: bytes.finished,
             stitching_bytes: bytes.stitching,
         });
-        let [rows, cols] = figures.grid;
+        let [slices, rows, cols] = figures.grid;
         Self {
             effective_ranks: figures.effective_ranks,
+            slices,
             rows,
             cols,
             pieces: figures.pieces,

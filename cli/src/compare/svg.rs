@@ -81,8 +81,11 @@ fn title(svg: &mut String, comparison: &Comparison) {
     text(svg, [MARGIN, 34.0], 20.0, &bold("start"), first);
     let Size { height, width, .. } = comparison.tile;
     let scale = comparison.scale.space;
-    let tiles =
-        format!("{scale} × {scale} pixels per latent cell, tiles of {height} × {width} pixels");
+    let frames = comparison.tile_frames.map(|frames| format!(" and {frames} frames"));
+    let tiles = format!(
+        "{scale} × {scale} pixels per latent cell, tiles of {height} × {width} pixels{}",
+        frames.unwrap_or_default()
+    );
     let second = match &comparison.decoder {
         Some(decoder) => format!(
             "Planned, not measured: {} latent channels, {tiles}, f32; weights of {} apart",

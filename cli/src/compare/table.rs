@@ -6,13 +6,14 @@ use halovae_core::{Size, Strategy};
 use halovae_engine::format_bytes;
 
 use super::measure::{Measure, Unit};
-use super::{Comparison, Figures, Row};
+use super::{Comparison, Row};
 
 /// Shown where there is no plan.
 const NONE: &str = "-";
 
 /// Beside the measures, which are numbers.
-const GRID: [&str; 2] = ["grid", "rows and columns of pieces"];
+const GRID: [&str; 2] =
+    ["grid", "rows and columns of pieces, and before them slices where time is cut"];
 
 /// All sizes, one after the other.
 pub(crate) fn table(comparison: &Comparison) -> String {
@@ -42,7 +43,10 @@ fn line(comparison: &Comparison, row: &Row) -> Vec<String> {
         Strategy::Tiled | Strategy::Patch | Strategy::Sharded => row.ranks.to_string(),
     };
     let figures = row.figures.as_ref().ok();
-    let grid = figures.map(|Figures { grid: [rows, cols], .. }| format!("{rows}x{cols}"));
+    let grid = figures.map(|figures| match figures.grid {
+        [1, rows, cols] => format!("{rows}x{cols}"),
+        [slices, rows, cols] => format!("{slices}x{rows}x{cols}"),
+    });
     let shown = measures(comparison)
         .map(|measure| figures.and_then(measure.value).map(|value| show(measure.unit, value)));
     let figures =
@@ -57,7 +61,8 @@ fn is_repeated(comparison: &Comparison, row: &Row) -> bool {
 
 fn explain(text: &mut String, comparison: &Comparison) {
     let Size { height, width, .. } = comparison.tile;
-    let tiles = format!("tiles of {height} x {width} pixels");
+    let frames = comparison.tile_frames.map(|frames| format!(" and {frames} frames"));
+    let tiles = format!("tiles of {height} x {width} pixels{}", frames.unwrap_or_default());
     // Writing into a String cannot fail, here and below.
     let _ = match &comparison.decoder {
         Some(decoder) => {

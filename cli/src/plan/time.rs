@@ -83,11 +83,13 @@ pub(crate) fn streams(plan: &Plan, flow: &Flow) -> String {
 
 /// When the frames of a piece are finished, as the latents of later ones go in.
 pub(crate) fn flows(flow: &Flow) -> String {
-    match (chunks_waited_for(flow), flow.steps().len()) {
-        (waits, all) if waits >= all => "no: every frame waits for all latents".into(),
+    match (chunks_waited_for(flow), flow.steps()) {
+        (_, [_]) => "no: the latents are so few that they go in at once".into(),
+        (waits, all) if waits >= all.len() => "no: every frame waits for all latents".into(),
         (1, _) => "frames are finished as their latents go in".into(),
-        (waits, _) => {
-            format!("the first frames are finished when {waits} frames of latents are in")
+        (waits, all) => {
+            let latents = all[waits - 1].latents.end;
+            format!("the first frames are finished when {latents} frames of latents are in")
         }
     }
 }

@@ -1,5 +1,7 @@
 //! When values die, and what a backend needs besides them.
 
+use std::ops::Range;
+
 use super::{Op, Program, ValueId};
 use crate::tensor::Shape;
 
@@ -47,8 +49,8 @@ impl Liveness {
         Self { last_reader }
     }
 
-    /// Whether nothing reads `value` after the op at place `op`.
-    pub fn dies_at(&self, value: ValueId, op: usize) -> bool {
-        self.last_reader[value.index()] == op
+    /// Whether the last op that reads `value` is one of `ops`.
+    pub fn dies_within(&self, value: ValueId, ops: &Range<usize>) -> bool {
+        ops.contains(&self.last_reader[value.index()])
     }
 }

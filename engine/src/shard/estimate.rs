@@ -186,7 +186,7 @@ impl Walk<'_> {
         for index in segment.ops.clone() {
             let Some(step) = round.step(self.cut.slice_of(shard), index) else { continue };
             for read in step.reads.iter().filter(|read| !program.is_statistics(read.id)) {
-                let dies = segment.ops.clone().any(|at| self.liveness.dies_at(read.id, at));
+                let dies = self.liveness.dies_within(read.id, &segment.ops);
                 if dies && !read.by_tap && !own.contains_key(&read.id) {
                     let held = self.take(read.id, shard);
                     own.insert(read.id, held);

@@ -42,7 +42,7 @@ where
             self.group.check()?;
             let op = &program.ops()[index];
             for read in step.reads.iter().filter(|read| !program.is_statistics(read.id)) {
-                let dies = segment.ops.clone().any(|at| self.liveness.dies_at(read.id, at));
+                let dies = self.liveness.dies_within(read.id, &segment.ops);
                 // Of what is read tap by tap some frames stay for the next round.
                 if dies && !read.by_tap && !values.contains_key(&read.id) {
                     let held = self.park.take(Key::Value(read.id, shard));

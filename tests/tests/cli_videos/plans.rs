@@ -205,6 +205,18 @@ fn a_video_is_tiled_in_time_where_that_is_asked_for() {
         assert_eq!(parsed(&json.stdout)["pieces"].as_array().map(Vec::len), Some(1));
     }
 
+    let compare = "plan --vae VAE --compare --compare-sizes 64 --compare-ranks 1 --frames 17";
+    let text = setup.run(&format!("{compare} {tiles}")).expect_success().stdout;
+    assert!(text.contains(" and 8 frames"), "{text}");
+    assert!(
+        text.lines().any(|line| line.contains("| tiled ") && line.contains(" 4x1x1 |")),
+        "{text}"
+    );
+    let json = parsed(&setup.run(&format!("{compare} {tiles} --format json")).stdout);
+    let rows = json["rows"].as_array().expect("rows").iter();
+    let slices: Vec<_> = rows.map(|row| [&row["strategy"], &row["slices"]]).collect();
+    assert!(slices.contains(&[&json!("tiled"), &json!(4)]), "{slices:?}");
+
     // The first tile is a decode of its frames, until the next one is blended in.
     setup.decode(&format!("--vae-use-tiling {tiles} --output tiled.npy")).expect_success();
     setup.decode("--output whole.npy").expect_success();
