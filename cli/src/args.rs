@@ -16,10 +16,10 @@ pub(crate) use choices::{
 pub(crate) use space::{LatentSpaceArg, SpaceArgs};
 pub(crate) use values::{ByteSize, Destination, Pair, ShardGridArg};
 
-/// Decodes latents of diffusion models into images over several ranks.
+/// Decodes latents of diffusion models into images and videos, on one rank or several.
 ///
-/// The latents are cut into tiles or patches, each rank decodes its share, and the pieces are
-/// stitched into one image.
+/// The latents are cut into tiles, patches or shards, each rank decodes its share, and the pieces are
+/// put together into one image or video.
 #[derive(Debug, Parser)]
 #[command(name = "halovae", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -32,7 +32,8 @@ pub(crate) struct Cli {
 /// How much goes to stderr.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Verbosity {
-    /// Report progress, and how long each step took
+    /// Tell what is decoded, how long each step took, and every ten seconds how far it is where there is no
+    /// terminal for a progress bar
     #[arg(short, long, global = true, display_order = 900, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
     /// Print nothing but errors
@@ -113,7 +114,8 @@ pub(crate) struct DecodeArgs {
     #[command(flatten)]
     pub(crate) tiles: TileArgs,
     /// Decode in this memory (such as 4GiB), exactly: a sharded decode takes as many shards as are
-    /// needed, and values that wait for their turn and do not fit go to a scratch file
+    /// needed, and values that wait for their turn and do not fit go to a scratch file. Pages of the
+    /// checkpoint's file, which the system drops when it needs them, are not counted
     #[arg(long, value_name = "BYTES")]
     pub(crate) max_memory: Option<ByteSize>,
     /// The folder of the scratch file [default: the system's folder for temporary files]
@@ -213,8 +215,9 @@ pub(crate) struct TileArgs {
     /// [default: the VAE's own, where it stores one]
     #[arg(long, value_name = "PX[xPX]", conflicts_with = "tile_overlap_factor")]
     pub(crate) tile_sample_stride: Option<Pair<u32>>,
-    /// Tile a video in time too: frames of a tile, a multiple of the frames that a frame of the
-    /// latents becomes; each tile has one more before them [default: the VAE's own, else all]
+    /// Tile a video in time too: frames of a tile, a multiple of the frames that a latent frame becomes.
+    /// Each tile decodes one more frame before them, which only the first one keeps [default: the VAE's
+    /// own, else all]
     #[arg(long, value_name = "N")]
     pub(crate) tile_sample_min_frames: Option<u32>,
     /// Frames from one tile's start to the next [default: the VAE's own, else 3/4 of a tile]
@@ -307,9 +310,9 @@ pub(crate) struct PlanArgs {
         value_parser = value_parser!(u32).range(1..=MAX_COMPARED_RANKS)
     )]
     pub(crate) compare_ranks: Vec<u32>,
-    /// How to show the plan
-    #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
-    pub(crate) format: PlanFormat,
+    /// How to show the plan [default: as the output is called, .svg or .json, else table]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<PlanFormat>,
     /// Write to this file instead of stdout, which `-` is too
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<Destination>,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use halovae_core::Axes;
+use halovae_core::{Axes, Strategy};
 use halovae_engine::checkpoint::{Checkpoint, listed_names};
 use halovae_engine::format_bytes;
 use halovae_engine::room::WHERE_NOTHING_FITS;
@@ -22,6 +22,11 @@ pub(crate) enum Notice {
         asked: Axes<u32>,
         /// Those that were taken.
         taken: Axes<u32>,
+    },
+    /// There are flags about tiles, and nothing is tiled.
+    NotTiled {
+        /// How the latents are decoded instead.
+        strategy: Strategy,
     },
     /// Fewer pieces (over all images) than ranks.
     IdleRanks {
@@ -225,6 +230,11 @@ impl fmt::Display for Notice {
                 "`{}` is a frame of an earlier video and stays: what reads the numbered frames may take \
                  it for the next of this one; remove it, or write to an empty folder",
                 path.display()
+            ),
+            Self::NotTiled { strategy } => write!(
+                f,
+                "a {strategy} decode has no tiles, so the flags about them change nothing; give \
+                 --strategy tiled for tiles"
             ),
             Self::AssumedRange { what } => write!(f, "{what}; give --config if that is wrong"),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),

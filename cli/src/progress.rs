@@ -1,11 +1,16 @@
-//! A progress bar, on a terminal only.
+//! Progress: a bar on a terminal; elsewhere, where that is asked for, a line now and then.
 
 use std::io::IsTerminal;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use halovae_core::Size;
 use halovae_engine::event::{Event, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::args::Verbosity;
+use crate::console::say;
 
 /// Shows what a decode tells.
 pub(crate) struct Progress {
@@ -17,18 +22,54 @@ pub(crate) struct Progress {
     frames: AtomicU64,
     /// Whether turns are counted, and not pieces.
     turns: AtomicBool,
+    start: Instant,
+    /// When the last line was written, where lines are.
+    last_line: Option<Mutex<Instant>>,
 }
 
+/// From one line to the next.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
 impl Progress {
-    /// A bar on stderr for images or videos of that size; none if that is no terminal, or if `quiet`.
-    pub(crate) fn new(quiet: bool, output: Size) -> Self {
-        let bar = match std::io::stderr().is_terminal() && !quiet {
+    /// A bar on stderr for images or videos of that size, or lines if that is no terminal and `verbose`;
+    /// nothing if `quiet`.
+    pub(crate) fn new(verbosity: Verbosity, output: Size) -> Self {
+        let Verbosity { verbose, quiet } = verbosity;
+        let is_terminal = std::io::stderr().is_terminal();
+        let bar = match is_terminal && !quiet {
             true => ProgressBar::no_length(),
             false => ProgressBar::hidden(),
         };
+        let start = Instant::now();
         let frame = (output.frames > 1).then_some(output.height.into());
         let [rows, frames] = [0, 0].map(AtomicU64::new);
-        Self { bar, frame, rows, frames, turns: AtomicBool::new(false) }
+        let last_line = (verbose && !is_terminal).then(|| Mutex::new(start));
+        Self { bar, frame, rows, frames, turns: AtomicBool::new(false), start, last_line }
+    }
+
+    /// Writes a line, if lines are written and the last one was long ago.
+    fn say_now_and_then(&self) {
+        // A rank that finds another one writing has nothing to add.
+        let Some(Ok(mut last)) = self.last_line.as_ref().map(Mutex::try_lock) else { return };
+        if last.elapsed() >= BETWEEN_LINES {
+            *last = Instant::now();
+            let seconds = self.start.elapsed().as_secs();
+            say(format_args!("halovae: {}, {seconds} s", self.told()));
+        }
+    }
+
+    /// How much is done, in words.
+    fn told(&self) -> String {
+        let of_turns = self.turns.load(Ordering::Relaxed);
+        let counted = match (of_turns, self.frame) {
+            (true, _) => "turns",
+            (false, Some(_)) => "frames",
+            (false, None) => "pieces",
+        };
+        let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        let frames = self.bar.message();
+        let beside = if frames.is_empty() { "" } else { ", " };
+        format!("{done}/{all} {counted}{beside}{frames}")
     }
 
     fn style(&self, template: &str) {
@@ -82,6 +123,7 @@ impl Observer for Progress {
                 }
             }
         }
+        self.say_now_and_then();
     }
 }
 
@@ -110,14 +152,16 @@ impl Drop for Progress {
 mod tests {
     use super::*;
 
+    const QUIET: Verbosity = Verbosity { verbose: false, quiet: true };
+
     fn shown(progress: &Progress) -> (u64, Option<u64>, String) {
         (progress.bar.position(), progress.bar.length(), progress.bar.message())
     }
 
     #[test]
     fn images_are_counted_by_pieces_and_videos_by_frames() {
-        let image = Progress::new(true, Size::new(8, 8));
-        let video = Progress::new(true, Size::video(5, 8, 8));
+        let image = Progress::new(QUIET, Size::new(8, 8));
+        let video = Progress::new(QUIET, Size::video(5, 8, 8));
         for progress in [&image, &video] {
             progress.event(Event::Planned { rows: 40, pieces: 4 });
             progress.event(Event::PieceReceived { rank: 0, piece: 0 });
@@ -126,11 +170,12 @@ mod tests {
         }
         assert_eq!(shown(&image), (1, Some(4), String::new()));
         assert_eq!(shown(&video), (3, Some(5), String::new()));
+        assert_eq!([image.told(), video.told()], ["1/4 pieces", "3/5 frames"]);
     }
 
     #[test]
     fn turns_of_a_video_are_told_with_its_frames() {
-        let video = Progress::new(true, Size::video(5, 8, 8));
+        let video = Progress::new(QUIET, Size::video(5, 8, 8));
         video.event(Event::Planned { rows: 40, pieces: 2 });
         video.event(Event::Turns { rank: 0, done: 1, of: 20 });
         assert_eq!(shown(&video), (1, Some(20), "0/5 frames".into()));
@@ -138,5 +183,6 @@ mod tests {
         video.event(Event::Turns { rank: 1, done: 9, of: 20 });
         video.event(Event::Turns { rank: 0, done: 7, of: 20 });
         assert_eq!(shown(&video), (7, Some(20), "2/5 frames".into()));
+        assert_eq!(video.told(), "7/20 turns, 2/5 frames");
     }
 }

@@ -21,9 +21,11 @@ pub(crate) fn axes(size: Size) -> &'static str {
 /// How many frames come of each frame of the latents.
 pub(crate) fn frames_per_latent(TimeScale { factor, law }: TimeScale) -> String {
     match law {
-        TimeLaw::FirstAlone if factor != 1 => format!("1 of the first, {factor} of each other"),
-        TimeLaw::AfterFirst => format!("none of the first, {factor} of each other"),
-        TimeLaw::Even | TimeLaw::FirstAlone => format!("{factor} of each"),
+        TimeLaw::FirstAlone if factor != 1 => {
+            format!("1 for the first, {factor} for each later one")
+        }
+        TimeLaw::AfterFirst => format!("none for the first, {factor} for each later one"),
+        TimeLaw::Even | TimeLaw::FirstAlone => format!("{factor} for each"),
     }
 }
 
@@ -45,7 +47,10 @@ mod tests {
     fn only_videos_tell_frames() {
         assert_eq!(extents(Size::new(4, 5)), "4 x 5");
         assert_eq!(extents(Size::video(3, 4, 5)), "3 x 4 x 5");
-        assert_eq!(frames_per_latent(TimeScale::first_alone(4)), "1 of the first, 4 of each other");
-        assert_eq!(frames_per_latent(TimeScale::SAME), "1 of each");
+        assert_eq!(
+            frames_per_latent(TimeScale::first_alone(4)),
+            "1 for the first, 4 for each later one"
+        );
+        assert_eq!(frames_per_latent(TimeScale::SAME), "1 for each");
     }
 }

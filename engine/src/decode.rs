@@ -64,7 +64,7 @@ impl From<GroupError> for DecodeError {
 /// where they need no more memory.
 pub const CHUNK: u32 = 1;
 
-/// Whom a decode tells, who can end it, and where values wait.
+/// What a decode tells its events, what can end it, and where values wait.
 #[derive(Clone)]
 pub struct Control<'a> {
     /// Is told of events.

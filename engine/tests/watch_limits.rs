@@ -1,4 +1,4 @@
-//! The watch over processes: who is silent or stuck for too long, and who is not.
+//! The watch over processes: which are silent or stuck for too long, and which are not.
 
 mod watch_common;
 
@@ -12,7 +12,7 @@ use watch_common::{LIMIT, Stranger, end_of, watches, write_frame};
 /// each thread run meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A rank that leaves without having failed is not missed: who was heard after it and is silent is
+/// A rank that leaves without having failed is not missed: one that was heard after it and is silent is
 /// named in its place.
 #[test]
 fn leaving_is_no_failure() {
@@ -31,7 +31,7 @@ fn leaving_is_no_failure() {
         (hub, leaver, spoke, silent.join().expect("no panic"))
     });
     drop(leaver);
-    // Heard once more, later than who has left.
+    // Heard once more, later than the one that has left.
     write_frame(&mut silent.stream, r#"{"Beat":{"progress":1,"waiting":false}}"#);
     for end in [&hub, &spoke] {
         let GroupError::Failed(failure) = end_of(end) else { panic!("{end:?} is cancelled") };

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// How long all processes may take to come. Those of several machines do not start at once.
 const MEETING_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a process that has connected may take to say who it is.
+/// How long a process that has connected may take to say which rank it is.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
 
 /// From one look for others to the next.
@@ -173,7 +173,7 @@ fn listen(near: &[IpAddr], port: u16) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// The next one who connects; none after the deadline.
+/// The next process that connects; none after the deadline.
 fn accept(listener: &TcpListener, deadline: Instant) -> Option<TcpStream> {
     while Instant::now() < deadline {
         match listener.accept() {

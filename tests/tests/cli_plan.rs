@@ -85,6 +85,24 @@ fn plan_as_a_drawing() {
     assert_eq!(listing(folder.path()), ["plan.svg"]);
 }
 
+#[test]
+fn the_name_of_a_file_says_what_it_is() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, start) in
+        [("a.SVG", "<svg"), ("a.json", "{"), ("a.txt", "strategy"), ("a", "strategy")]
+    {
+        let file = folder.path().join(name);
+        let output = ["--output", file.to_str().expect("UTF-8")];
+        plan(&[&LARGE[..], &output[..]].concat()).expect_success();
+        let text = std::fs::read_to_string(&file).expect("a plan");
+        assert!(text.starts_with(start), "{name}: {text}");
+    }
+    let file = folder.path().join("table.svg");
+    let output = ["--format", "table", "--output", file.to_str().expect("UTF-8")];
+    plan(&[&LARGE[..], &output[..]].concat()).expect_success();
+    assert!(std::fs::read_to_string(&file).expect("a plan").starts_with("strategy"));
+}
+
 /// The same numbers with a checkpoint and without one.
 #[test]
 fn plan_for_a_checkpoint() {

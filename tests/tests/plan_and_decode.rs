@@ -4,7 +4,7 @@ use halovae_tests::binary;
 use halovae_tests::golden::Golden;
 use serde_json::Value;
 
-/// Those who stay idle, by the notices.
+/// The ranks that stay idle, by the notices.
 fn idle(notices: &Value) -> Vec<&str> {
     let notices = notices.as_array().expect("notices");
     notices.iter().filter_map(Value::as_str).filter(|text| text.contains("stay idle")).collect()

@@ -172,7 +172,7 @@ impl Nccl {
         Err(if why.is_empty() { what } else { format!("{what}: {why}") })
     }
 
-    /// A new id; the process listens for those who come with it.
+    /// A new id; the process listens for ranks that come with it.
     pub(super) fn unique_id(&self) -> Result<UniqueId, String> {
         let mut id = UniqueId([0; 128]);
         // SAFETY: the place is there to be written.

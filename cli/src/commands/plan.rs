@@ -1,5 +1,8 @@
 //! `halovae plan`: which rank would decode which pieces, without decoding.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use halovae_core::Size;
 
 use crate::args::{Destination, Pair, PlanArgs, PlanFormat, Verbosity};
@@ -21,6 +24,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     if let Some(path) = output {
         check_place(path)?;
     }
+    let format = args.format.unwrap_or_else(|| format_of(output));
     let requested = args.ranks.vae_patch_parallel_size.unwrap_or(1);
     let group = group_size(&args.group, requested)?;
     let subject = Subject::open(args)?;
@@ -32,7 +36,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         let sizes = compared_sizes(args, &subject)?;
         let comparison = Comparison::new(&subject, &sizes, &args.compare_ranks)?;
         say_notices(comparison.notices(), verbosity);
-        return match args.format {
+        return match format {
             PlanFormat::Table => emit(compare::table::table(&comparison).as_bytes(), output),
             PlanFormat::Json => emit_json(&compare::json::ComparisonJson::new(&comparison), output),
             PlanFormat::Svg => emit(compare::svg::draw(&comparison).as_bytes(), output),
@@ -45,7 +49,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     say_notices(&planned.notices, verbosity);
     let flow = subject.flow(latents, estimates.chunk);
     let flow = flow.as_ref();
-    match args.format {
+    match format {
         PlanFormat::Table => {
             emit(plan::table::table(&planned, &estimates, flow).as_bytes(), output)
         }
@@ -53,6 +57,16 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
             emit_json(&plan::json::PlanJson::new(&planned, &estimates, flow), output)
         }
         PlanFormat::Svg => emit(plan::svg::draw(&planned, &estimates, flow)?.as_bytes(), output),
+    }
+}
+
+/// How a plan is shown in a file of that name.
+fn format_of(output: Option<&Path>) -> PlanFormat {
+    let extension = output.and_then(Path::extension).map(OsStr::to_ascii_lowercase);
+    match extension.as_deref().and_then(OsStr::to_str) {
+        Some("svg") => PlanFormat::Svg,
+        Some("json") => PlanFormat::Json,
+        _ => PlanFormat::Table,
     }
 }
 

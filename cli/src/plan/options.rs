@@ -145,6 +145,10 @@ pub(crate) fn plan(
         // Tiles that cannot be are wrong also where this strategy does not come to use them.
         TileGrid::new(Direction::Decode, latents, tiling)?;
     }
+    let is_untiled = matches!(strategy, Strategy::Whole | Strategy::Sharded);
+    if options.is_more_than_a_size() && is_untiled && !use_tiling {
+        notices.push(Notice::NotTiled { strategy });
+    }
     let plan = match strategy {
         Strategy::Whole => Plan::whole(latents, scale)?,
         Strategy::Tiled => Plan::tiled(TileGrid::new(Direction::Decode, latents, tiling)?),

@@ -48,8 +48,7 @@ pub(crate) fn latent_frames(flag: &str, frames: u32, scale: TimeScale) -> Result
     let nearest: Vec<_> =
         [of(latents - 1), of(latents)].iter().flatten().map(u32::to_string).collect();
     Err(Error::Usage(format!(
-        "{flag} {frames} is no number that latents decode to (by frame of theirs: {}); the nearest is \
-         {}",
+        "{flag} {frames}: latents decode to other numbers of frames ({}); the nearest is {}",
         frames_per_latent(scale),
         nearest.join(" or ")
     )))

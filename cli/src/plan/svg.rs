@@ -162,7 +162,7 @@ fn title(svg: &mut String, planned: &Planned, estimates: &Estimates) {
     };
     let shown = match slice_count(&planned.plan) {
         1 => String::new(),
-        slices => format!(", the first of {slices} slices"),
+        slices => format!("; shown: slice 0 of {slices}"),
     };
     let second = format!(
         "{}{} × {} latent cells{geometry}{shown}; redundant work {:.0}%, imbalance {:.2}",

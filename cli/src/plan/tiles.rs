@@ -43,9 +43,12 @@ impl TileOptions {
     pub(super) fn is_given(&self) -> bool {
         self.sample_min_size.is_some()
             || self.latent_min_size.is_some()
-            || self.overlap_factor.is_some()
-            || self.sample_stride.is_some()
-            || self.time_flag().is_some()
+            || self.is_more_than_a_size()
+    }
+
+    /// Whether more is given than the size, which a plan without a model needs in any case.
+    pub(super) fn is_more_than_a_size(&self) -> bool {
+        self.overlap_factor.is_some() || self.sample_stride.is_some() || self.time_flag().is_some()
     }
 
     /// The first flag about tiles of frames that is given.

@@ -16,7 +16,7 @@ pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
 
 /// What a VAE's shape, its tiles and its latents' space follow from.
 ///
-/// Each family has a type of its own with the fields of its class in diffusers; who needs these names
+/// Each family has a type of its own with the fields of its class in diffusers; code that needs these names
 /// the type: `downcast_ref`.
 pub trait VaeConfig: Model + Any + Debug + Send + Sync {
     /// The class of diffusers that it belongs to.

@@ -58,7 +58,7 @@ struct Mailbox {
 }
 
 impl Mailbox {
-    /// Those who wait for this and are to be woken, once the mailbox is unlocked.
+    /// The threads that wait for this and are to be woken, once the mailbox is unlocked.
     fn waiting_for(&mut self, wanted: Wanted) -> Vec<Thread> {
         self.waiting.remove(&wanted).unwrap_or_default()
     }
@@ -102,7 +102,7 @@ impl Shared {
         let ranks = self.mailboxes.len() as u32;
         loop {
             let mut mailbox = self.mailbox(at);
-            // After the lock: who ends the group afterwards finds this thread waiting.
+            // After the lock: a thread that ends the group afterwards finds this thread waiting.
             if let Err(end) = self.check() {
                 drop(mailbox);
                 self.tell_cancelled();
@@ -122,7 +122,7 @@ impl Shared {
         }
     }
 
-    /// Wakes all who wait, once, if the group was cancelled.
+    /// Wakes all threads that wait, once, if the group was cancelled.
     fn tell_cancelled(&self) {
         if self.cancel.is_cancelled() && !self.cancel_seen.swap(true, Ordering::SeqCst) {
             self.wake_all();

@@ -9,7 +9,7 @@ use super::pass::{HaloExchange, Segment, TimeReach, UncutError, segments};
 use crate::program::{Program, Timeline, ValueId, ValueKind};
 use crate::tensor::Shape;
 
-/// Who computes which part of every value. All ranks make the same one.
+/// Which rank computes which part of every value. All ranks make the same one.
 #[derive(Clone, Debug)]
 pub struct Cut {
     grid: ShardGrid,

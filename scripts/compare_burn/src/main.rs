@@ -2,7 +2,7 @@
 //!
 //! `compare-burn VAE_FOLDER LATENTS OUTPUT.npy DECODES [cpu]`, where LATENTS are `.npy` or
 //! `.safetensors` (key `latents`) in f32, as diffusers' `vae.decode` takes them, and `cpu` picks the
-//! adapter that is a CPU. Prints JSON. `run` beside this package is who calls it.
+//! adapter that is a CPU. Prints JSON. `run` beside this package calls it.
 
 mod decoder;
 

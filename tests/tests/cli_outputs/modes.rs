@@ -6,7 +6,7 @@ use halovae_tests::binary;
 
 use crate::Setup;
 
-/// As `cp` has it: who may not write to a file is refused, and who may (root may always) leaves its
+/// As `cp` has it: a user that may not write to a file is refused, and one that may (root may always) leaves its
 /// mode as it is.
 #[cfg(unix)]
 #[test]

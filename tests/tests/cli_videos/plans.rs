@@ -20,7 +20,7 @@ fn a_plan_says_how_many_frames_come_out() {
     for line in [
         "output          17 x 72 x 104 pixels (frames x height x width)",
         "latents         5 x 9 x 13 cells of 8 x 8 pixels",
-        "frames          17 of 5 frames of latents: 1 of the first, 4 of each other",
+        "frames          17 of 5 frames of latents: 1 for the first, 4 for each later one",
         "streams         frames are finished as their latents go in",
     ] {
         assert!(by_frames.lines().any(|got| got == line), "{line}\n{by_frames}");
@@ -114,7 +114,7 @@ fn a_plan_tells_its_slices() {
     );
     let drawing = plan("--frames 9 --shard-grid 2x2x1 --format svg").stdout;
     assert_is_svg(&drawing);
-    for words in ["grid 2 × 2 × 1, the first of 2 slices", "slice 1: 2 shards, 2 to 3"] {
+    for words in ["; shown: slice 0 of 2", "slice 1: 2 shards, 2 to 3"] {
         assert!(drawing.contains(words), "{words}\n{drawing}");
     }
     // One frame each, which is told as such.
@@ -171,7 +171,7 @@ fn a_report_has_frames() {
 fn inspect_tells_what_streams() {
     let text = Setup::new("wan").run("inspect --vae VAE").expect_success().stdout;
     for line in [
-        "frames                1 of the first, 4 of each other, for the frames of the latents",
+        "frames                1 for the first, 4 for each later one of the latents' frames",
         "streaming             frames are finished as their latents go in",
     ] {
         assert!(text.lines().any(|got| got == line), "{line}\n{text}");
@@ -197,6 +197,16 @@ fn a_video_is_tiled_in_time_where_that_is_asked_for() {
         "     1  1               1 to 3              5 to 12, the first 4 blended",
     ] {
         assert!(text.lines().any(|got| got == line), "{line}\n{text}");
+    }
+    // Without tiling they change nothing, which is told.
+    for strategy in ["whole", "sharded"] {
+        let run = setup.run(&format!("{PLAN} --latent-frames 5 --strategy {strategy} {tiles}"));
+        let told = format!("a {strategy} decode has no tiles");
+        assert!(
+            run.stderr.contains(&told) && run.stderr.contains("--strategy tiled"),
+            "{}",
+            run.stderr
+        );
     }
     // Frames that a tile has all are not cut, and images of the same VAE have none to cut.
     let one = "--strategy tiled --tile-sample-min-frames 20";

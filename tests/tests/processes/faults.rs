@@ -100,7 +100,7 @@ fn a_killed_rank() {
             binary::signal("-KILL", running.pid(rank));
             let (run, files) = running.end(&what);
             assert_one_line(&what, &run, &[&format!("rank {rank} failed"), "killed"]);
-            // Who is killed cannot clean up.
+            // A process that is killed cannot clean up.
             assert!(rank == 0 || files.is_empty(), "{what}: left behind {files:?}");
         }
     }

@@ -95,7 +95,7 @@ fn a_killed_rank() {
             assert!(lines[0].contains(word), "{what}: {}", lines[0]);
         }
         let files = binary::listing(&out);
-        // Who is killed cannot clean up.
+        // A process that is killed cannot clean up.
         let left = files.iter().filter(|name| rank > 0 || *name == "picture.png").count();
         assert_eq!(left, 0, "{what}: left behind {files:?}");
     }

@@ -88,7 +88,7 @@ impl Job<'_> {
 
         let rate = rate.unwrap_or(FrameRate::DEFAULT);
         let mut sink = output.as_ref().map(|output| output.sink(rate));
-        let progress = Progress::new(verbosity.quiet, size);
+        let progress = Progress::new(verbosity, size);
         let free: Option<fn() -> Option<u64>> = on_host.then_some(memory::available);
         let control = Control { observer: &progress, cancel: cancel.clone(), park, chunk, free };
         let mut clamped = sink.as_mut().map(|sink| Clamped::new(sink.as_mut(), range));

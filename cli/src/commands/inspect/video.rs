@@ -38,11 +38,7 @@ pub(super) fn describe(
 ) -> Result<(), Error> {
     let scale = program.out_scale();
     text.push_str("\nvideos\n");
-    line(
-        text,
-        "frames",
-        format_args!("{}, for the frames of the latents", frames_per_latent(scale.time)),
-    );
+    line(text, "frames", format_args!("{} of the latents' frames", frames_per_latent(scale.time)));
     let last = LATENT_FRAMES[LATENT_FRAMES.len() - 1];
     line(text, "streaming", flows(&Flow::new(program, last, CHUNK)));
     let reads_all = |(_, reads)| reads == Reads::All;

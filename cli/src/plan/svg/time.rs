@@ -203,12 +203,13 @@ impl<'a> Strip<'a> {
     /// Which slice, and which of its pieces, where there is room.
     fn name(&self, svg: &mut String, bar: Drawn, index: usize, slice: &Slice) {
         let name = piece_name(self.planned.plan.strategy());
-        let short = first_to_last(&slice.pieces);
+        let places = first_to_last(&slice.pieces);
         let pieces = match slice.pieces.end - slice.pieces.start {
-            1 => format!("{name} {short}"),
-            count => format!("{}, {short}", plural(count, name)),
+            1 => format!("{name} {places}"),
+            count => format!("{}, {places}", plural(count, name)),
         };
         let long = format!("slice {index}: {pieces}");
+        let short = format!("slice {index}");
         // A letter is little more than half as wide as it is high.
         let fitting = |words: &String| words.len() as f64 * 6.6 + 8.0 <= bar.width;
         let Some(shown) = [long, short].into_iter().find(fitting) else { return };
@@ -317,9 +318,11 @@ mod tests {
     #[test]
     fn slices_of_shards_are_told_with_their_halos() {
         let svg = drawn(shards(5, Axes::new(2, 2, 1)), Some([2.0, 0.0]));
-        for words in
-            ["slice 0: 2 shards, 0 to 1", "slice 1: 2 shards, 2 to 3", "1 of the first, 4 of each"]
-        {
+        for words in [
+            "slice 0: 2 shards, 0 to 1",
+            "slice 1: 2 shards, 2 to 3",
+            "1 for the first, 4 for each",
+        ] {
             assert!(svg.contains(words), "{words} is not in {svg}");
         }
         // Both bars on either side have a stripe for each rank.

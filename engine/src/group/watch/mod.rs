@@ -1,7 +1,7 @@
 //! Watches over the ranks of a group that are processes.
 //!
 //! What ranks decode travels by other means (MPI, NCCL); those cannot say that a process was
-//! killed or hangs, and do not wake who waits for it. So every rank keeps a TCP connection to rank
+//! killed or hangs, and do not wake the ranks that wait for it. So every rank keeps a TCP connection to rank
 //! 0, the hub, which
 //! - makes sure that all were started with the same [facts](Watch::agree) before anything is
 //!   decoded,

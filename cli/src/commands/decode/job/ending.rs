@@ -19,6 +19,9 @@ use crate::report::{
     ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds, Share, Shares,
 };
 
+/// More files than these are told by their number.
+const MOST_NAMED: usize = 8;
+
 /// Shorter waits go unnoticed.
 const WORTH_TELLING: Duration = Duration::from_millis(500);
 
@@ -88,8 +91,18 @@ impl Ending<'_> {
         }
         let written = Temporary::commit(files).map_err(Error::Commit)?;
         if verbose {
-            for file in written {
-                say(format_args!("halovae: wrote `{}`", file.display()));
+            match &written[..] {
+                [first, .., last] if written.len() > MOST_NAMED => say(format_args!(
+                    "halovae: wrote {} files, `{}` to `{}`",
+                    written.len(),
+                    first.display(),
+                    last.display()
+                )),
+                files => {
+                    for file in files {
+                        say(format_args!("halovae: wrote `{}`", file.display()));
+                    }
+                }
             }
         }
         Ok(())
