@@ -9,6 +9,7 @@ mod cases;
 mod conditioning;
 mod deviation;
 mod edges;
+mod frames;
 mod over_time;
 mod parts;
 mod random;
@@ -24,6 +25,7 @@ pub use cases::{
 pub use conditioning::rounding_bound;
 pub use deviation::deviation;
 pub use edges::convs_with_edges;
+pub use frames::{convs_over_time_within_halos, frames_are_gathered};
 pub use over_time::{
     Step, can_hide_changes, chunks_of_frames, program_over_time, programs_over_time, run_at_once,
     run_in_chunks,
@@ -50,14 +52,14 @@ macro_rules! backend_conformance {
             transfers, convs, convs_of_many_channels, fused_convs, convs_with_edges, shrinking_convs,
             norms, activations, attention, out_of_place_operands, programs, convs_within_halos,
             convs_within_halos_and_edges, attention_in_blocks, programs_over_time, chunks_of_frames,
-            memory_is_returned);
+            frames_are_gathered, convs_over_time_within_halos, memory_is_returned);
     };
     ($make:expr, $rounding:expr) => {
         $crate::backend_conformance!(@rounded $make, $rounding;
             transfers, convs, convs_of_many_channels, fused_convs, convs_with_edges, shrinking_convs,
             norms, activations, attention, out_of_place_operands, programs, convs_within_halos,
             convs_within_halos_and_edges, attention_in_blocks, programs_over_time, chunks_of_frames,
-            memory_is_returned);
+            frames_are_gathered, convs_over_time_within_halos, memory_is_returned);
     };
     (@rounded $make:expr, $rounding:expr; $($test:ident),* $(,)?) => {
         $(

@@ -146,7 +146,8 @@ pub fn run_at_once<B: Backend>(
     backend.download(&output, all).expect("a download")
 }
 
-/// A random program, if the backend has all of its ops, and latents for it.
+/// A random program, if the backend has all of its ops, and latents for it. One that holds frames has
+/// all of them.
 fn random_case<B: Backend>(
     backend: &B,
     rounding: &Rounding,
@@ -166,6 +167,7 @@ fn random_case<B: Backend>(
     let has_all = [&plain, &fused]
         .iter()
         .all(|program| program.ops().iter().all(|op| backend.supports(program, op)));
+    assert!(has_all || !backend.holds_frames(), "it holds frames, and lacks an op of {plain:?}");
     has_all.then_some((plain, fused, latents))
 }
 
