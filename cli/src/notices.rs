@@ -74,6 +74,8 @@ pub(crate) enum Notice {
         /// What was taken.
         rate: FrameRate,
     },
+    /// The reader of standard output went away before the end, which is no failure.
+    NoReport,
     /// Behind the last frame stands one of an earlier video.
     FrameLeftOver {
         /// Its file.
@@ -230,6 +232,9 @@ impl fmt::Display for Notice {
                 "`{}` is a frame of an earlier video and stays: what reads the numbered frames may take \
                  it for the next of this one; remove it, or write to an empty folder",
                 path.display()
+            ),
+            Self::NoReport => f.write_str(
+                "the reader of standard output went away before the end, so there is no report",
             ),
             Self::NotTiled { strategy } => write!(
                 f,

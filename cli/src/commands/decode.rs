@@ -12,7 +12,7 @@ use halovae_engine::tensor::Shape;
 
 use crate::args::{DecodeArgs, VaeArgs, Verbosity};
 use crate::backend::{self, Devices};
-use crate::console::{self, say_error};
+use crate::console::{self, say_error, say_notices};
 use crate::error::Error;
 use crate::facts::facts;
 use crate::launcher;
@@ -38,12 +38,16 @@ pub(crate) fn run(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Error> 
     let processes = Processes::join(allowed, args.rank_timeout, &cancel)?;
     console::set_speaker(processes.as_ref().is_none_or(|all| all.group().rank() == 0));
     cancel_on_signal(&cancel, processes.as_ref())?;
-    match processes {
+    let result = match processes {
         None => decode(args, verbosity, start, &cancel, None),
         Some(processes) => {
             processes.run(|processes| decode(args, verbosity, start, &cancel, Some(processes)))
         }
+    };
+    if matches!(result, Err(Error::BrokenPipe)) && args.report.is_some() {
+        say_notices(&[Notice::NoReport], verbosity);
     }
+    result
 }
 
 /// Rank 0 (there is no other in one process alone) writes all files.

@@ -71,7 +71,7 @@ impl Names {
     /// and encoders go on with it.
     pub(super) fn frame_left_over(&self, images: usize, frames: usize) -> Option<PathBuf> {
         let behind = self.has_frames().then(|| self.get(0, images, frames));
-        behind.filter(|path| path.exists())
+        behind.filter(|path| path.is_file())
     }
 
     /// The names of all frames of all images or videos.

@@ -33,7 +33,7 @@ pub enum FitError {
     Plan(#[from] PlanError),
     /// Even the finest grid needs more.
     #[error(
-        "no number of shards decodes {} latent cells in {}: the least is {} MiB, {} \
+        "no number of shards that was tried decodes {} latent cells in {}: the least is {} MiB, {} \
          MiB of them for the program itself; allow that much, or use fewer ranks if there are several",
         cells(*.latents),
         crate::format_bytes(*.budget),
@@ -57,6 +57,10 @@ const SHARDS: [u32; 24] = [
     1, 2, 3, 4, 6, 8, 9, 12, 16, 20, 25, 30, 36, 49, 64, 81, 100, 121, 144, 196, 256, 400, 576,
     1024,
 ];
+
+/// After so many grids that need no less than coarser ones, finer ones are not tried: of long videos each
+/// takes seconds.
+const MOST_IN_VAIN: u32 = 3;
 
 /// What a process holds besides its devices' memory: code, threads, encoders.
 const PROCESS_BYTES: u64 = 64 << 20;
@@ -116,15 +120,20 @@ pub fn fit(
                 .map(|shards| grid(shards).map(|(grid, _)| grid))
                 .collect::<Result<_, _>>()?;
             grids.sort_by_key(ShardGrid::len);
+            grids.dedup();
             grids
         }
     };
     let fixed = model.prepared_weight_bytes(program).saturating_add(PROCESS_BYTES);
     let room = budget.saturating_sub(fixed) / 2;
     let mut fallback: Option<Fit> = None;
-    let mut least = u64::MAX;
+    let (mut least, mut in_vain) = (u64::MAX, 0);
     for grid in tried {
         let needed = needed_bytes(program, model, grid, &within, &layers)?;
+        in_vain = if needed < least { 0 } else { in_vain + 1 };
+        if in_vain == MOST_IN_VAIN {
+            break;
+        }
         least = least.min(needed);
         if needed > budget {
             continue;

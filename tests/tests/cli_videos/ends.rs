@@ -29,6 +29,15 @@ fn a_reader_that_has_enough_ends_the_decode_quietly() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{frames}");
     }
     assert_eq!(listing(setup.folder.path()), [""; 0]);
+
+    // What was asked for beside it, and is not there, is told.
+    let mut child = binary::spawn(setup.command(&format!("{line} --report r.json")));
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("a child of this process");
+    assert!(output.status.success(), "{}", output.status);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.starts_with("halovae: note: ") && told.contains("no report"), "{told}");
+    assert_eq!(listing(setup.folder.path()), [""; 0]);
 }
 
 /// Runs the decode of a video in a shell that sets something up first.

@@ -3,9 +3,10 @@
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_tests::binary::listing;
 use halovae_tests::compare::assert_f32_close;
+use halovae_tests::decode::random_tensor;
 use serde_json::Value;
 
-use crate::Setup;
+use crate::{Setup, channels_first};
 
 impl Setup {
     /// The frames of an array that a decode made, as images.
@@ -69,4 +70,23 @@ fn shards_in_turns_in_little_memory() {
         assert_eq!(report["ranks"]["effective"], ranks, "{report:#}");
     }
     assert_eq!(listing(&setup.path("scratch")), [""; 0]);
+}
+
+/// Of a few frames, which would otherwise go in at once, fewer at a time are decoded where memory is short.
+#[test]
+fn a_short_video_needs_no_more_than_a_longer_one() {
+    let setup = Setup::new("wan");
+    let mut before = u64::MAX;
+    for frames in [4, 3, 2] {
+        let latents = random_tensor(Shape::new(1, 24, 30, 4).over(frames), 3);
+        let (values, shape) = channels_first(&latents);
+        setup.write_npy("short.npy", &values, &shape);
+        let flags = "--strategy sharded --max-memory 1MiB --output a.npy";
+        let refused = setup.decode_from("short.npy", flags);
+        let (_, least) = refused.stderr.split_once("the least is ").expect("the least");
+        let (least, _) = least.split_once(" MiB").expect("a number");
+        let least: u64 = least.parse().expect("a number");
+        assert!(least <= before, "{frames} frames of latents: {least} MiB, {before} for one more");
+        before = least;
+    }
 }

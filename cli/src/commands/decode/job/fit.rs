@@ -36,7 +36,7 @@ pub(super) fn fit<B: Backend>(
     images: u32,
     planned: &mut Planned,
 ) -> Result<Fit, Error> {
-    let chunk = choose_chunk(decoder, place, processes, &planned.plan)?;
+    let chunk = choose_chunk(args, decoder, place, processes, &planned.plan)?;
     let park = fit_memory(args, decoder, place, processes, chunk, planned)?;
     let on_host = decoder.backends().all(|backend| backend.name() == backend::CPU);
     if on_host {
@@ -49,15 +49,27 @@ pub(super) fn fit<B: Backend>(
     Ok(Fit { chunk, park, on_host })
 }
 
-/// How many frames of latents are decoded at a time. Of several processes, whose devices may differ,
-/// rank 0 chooses.
+/// How many frames of latents are decoded at a time: as the decoder would have it, or one, where that
+/// does not fit the memory. Of several processes, whose devices may differ, rank 0 chooses.
 fn choose_chunk<B: Backend>(
+    args: &DecodeArgs,
     decoder: &Decoder<B>,
     place: Place,
     processes: Option<&Processes>,
     plan: &Plan,
 ) -> Result<u32, Error> {
-    let own = (place.first == 0).then(|| decoder.choose_chunk(plan));
+    let fits = |chunk| match (args.max_memory, plan) {
+        (Some(ByteSize(budget)), &Plan::Sharded(grid)) => {
+            let given = given_grid(args, grid);
+            decoder.fit_shards(grid.latents(), place, budget, given, chunk).is_ok()
+        }
+        _ => true,
+    };
+    let choose = || match decoder.choose_chunk(plan) {
+        chunk if chunk > 1 && !fits(chunk) => 1,
+        chunk => chunk,
+    };
+    let own = (place.first == 0).then(choose);
     match processes {
         Some(processes) if plan.input().frames > 1 => {
             let group = FirstRanks::new(processes.group(), place.size);
@@ -65,6 +77,11 @@ fn choose_chunk<B: Backend>(
         }
         _ => Ok(own.unwrap_or(1)),
     }
+}
+
+/// The grid, if the user gave it.
+fn given_grid(args: &DecodeArgs, grid: ShardGrid) -> Option<ShardGrid> {
+    (args.ranks.shard_grid != ShardGridArg::Auto).then_some(grid)
 }
 
 /// Chooses the shards for `--max-memory`, and says what of them may wait in memory. Of several
@@ -81,7 +98,7 @@ fn fit_memory<B: Backend>(
         return Ok(None);
     };
     let latents = grid.latents();
-    let given = (args.ranks.shard_grid != ShardGridArg::Auto).then_some(grid);
+    let given = given_grid(args, grid);
     let fit = |given| decoder.fit_shards(latents, place, budget, given, chunk);
     let fit = match processes {
         None => fit(given)?,
