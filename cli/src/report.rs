@@ -28,7 +28,10 @@ pub(crate) struct Report {
     pub(crate) threads: u32,
     /// How the latents were cut.
     pub(crate) strategy: String,
-    /// Who decoded.
+    /// Of a video, how many frames of the latents went in at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latent_frames_at_a_time: Option<u32>,
+    /// Which ranks decoded.
     pub(crate) ranks: RanksReport,
     /// What was decided for the user, in words.
     pub(crate) notices: Vec<String>,

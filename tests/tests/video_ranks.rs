@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use halovae_core::{
-    Axes, AxisTiling, Direction, DroppedFrame, Plan, ShardGrid, Size, TileGrid, Tiling, TimeTiling,
+    Axes, AxisTiling, Direction, DroppedFrame, PatchGrid, Plan, ShardGrid, Size, TileGrid, Tiling,
+    TimeTiling,
 };
 use halovae_cpu::CpuBackend;
 use halovae_engine::checkpoint::{VaeConfig, parse_config};
@@ -323,5 +324,34 @@ fn memory_does_not_grow_with_the_video() {
         }
         let ratio = peaks[peaks.len() - 1] / peaks[0];
         assert!((0.95..=1.05).contains(&ratio), "{grid:?}: {peaks:?}");
+    }
+}
+
+/// What tiles and patches of a video take is what was estimated, on one rank and on two.
+#[test]
+fn memory_of_pieces_is_as_estimated() {
+    let latents = latents(5, 12, 13);
+    let size = size_of(&latents);
+    let scale = config().tiling().scale;
+    let axis = AxisTiling::Stride { tile_sample_min_size: 48, tile_sample_stride: 32 };
+    let tiling = Tiling::new(axis, axis, scale);
+    let in_time = tiling.with_time(TimeTiling {
+        tile_sample_min_num_frames: 8,
+        tile_sample_stride_num_frames: 4,
+        dropped: DroppedFrame::First,
+    });
+    let tiled =
+        |tiling| Plan::tiled(TileGrid::new(Direction::Decode, size, tiling).expect("a grid"));
+    let patch = Plan::patch(PatchGrid::like(size, 2, &tiling).expect("a grid"));
+    for (what, plan) in [("tiles", tiled(&tiling)), ("slices", tiled(&in_time)), ("patches", patch)]
+    {
+        for (ranks, chunk) in [(1, 1), (2, 1), (2, u32::MAX)] {
+            let mut sink = MemorySink::default();
+            let decoder = decoder(&program(), ranks);
+            let report = decoder.decode(&latents, &plan, &mut sink, &in_chunks(chunk));
+            let report = report.expect("a decode");
+            let ratio = report.estimated_peak_bytes as f64 / report.measured_peak_bytes as f64;
+            assert!((0.85..=1.15).contains(&ratio), "{what}, {ranks} ranks, {chunk}: {ratio}");
+        }
     }
 }

@@ -158,6 +158,7 @@ fn a_report_has_frames() {
     assert_eq!(report["image"]["shape"], json!([1, 3, 17, 72, 104]));
     assert_eq!(report["output"], json!(["a.y4m"]));
     assert_eq!(report["pieces"][0]["rectangle"]["frames"], 5);
+    assert_eq!(report["latent_frames_at_a_time"], 1);
     let output = setup.decode_to_stdout("--report b.json -v");
     assert!(output.status.success());
     let report = parsed(&String::from_utf8(setup.read("b.json")).expect("text"));

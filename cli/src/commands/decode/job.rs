@@ -116,6 +116,7 @@ impl Job<'_> {
             threads,
             ranks,
             planned,
+            chunk: chunk.min(latents.shape().frames as u32),
             latents: latents.shape(),
             result: Shape { batch: latents.shape().batch, ..result },
             to_stdout: output.is_some_and(|output| output.is_stdout()),

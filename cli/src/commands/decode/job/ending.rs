@@ -41,6 +41,8 @@ pub(super) struct Ending<'a> {
     /// How many ranks decoded.
     pub(super) ranks: u32,
     pub(super) planned: Planned,
+    /// Frames of latents that went in at a time.
+    pub(super) chunk: u32,
     pub(super) latents: Shape,
     /// What came out.
     pub(super) result: Shape,
@@ -142,6 +144,7 @@ impl Ending<'_> {
             backend: self.description,
             threads: self.threads,
             strategy: planned.plan.strategy().to_string(),
+            latent_frames_at_a_time: (self.latents.frames > 1).then_some(self.chunk),
             ranks: RanksReport { requested: planned.requested, effective: self.ranks },
             notices: planned.notices.iter().map(ToString::to_string).collect(),
             pieces,
