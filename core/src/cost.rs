@@ -194,11 +194,7 @@ pub fn estimate_ranks(
 
 /// Bytes of so many cells; stops at `u64::MAX`.
 fn bytes(cells: u128, each: u64) -> u64 {
-    match u64::try_from(cells) {
-        Ok(cells) => cells.saturating_mul(each),
-        Err(_) if each == 0 => 0,
-        Err(_) => u64::MAX,
-    }
+    u64::try_from(cells.saturating_mul(each.into())).unwrap_or(u64::MAX)
 }
 
 fn check_pieces(plan: &Plan, name: &'static str, len: usize) -> Result<(), PlanError> {
