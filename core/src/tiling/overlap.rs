@@ -25,8 +25,7 @@ impl OverlapTile {
             Some(overlap) => (self.cells - overlap, (self.cells - overlap) * self.scale),
             None => self.steps_of_diffusers(factor),
         };
-        let least = min_stride(self.cells);
-        if latent_step < least || pixel_step < least * self.scale {
+        if latent_step < min_stride(self.cells) {
             Err(Misfit::TooDeep)
         } else if u64::from(latent_step) * u64::from(self.scale) != u64::from(pixel_step) {
             Err(Misfit::NotWhole)
@@ -38,10 +37,10 @@ impl OverlapTile {
     /// The overlap in latent cells, if the factor stands for a whole number of them. A division
     /// of two whole numbers gives the float that is nearest to their quotient, and so does reading
     /// a decimal that equals the quotient: 0.8 and 64 / 80 are one float, whatever a product of
-    /// 80 and 0.8 comes to.
+    /// 80 and 0.8 comes to. It is less than the tile, as the factor is less than 1.
     fn whole_overlap(self, factor: f64) -> Option<u32> {
         let overlap = nearest(f64::from(self.cells) * factor);
-        (overlap < self.cells && self.factor(overlap) == factor).then_some(overlap)
+        (self.factor(overlap) == factor).then_some(overlap)
     }
 
     fn factor(self, overlap: u32) -> f64 {

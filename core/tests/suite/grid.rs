@@ -172,6 +172,35 @@ proptest! {
         }
     }
 
+    /// A factor that is next to a whole overlap's is taken if diffusers' floating-point numbers agree.
+    #[test]
+    fn factors_beside_a_whole_overlap_are_as_in_diffusers(
+        direction in prop_oneof![Just(Direction::Decode), Just(Direction::Encode)],
+        tile in 2u32..200, scale in 1u32..9, part in 0.0..1.0, above: bool,
+    ) {
+        let whole = f64::from((f64::from(tile) * part) as u32) / f64::from(tile);
+        let factor = if above { whole.next_up() } else { whole.next_down().max(0.0) };
+        prop_assume!(factor != whole);
+        let axis = AxisTiling::Overlap {
+            tile_sample_min_size: tile * scale,
+            tile_latent_min_size: tile,
+            tile_overlap_factor: factor,
+        };
+        let numbers = axis_loop(direction, &axis, scale);
+        let [step, row_limit] = [numbers.step, numbers.row_limit].map(|length| length as u32);
+        let (latent, pixels) = match direction {
+            Direction::Decode => (step, row_limit),
+            Direction::Encode => (row_limit, step),
+        };
+        let input = Size::new(tile * 3 * scale, tile * 3 * scale);
+        let grid = TileGrid::new(direction, input, &Tiling::new(axis, axis, scale));
+        if latent * scale == pixels && latent * MAX_BLEND_DEPTH >= tile {
+            prop_assert_eq!(grid.map(|grid| grid.height().stride()), Ok(step));
+        } else {
+            prop_assert!(grid.is_err());
+        }
+    }
+
     /// Whatever a stored stride is refused for, following the advice leads to a grid.
     #[test]
     fn advice_on_stored_strides_works(
