@@ -123,9 +123,7 @@ impl PatchGrid {
 
     /// Patch `index` in row-major order.
     pub fn patch(&self, index: u64) -> Option<Patch> {
-        let counts = self.axes.map(Cores::count);
-        // No patch is cut in time.
-        let place = place(index, Axes { time: 1, ..counts })?;
+        let place = place(index, self.axes.map(Cores::count))?;
         let slot = |axis: Axis| self.axes[axis].slot(place[axis]);
         let spans = |of: &dyn Fn(Axis) -> (u32, u32)| Region::from_spans(Axes::from_fn(of));
         let core = spans(&|axis| self.axes[axis].part(place[axis], TimeScale::SAME));
