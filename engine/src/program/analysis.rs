@@ -55,7 +55,8 @@ impl ReceptiveField {
         let scale = i64::from(program.scale());
         let radius = (0..scale)
             .map(|phase| {
-                let (low, high) = input_interval(program, Along::Frame, (phase, phase));
+                let read = input_interval(program, Along::Frame, (phase, phase));
+                let (low, high) = read.unwrap_or((0, 0));
                 low.unsigned_abs().max(high.unsigned_abs())
             })
             .max()
@@ -63,8 +64,8 @@ impl ReceptiveField {
         let (_, layer) = program.features(program.output);
         let [first, behind] = [FAR, FAR + 1].map(|latent| layer.time.at(latent).unwrap_or(0));
         let of_latent = (i64::from(first), i64::from(behind) - 1);
-        let (low, high) = input_interval(program, Along::Time, of_latent);
         let far = i64::from(FAR);
+        let (low, high) = input_interval(program, Along::Time, of_latent).unwrap_or((far, far));
         let count = |frames: i64| u32::try_from(frames.max(0)).unwrap_or(u32::MAX);
         Self {
             radius: u32::try_from(radius).unwrap_or(u32::MAX),
@@ -87,8 +88,8 @@ enum Along {
 }
 
 /// The first and the last of the latents' cells, or frames, that those of the output between the first
-/// and the last of `outputs` read through local ops.
-fn input_interval(program: &Program, along: Along, outputs: (i64, i64)) -> (i64, i64) {
+/// and the last of `outputs` read through local ops; `None` if they read none.
+fn input_interval(program: &Program, along: Along, outputs: (i64, i64)) -> Option<(i64, i64)> {
     let mut reads: Vec<Option<(i64, i64)>> = vec![None; program.values.len()];
     reads[program.output.index()] = Some(outputs);
     let widen = |slot: &mut Option<(i64, i64)>, (low, high): (i64, i64)| {
@@ -118,5 +119,5 @@ fn input_interval(program: &Program, along: Along, outputs: (i64, i64)) -> (i64,
             }
         }
     }
-    reads[program.input.index()].unwrap_or((0, 0))
+    reads[program.input.index()]
 }
