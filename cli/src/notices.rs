@@ -236,11 +236,14 @@ impl fmt::Display for Notice {
             Self::NoReport => f.write_str(
                 "the reader of standard output went away before the end, so there is no report",
             ),
-            Self::NotTiled { strategy } => write!(
-                f,
-                "a {strategy} decode has no tiles, so the flags about them change nothing; give \
-                 --strategy tiled for tiles"
-            ),
+            Self::NotTiled { strategy } => {
+                let of_frames = if *strategy == Strategy::Patch { " of frames" } else { "" };
+                write!(
+                    f,
+                    "a {strategy} decode has no tiles{of_frames}, so the flags about them change \
+                     nothing; give --strategy tiled for tiles"
+                )
+            }
             Self::AssumedRange { what } => write!(f, "{what}; give --config if that is wrong"),
             Self::PassedOver { why, instead } => write!(f, "{why}; {instead}"),
             Self::WithoutCudnn { why } => write!(f, "decoded by our own kernels alone: {why}"),

@@ -145,8 +145,13 @@ pub(crate) fn plan(
         // Tiles that cannot be are wrong also where this strategy does not come to use them.
         TileGrid::new(Direction::Decode, latents, tiling)?;
     }
-    let is_untiled = matches!(strategy, Strategy::Whole | Strategy::Sharded);
-    if options.is_more_than_a_size() && is_untiled && !use_tiling {
+    let is_in_vain = match strategy {
+        Strategy::Tiled => false,
+        // Patches take their margins from the tiles of rows and columns.
+        Strategy::Patch => options.time_flag().is_some(),
+        Strategy::Whole | Strategy::Sharded => options.is_more_than_a_size(),
+    };
+    if is_in_vain && !use_tiling {
         notices.push(Notice::NotTiled { strategy });
     }
     let plan = match strategy {

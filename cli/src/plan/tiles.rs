@@ -52,7 +52,7 @@ impl TileOptions {
     }
 
     /// The first flag about tiles of frames that is given.
-    fn time_flag(&self) -> Option<&'static str> {
+    pub(super) fn time_flag(&self) -> Option<&'static str> {
         let flags =
             [(self.sample_min_frames, MIN_FRAMES), (self.sample_stride_frames, STRIDE_FRAMES)];
         flags.into_iter().find_map(|(value, flag)| value.map(|_| flag))

@@ -200,7 +200,7 @@ fn a_video_is_tiled_in_time_where_that_is_asked_for() {
         assert!(text.lines().any(|got| got == line), "{line}\n{text}");
     }
     // Without tiling they change nothing, which is told.
-    for strategy in ["whole", "sharded"] {
+    for strategy in ["whole", "sharded", "patch"] {
         let run = setup.run(&format!("{PLAN} --latent-frames 5 --strategy {strategy} {tiles}"));
         let told = format!("a {strategy} decode has no tiles");
         assert!(
