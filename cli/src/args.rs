@@ -1,6 +1,7 @@
 //! Every flag, once: help, completions and the man page are generated from here.
 
 mod choices;
+mod options;
 mod space;
 mod values;
 

@@ -1,21 +1,18 @@
 //! `halovae`: decodes latents of diffusion models into images over several ranks.
 //!
-//! How a decode goes from file to file is told by [`commands::decode::run`]: it opens the
-//! checkpoint and the latents, asks [`plan::options`] for a plan, opens a [`backend`] for each rank,
-//! and lets the engine decode the pieces and stitch them into a sink of [`output`].
+//! The command line is words around the library of the same name. How a decode goes from file to file is
+//! told by [`commands::decode::run`]: it has the library open the checkpoint and the latents, plan, and
+//! decode into a sink of [`output`].
 
 mod allocator;
 mod args;
-mod backend;
 mod commands;
 mod compare;
 mod console;
 mod error;
-mod facts;
 mod frame_rate;
 mod launcher;
 mod log_axis;
-mod memory;
 mod notices;
 mod ops;
 mod output;
@@ -23,12 +20,9 @@ mod plan;
 mod processes;
 mod progress;
 mod report;
-mod room;
 mod signals;
-mod subject;
 mod svg;
 mod terminal;
-mod vae;
 mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,7 +44,7 @@ const SPEAKER_WAIT: Duration = Duration::from_secs(3);
 const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
-    backend::gpus::quiet_drivers();
+    halovae::quiet_drivers();
     signals::ignore_file_size_limit();
     // Processes that were started together do the same, and one of them tells of it.
     console::set_speaker(launcher::speaks(launcher::Allowed::Any));
@@ -58,7 +52,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    if memory::is_address_space_limited() || cli.command.limits_memory() {
+    if halovae::memory::is_address_space_limited() || cli.command.limits_memory() {
         allocator::take_no_more();
     }
     std::panic::set_hook(Box::new(|panic| {

@@ -5,18 +5,16 @@ mod mpi;
 mod reader;
 mod tcp;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use halovae::{Share, share, threads};
 use halovae_engine::group::{Cancel, Cause, Failure, Limits, Neighbours, ProcessGroup};
 
-use crate::backend;
 use crate::console::{say_error, set_speaker};
 use crate::error::{Chain, Error};
 use crate::launcher;
 use crate::output::Temporary;
-use crate::report::Share;
 
 /// How long a process may take to end by itself when its group has; an op cannot be interrupted,
 /// and Open MPI kills those that take a second.
@@ -83,7 +81,7 @@ impl Processes {
     /// This process's part of the threads that there are, or that were asked for.
     pub(crate) fn threads(&self, asked: Option<u32>) -> u32 {
         let Neighbours { index, count } = self.neighbours;
-        backend::share(backend::threads(asked), count, index)
+        share(threads(asked), count, index)
     }
 
     /// How many of the processes are on these cores.
@@ -92,9 +90,8 @@ impl Processes {
     }
 
     /// Which of the processes on these cores this is: they take the machine's devices in turns.
-    pub(crate) fn seat(&self) -> Range<u32> {
-        let Neighbours { index, .. } = self.neighbours;
-        index..index + 1
+    pub(crate) fn seat(&self) -> u32 {
+        self.neighbours.index
     }
 
     /// Does this process's part. If that fails, here or elsewhere, all processes end.
@@ -143,7 +140,7 @@ impl Processes {
     /// # Errors
     /// That one of them failed instead.
     pub(crate) fn close(&self, share: &Share) -> Result<Vec<Share>, Error> {
-        let unreadable = |error: serde_json::Error| Error::Device(format!("a report: {error}"));
+        let unreadable = |error: serde_json::Error| Error::System(format!("a report: {error}"));
         let share = serde_json::to_string(share).map_err(unreadable)?;
         let shares = self.group.watch().close(share)?;
         shares.iter().map(|share| serde_json::from_str(share).map_err(unreadable)).collect()

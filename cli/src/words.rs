@@ -1,6 +1,6 @@
 //! Sizes and pieces in words.
 
-use halovae_core::{Size, Strategy, TimeLaw, TimeScale};
+use halovae_core::{Size, Strategy};
 
 /// `512 x 768`, height before width; with several frames `81 x 512 x 768`.
 pub(crate) fn extents(Size { frames, height, width }: Size) -> String {
@@ -15,17 +15,6 @@ pub(crate) fn axes(size: Size) -> &'static str {
     match size.frames {
         1 => "height x width",
         _ => "frames x height x width",
-    }
-}
-
-/// How many frames come of each frame of the latents.
-pub(crate) fn frames_per_latent(TimeScale { factor, law }: TimeScale) -> String {
-    match law {
-        TimeLaw::FirstAlone if factor != 1 => {
-            format!("1 for the first, {factor} for each later one")
-        }
-        TimeLaw::AfterFirst => format!("none for the first, {factor} for each later one"),
-        TimeLaw::Even | TimeLaw::FirstAlone => format!("{factor} for each"),
     }
 }
 
@@ -47,10 +36,5 @@ mod tests {
     fn only_videos_tell_frames() {
         assert_eq!(extents(Size::new(4, 5)), "4 x 5");
         assert_eq!(extents(Size::video(3, 4, 5)), "3 x 4 x 5");
-        assert_eq!(
-            frames_per_latent(TimeScale::first_alone(4)),
-            "1 for the first, 4 for each later one"
-        );
-        assert_eq!(frames_per_latent(TimeScale::SAME), "1 for each");
     }
 }

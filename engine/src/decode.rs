@@ -192,7 +192,26 @@ impl<B: Backend> Decoder<B> {
         sink: &mut dyn Sink,
         control: &Control<'_>,
     ) -> Result<DecodeReport, DecodeError> {
-        let group = ThreadGroup::split(self.rank_count(), &control.cancel);
+        self.decode_on_first(self.rank_count(), latents, plan, sink, control)
+    }
+
+    /// The same on the first `ranks` ranks only: those that the plan keeps busy.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    ///
+    /// # Panics
+    /// If there are fewer ranks.
+    pub fn decode_on_first(
+        &self,
+        ranks: u32,
+        latents: &HostTensor,
+        plan: &Plan,
+        sink: &mut dyn Sink,
+        control: &Control<'_>,
+    ) -> Result<DecodeReport, DecodeError> {
+        assert!(ranks <= self.rank_count(), "{ranks} ranks of {}", self.rank_count());
+        let group = ThreadGroup::split(ranks, &control.cancel);
         let ranks: Vec<_> = self.ranks.iter().zip(&group).collect();
         self.decode_on(&ranks, latents, plan, Some(sink), control)
     }

@@ -52,7 +52,7 @@ fn cargo_build(flags: &[&str]) -> PathBuf {
     let target = halovae_cuda_stand_in::target().expect("tests run from Cargo's target folder");
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--package", "halovae", "--bin", "halovae", "--message-format=json"])
+        .args(["build", "--package", "halovae-cli", "--bin", "halovae", "--message-format=json"])
         .args(flags)
         .arg("--target-dir")
         .arg(target)

@@ -1,29 +1,22 @@
 //! `halovae decode`: from a file of latents to files of images or videos.
 
+mod ending;
 mod inputs;
-mod job;
-mod latents;
+mod work;
 
 use std::time::{Duration, Instant};
 
-use halovae_engine::decode::Place;
-use halovae_engine::group::Cancel;
-use halovae_engine::tensor::Shape;
+use halovae::{Cancel, Share, Vae, threads};
 
-use crate::args::{DecodeArgs, VaeArgs, Verbosity};
-use crate::backend::{self, Devices};
+use crate::args::{DecodeArgs, Verbosity};
 use crate::console::{self, say_error, say_notices};
 use crate::error::Error;
-use crate::facts::facts;
 use crate::launcher;
-use crate::notices::Notice;
+use crate::notices::{Notice, of_library};
 use crate::output::Temporary;
 use crate::processes::Processes;
-use crate::report::Share;
-use crate::vae::{for_frames, open_vae};
-use inputs::{check_outputs, check_scratch_dir, check_sharded_flags, check_written, make_plan};
-use job::Job;
-use latents::read_latents;
+use inputs::{check_outputs, check_scratch_dir, check_written};
+use work::{Work, assumed_rate};
 
 /// Decodes, alone or as one of several processes.
 ///
@@ -62,75 +55,58 @@ fn decode(
     let output = (rank == 0).then(|| check_outputs(args)).transpose()?;
     check_scratch_dir(args)?;
 
-    let VaeArgs { vae, config, variant } = &args.vae;
-    let (checkpoint, program) = open_vae(vae, config.as_deref(), variant.as_deref())?;
-    let (latents, assumed) = read_latents(args, &checkpoint, &program)?;
-    let program = for_frames(program, latents.shape().size().frames);
+    let vae = Vae::open_with(&args.vae.vae, &args.vae.options())?;
+    let latents = vae.read_latents(&args.latents, &args.latents_options())?;
+    let trace = verbosity.verbose || (args.report.is_some() && !args.no_op_times);
+    let threads = processes.map_or_else(|| threads(args.threads), |all| all.threads(args.threads));
+    let options = args.options(Some(threads), trace);
     let group_size = processes.map(|processes| processes.group().size());
-    let mut planned = make_plan(args, &checkpoint, &program, latents.shape(), group_size)?;
-    let of_checkpoint = Notice::of_checkpoint(&checkpoint, variant.as_deref());
-    planned.notices.splice(0..0, of_checkpoint.into_iter().chain(assumed));
-    if processes.is_none() {
-        let half = launcher::half_launch(args.launcher.into());
-        planned.notices.splice(0..0, half.map(Notice::HalfLaunched));
-    }
-    check_sharded_flags(args, &planned)?;
+    let planned = vae.plan(latents.tensor.shape(), &options, group_size)?;
+
+    let half = processes.is_none().then(|| launcher::half_launch(args.launcher.into())).flatten();
+    let mut notices: Vec<Notice> = half.map(Notice::HalfLaunched).into_iter().collect();
+    notices.extend(of_library(vae.notices()));
+    notices.extend(of_library(&latents.notices));
     if let Some(output) = &output {
-        let size = planned.plan.output();
-        let picture = Shape::sample(size, program.out_channels() as usize);
-        let picture = Shape { batch: latents.shape().batch, ..picture };
-        check_written(args, output, &checkpoint, picture)?;
-        let left_over = output.frame_left_over(picture);
-        planned.notices.extend(left_over.map(|path| Notice::FrameLeftOver { path }));
+        let result = vae.result(&planned, latents.tensor.shape());
+        check_written(args, output, vae.checkpoint(), result)?;
+        let left_over = output.frame_left_over(result);
+        notices.extend(left_over.map(|path| Notice::FrameLeftOver { path }));
         if output.is_raw() {
-            let assumed = checkpoint.config().assumed_of_range(planned.plan.strategy());
-            planned.notices.extend(assumed.map(|what| Notice::AssumedRange { what }));
+            notices.extend(vae.assumed_range(&planned).map(Notice::Library));
         }
+        notices.extend(assumed_rate(vae.config().frames_per_second(), result, output));
     }
-    let ranks = planned.ranks;
     if let Some(processes) = processes {
-        let facts = facts(args, &checkpoint, &program, &latents, &planned);
+        let mut facts = vae.facts(&latents.tensor, &planned, &options);
+        facts.push(("rank timeout".into(), args.rank_timeout.to_string()));
         processes.group().watch().agree(&facts)?;
-        if rank >= ranks {
+        if rank >= planned.ranks {
             processes.close(&Share::default())?;
             return Ok(());
         }
     }
 
-    let threads = match processes {
-        None => backend::threads(args.threads),
-        Some(processes) => processes.threads(args.threads),
+    let decoder = match processes {
+        None => vae.decoder_for(&planned, &options)?,
+        Some(processes) => vae.decoder_of_rank(&planned, &options, processes.seat())?,
     };
-    let seats = match processes {
-        None => 0..ranks,
-        Some(processes) => processes.seat(),
-    };
-    let devices = backend::open(&args.device, threads, seats, &program, &mut planned.notices)?;
-    let place = Place { first: rank, size: ranks };
-    let job = Job {
+    // The weights are on the devices; the mapped file would only count as memory from here on.
+    drop(vae);
+    notices.extend(of_library(decoder.notices()));
+    let work = Work {
         args,
         verbosity,
         start,
         cancel,
         processes,
-        place,
         output,
-        checkpoint,
-        program,
-        latents,
+        latents: latents.tensor,
+        decoder,
         planned,
-        threads,
+        notices,
     };
-    match devices {
-        Devices::Cpu(backends) => job.run(backends, None),
-        #[cfg(feature = "cuda")]
-        Devices::Cuda(backends) => {
-            let links = backend::cuda::links(&backends, args.device.exchange)?;
-            job.run(backends, links)
-        }
-        #[cfg(feature = "wgpu")]
-        Devices::Wgpu(backends) => job.run(backends, None),
-    }
+    work.run()
 }
 
 /// How long a cancelled decode may take to end by itself.
@@ -152,5 +128,5 @@ fn cancel_on_signal(cancel: &Cancel, processes: Option<&Processes>) -> Result<()
         Temporary::delete_all_and_exit(Error::Cancelled.exit_code());
     };
     ctrlc::set_handler(end)
-        .map_err(|error| Error::Device(format!("cannot listen for Ctrl-C: {error}")))
+        .map_err(|error| Error::System(format!("cannot listen for Ctrl-C: {error}")))
 }

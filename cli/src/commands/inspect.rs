@@ -6,6 +6,7 @@ mod video;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use halovae::{Planner, TileOptions, Vae, cells_of_pixels, for_frames, threads, tile_pixels};
 use halovae_core::{AxisTiling, Direction, Size, TileAxis, TileGrid, Tiling};
 use halovae_cpu::CpuModel;
 use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Detail, Naming};
@@ -15,15 +16,11 @@ use halovae_engine::program::{Analysis, Program, ReceptiveField, fuse};
 
 use line::line;
 
-use crate::args::{InspectArgs, VaeArgs, Verbosity};
-use crate::backend;
+use crate::args::{InspectArgs, Verbosity};
 use crate::console::{emit, say_notices};
 use crate::error::Error;
-use crate::notices::Notice;
-use crate::plan::sizes::cells_of_pixels;
+use crate::notices::of_library;
 use crate::plan::table::flops;
-use crate::plan::tiles::tile_pixels;
-use crate::vae::{for_frames, open_vae};
 
 /// Height and width for the figures of a model without tiles.
 const UNTILED_PIXELS: u32 = 512;
@@ -33,29 +30,29 @@ const UNTILED_PIXELS: u32 = 512;
 /// # Errors
 /// [`Error`].
 pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error> {
-    let VaeArgs { vae, config, variant } = &args.vae;
-    let (checkpoint, program) = open_vae(vae, config.as_deref(), variant.as_deref())?;
-    let notices = Notice::of_checkpoint(&checkpoint, variant.as_deref());
+    let vae = Vae::open_with(&args.vae.vae, &args.vae.options())?;
+    let (checkpoint, program) = (vae.checkpoint(), vae.program());
     let tiling = checkpoint.config().tiling();
     let own = tile_cells(&tiling);
-    let cells = |flag, pixels: Option<u32>, own| {
-        pixels.map_or(Ok(own), |pixels| cells_of_pixels(flag, pixels, program.scale()))
+    let cells = |option, pixels: Option<u32>, own| {
+        pixels.map_or(Ok(own), |pixels| cells_of_pixels(option, pixels, program.scale()))
     };
     let latents =
-        Size::new(cells("--height", args.height, own[0])?, cells("--width", args.width, own[1])?);
+        Size::new(cells("height", args.height, own[0])?, cells("width", args.width, own[1])?);
     // Refuses what no decode could write.
     halovae_core::Plan::whole(latents, program.scale())?;
 
     let mut text = String::new();
-    describe_checkpoint(&mut text, &checkpoint, &program);
-    describe_program(&mut text, &program);
-    let cpu = CpuModel::new(backend::threads(None) as usize);
+    describe_checkpoint(&mut text, checkpoint, program);
+    describe_program(&mut text, program);
+    let cpu = CpuModel::new(threads(None) as usize);
     describe_costs(&mut text, &for_frames(program.clone(), 1), latents, &cpu);
     if checkpoint.config().is_video() {
-        video::describe(&mut text, &program, &tiling, latents, &cpu)?;
+        let planner = Planner::new(&vae, TileOptions::default())?;
+        video::describe(&mut text, program, &planner, latents)?;
     }
     describe_tiles(&mut text, &tiling);
-    say_notices(&notices, verbosity);
+    say_notices(&of_library(vae.notices()), verbosity);
     emit(text.as_bytes(), None)
 }
 

@@ -3,16 +3,15 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use halovae::{Comparison, OptionError, Planner, cells_of_pixels, latent_frames};
 use halovae_core::Size;
 
 use crate::args::{Destination, Pair, PlanArgs, PlanFormat, Verbosity};
-use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
+use crate::notices::of_library;
 use crate::output::{Written, check_all, check_place};
-use crate::plan::options::{CutRequest, group_size};
-use crate::plan::sizes::{cells_of_pixels, latent_frames};
-use crate::subject::Subject;
+use crate::plan::group::group_size;
 use crate::{compare, plan};
 
 /// Prints the plan, or the comparison of plans.
@@ -27,27 +26,30 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     let format = args.format.unwrap_or_else(|| format_of(output));
     let requested = args.ranks.vae_patch_parallel_size.unwrap_or(1);
     let group = group_size(&args.group, requested)?;
-    let subject = Subject::open(args)?;
+    let tiles = args.tile_options();
+    let planner = match &args.vae {
+        Some(vae) => Planner::open(vae, &args.open_options(), tiles)?,
+        None => Planner::of_scale(args.scale.unwrap_or(0), tiles)?,
+    };
     if let Some(path) = output {
         let written = Written { flag: "--output", path: path.into() };
-        check_all(&[written], subject.sources())?;
+        check_all(&[written], planner.sources())?;
     }
     if args.compare {
-        let sizes = compared_sizes(args, &subject)?;
-        let comparison = Comparison::new(&subject, &sizes, &args.compare_ranks)?;
-        say_notices(comparison.notices(), verbosity);
+        let sizes = compared_sizes(args, &planner)?;
+        let comparison = Comparison::new(&planner, &sizes, &args.compare_ranks)?;
+        say_notices(&of_library(comparison.notices()), verbosity);
         return match format {
             PlanFormat::Table => emit(compare::table::table(&comparison).as_bytes(), output),
             PlanFormat::Json => emit_json(&compare::json::ComparisonJson::new(&comparison), output),
             PlanFormat::Svg => emit(compare::svg::draw(&comparison).as_bytes(), output),
         };
     }
-    let latents = latents(args, &subject)?;
-    let (mut planned, estimates) =
-        subject.plan(latents, &CutRequest::new(&args.ranks, 1), group)?;
-    planned.notices.splice(0..0, subject.notices().iter().cloned());
-    say_notices(&planned.notices, verbosity);
-    let flow = subject.flow(latents, estimates.chunk);
+    let latents = latents(args, &planner)?;
+    let (mut planned, estimates) = planner.plan(latents, &args.ranks.cut(), group)?;
+    planned.notices.splice(0..0, planner.notices().iter().cloned());
+    say_notices(&of_library(&planned.notices), verbosity);
+    let flow = planner.flow(latents, estimates.chunk);
     let flow = flow.as_ref();
     match format {
         PlanFormat::Table => {
@@ -71,55 +73,45 @@ fn format_of(output: Option<&Path>) -> PlanFormat {
 }
 
 /// The sizes of latents to compare: the one that is given as for a single plan, or a list in pixels.
-fn compared_sizes(args: &PlanArgs, subject: &Subject) -> Result<Vec<Size>, Error> {
+fn compared_sizes(args: &PlanArgs, planner: &Planner) -> Result<Vec<Size>, Error> {
     let given = [args.height.or(args.latent_height), args.width.or(args.latent_width)];
     match given {
-        [Some(_), Some(_)] => return Ok(vec![latents(args, subject)?]),
+        [Some(_), Some(_)] => return Ok(vec![latents(args, planner)?]),
         [None, None] => {}
         _ => return Err(Error::Usage("a height needs a width, and a width a height".into())),
     }
-    let scale = subject.tiling().scale.space;
-    let cells = |pixels| cells_of_pixels("--compare-sizes", pixels, scale);
-    let frames = frames(args, subject)?;
+    let scale = planner.tiling().scale.space;
+    let cells = |pixels| cells_of_pixels("compare_sizes", pixels, scale);
+    let frames = frames(args, planner)?;
     let size = |&Pair { height, width }: &Pair<u32>| {
         Ok(Size::video(frames, cells(height)?, cells(width)?))
     };
     args.compare_sizes.iter().map(size).collect()
 }
 
-/// Frames of latents that are planned: plans follow a decode chunk by chunk, which takes some seconds for
-/// these.
-const MOST_FRAMES: u32 = 1 << 17;
-
 /// The latents' frames, from a flag that counts those or the video's.
-fn frames(args: &PlanArgs, subject: &Subject) -> Result<u32, Error> {
+fn frames(args: &PlanArgs, planner: &Planner) -> Result<u32, Error> {
     let frames = match (args.frames, args.latent_frames) {
-        (Some(frames), _) => latent_frames("--frames", frames, subject.tiling().scale.time)?,
+        (Some(frames), _) => latent_frames("frames", frames, planner.tiling().scale.time)?,
         (None, frames) => frames.unwrap_or(1),
     };
-    if frames > 1 && !subject.is_video() {
-        let flag = if args.frames.is_some() { "--frames" } else { "--latent-frames" };
-        return Err(Error::Usage(format!("this VAE decodes images; leave {flag} out")));
-    }
-    if frames > MOST_FRAMES {
-        return Err(Error::Usage(format!(
-            "{frames} frames of latents are more than are planned one after the other; plan at most \
-             --latent-frames {MOST_FRAMES}"
-        )));
+    if frames > 1 && !planner.is_video() {
+        let option = if args.frames.is_some() { "frames" } else { "latent_frames" };
+        return Err(halovae::Error::from(OptionError::ImagesOnly { option }).into());
     }
     Ok(frames)
 }
 
 /// The latents' size, from flags in pixels or in cells.
-fn latents(args: &PlanArgs, subject: &Subject) -> Result<Size, Error> {
-    let scale = subject.tiling().scale.space;
-    let extent = |flag, pixels: Option<u32>, cells: Option<u32>| match (pixels, cells) {
-        (Some(pixels), _) => cells_of_pixels(flag, pixels, scale),
+fn latents(args: &PlanArgs, planner: &Planner) -> Result<Size, Error> {
+    let scale = planner.tiling().scale.space;
+    let extent = |option, pixels: Option<u32>, cells: Option<u32>| match (pixels, cells) {
+        (Some(pixels), _) => cells_of_pixels(option, pixels, scale),
         (None, cells) => Ok(cells.unwrap_or(0)),
     };
     Ok(Size::video(
-        frames(args, subject)?,
-        extent("--height", args.height, args.latent_height)?,
-        extent("--width", args.width, args.latent_width)?,
+        frames(args, planner)?,
+        extent("height", args.height, args.latent_height)?,
+        extent("width", args.width, args.latent_width)?,
     ))
 }

@@ -1,8 +1,8 @@
 //! A comparison as JSON: a row for each plan, and why there is none where there is none.
 
+use halovae::{Comparison, Figures, Row};
 use serde::Serialize;
 
-use crate::compare::{Comparison, Figures, Row};
 use crate::error::Chain;
 use crate::plan::json::{Extents, TrafficJson};
 
@@ -98,7 +98,7 @@ impl ComparisonJson {
             tile_frames: comparison.tile_frames,
             work_unit: if decoder.is_some() { "flops" } else { "latent cells" },
             weight_bytes: decoder.map(|decoder| decoder.weight_bytes),
-            notices: comparison.notices().iter().map(ToString::to_string).collect(),
+            notices: comparison.notices().iter().map(|notice| format!("{notice:#}")).collect(),
             rows: comparison.rows.iter().map(|row| json_row(comparison, row)).collect(),
         }
     }
@@ -143,7 +143,7 @@ impl From<&Figures> for FiguresJson {
             busiest_ratio: figures.busiest_ratio,
             imbalance: figures.imbalance,
             bytes,
-            notices: figures.notices.iter().map(ToString::to_string).collect(),
+            notices: figures.notices.iter().map(|notice| format!("{notice:#}")).collect(),
         }
     }
 }

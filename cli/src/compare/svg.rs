@@ -3,11 +3,11 @@
 
 use std::fmt::Write;
 
+use halovae::{Comparison, Row, STRATEGIES};
 use halovae_core::{Size, Strategy};
 use halovae_engine::format_bytes;
 
 use super::measure::{Measure, Unit};
-use super::{Comparison, Row, STRATEGIES};
 use crate::log_axis::LogAxis;
 use crate::svg::{self, DARK, Drawn, SOFT, fill, outline, text};
 

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
+use halovae::{Comparison, Row};
 use halovae_core::{Size, Strategy};
 use halovae_engine::format_bytes;
 
 use super::measure::{Measure, Unit};
-use super::{Comparison, Row};
 
 /// Shown where there is no plan.
 const NONE: &str = "-";

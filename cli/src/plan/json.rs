@@ -5,10 +5,10 @@ use halovae_engine::flow::Flow;
 use halovae_engine::shard::Traffic;
 use serde::Serialize;
 
-use crate::plan::estimates::{Estimates, WorkUnit};
-use crate::plan::options::Planned;
 use crate::plan::time::{Slice, is_streamed, slices};
-use crate::report::Rectangle;
+use halovae::Planned;
+use halovae::Rectangle;
+use halovae::{Estimates, WorkUnit};
 
 /// A plan.
 #[derive(Debug, Serialize)]
@@ -242,7 +242,7 @@ impl PlanJson {
                 group: planned.group,
                 effective: planned.ranks,
             },
-            notices: planned.notices.iter().map(ToString::to_string).collect(),
+            notices: planned.notices.iter().map(|notice| format!("{notice:#}")).collect(),
             tiles: tiles(plan),
             patches: patches(plan),
             shards: shards(plan, estimates),

@@ -11,13 +11,13 @@ use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
 
 use crate::error::Error;
-use crate::plan::estimates::Estimates;
-use crate::plan::options::Planned;
 use crate::plan::svg::time::Strip;
 use crate::plan::table::{plural, work};
 use crate::plan::time::slice_count;
 use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
 use crate::words::piece_name;
+use halovae::Estimates;
+use halovae::Planned;
 
 /// More pieces are finer than the pixels of a screen.
 const MAX_PIECES: u64 = 4000;

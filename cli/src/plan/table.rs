@@ -7,11 +7,12 @@ use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
 use halovae_engine::shard::Traffic;
 
-use crate::plan::estimates::{Estimates, WorkUnit};
-use crate::plan::options::Planned;
 use crate::plan::time::{first_to_last, slices, streams};
 use crate::words::piece_name;
-use crate::words::{axes, extents as by, frames_per_latent};
+use crate::words::{axes, extents as by};
+use halovae::Planned;
+use halovae::frames_per_latent;
+use halovae::{Estimates, WorkUnit};
 
 /// Longer lists are cut: the JSON has everything.
 const MAX_RANK_LINES: usize = 32;

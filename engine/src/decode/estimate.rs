@@ -72,7 +72,7 @@ impl<B: Backend> Decoder<B> {
     ) -> u64 {
         let mut counted: Vec<DeviceId> = Vec::new();
         let mut total = 0u64;
-        for (rank, device) in (place.first..).zip(&self.ranks) {
+        for (rank, device) in (place.first..place.size).zip(&self.ranks) {
             total = total.saturating_add(device.peak_bytes(schedule, cut, rank, park, chunk));
             let id = device.backend.device();
             if !counted.contains(&id) {

@@ -2,17 +2,12 @@
 
 use std::path::Path;
 
-use halovae_core::Plan;
+use halovae::Shape;
 use halovae_engine::checkpoint::Checkpoint;
-use halovae_engine::program::Program;
-use halovae_engine::shard::exchanged_layers;
-use halovae_engine::tensor::Shape;
 
-use crate::args::{BitDepthArg, DecodeArgs, Destination, ExchangeArg};
+use crate::args::{BitDepthArg, DecodeArgs, Destination};
 use crate::error::Error;
 use crate::output::{Depth, Options, OutputFile, Written, check_all, check_place, check_scratch};
-use crate::plan::options::{CutRequest, Planned, plan};
-use crate::plan::tiles::TileOptions;
 
 /// What can be known to fail about the files that will be written, before anything is read.
 pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
@@ -54,41 +49,4 @@ pub(super) fn check_written(
     let mut read = checkpoint.sources().to_vec();
     read.push(args.latents.clone());
     Ok(check_all(&written, &read)?)
-}
-
-/// The plan; `group_size` is how many processes were started together.
-pub(super) fn make_plan(
-    args: &DecodeArgs,
-    checkpoint: &Checkpoint,
-    program: &Program,
-    shape: Shape,
-    group_size: Option<u32>,
-) -> Result<Planned, Error> {
-    // The reader of latents refuses extents beyond u32, that of the batch included.
-    let latents = shape.size();
-    let options = TileOptions::from(&args.tiles);
-    if !checkpoint.config().is_video() {
-        options.check_image()?;
-    }
-    let tiling = options.tiling(Some(&checkpoint.config().tiling()), program.scale())?;
-    let request = CutRequest::new(&args.ranks, group_size.unwrap_or(1));
-    let group = group_size.unwrap_or(request.ranks);
-    let layers = exchanged_layers(program);
-    let layers = layers.as_deref();
-    let images = shape.batch as u32;
-    plan(latents, images, &request, group, &options, &tiling, layers)
-}
-
-/// A decode with a bound on its memory is a sharded one.
-pub(super) fn check_sharded_flags(args: &DecodeArgs, planned: &Planned) -> Result<(), Error> {
-    let is_sharded = matches!(planned.plan, Plan::Sharded(_));
-    let wants_nccl = args.device.exchange == ExchangeArg::Nccl;
-    for (is_given, flag) in
-        [(args.max_memory.is_some(), "--max-memory"), (wants_nccl, "--exchange nccl")]
-    {
-        if is_given && !is_sharded {
-            return Err(Error::Usage(format!("{flag} needs --strategy sharded")));
-        }
-    }
-    Ok(())
 }

@@ -3,22 +3,17 @@
 
 use std::fmt::Write;
 
-use halovae_core::{Plan, Size, Strategy, Tiling};
-use halovae_cpu::CpuModel;
-use halovae_engine::decode::{CHUNK, stitching_bytes};
+use halovae::{CutOptions, Memory, Planner, frames_per_latent};
+use halovae_core::{Size, Strategy};
+use halovae_engine::decode::CHUNK;
 use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
-use halovae_engine::program::{MemoryModel, Program, Reads, fuse, peak_bytes};
-use halovae_engine::shard::exchanged_layers;
+use halovae_engine::program::{Program, Reads};
 
 use super::line::line;
 use crate::error::Error;
-use crate::plan::estimates::{Estimates, Memory, Model};
-use crate::plan::options::{CutRequest, plan};
-use crate::plan::tiles::TileOptions;
 use crate::plan::time::flows;
-use crate::vae::for_frames;
-use crate::words::{extents, frames_per_latent};
+use crate::words::extents;
 
 /// Frames of latents that memory is told for; enough of the last that nothing grows any more with
 /// decoders that keep a few frames.
@@ -32,9 +27,8 @@ const NONE: &str = "-";
 pub(super) fn describe(
     text: &mut String,
     program: &Program,
-    tiling: &Tiling,
+    planner: &Planner,
     latents: Size,
-    cpu: &CpuModel,
 ) -> Result<(), Error> {
     let scale = program.out_scale();
     text.push_str("\nvideos\n");
@@ -52,8 +46,8 @@ pub(super) fn describe(
         line(text, "waiting", format_args!("`{name}`{more} reads all frames at once"));
     }
 
-    let fused = fuse(program, |_, op| cpu.supports(op));
-    let weights = format_bytes(cpu.prepared_weight_bytes(&fused));
+    let weights = planner.decoder(last).map_or(0, |decoder| decoder.weight_bytes);
+    let weights = format_bytes(weights);
     line(text, "weights", format_args!("{weights} for several frames, once a device"));
     let pixels = scale.layer(Size { frames: 1, ..latents }).unwrap_or(latents);
     let _ = writeln!(
@@ -70,38 +64,29 @@ pub(super) fn describe(
     );
     for frames in LATENT_FRAMES {
         let latents = Size { frames, ..latents };
-        let program = for_frames(program.clone(), frames);
-        let layers = exchanged_layers(&program);
-        let fused = fuse(&program, |_, op| cpu.supports(op));
-        let at_once = peak_bytes(&fused, latents, frames, cpu);
-        let whole = Plan::whole(latents, scale)?;
-        let at_once = at_once.saturating_add(stitching_bytes(&whole, &fused, 1, frames));
-        let of = |strategy, ranks| {
-            let request = CutRequest::of(strategy, ranks);
-            let options = TileOptions::default();
-            let layers = layers.as_deref();
-            let planned = plan(latents, 1, &request, ranks, &options, tiling, layers);
-            let model = Model { program: &fused, memory: cpu };
-            let estimates = planned.and_then(|planned| Estimates::new(&planned, Some(&model)));
-            match estimates {
-                Ok(estimates) => {
-                    let bytes = estimates.memory.map_or(0, |Memory { live, stitching, .. }| {
-                        let [stitches, others @ ..] = &live[..] else { return stitching };
-                        let stitches = stitches.saturating_add(stitching);
-                        others.iter().copied().fold(stitches, u64::max)
-                    });
-                    Ok(format_bytes(bytes))
-                }
-                Err(Error::Plan(_) | Error::Uncut(_) | Error::Usage(_)) => Ok(NONE.to_owned()),
-                Err(error) => Err(error),
+        let of = |strategy, ranks| match planner.plan(
+            latents,
+            &CutOptions::of(strategy, ranks),
+            ranks,
+        ) {
+            Ok((_, estimates)) => {
+                let bytes = estimates.memory.map_or(0, |Memory { live, stitching, .. }| {
+                    let [stitches, others @ ..] = &live[..] else { return stitching };
+                    let stitches = stitches.saturating_add(stitching);
+                    others.iter().copied().fold(stitches, u64::max)
+                });
+                Ok(format_bytes(bytes))
             }
+            Err(refused) if refused.is_of_plan() => Ok(NONE.to_owned()),
+            Err(error) => Err(error),
         };
+        let at_once = planner.bytes_at_once(latents)?.map_or_else(|| NONE.to_owned(), format_bytes);
         let _ = writeln!(
             text,
             "{:>10}{frames:>10}{:>14}{:>14}{:>14}{:>20}",
             scale.time.at(frames).map_or_else(|| NONE.to_owned(), |frames| frames.to_string()),
             of(Strategy::Whole, 1)?,
-            format_bytes(at_once),
+            at_once,
             of(Strategy::Tiled, 1)?,
             of(Strategy::Sharded, RANKS)?,
         );

@@ -7,12 +7,13 @@ use halovae_engine::flow::Flow;
 
 use super::frames::{Axis, BAR, GAP, LINE, ROW};
 use super::{OVERLAP_FILL, colour};
-use crate::plan::estimates::Estimates;
-use crate::plan::options::Planned;
 use crate::plan::table::plural;
 use crate::plan::time::{Slice, first_to_last, is_streamed, slices, streams};
 use crate::svg::{DARK, Drawn, SOFT, fill, outline, text};
-use crate::words::{frames_per_latent, piece_name};
+use crate::words::piece_name;
+use halovae::Estimates;
+use halovae::Planned;
+use halovae::frames_per_latent;
 
 /// The heading, a line below it, and what lies between them and the first row.
 const HEADING: f64 = 14.0;
@@ -282,29 +283,17 @@ fn lanes(slices: &[Slice], of: impl Fn(&Slice) -> std::ops::Range<u32>) -> usize
 
 #[cfg(test)]
 mod tests {
-    use halovae_core::{Axes, Plan, RankEstimate, RankLoad, balance};
+    use halovae_core::{Axes, Plan};
 
     use super::*;
-    use crate::plan::estimates::WorkUnit;
     use crate::plan::time::tests::{SCALE, shards, tiles_of_frames};
 
     /// Drawn with each piece on a rank of its own.
     fn drawn(plan: Plan, halo_in_time: Option<[f64; 2]>) -> String {
         let ranks = plan.piece_count() as u32;
-        let notices = Vec::new();
-        let planned =
-            Planned { plan, requested: ranks, group: ranks, ranks, scale: SCALE, notices };
-        let estimates = Estimates {
-            chunk: 1,
-            owners: (0..ranks).collect(),
-            ranks: vec![RankEstimate::default(); ranks as usize],
-            balance: balance(&[1; 1], &[0], &mut [RankLoad::default()]).expect("one rank"),
-            whole_work: 1.0,
-            unit: WorkUnit::Cells,
-            memory: None,
-            traffic: None,
-            halo_in_time,
-        };
+        let planned = Planned::new(plan, ranks, SCALE);
+        let mut estimates = Estimates::new(&planned, None).expect("a plan");
+        estimates.halo_in_time = halo_in_time;
         let mut svg = String::new();
         let strip = Strip::new(&planned, &estimates, None).expect("a video");
         strip.draw(&mut svg, [0.0, 0.0], 720.0);

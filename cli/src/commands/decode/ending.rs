@@ -1,0 +1,169 @@
+//! How a decode ends: what ranks have to tell, the report, and the names of all files.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use halovae::engine::group::Way;
+use halovae::{Decoder, Done, Job, OpKind, PeakBytes, Shape, Share, Shares, format_bytes};
+
+use crate::args::{DecodeArgs, Destination, Verbosity};
+use crate::console::{emit, json, say, say_notices, say_text, write_temporary};
+use crate::error::Error;
+use crate::notices::Notice;
+use crate::ops::OpTable;
+use crate::output::{FileSink, Temporary, channels_first};
+use crate::report::{ImageReport, LatentsReport, RanksReport, Report, Seconds};
+
+/// More files than these are told by their number.
+const MOST_NAMED: usize = 8;
+
+/// Shorter waits go unnoticed.
+const WORTH_TELLING: Duration = Duration::from_millis(500);
+
+/// What rank 0 knows of a decode that has come to its end.
+pub(super) struct Ending<'a> {
+    pub(super) args: &'a DecodeArgs,
+    pub(super) verbosity: Verbosity,
+    /// When the command began.
+    pub(super) start: Instant,
+    /// How long it took until the decode began.
+    pub(super) load: Duration,
+    /// What decoded.
+    pub(super) decoder: &'a Decoder,
+    pub(super) job: &'a Job<'a>,
+    /// What has been told.
+    pub(super) notices: Vec<Notice>,
+    pub(super) latents: Shape,
+    pub(super) to_stdout: bool,
+}
+
+impl Ending<'_> {
+    /// Says what was noticed, writes the report, and gives all files their names.
+    ///
+    /// # Errors
+    /// [`Error`]; then no file has a name.
+    pub(super) fn finish(
+        mut self,
+        sink: Box<dyn FileSink>,
+        done: &Done,
+        shares: Vec<Share>,
+    ) -> Result<(), Error> {
+        self.say_what_was_noticed(done);
+        let shares = Shares::new(shares);
+        let finishing = Instant::now();
+        let mut files = sink.finish().map_err(Error::Commit)?;
+        let seconds = Seconds {
+            load: self.load.as_secs_f64(),
+            decode: done.report.seconds,
+            tuning: done.tuning.as_secs_f64(),
+            stitch: done.report.stitch.stitch.as_secs_f64(),
+            write: (done.report.stitch.write + finishing.elapsed()).as_secs_f64(),
+            total: self.start.elapsed().as_secs_f64(),
+        };
+        let verbose = self.verbosity.verbose;
+        if verbose {
+            say_figures(&shares.ops, seconds, &shares.peak_bytes);
+        }
+        if let Some(to) = &self.args.report {
+            let stdout = self.to_stdout.then(|| PathBuf::from("-"));
+            let targets = files.iter().map(|file| file.target().into());
+            let output = targets.chain(stdout).collect();
+            // Before any file has its name: all get theirs, or none does.
+            let report = json(&self.report(output, done.report.way.clone(), shares, seconds))?;
+            match to {
+                Destination::File(path) => files.push(write_temporary(&report, path)?),
+                Destination::Stdout => match emit(&report, None) {
+                    // The files are what was asked for; the reader of the report went away.
+                    Err(Error::BrokenPipe) => {}
+                    emitted => emitted?,
+                },
+            }
+        }
+        let written = Temporary::commit(files).map_err(Error::Commit)?;
+        if verbose {
+            match &written[..] {
+                [first, .., last] if written.len() > MOST_NAMED => say(format_args!(
+                    "halovae: wrote {} files, `{}` to `{}`",
+                    written.len(),
+                    first.display(),
+                    last.display()
+                )),
+                files => {
+                    for file in files {
+                        say(format_args!("halovae: wrote `{}`", file.display()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not known before the decode.
+    fn say_what_was_noticed(&mut self, done: &Done) {
+        use halovae::Notice::{OverTheHost, Tuned};
+        let over_the_host = match &done.report.way {
+            Some(Way::Host(why)) => Some(OverTheHost { why: why.clone() }),
+            _ => None,
+        };
+        let seconds = done.tuning.as_secs_f64();
+        let tuned = (done.tuning > WORTH_TELLING).then_some(Tuned { seconds });
+        let late = over_the_host.into_iter().chain(tuned).map(Notice::Library);
+        let late: Vec<Notice> = late.collect();
+        say_notices(&late, self.verbosity);
+        self.notices.extend(late);
+    }
+
+    fn report(
+        self,
+        output: Vec<PathBuf>,
+        way: Option<Way>,
+        shares: Shares,
+        seconds: Seconds,
+    ) -> Report {
+        let Shares { pieces, ops, peak_bytes, sent, .. } = shares;
+        let planned = self.job.planned();
+        let frames_at_a_time = self.job.latent_frames_at_a_time();
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            vae: self.args.vae.vae.clone(),
+            latents: LatentsReport {
+                path: self.args.latents.clone(),
+                shape: channels_first(self.latents),
+            },
+            image: ImageReport { shape: channels_first(self.job.result()) },
+            output,
+            backend: self.decoder.description(),
+            threads: self.decoder.threads(),
+            strategy: planned.plan.strategy().to_string(),
+            latent_frames_at_a_time: (self.latents.frames > 1).then_some(frames_at_a_time),
+            ranks: RanksReport { requested: planned.requested, effective: planned.ranks },
+            notices: self.notices.iter().map(ToString::to_string).collect(),
+            pieces,
+            seconds,
+            peak_bytes,
+            exchange: way.map(|way| match way {
+                Way::Devices(name) => name,
+                Way::Host(_) => "host".into(),
+            }),
+            sent,
+            ops,
+        }
+    }
+}
+
+fn say_figures(ops: &[OpKind], seconds: Seconds, peak: &PeakBytes) {
+    say_text(&OpTable(ops).to_string());
+    // A notice has told of the tuning.
+    let Seconds { load, decode, tuning: _, stitch, write, total } = seconds;
+    say(format_args!(
+        "halovae: load {load:.2} s, decode {decode:.2} s (stitching {stitch:.2} s and writing \
+         {write:.2} s meanwhile), total {total:.2} s"
+    ));
+    let process = peak.process.map(|bytes| format!(", process {}", format_bytes(bytes)));
+    say(format_args!(
+        "halovae: peak memory {} (estimated {}){}",
+        format_bytes(peak.measured),
+        format_bytes(peak.estimated),
+        process.unwrap_or_default()
+    ));
+}

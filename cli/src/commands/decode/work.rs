@@ -1,0 +1,117 @@
+//! A decode on its decoder, from its beginning to its end.
+
+use std::num::NonZeroU32;
+use std::time::Instant;
+
+use halovae::engine::group::Group;
+use halovae::{Cancel, Control, Decoder, HostTensor, Job, Planned, Shape, Sink, Together};
+
+use super::ending::Ending;
+use crate::args::{DecodeArgs, Verbosity};
+use crate::console::{say, say_notices};
+use crate::error::Error;
+use crate::frame_rate::FrameRate;
+use crate::notices::{Notice, of_library};
+use crate::output::OutputFile;
+use crate::processes::Processes;
+use crate::progress::Progress;
+use crate::words::extents;
+
+/// Everything that a decode needs.
+pub(super) struct Work<'a> {
+    pub(super) args: &'a DecodeArgs,
+    pub(super) verbosity: Verbosity,
+    /// When the command began.
+    pub(super) start: Instant,
+    pub(super) cancel: &'a Cancel,
+    /// If ranks are processes.
+    pub(super) processes: Option<&'a Processes>,
+    /// Where the picture goes; with rank 0 only.
+    pub(super) output: Option<OutputFile>,
+    pub(super) latents: HostTensor,
+    pub(super) decoder: Decoder,
+    pub(super) planned: Planned,
+    /// What was noticed before the plan's own are told.
+    pub(super) notices: Vec<Notice>,
+}
+
+impl Work<'_> {
+    /// Decodes, and writes the picture and the report where rank 0 is.
+    ///
+    /// # Errors
+    /// [`Error`]; then no file has been written.
+    pub(super) fn run(self) -> Result<(), Error> {
+        let Self { args, verbosity, start, cancel, processes, output, .. } = self;
+        let Self { latents, decoder, planned, mut notices, .. } = self;
+        let together = processes.map(|processes| {
+            let group: &dyn Group = processes.group();
+            Together::new(group, processes.neighbours())
+        });
+        let job = decoder.job(planned, latents.shape(), together)?;
+        notices.extend(of_library(&job.planned().notices));
+        say_notices(&notices, verbosity);
+        let load = start.elapsed();
+        if verbosity.verbose {
+            say_plan(&job, latents.shape(), &decoder.description())?;
+        }
+
+        let rate = decoder.frames_per_second().map_or(FrameRate::DEFAULT, FrameRate::whole);
+        let mut sink = output.as_ref().map(|output| output.sink(rate));
+        let progress = Progress::new(verbosity, job.plan().output());
+        let control = Control::new(cancel.clone()).observed(&progress);
+        let done = match (processes, sink.as_mut()) {
+            (Some(processes), Some(sink)) => {
+                let mut sink = processes.to_reader(sink.as_mut());
+                job.run(&latents, Some(&mut sink), &control)?
+            }
+            (_, sink) => {
+                let sink = sink.map(|sink| -> &mut dyn Sink { sink.as_mut() });
+                job.run(&latents, sink, &control)?
+            }
+        };
+        drop(progress);
+        let shares = match processes {
+            None => vec![done.share.clone()],
+            Some(processes) => processes.close(&done.share)?,
+        };
+        let Some(sink) = sink else { return Ok(()) };
+        let ending = Ending {
+            args,
+            verbosity,
+            start,
+            load,
+            decoder: &decoder,
+            job: &job,
+            notices,
+            latents: latents.shape(),
+            to_stdout: output.is_some_and(|output| output.is_stdout()),
+        };
+        ending.finish(sink, &done, shares)
+    }
+}
+
+/// That a video is written with a number of frames in a second which neither flags nor model say.
+pub(super) fn assumed_rate(
+    rate: Option<NonZeroU32>,
+    result: Shape,
+    output: &OutputFile,
+) -> Option<Notice> {
+    let lacks_rate = rate.is_none() && result.frames > 1 && output.lacks_rate();
+    lacks_rate.then_some(Notice::FrameRate { rate: FrameRate::DEFAULT })
+}
+
+fn say_plan(job: &Job<'_>, latents: Shape, device: &str) -> Result<(), Error> {
+    let Planned { plan, ranks, .. } = job.planned();
+    let (input, output) = (plan.input(), plan.output());
+    let what = if output.frames > 1 { "video" } else { "image" };
+    say(format_args!(
+        "halovae: {} decode of {} latent cells to {} pixels: {} pieces of {} {what}(s) on {ranks} \
+         rank(s), {device}",
+        plan.strategy(),
+        extents(input),
+        extents(output),
+        job.piece_count()?,
+        latents.batch,
+    ));
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! What is chosen for a decode once its weights are on the devices: frames at a time, shards, what waits
+//! where.
+
+use halovae_core::{Axes, Plan, ShardGrid};
+use halovae_engine::decode::Place;
+use halovae_engine::group::{CHOICE, FirstRanks, Objects};
+use halovae_engine::shard::ParkLimit;
+
+use super::control::Together;
+use super::run::Run;
+use crate::devices::CPU;
+use crate::error::Error;
+use crate::memory;
+use crate::notice::Notice;
+use crate::options::DecodeOptions;
+use crate::plan::Planned;
+use crate::room::has_any;
+
+/// What was chosen.
+pub(super) struct Fit {
+    /// Frames of latents at a time.
+    pub(super) chunk: u32,
+    /// What of shards that take turns may wait in memory.
+    pub(super) park: Option<ParkLimit>,
+    /// Whether the values are in the host's memory.
+    pub(super) on_host: bool,
+}
+
+/// What is chosen from.
+pub(super) struct Fitting<'a> {
+    pub(super) options: &'a DecodeOptions,
+    pub(super) run: &'a dyn Run,
+    pub(super) place: Place,
+    pub(super) together: Option<Together<'a>>,
+    /// Images or videos of the batch.
+    pub(super) images: u32,
+}
+
+impl Fitting<'_> {
+    /// Chooses, and adds to the plan's notices what does not fit.
+    ///
+    /// # Errors
+    /// That the memory that is allowed is too little, and what other processes fail with.
+    pub(super) fn fit(&self, planned: &mut Planned) -> Result<Fit, Error> {
+        let chunk = self.choose_chunk(&planned.plan)?;
+        let park = self.fit_memory(chunk, planned)?;
+        let on_host = self.run.backend() == CPU;
+        if on_host {
+            let neighbours = self.together.map_or(1, |together| together.neighbours);
+            let available = memory::available_to_each(neighbours).unwrap_or(u64::MAX);
+            let notice = self.memory_notice(&planned.plan, park.as_ref(), chunk, available)?;
+            planned.notices.extend(notice);
+        }
+        Ok(Fit { chunk, park, on_host })
+    }
+
+    /// How many frames of latents are decoded at a time: as the decoder would have it, or one, where
+    /// that does not fit the memory. Of several processes, whose devices may differ, rank 0 chooses.
+    fn choose_chunk(&self, plan: &Plan) -> Result<u32, Error> {
+        let fits = |chunk| match (self.options.max_memory, plan) {
+            (Some(budget), &Plan::Sharded(grid)) => {
+                let given = self.given_grid(grid);
+                self.run.fit_shards(grid.latents(), self.place, budget, given, chunk).is_ok()
+            }
+            _ => true,
+        };
+        let choose = || match self.run.choose_chunk(plan) {
+            chunk if chunk > 1 && !fits(chunk) => 1,
+            chunk => chunk,
+        };
+        let own = (self.place.first == 0).then(choose);
+        match self.together {
+            Some(together) if plan.input().frames > 1 => {
+                let group = FirstRanks::new(together.group, self.place.size);
+                Ok(group.broadcast_object(0, CHOICE, own)?)
+            }
+            _ => Ok(own.unwrap_or(1)),
+        }
+    }
+
+    /// The grid, if the caller gave it.
+    fn given_grid(&self, grid: ShardGrid) -> Option<ShardGrid> {
+        self.options.cut.shard_grid.is_some().then_some(grid)
+    }
+
+    /// Chooses the shards for `max_memory`, and says what of them may wait in memory. Of several
+    /// processes rank 0 chooses.
+    fn fit_memory(&self, chunk: u32, planned: &mut Planned) -> Result<Option<ParkLimit>, Error> {
+        let (Some(budget), Plan::Sharded(grid)) = (self.options.max_memory, planned.plan) else {
+            return Ok(None);
+        };
+        let latents = grid.latents();
+        let given = self.given_grid(grid);
+        let fit = |given| self.run.fit_shards(latents, self.place, budget, given, chunk);
+        let fit = match self.together {
+            None => fit(given)?,
+            Some(together) => {
+                let own = match self.place.first {
+                    0 => Some(fit(given)?.grid),
+                    _ => None,
+                };
+                let own = own.map(|grid| [grid.slices(), grid.rows(), grid.cols()]);
+                let group = FirstRanks::new(together.group, self.place.size);
+                let [slices, rows, cols]: [u32; 3] = group.broadcast_object(0, CHOICE, own)?;
+                let shards = Axes::new(slices, rows, cols);
+                fit(Some(ShardGrid::of(latents, shards, planned.scale)?))?
+            }
+        };
+        planned.plan = Plan::sharded(fit.grid);
+        let scratch = self.options.scratch_dir.clone().unwrap_or_else(std::env::temp_dir);
+        Ok(Some(ParkLimit { bytes: fit.limit, scratch }))
+    }
+
+    /// That the host has less memory, `available`, than this process will take beside what it has taken
+    /// already.
+    fn memory_notice(
+        &self,
+        plan: &Plan,
+        park: Option<&ParkLimit>,
+        chunk: u32,
+        available: u64,
+    ) -> Result<Option<Notice>, Error> {
+        let Self { run, place, images, .. } = *self;
+        let estimate = run.estimate(plan, images, place, park, chunk)?;
+        let host = run.host_bytes(plan, place, chunk);
+        let needed = estimate.saturating_sub(run.taken()).saturating_add(host);
+        if needed <= available {
+            return Ok(None);
+        }
+        let room = run.room(plan, images, place, chunk, available)?;
+        let instead = has_any(&room).then_some(room);
+        Ok(Some(Notice::Memory { needed, available, instead }))
+    }
+}

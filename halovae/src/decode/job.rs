@@ -1,0 +1,161 @@
+//! One decode, ready to run.
+
+use std::time::Duration;
+
+use halovae_core::Plan;
+use halovae_engine::decode::{self, DecodeReport, Place};
+use halovae_engine::group::{FirstRanks, Way};
+use halovae_engine::schedule::Schedule;
+use halovae_engine::sink::{Clamped, Sink};
+use halovae_engine::tensor::{HostTensor, Shape};
+use halovae_engine::wrap::{Counted, Sent};
+
+use super::control::{Control, Together};
+use super::figures::{Piece, Share};
+use super::fit::{Fit, Fitting};
+use super::run::Run;
+use crate::error::Error;
+use crate::memory;
+use crate::options::DecodeOptions;
+use crate::plan::Planned;
+use crate::recipe::Recipe;
+
+/// One decode, ready to run.
+pub struct Job<'a> {
+    run: &'a dyn Run,
+    recipe: &'a Recipe,
+    planned: Planned,
+    latents: Shape,
+    together: Option<Together<'a>>,
+    place: Place,
+    fit: Fit,
+}
+
+/// What a decode did, in this process.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Done {
+    /// The engine's report.
+    pub report: DecodeReport,
+    /// This process's part, as it is sent to rank 0 where there are several.
+    pub share: Share,
+    /// What of the time went into finding out how ops run fastest; later decodes of the size do without.
+    pub tuning: Duration,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn new(
+        run: &'a dyn Run,
+        recipe: &'a Recipe,
+        options: &DecodeOptions,
+        mut planned: Planned,
+        latents: Shape,
+        together: Option<Together<'a>>,
+    ) -> Result<Self, Error> {
+        let first = together.map_or(0, |together| together.group.rank());
+        let place = Place { first, size: planned.ranks };
+        let images = u32::try_from(latents.batch).unwrap_or(u32::MAX);
+        let fitting = Fitting { options, run, place, together, images };
+        let fit = fitting.fit(&mut planned)?;
+        Ok(Self { run, recipe, planned, latents, together, place, fit })
+    }
+
+    /// The plan, with what was noticed of it.
+    pub fn planned(&self) -> &Planned {
+        &self.planned
+    }
+
+    /// Frames of latents that are decoded at a time.
+    pub fn latent_frames_at_a_time(&self) -> u32 {
+        let frames = u32::try_from(self.latents.frames).unwrap_or(u32::MAX);
+        self.fit.chunk.min(frames)
+    }
+
+    /// The shape of the result.
+    pub fn result(&self) -> Shape {
+        self.recipe.result(&self.planned, self.latents.batch)
+    }
+
+    /// How many pieces are decoded, over all images or videos of the batch.
+    ///
+    /// # Errors
+    /// The planner's.
+    pub fn piece_count(&self) -> Result<u64, Error> {
+        let images = u32::try_from(self.latents.batch).unwrap_or(u32::MAX);
+        let schedule = Schedule::new(&self.planned.plan, images, self.place.size)?;
+        Ok(schedule.items().len() as u64)
+    }
+
+    /// Decodes. Rank 0 gives rows to its sink; where processes decode together, the others have none.
+    ///
+    /// # Errors
+    /// [`Error`].
+    ///
+    /// # Panics
+    /// If a process alone has no sink.
+    pub fn run(
+        &self,
+        latents: &HostTensor,
+        sink: Option<&mut dyn Sink>,
+        control: &Control<'_>,
+    ) -> Result<Done, Error> {
+        let Self { run, recipe, planned, place, fit, .. } = self;
+        let range = recipe.range(planned.plan.strategy());
+        let free: Option<fn() -> Option<u64>> = fit.on_host.then_some(memory::available);
+        let Control { observer, cancel } = control;
+        let park = fit.park.clone();
+        let control = decode::Control {
+            observer: *observer,
+            cancel: cancel.clone(),
+            park,
+            chunk: fit.chunk,
+            free,
+        };
+        let mut clamped = sink.map(|sink| Clamped::new(sink, range));
+        let into = clamped.as_mut().map(|sink| -> &mut dyn Sink { sink });
+        let (report, sent) = match self.together {
+            Some(together) => {
+                let group = FirstRanks::new(together.group, place.size);
+                let group = Counted::new(&group);
+                let report = run.decode_as(&group, latents, &planned.plan, into, &control)?;
+                let sent = [group.sent(), report.sent].into_iter().sum();
+                (report, Some(sent))
+            }
+            None => {
+                let sink = into.expect("a process alone is rank 0, which has a sink");
+                let report = run.decode(place.size, latents, &planned.plan, sink, &control)?;
+                let sent = matches!(report.way, Some(Way::Devices(_))).then_some(report.sent);
+                (report, sent)
+            }
+        };
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let share = self.share(&report, sent)?;
+        Ok(Done { report, share, tuning: run.tuning() })
+    }
+
+    /// What this process did of the decode.
+    fn share(&self, report: &DecodeReport, sent: Option<Sent>) -> Result<Share, Error> {
+        let is_video = self.latents.frames > 1;
+        Ok(Share {
+            pieces: report.pieces.iter().map(|piece| Piece::new(piece, is_video)).collect(),
+            ops: self.run.take_ops()?,
+            estimated: report.estimated_peak_bytes,
+            measured: report.measured_peak_bytes,
+            process: memory::process_peak(),
+            sent,
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.planned.plan
+    }
+}
+
+impl std::fmt::Debug for Job<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("planned", &self.planned).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,71 @@
+//! What can decode on this machine.
+
+use halovae_cpu::kernels::Level;
+use halovae_engine::backend::Backend;
+use halovae_engine::format_bytes;
+
+use super::set::cpu;
+use super::{cuda, gpus};
+use crate::error::Error;
+use crate::memory;
+use crate::plan::threads;
+
+/// A device, or a kind of device that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listed {
+    /// The backend: `cpu`, `cuda`, `wgpu`.
+    pub backend: &'static str,
+    /// What it is, after its index where there are several; why there is none where it has no
+    /// properties.
+    pub what: String,
+    /// Names and values of its properties. A value without a name is a remark.
+    pub properties: Vec<(String, String)>,
+}
+
+impl Listed {
+    pub(super) fn new(backend: &'static str, what: impl Into<String>) -> Self {
+        Self { backend, what: what.into(), properties: Vec::new() }
+    }
+
+    pub(super) fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// All of them: the CPU, NVIDIA's GPUs, those of any vendor.
+///
+/// # Errors
+/// That the system gives no threads.
+pub fn list() -> Result<Vec<Listed>, Error> {
+    let threads = threads(None);
+    let device = cpu(threads)?;
+    let cpu = Listed::new(device.name(), device.description())
+        .with("model", cpu_model().unwrap_or_else(|| std::env::consts::ARCH.into()))
+        .with("threads", threads.to_string())
+        .with("vectors", level(Level::detect()));
+    let cpu = match memory::total() {
+        None => cpu,
+        Some(total) => {
+            let free = memory::available().unwrap_or(total);
+            cpu.with("memory", format!("{}, {} free", format_bytes(total), format_bytes(free)))
+        }
+    };
+    Ok([vec![cpu], cuda::list(), gpus::list()].concat())
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::Portable => "as compiled (no AVX2)",
+        Level::Avx2 => "AVX2 and FMA",
+        Level::Avx512 => "AVX-512",
+    }
+}
+
+/// What Linux calls the processor.
+fn cpu_model() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

@@ -1,0 +1,64 @@
+//! Decodes the latents of diffusion models into images and videos, on several devices at once.
+//!
+//! [`Vae::open`] opens a checkpoint, [`Vae::read_latents`] reads latents, and [`Vae::decode`] decodes them
+//! into memory:
+//!
+//! ```
+//! use halovae::{DecodeOptions, LatentsOptions, Vae};
+//! # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap();
+//!
+//! let vae = Vae::open("examples/demo-vae/vae")?;
+//! let file = "examples/demo-vae/latents/chelsea.safetensors";
+//! let latents = vae.read_latents(file, &LatentsOptions::default())?;
+//! let picture = vae.decode(&latents.tensor, &DecodeOptions::cpu().ranks(2).tiled())?;
+//! assert!(picture.max_abs() > 0.5);
+//! # Ok::<(), halovae::Error>(())
+//! ```
+//!
+//! A [`Decoder`] keeps the weights on its devices and decodes any number of latents:
+//! [into memory](Decoder::decode), into any [`Sink`] [row by row](Decoder::decode_into), or as a
+//! [stream of frames](Decoder::frames). A [`Planner`] says what a decode would take without doing it.
+//!
+//! What was decided for the caller is told as [`Notice`]s, what happens as [`Event`]s, what was done as
+//! [`Done`]: all of them data. There is one type of [`Error`].
+//!
+//! Tensors are `f32`, channels last: `[batch, frames, height, width, channels]`. An image is a video of one
+//! frame.
+
+mod decode;
+mod devices;
+mod error;
+mod latents;
+pub mod memory;
+mod notice;
+mod options;
+mod plan;
+mod recipe;
+mod room;
+mod vae;
+
+pub use decode::{
+    Control, Decoder, Done, Frame, Frames, Job, OpKind, PeakBytes, PerFrame, Piece, Rectangle,
+    Share, Shares, Together,
+};
+pub use devices::{Listed, list as devices, quiet_drivers};
+pub use error::{Chain, Error};
+pub use halovae_core as core;
+pub use halovae_core::{Axes, Plan, Size, Strategy};
+pub use halovae_engine as engine;
+pub use halovae_engine::event::{Event, Observer, Silent};
+pub use halovae_engine::format_bytes;
+pub use halovae_engine::group::{Cancel, Sent};
+pub use halovae_engine::sink::{MemorySink, RowsAt, Sink};
+pub use halovae_engine::tensor::{HostTensor, Shape};
+pub use latents::Latents;
+pub use notice::Notice;
+pub use options::{
+    BackendChoice, Cudnn, CutOptions, DecodeOptions, DeviceOptions, Dtype, Exchange,
+    LatentsOptions, OpenOptions, OptionError, Space, TileOptions, tile_pixels,
+};
+pub use plan::{
+    Bytes, Comparison, DecoderFacts, Estimates, Figures, Memory, Planned, Planner, Row, Runs,
+    STRATEGIES, WorkUnit, cells_of_pixels, frames_per_latent, latent_frames, share, threads,
+};
+pub use vae::{Vae, for_frames};

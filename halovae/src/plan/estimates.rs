@@ -1,0 +1,168 @@
+//! The numbers of a plan: who has which piece, how much work and memory that is.
+
+use std::collections::HashMap;
+
+use halovae_core::{
+    Axis, Balance, LayerHalo, Margins, Plan, RankEstimate, RankLoad, Size, WorkModel, balance,
+    estimate_ranks, piece_costs,
+};
+use halovae_engine::decode::{CHUNK, choose_chunk, stitching_bytes};
+use halovae_engine::program::{Analysis, MemoryModel, Program};
+use halovae_engine::schedule::Schedule;
+use halovae_engine::shard::{Cut, Traffic, UncutError, exchanged_layers, peak_bytes};
+
+use super::planned::Planned;
+use crate::error::Error;
+
+/// A decoder as it runs on a backend.
+#[derive(Clone, Copy)]
+pub struct Runs<'a> {
+    /// Fused for the backend.
+    pub program: &'a Program,
+    /// The backend's.
+    pub memory: &'a dyn MemoryModel,
+}
+
+/// What work is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkUnit {
+    /// Latent cells: no decoder is known.
+    Cells,
+    /// Multiplications and additions.
+    Flops,
+}
+
+/// The numbers of a plan for one image or video.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Estimates {
+    /// The rank of each piece.
+    pub owners: Vec<u32>,
+    /// What each rank does.
+    pub ranks: Vec<RankEstimate>,
+    /// How evenly.
+    pub balance: Balance,
+    /// Work of the whole decode, counted as that of the ranks.
+    pub whole_work: f64,
+    /// What [`RankEstimate::flops`] counts.
+    pub unit: WorkUnit,
+    /// Bytes of memory, if a decoder is known.
+    pub memory: Option<Memory>,
+    /// How many frames of latents are decoded at a time.
+    pub chunk: u32,
+    /// What the ranks of a sharded decode exchange, if a decoder is known.
+    pub traffic: Option<Traffic>,
+    /// Frames of the latents before and behind a slice that convs read of the slices beside, if a
+    /// decoder is known and it is cut along time.
+    pub halo_in_time: Option<[f64; 2]>,
+}
+
+/// Bytes of device memory.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Memory {
+    /// Weights, which ranks on one device share.
+    pub weights: u64,
+    /// Values and workspace of each rank's largest piece, or of its shards.
+    pub live: Vec<u64>,
+    /// Finished pieces that the process of rank 0 holds until they are stitched.
+    pub stitching: u64,
+}
+
+impl Estimates {
+    /// The numbers of `planned`, pieces assigned as a decode assigns them.
+    ///
+    /// # Errors
+    /// The planner's, and [`Error::Uncut`].
+    pub fn new(planned: &Planned, model: Option<&Runs<'_>>) -> Result<Self, Error> {
+        let plan = &planned.plan;
+        let schedule = Schedule::new(plan, 1, planned.ranks)?;
+        let owners: Vec<u32> = schedule.items().iter().map(|item| item.owner).collect();
+        let work = model.map_or_else(WorkModel::default, |model| work_model(model, plan.input()));
+        let mut costs = vec![0; owners.len()];
+        let mut loads = vec![RankLoad::default(); planned.ranks as usize];
+        let mut ranks = vec![RankEstimate::default(); planned.ranks as usize];
+        piece_costs(plan, &work, &mut costs)?;
+        let balance = balance(&costs, &owners, &mut loads)?;
+        estimate_ranks(plan, &owners, &work, &mut ranks)?;
+        let chosen = |model: &Runs<'_>| choose_chunk(plan, model.program, model.memory);
+        let chunk = model.map_or(CHUNK, chosen);
+        let memory =
+            model.map(|model| memory(model, plan, chunk, &schedule, planned.ranks)).transpose()?;
+        let traffic = match (model, plan) {
+            (Some(model), Plan::Sharded(grid)) => Some(Traffic::new(model.program, *grid, chunk)?),
+            _ => None,
+        };
+        let halo_in_time = match (model, plan) {
+            (Some(model), Plan::Sharded(grid)) if grid.slices() > 1 => {
+                Some(halo_in_time(&exchanged_layers(model.program)?))
+            }
+            _ => None,
+        };
+        let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
+        let whole_work = work.flops(plan.input());
+        Ok(Self { owners, ranks, balance, whole_work, unit, memory, chunk, traffic, halo_in_time })
+    }
+}
+
+/// Work per latent cell. That of convs is proportional to the cells of a piece and that of
+/// attention to their square, so one size tells all.
+fn work_model(model: &Runs<'_>, latents: Size) -> WorkModel {
+    let figures = Analysis::new(model.program, latents, CHUNK, model.memory);
+    let (cells, area) = (latents.volume() as f64, latents.area() as f64);
+    WorkModel {
+        flops_per_cell: (figures.flops - figures.attention_flops) as f64 / cells,
+        flops_per_cell_pair: figures.attention_flops as f64 / (cells * area),
+        output_bytes_per_pixel: 4 * u64::from(model.program.out_channels()),
+        ..WorkModel::default()
+    }
+}
+
+/// The most of all layers, which have different numbers of frames.
+fn halo_in_time(layers: &[LayerHalo]) -> [f64; 2] {
+    let read = |layer: &LayerHalo| {
+        let factor = f64::from(layer.scale.time.factor.max(1));
+        layer.reach.along(Axis::Time).map(|frames| f64::from(frames) / factor)
+    };
+    layers.iter().map(read).fold([0.0; 2], |[a, b], [past, future]| [past.max(a), future.max(b)])
+}
+
+fn memory(
+    model: &Runs<'_>,
+    plan: &Plan,
+    chunk: u32,
+    schedule: &Schedule,
+    ranks: u32,
+) -> Result<Memory, UncutError> {
+    let weights = model.memory.prepared_weight_bytes(model.program);
+    let stitching = stitching_bytes(plan, model.program, ranks, chunk);
+    if let Plan::Sharded(grid) = plan {
+        let cut = Cut::new(model.program, *grid, ranks)?;
+        // Many ranks, and few sizes of shards.
+        let mut known: HashMap<(Size, Margins), u64> = HashMap::new();
+        let mut of = |rank| {
+            let peak = || peak_bytes(model.program, &cut, rank, model.memory, None, chunk);
+            let shards = cut.shards_of(rank);
+            match grid.shard(shards.start) {
+                Some(shard) if shards.len() == 1 => {
+                    let sides = Margins { past: 1, future: 1, ..Margins::of_frame([1; 4]) };
+                    let key = (shard.core.size(), grid.margins(shard.index, 1, sides));
+                    *known.entry(key).or_insert_with(peak)
+                }
+                _ => peak(),
+            }
+        };
+        return Ok(Memory { weights, live: (0..ranks).map(&mut of).collect(), stitching });
+    }
+    // A grid has many pieces and few sizes.
+    let mut known: HashMap<Size, u64> = HashMap::new();
+    let mut live = vec![0; ranks as usize];
+    for item in schedule.items() {
+        let bytes = *known.entry(item.window).or_insert_with(|| {
+            halovae_engine::program::peak_bytes(model.program, item.window, chunk, model.memory)
+        });
+        let most: &mut u64 = &mut live[item.owner as usize];
+        *most = bytes.max(*most);
+    }
+    Ok(Memory { weights, live, stitching })
+}

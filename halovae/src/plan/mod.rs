@@ -1,0 +1,16 @@
+//! Plans, and what they take, without decoding.
+
+mod compare;
+mod estimates;
+mod planned;
+mod planner;
+mod sizes;
+mod threads;
+
+pub use compare::{Bytes, Comparison, Figures, Row, STRATEGIES};
+pub use estimates::{Estimates, Memory, Runs, WorkUnit};
+pub use planned::Planned;
+pub(crate) use planned::plan;
+pub use planner::{DecoderFacts, Planner};
+pub use sizes::{cells_of_pixels, frames_per_latent, latent_frames};
+pub use threads::{share, threads};

@@ -1,0 +1,208 @@
+//! Plans for a decoder, or for no more than its scale and its tiles.
+
+use std::path::{Path, PathBuf};
+
+use halovae_core::{LayerHalo, Plan, Size, Tiling};
+use halovae_cpu::CpuModel;
+use halovae_engine::decode::stitching_bytes;
+use halovae_engine::flow::Flow;
+use halovae_engine::program::{MemoryModel, Program, fuse, peak_bytes};
+use halovae_engine::shard::{UncutError, exchanged_layers};
+
+use super::estimates::{Estimates, Runs};
+use super::planned::{Planned, plan};
+use super::threads::{share, threads};
+use crate::error::Error;
+use crate::notice::Notice;
+use crate::options::{CutOptions, OpenOptions, OptionError, TileOptions};
+use crate::vae::{Plannable, Vae, for_frames, open_config};
+
+/// Frames of latents that are planned: plans follow a decode chunk by chunk, which takes some seconds for
+/// these.
+const MOST_FRAMES: u32 = 1 << 17;
+
+/// What is the same for every plan of a decoder.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct DecoderFacts {
+    /// Channels of the latents.
+    pub latent_channels: u32,
+    /// Bytes of weights, which ranks on one device share.
+    pub weight_bytes: u64,
+}
+
+/// Makes any number of plans, for a VAE or for no more than its scale and its tiles, without decoding.
+///
+/// ```
+/// use halovae::{CutOptions, OpenOptions, Planner, Size, Strategy, TileOptions};
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap();
+///
+/// // A folder with nothing but a config.json will do.
+/// let planner = Planner::open("examples/flux-vae-config", &OpenOptions::default(), TileOptions::default())?;
+/// let cut = CutOptions::of(Strategy::Sharded, 4);
+/// let (planned, estimates) = planner.plan(Size::new(128, 128), &cut, 4)?;
+/// assert_eq!((planned.ranks, planned.plan.piece_count()), (4, 4));
+/// assert!(estimates.memory.is_some_and(|memory| memory.weights > 100 << 20));
+/// # Ok::<(), halovae::Error>(())
+/// ```
+pub struct Planner {
+    tiles: TileOptions,
+    tiling: Tiling,
+    known: Option<Known>,
+    sources: Vec<PathBuf>,
+}
+
+struct Known {
+    is_video: bool,
+    /// For latents of one frame, and of several.
+    image: Runnable,
+    video: Runnable,
+    notices: Vec<Notice>,
+}
+
+/// A decoder as it runs.
+struct Runnable {
+    decoder: DecoderFacts,
+    /// Fused for the backend.
+    program: Program,
+    /// What shards exchange.
+    layers: Result<Vec<LayerHalo>, UncutError>,
+}
+
+impl Runnable {
+    fn new(program: &Program) -> Self {
+        let layers = exchanged_layers(program);
+        let cpu = CpuModel::new(1);
+        let program = fuse(program, |_, op| cpu.supports(op));
+        let decoder = DecoderFacts {
+            latent_channels: program.latent_channels(),
+            weight_bytes: cpu.prepared_weight_bytes(&program),
+        };
+        Self { decoder, program, layers }
+    }
+}
+
+impl Known {
+    fn runnable(&self, frames: u32) -> &Runnable {
+        if frames == 1 { &self.image } else { &self.video }
+    }
+}
+
+impl Planner {
+    /// For a VAE; a folder with nothing but its config will do.
+    ///
+    /// # Errors
+    /// That the VAE cannot be opened, and tiles that cannot be.
+    pub fn open(
+        vae: impl AsRef<Path>,
+        options: &OpenOptions,
+        tiles: TileOptions,
+    ) -> Result<Self, Error> {
+        Self::of(open_config(vae.as_ref(), options)?, tiles)
+    }
+
+    /// The same for a VAE that is open.
+    ///
+    /// # Errors
+    /// Tiles that cannot be.
+    pub fn new(vae: &Vae, tiles: TileOptions) -> Result<Self, Error> {
+        Self::of(Plannable::of(vae), tiles)
+    }
+
+    fn of(plannable: Plannable, tiles: TileOptions) -> Result<Self, Error> {
+        let Plannable { tiling, is_video, program, notices, sources } = plannable;
+        if !is_video {
+            tiles.check_image()?;
+        }
+        let tiling = tiles.tiling(Some(&tiling), program.scale())?;
+        let video = Runnable::new(&program);
+        let image = Runnable::new(&for_frames(program, 1));
+        let known = Some(Known { is_video, image, video, notices });
+        Ok(Self { tiles, tiling, known, sources })
+    }
+
+    /// For any VAE with so many pixels a latent cell, along height and width. Nothing is known of its
+    /// memory then, and work is counted in cells.
+    ///
+    /// # Errors
+    /// Tiles that cannot be.
+    pub fn of_scale(scale: u32, tiles: TileOptions) -> Result<Self, Error> {
+        let tiling = tiles.tiling(None, scale)?;
+        Ok(Self { tiles, tiling, known: None, sources: Vec::new() })
+    }
+
+    /// The files that were read for it.
+    pub fn sources(&self) -> &[PathBuf] {
+        &self.sources
+    }
+
+    /// Its tiles.
+    pub fn tiling(&self) -> &Tiling {
+        &self.tiling
+    }
+
+    /// Whether it may have several frames.
+    pub fn is_video(&self) -> bool {
+        self.known.as_ref().is_none_or(|known| known.is_video)
+    }
+
+    /// The decoder of latents of so many frames, if one is known.
+    pub fn decoder(&self, frames: u32) -> Option<DecoderFacts> {
+        self.known.as_ref().map(|known| known.runnable(frames).decoder)
+    }
+
+    /// How latents go through the decoder, so many frames at a time, if one is known.
+    pub fn flow(&self, latents: Size, chunk: u32) -> Option<Flow> {
+        let known = self.known.as_ref()?;
+        Some(Flow::new(&known.runnable(latents.frames).program, latents.frames, chunk))
+    }
+
+    /// What is to be told of the checkpoint.
+    pub fn notices(&self) -> &[Notice] {
+        self.known.as_ref().map_or(&[], |known| &known.notices)
+    }
+
+    /// Bytes of values, workspace and finished frames of a whole decode that takes all frames of the
+    /// latents at once, if a decoder is known.
+    ///
+    /// # Errors
+    /// The planner's.
+    pub fn bytes_at_once(&self, latents: Size) -> Result<Option<u64>, Error> {
+        let Some(known) = &self.known else { return Ok(None) };
+        let program = &known.runnable(latents.frames).program;
+        let memory = CpuModel::new(threads(None) as usize);
+        let values = peak_bytes(program, latents, latents.frames, &memory);
+        let plan = Plan::whole(latents, program.out_scale())?;
+        Ok(Some(values.saturating_add(stitching_bytes(&plan, program, 1, latents.frames))))
+    }
+
+    /// Plans the decode of one image or video with so many ranks at hand, and counts what it takes.
+    /// The tiles of `cut` are those that the planner was made with.
+    ///
+    /// # Errors
+    /// The planner's, and options that do not go together.
+    pub fn plan(
+        &self,
+        latents: Size,
+        cut: &CutOptions,
+        group: u32,
+    ) -> Result<(Planned, Estimates), Error> {
+        let cut = &CutOptions { tiles: self.tiles, ..cut.clone() };
+        if latents.frames > MOST_FRAMES {
+            return Err(OptionError::Frames { frames: latents.frames, max: MOST_FRAMES }.into());
+        }
+        let Some(known) = &self.known else {
+            let planned = plan(latents, 1, cut, group, &self.tiling, Ok(&[]))?;
+            let estimates = Estimates::new(&planned, None)?;
+            return Ok((planned, estimates));
+        };
+        let runnable = known.runnable(latents.frames);
+        let planned = plan(latents, 1, cut, group, &self.tiling, runnable.layers.as_deref())?;
+        // As a decode on this machine would share its threads: they need workspace.
+        let threads = share(threads(None), planned.ranks, 0);
+        let memory = &CpuModel::new(threads as usize);
+        let runs = Runs { program: &runnable.program, memory };
+        let estimates = Estimates::new(&planned, Some(&runs))?;
+        Ok((planned, estimates))
+    }
+}
