@@ -12,8 +12,8 @@ use halovae_engine::group::{Cause, Failure, GroupError};
 use halovae_engine::latents::LatentsError;
 use halovae_engine::program::ProgramError;
 use halovae_engine::shard::{FitError, UncutError};
+use halovae_media::OutputError;
 
-use crate::output::OutputError;
 use crate::room;
 
 /// Why a command failed.

@@ -2,7 +2,7 @@
 //!
 //! How a decode goes from file to file is told by [`commands::decode::run`]: it opens the
 //! checkpoint and the latents, asks [`plan::options`] for a plan, opens a [`backend`] for each rank,
-//! and lets the engine decode the pieces and stitch them into a sink of [`output`].
+//! and lets the engine decode the pieces and stitch them into a sink of [`halovae_media`].
 
 mod allocator;
 mod args;
@@ -12,13 +12,11 @@ mod compare;
 mod console;
 mod error;
 mod facts;
-mod frame_rate;
 mod launcher;
 mod log_axis;
 mod memory;
 mod notices;
 mod ops;
-mod output;
 mod plan;
 mod processes;
 mod progress;

@@ -7,8 +7,8 @@ use halovae_core::{Axes, Strategy};
 use halovae_engine::checkpoint::{Checkpoint, listed_names};
 use halovae_engine::format_bytes;
 use halovae_engine::room::WHERE_NOTHING_FITS;
+use halovae_media::FrameRate;
 
-use crate::frame_rate::FrameRate;
 use crate::launcher::HalfLaunch;
 
 /// A decision that the user may want to know of.

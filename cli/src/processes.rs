@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halovae_engine::group::{Cancel, Cause, Failure, Limits, Neighbours, ProcessGroup};
+use halovae_media::Temporary;
 
 use crate::backend;
 use crate::console::{say_error, set_speaker};
 use crate::error::{Chain, Error};
 use crate::launcher;
-use crate::output::Temporary;
 use crate::report::Share;
 
 /// How long a process may take to end by itself when its group has; an op cannot be interrupted,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use halovae_engine::decode::Place;
 use halovae_engine::group::Cancel;
 use halovae_engine::tensor::Shape;
+use halovae_media::Temporary;
 
 use crate::args::{DecodeArgs, VaeArgs, Verbosity};
 use crate::backend::{self, Devices};
@@ -17,7 +18,6 @@ use crate::error::Error;
 use crate::facts::facts;
 use crate::launcher;
 use crate::notices::Notice;
-use crate::output::Temporary;
 use crate::processes::Processes;
 use crate::report::Share;
 use crate::vae::{for_frames, open_vae};

@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use halovae_core::Size;
+use halovae_media::{Written, check_all, check_place};
 
 use crate::args::{Destination, Pair, PlanArgs, PlanFormat, Verbosity};
 use crate::compare::Comparison;
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
-use crate::output::{Written, check_all, check_place};
 use crate::plan::options::{CutRequest, group_size};
 use crate::plan::sizes::{cells_of_pixels, latent_frames};
 use crate::subject::Subject;

@@ -15,15 +15,14 @@ use halovae_engine::schedule::Schedule;
 use halovae_engine::sink::{Clamped, Sink};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::{Counted, Sent, Traced};
+use halovae_media::{FrameRate, OutputFile};
 
 use crate::args::{DecodeArgs, Verbosity};
 use crate::backend::BoxedLinks;
 use crate::console::{say, say_notices};
 use crate::error::Error;
-use crate::frame_rate::FrameRate;
 use crate::memory;
 use crate::notices::Notice;
-use crate::output::OutputFile;
 use crate::plan::options::Planned;
 use crate::processes::Processes;
 use crate::progress::Progress;

@@ -7,13 +7,13 @@ use halovae_engine::decode::DecodeReport;
 use halovae_engine::format_bytes;
 use halovae_engine::group::Way;
 use halovae_engine::tensor::Shape;
+use halovae_media::{FileSink, Temporary, channels_first};
 
 use crate::args::{DecodeArgs, Destination, Verbosity};
 use crate::console::{emit, json, say, say_notices, say_text, write_temporary};
 use crate::error::Error;
 use crate::notices::Notice;
 use crate::ops::{OpKind, OpTable};
-use crate::output::{FileSink, Temporary, channels_first};
 use crate::plan::options::Planned;
 use crate::report::{
     ImageReport, LatentsReport, PeakBytes, RanksReport, Report, Seconds, Share, Shares,
