@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint, value_parser};
 use clap_complete::Shell;
+use halovae_media::FrameRate;
 
-use crate::frame_rate::FrameRate;
 pub(crate) use choices::{
     BackendArg, BitDepthArg, CudnnArg, DtypeArg, ExchangeArg, LauncherArg, PlanFormat, StrategyArg,
 };

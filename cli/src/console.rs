@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use halovae_media::{Temporary, check_place};
+
 use crate::args::Verbosity;
 use crate::error::{Chain, Error};
 use crate::notices::Notice;
-use crate::output::{Temporary, check_place};
 
 /// Writes `text` to stdout, or to the file `to`.
 ///

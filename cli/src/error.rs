@@ -8,8 +8,7 @@ use std::path::Path;
 use halovae_core::PlanError;
 use halovae_engine::decode::DecodeError;
 use halovae_engine::group::{Cause, Failure, GroupError};
-
-use crate::output::OutputError;
+use halovae_media::OutputError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

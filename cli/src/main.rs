@@ -2,7 +2,7 @@
 //!
 //! The command line is words around the library of the same name. How a decode goes from file to file is
 //! told by [`commands::decode::run`]: it has the library open the checkpoint and the latents, plan, and
-//! decode into a sink of [`output`].
+//! decode into a sink of [`halovae_media`].
 
 mod allocator;
 mod args;
@@ -10,12 +10,10 @@ mod commands;
 mod compare;
 mod console;
 mod error;
-mod frame_rate;
 mod launcher;
 mod log_axis;
 mod notices;
 mod ops;
-mod output;
 mod plan;
 mod processes;
 mod progress;

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::frame_rate::FrameRate;
+use halovae_media::FrameRate;
+
 use crate::launcher::HalfLaunch;
 
 /// A decision that the user may want to know of.

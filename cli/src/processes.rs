@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use halovae::{Share, share, threads};
 use halovae_engine::group::{Cancel, Cause, Failure, Limits, Neighbours, ProcessGroup};
+use halovae_media::Temporary;
 
 use crate::console::{say_error, set_speaker};
 use crate::error::{Chain, Error};
 use crate::launcher;
-use crate::output::Temporary;
 
 /// How long a process may take to end by itself when its group has; an op cannot be interrupted,
 /// and Open MPI kills those that take a second.

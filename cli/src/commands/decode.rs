@@ -7,13 +7,13 @@ mod work;
 use std::time::{Duration, Instant};
 
 use halovae::{Cancel, Share, Vae, threads};
+use halovae_media::Temporary;
 
 use crate::args::{DecodeArgs, Verbosity};
 use crate::console::{self, say_error, say_notices};
 use crate::error::Error;
 use crate::launcher;
 use crate::notices::{Notice, of_library};
-use crate::output::Temporary;
 use crate::processes::Processes;
 use inputs::{check_outputs, check_scratch_dir, check_written};
 use work::{Work, assumed_rate};

@@ -14,13 +14,12 @@ use halovae_engine::decode::CHUNK;
 use halovae_engine::format_bytes;
 use halovae_engine::program::{Analysis, Program, ReceptiveField, fuse};
 
-use line::line;
-
 use crate::args::{InspectArgs, Verbosity};
 use crate::console::{emit, say_notices};
 use crate::error::Error;
 use crate::notices::of_library;
 use crate::plan::table::flops;
+use line::line;
 
 /// Height and width for the figures of a model without tiles.
 const UNTILED_PIXELS: u32 = 512;

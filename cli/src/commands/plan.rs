@@ -5,12 +5,12 @@ use std::path::Path;
 
 use halovae::{Comparison, OptionError, Planner, cells_of_pixels, latent_frames};
 use halovae_core::Size;
+use halovae_media::{Written, check_all, check_place};
 
 use crate::args::{Destination, Pair, PlanArgs, PlanFormat, Verbosity};
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
 use crate::notices::of_library;
-use crate::output::{Written, check_all, check_place};
 use crate::plan::group::group_size;
 use crate::{compare, plan};
 

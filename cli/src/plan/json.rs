@@ -1,14 +1,14 @@
 //! A plan as JSON: everything that is known about it.
 
+use halovae::Planned;
+use halovae::Rectangle;
+use halovae::{Estimates, WorkUnit};
 use halovae_core::{Axis, Plan, Size, TileAxis, TimeLaw};
 use halovae_engine::flow::Flow;
 use halovae_engine::shard::Traffic;
 use serde::Serialize;
 
 use crate::plan::time::{Slice, is_streamed, slices};
-use halovae::Planned;
-use halovae::Rectangle;
-use halovae::{Estimates, WorkUnit};
 
 /// A plan.
 #[derive(Debug, Serialize)]

@@ -6,6 +6,8 @@ mod time;
 
 use std::fmt::Write;
 
+use halovae::Estimates;
+use halovae::Planned;
 use halovae_core::{Piece, Plan, Region, Size, TileAxis};
 use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
@@ -16,8 +18,6 @@ use crate::plan::table::{plural, work};
 use crate::plan::time::slice_count;
 use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
 use crate::words::piece_name;
-use halovae::Estimates;
-use halovae::Planned;
 
 /// More pieces are finer than the pixels of a screen.
 const MAX_PIECES: u64 = 4000;

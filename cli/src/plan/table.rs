@@ -2,6 +2,9 @@
 
 use std::fmt::{Display, Write};
 
+use halovae::Planned;
+use halovae::frames_per_latent;
+use halovae::{Estimates, WorkUnit};
 use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
 use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
@@ -10,9 +13,6 @@ use halovae_engine::shard::Traffic;
 use crate::plan::time::{first_to_last, slices, streams};
 use crate::words::piece_name;
 use crate::words::{axes, extents as by};
-use halovae::Planned;
-use halovae::frames_per_latent;
-use halovae::{Estimates, WorkUnit};
 
 /// Longer lists are cut: the JSON has everything.
 const MAX_RANK_LINES: usize = 32;

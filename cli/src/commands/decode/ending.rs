@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use halovae::engine::group::Way;
 use halovae::{Decoder, Done, Job, OpKind, PeakBytes, Shape, Share, Shares, format_bytes};
+use halovae_media::{FileSink, Temporary, channels_first};
 
 use crate::args::{DecodeArgs, Destination, Verbosity};
 use crate::console::{emit, json, say, say_notices, say_text, write_temporary};
 use crate::error::Error;
 use crate::notices::Notice;
 use crate::ops::OpTable;
-use crate::output::{FileSink, Temporary, channels_first};
 use crate::report::{ImageReport, LatentsReport, RanksReport, Report, Seconds};
 
 /// More files than these are told by their number.

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use halovae::Shape;
 use halovae_engine::checkpoint::Checkpoint;
+use halovae_media::{
+    Depth, Options, OutputError, OutputFile, Written, check_all, check_place, check_scratch,
+};
 
 use crate::args::{BitDepthArg, DecodeArgs, Destination};
 use crate::error::Error;
-use crate::output::{Depth, Options, OutputFile, Written, check_all, check_place, check_scratch};
+use crate::terminal;
 
 /// What can be known to fail about the files that will be written, before anything is read.
 pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
@@ -15,6 +18,9 @@ pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
         BitDepthArg::Eight => Depth::Eight,
         BitDepthArg::Sixteen => Depth::Sixteen,
     };
+    if args.output.file().is_none() && terminal::is_terminal() {
+        return Err(OutputError::Terminal.into());
+    }
     let output = OutputFile::check(args.output.file(), Options { depth, rate: args.fps })?;
     if output.is_stdout() && args.report == Some(Destination::Stdout) {
         return Err(Error::Usage(

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use halovae::engine::group::Group;
 use halovae::{Cancel, Control, Decoder, HostTensor, Job, Planned, Shape, Sink, Together};
+use halovae_media::FrameRate;
+use halovae_media::OutputFile;
 
 use super::ending::Ending;
 use crate::args::{DecodeArgs, Verbosity};
 use crate::console::{say, say_notices};
 use crate::error::Error;
-use crate::frame_rate::FrameRate;
 use crate::notices::{Notice, of_library};
-use crate::output::OutputFile;
 use crate::processes::Processes;
 use crate::progress::Progress;
 use crate::words::extents;

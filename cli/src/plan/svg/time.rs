@@ -3,6 +3,9 @@
 
 use std::fmt::Write;
 
+use halovae::Estimates;
+use halovae::Planned;
+use halovae::frames_per_latent;
 use halovae_engine::flow::Flow;
 
 use super::frames::{Axis, BAR, GAP, LINE, ROW};
@@ -11,9 +14,6 @@ use crate::plan::table::plural;
 use crate::plan::time::{Slice, first_to_last, is_streamed, slices, streams};
 use crate::svg::{DARK, Drawn, SOFT, fill, outline, text};
 use crate::words::piece_name;
-use halovae::Estimates;
-use halovae::Planned;
-use halovae::frames_per_latent;
 
 /// The heading, a line below it, and what lies between them and the first row.
 const HEADING: f64 = 14.0;

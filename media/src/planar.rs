@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
-use super::disk_room;
-use super::error::about;
-use super::file_sink::FileSink;
-use super::temporary::Temporary;
+use crate::disk_room;
+use crate::error::about;
+use crate::file_sink::FileSink;
+use crate::temporary::Temporary;
 
 /// Makes what precedes the values, from the shape `[N, C, H, W]` or `[N, C, T, H, W]` and the bytes of
 /// the values.
-pub(super) type Header = fn(&[usize], u64) -> Vec<u8>;
+pub(crate) type Header = fn(&[usize], u64) -> Vec<u8>;
 
 /// Writes the decoder's values, not clamped.
 pub(crate) struct Planar {
@@ -33,13 +33,13 @@ struct Begun {
 }
 
 impl Planar {
-    pub(super) fn new(path: PathBuf, header: Header) -> Self {
+    pub(crate) fn new(path: PathBuf, header: Header) -> Self {
         Self { path, header, begun: None }
     }
 }
 
 /// Whether a file can hold the values of that shape, and in how many bytes; else why not.
-pub(super) fn check(shape: Shape) -> Result<u64, String> {
+pub(crate) fn check(shape: Shape) -> Result<u64, String> {
     // `Shape::bytes` saturates, so what overflows is refused here as well.
     let bytes = shape.bytes();
     if bytes > i64::MAX as u64 / 2 {
@@ -51,7 +51,7 @@ pub(super) fn check(shape: Shape) -> Result<u64, String> {
 
 /// The extents of an array of images or videos, in the order in which models have them: batch,
 /// channels, frames where there are several, height, width.
-pub(crate) fn channels_first(shape: Shape) -> Vec<usize> {
+pub fn channels_first(shape: Shape) -> Vec<usize> {
     let Shape { batch, frames, height, width, channels } = shape;
     match frames {
         1 => vec![batch, channels, height, width],
@@ -118,8 +118,8 @@ impl FileSink for Planar {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{npy, safetensors};
     use super::*;
+    use crate::{npy, safetensors};
 
     const FRAMES: usize = 4;
 

@@ -27,16 +27,16 @@ static PENDING: Mutex<Pending> = Mutex::new(Pending(Vec::new()));
 /// The folders that there are. As long as a thread has it, no other one of this process creates or
 /// removes a folder.
 #[derive(Debug)]
-pub(super) struct Pending(Vec<PathBuf>);
+pub(crate) struct Pending(Vec<PathBuf>);
 
 impl Pending {
     /// A panic cannot leave a list of names half-changed, so poison is ignored.
-    pub(super) fn lock() -> MutexGuard<'static, Self> {
+    pub(crate) fn lock() -> MutexGuard<'static, Self> {
         PENDING.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes every folder with what is in it.
-    pub(super) fn remove_all(&mut self) {
+    pub(crate) fn remove_all(&mut self) {
         for path in self.0.drain(..) {
             // The process is about to end, with an error that has been told.
             let _ = std::fs::remove_dir_all(path);
@@ -46,7 +46,7 @@ impl Pending {
 
 /// A folder for files that are not complete. Dropping it removes it, with what is in it.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     /// Given back before the folder goes.
     _lock: File,
     folder: TempDir,
@@ -58,7 +58,7 @@ impl Stage {
     ///
     /// # Errors
     /// That nothing can be created there.
-    pub(super) fn create(pending: &mut Pending, folder: &Path) -> io::Result<Self> {
+    pub(crate) fn create(pending: &mut Pending, folder: &Path) -> io::Result<Self> {
         let prefix = format!("{PREFIX}{}-", *HOST);
         let mut builder = Builder::new();
         builder.prefix(&prefix).suffix(SUFFIX);
@@ -75,7 +75,7 @@ impl Stage {
     }
 
     /// A name for one more file in it.
-    pub(super) fn next(&self) -> PathBuf {
+    pub(crate) fn next(&self) -> PathBuf {
         let number = self.files.get();
         self.files.set(number + 1);
         self.folder.path().join(number.to_string())
@@ -107,7 +107,7 @@ fn take(folder: &Path) -> io::Result<Option<File>> {
 }
 
 /// What the system said, without the random name, which tells the user nothing.
-pub(super) fn without_path(error: io::Error) -> io::Error {
+pub(crate) fn without_path(error: io::Error) -> io::Error {
     // `tempfile` keeps what the system said to itself, but for the text.
     match error.to_string().rsplit_once(" at path ") {
         Some((what, _)) => io::Error::new(error.kind(), what),
@@ -125,7 +125,7 @@ static HOST: LazyLock<String> = LazyLock::new(|| {
 
 /// Removes the folders in `folder` that processes of this user left behind which are gone. One of
 /// which that is not certain stays, as does whatever cannot be removed.
-pub(super) fn sweep(folder: &Path) {
+pub(crate) fn sweep(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if let Some(host) = host_of(&entry.file_name()) {

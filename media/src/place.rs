@@ -5,14 +5,14 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::temporary::{Temporary, end_of_links, folder_of};
-use super::{OutputError, stage};
+use crate::temporary::{Temporary, end_of_links, folder_of};
+use crate::{OutputError, stage};
 
 /// Checks that a file of that name can be written.
 ///
 /// # Errors
 /// [`OutputError`].
-pub(crate) fn check_place(path: &Path) -> Result<(), OutputError> {
+pub fn check_place(path: &Path) -> Result<(), OutputError> {
     Places::default().check(path)
 }
 
@@ -20,7 +20,7 @@ pub(crate) fn check_place(path: &Path) -> Result<(), OutputError> {
 ///
 /// # Errors
 /// [`OutputError::Scratch`].
-pub(crate) fn check_scratch(folder: &Path) -> Result<(), OutputError> {
+pub fn check_scratch(folder: &Path) -> Result<(), OutputError> {
     let refused = |source| OutputError::Scratch { folder: folder.into(), source };
     tempfile::tempfile_in(folder).map(drop).map_err(stage::without_path).map_err(refused)
 }
@@ -29,7 +29,7 @@ pub(crate) fn check_scratch(folder: &Path) -> Result<(), OutputError> {
 ///
 /// # Errors
 /// [`OutputError`].
-pub(super) fn check_folder(path: &Path) -> Result<(), OutputError> {
+pub(crate) fn check_folder(path: &Path) -> Result<(), OutputError> {
     Places::default().check_folder(path, path)
 }
 
@@ -37,7 +37,7 @@ pub(super) fn check_folder(path: &Path) -> Result<(), OutputError> {
 ///
 /// # Errors
 /// [`OutputError::NotAFile`].
-pub(super) fn check_file_name(path: &Path) -> Result<(), OutputError> {
+pub(crate) fn check_file_name(path: &Path) -> Result<(), OutputError> {
     // `Path` drops what is no name at the end.
     let last = path.as_os_str().as_encoded_bytes().rsplit(|&byte| byte == b'/').next();
     let ends_as_folder = matches!(last, Some(b"" | b"."));
@@ -52,7 +52,7 @@ pub(super) fn check_file_name(path: &Path) -> Result<(), OutputError> {
 
 /// Checks places, and each folder once.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     folders: HashSet<PathBuf>,
 }
 
@@ -61,7 +61,7 @@ impl Places {
     ///
     /// # Errors
     /// [`OutputError`].
-    pub(super) fn check(&mut self, path: &Path) -> Result<(), OutputError> {
+    pub(crate) fn check(&mut self, path: &Path) -> Result<(), OutputError> {
         check_file_name(path)?;
         check_what_is_there(path)?;
         let target = end_of_links(path).map_err(|source| broken_link(path, source))?;

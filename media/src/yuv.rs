@@ -15,7 +15,7 @@ const CHROMA_MIDDLE: f32 = 128.0;
 
 /// The planes of a frame, which come row by row.
 #[derive(Debug)]
-pub(super) struct Planes {
+pub(crate) struct Planes {
     height: usize,
     width: usize,
     channels: usize,
@@ -28,7 +28,7 @@ pub(super) struct Planes {
 
 impl Planes {
     /// Those of a gray (1 channel) or coloured (3 channels) frame.
-    pub(super) fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
         let Shape { height, width, channels, .. } = shape;
         let chroma = if channels == 3 { width.div_ceil(2) } else { 0 };
         let len = height * width + 2 * height.div_ceil(2) * chroma;
@@ -37,7 +37,7 @@ impl Planes {
 
     /// Takes rows from top to bottom. Returns the frame when it is complete; the next rows are the
     /// next frame's. `None` within the result if there were more rows than it has.
-    pub(super) fn push(&mut self, rows: &[f32]) -> Option<Option<&[u8]>> {
+    pub(crate) fn push(&mut self, rows: &[f32]) -> Option<Option<&[u8]>> {
         let row_values = self.width * self.channels;
         if rows.len() > (self.height - self.rows) * row_values {
             return None;

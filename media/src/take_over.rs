@@ -9,7 +9,7 @@ use std::path::Path;
 /// # Errors
 /// That the file cannot have that mode.
 #[cfg(unix)]
-pub(super) fn take_over(file: &File, target: &Path) -> io::Result<()> {
+pub(crate) fn take_over(file: &File, target: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 
     let Ok(old) = target.metadata() else { return Ok(()) };
@@ -24,6 +24,6 @@ pub(super) fn take_over(file: &File, target: &Path) -> io::Result<()> {
 
 /// Elsewhere there is nothing to take over.
 #[cfg(not(unix))]
-pub(super) fn take_over(_: &File, _: &Path) -> io::Result<()> {
+pub(crate) fn take_over(_: &File, _: &Path) -> io::Result<()> {
     Ok(())
 }

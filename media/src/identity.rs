@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::temporary::{end_of_links, folder_of};
+use crate::temporary::{end_of_links, folder_of};
 
 /// A file that exists, whatever name or link leads to it: device and inode, so that hard links are
 /// one file.
@@ -26,7 +26,7 @@ fn file_id(path: &Path) -> Option<FileId> {
 
 /// What two names of one file have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Identity {
+pub(crate) enum Identity {
     /// The file, if it exists.
     File(FileId),
     /// Its name in its folder, at the end of all links.
@@ -35,7 +35,7 @@ pub(super) enum Identity {
 
 impl Identity {
     /// All that identifies the file of that name, which need not exist.
-    pub(super) fn all_of(path: &Path) -> Vec<Self> {
+    pub(crate) fn all_of(path: &Path) -> Vec<Self> {
         let target: PathBuf = end_of_links(path).unwrap_or_else(|_| path.into());
         let folder = file_id(&folder_of(&target));
         let name = target.file_name().map(OsString::from);

@@ -10,16 +10,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::error::about;
-use super::given::Given;
-use super::stage::{Pending, Stage};
-use super::take_over::take_over;
+use crate::error::about;
+use crate::given::Given;
+use crate::stage::{Pending, Stage};
+use crate::take_over::take_over;
 #[cfg(target_os = "linux")]
-use super::unnamed;
+use crate::unnamed;
 
 /// A file that will have the name of its target. Dropping it deletes it.
 #[derive(Debug)]
-pub(crate) struct Temporary {
+pub struct Temporary {
     content: Content,
     target: PathBuf,
 }
@@ -41,10 +41,10 @@ struct Staged {
 
 /// The stages of the files of a batch, by folder: links may lead to several.
 #[derive(Debug, Default)]
-pub(super) struct Stages(BTreeMap<PathBuf, Rc<Stage>>);
+pub(crate) struct Stages(BTreeMap<PathBuf, Rc<Stage>>);
 
 /// The folder that a file of that name lies in.
-pub(super) fn folder_of(path: &Path) -> PathBuf {
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.into(),
         _ => PathBuf::from("."),
@@ -55,7 +55,7 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// That the link leads nowhere.
-pub(super) fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn end_of_links(path: &Path) -> io::Result<PathBuf> {
     match path.is_symlink() {
         true => path.canonicalize(),
         false => Ok(path.to_path_buf()),
@@ -69,7 +69,7 @@ impl Temporary {
     ///
     /// # Errors
     /// That the folder takes no file.
-    pub(crate) fn create(target: &Path) -> io::Result<Self> {
+    pub fn create(target: &Path) -> io::Result<Self> {
         let target = end_of_links(target)?;
         #[cfg(target_os = "linux")]
         if let Some(file) = unnamed(&folder_of(&target)) {
@@ -84,7 +84,7 @@ impl Temporary {
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub(super) fn create_in(stages: &mut Stages, target: &Path) -> io::Result<Self> {
+    pub(crate) fn create_in(stages: &mut Stages, target: &Path) -> io::Result<Self> {
         let target = end_of_links(target)?;
         let folder = folder_of(&target);
         let stage = match stages.0.get(&folder) {
@@ -110,7 +110,7 @@ impl Temporary {
     ///
     /// # Errors
     /// That it is closed.
-    pub(crate) fn file(&mut self) -> io::Result<&mut File> {
+    pub fn file(&mut self) -> io::Result<&mut File> {
         match &mut self.content {
             #[cfg(target_os = "linux")]
             Content::Unnamed(file) => Ok(file),
@@ -122,7 +122,7 @@ impl Temporary {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn handle(&self) -> io::Result<File> {
+    pub(crate) fn handle(&self) -> io::Result<File> {
         match &self.content {
             #[cfg(target_os = "linux")]
             Content::Unnamed(file) => file.try_clone(),
@@ -131,12 +131,12 @@ impl Temporary {
     }
 
     /// The name that it will have.
-    pub(crate) fn target(&self) -> &Path {
+    pub fn target(&self) -> &Path {
         &self.target
     }
 
     /// Everything has been written. What needs no open file gives it back.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Content::Staged(staged) = &mut self.content {
             staged.file = None;
         }
@@ -148,7 +148,7 @@ impl Temporary {
     /// What the system says, and of which file. Names that files already had got are taken back then,
     /// so that half a batch is not taken for the whole: what was replaced is there again, and the
     /// other names are gone.
-    pub(crate) fn commit(files: Vec<Self>) -> io::Result<Vec<PathBuf>> {
+    pub fn commit(files: Vec<Self>) -> io::Result<Vec<PathBuf>> {
         let mut given = Given::default();
         // Dropped after the lock, which they need for that.
         let mut stages: Vec<_> = files.iter().filter_map(|file| file.content.stage()).collect();
@@ -174,7 +174,7 @@ impl Temporary {
     }
 
     /// Deletes every temporary file of the process and ends it, without waiting for other threads.
-    pub(crate) fn delete_all_and_exit(code: u8) -> ! {
+    pub fn delete_all_and_exit(code: u8) -> ! {
         // Locked to the end: no file can get its name any more.
         let mut pending = Pending::lock();
         pending.remove_all();

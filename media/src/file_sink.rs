@@ -4,10 +4,10 @@ use std::io;
 
 use halovae_engine::sink::Sink;
 
-use super::temporary::Temporary;
+use crate::temporary::Temporary;
 
 /// A sink into files.
-pub(crate) trait FileSink: Sink {
+pub trait FileSink: Sink {
     /// The files, complete but for their names.
     ///
     /// # Errors

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::OutputError;
-use super::identity::Identity;
-use super::place::Places;
+use crate::OutputError;
+use crate::identity::Identity;
+use crate::place::Places;
 
 /// A file that will be written.
 #[derive(Clone, Debug)]
-pub(crate) struct Written {
+pub struct Written {
     /// The flag that names it.
-    pub(crate) flag: &'static str,
+    pub flag: &'static str,
     /// Its name.
-    pub(crate) path: PathBuf,
+    pub path: PathBuf,
 }
 
 /// Checks that every file can be written, that no two of them are one, and that none of them is one
@@ -21,7 +21,7 @@ pub(crate) struct Written {
 ///
 /// # Errors
 /// [`OutputError`].
-pub(crate) fn check_all(written: &[Written], read: &[PathBuf]) -> Result<(), OutputError> {
+pub fn check_all(written: &[Written], read: &[PathBuf]) -> Result<(), OutputError> {
     let mut known = HashMap::new();
     for path in read {
         for identity in Identity::all_of(path) {

@@ -6,14 +6,14 @@ use std::path::Path;
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
-use super::encoded::{EncodedFormat, EncodedPicture};
-use super::error::about;
-use super::file_sink::FileSink;
-use super::names::Names;
-use super::picture::{Colour, Extents, Picture};
-use super::pixel::{self, Depth};
-use super::png::PngPicture;
-use super::temporary::{Stages, Temporary};
+use crate::encoded::{EncodedFormat, EncodedPicture};
+use crate::error::about;
+use crate::file_sink::FileSink;
+use crate::names::Names;
+use crate::picture::{Colour, Extents, Picture};
+use crate::pixel::{self, Depth};
+use crate::png::PngPicture;
+use crate::temporary::{Stages, Temporary};
 
 /// What images are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) enum PictureFormat {
 }
 
 impl PictureFormat {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Png => "PNG",
             Self::Encoded(format) => format.name(),
@@ -49,13 +49,13 @@ impl PictureFormat {
     }
 
     /// Whether the format can hold that many bits a channel.
-    pub(super) fn holds(self, depth: Depth) -> bool {
+    pub(crate) fn holds(self, depth: Depth) -> bool {
         let holds_words = matches!(self, Self::Png | Self::Encoded(EncodedFormat::Tiff));
         depth == Depth::Eight || holds_words
     }
 
     /// Whether the format can hold an image of that shape; else why not.
-    pub(super) fn check(self, shape: Shape, depth: Depth) -> Result<Extents, String> {
+    pub(crate) fn check(self, shape: Shape, depth: Depth) -> Result<Extents, String> {
         let colour = match shape.channels {
             1 => Colour::Gray,
             3 => Colour::Rgb,
@@ -134,7 +134,7 @@ struct Current {
 }
 
 impl Pictures {
-    pub(super) fn new(names: Names, format: PictureFormat, depth: Depth) -> Self {
+    pub(crate) fn new(names: Names, format: PictureFormat, depth: Depth) -> Self {
         Self { names, format, depth, begun: None }
     }
 }

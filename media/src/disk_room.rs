@@ -9,7 +9,7 @@ use std::io;
 /// # Errors
 /// That there is less.
 #[cfg(target_os = "linux")]
-pub(super) fn take(file: &File, length: u64) -> io::Result<()> {
+pub(crate) fn take(file: &File, length: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::Errno;
     match fallocate(file, FallocateFlags::empty(), 0, length) {
@@ -21,6 +21,6 @@ pub(super) fn take(file: &File, length: u64) -> io::Result<()> {
 
 /// Other systems take it as it is filled.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn take(_: &File, _: u64) -> io::Result<()> {
+pub(crate) fn take(_: &File, _: u64) -> io::Result<()> {
     Ok(())
 }

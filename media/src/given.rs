@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 /// Names that files have got, each with where what had it before is kept, if anything had.
 #[derive(Debug, Default)]
-pub(super) struct Given(Vec<(PathBuf, Option<PathBuf>)>);
+pub(crate) struct Given(Vec<(PathBuf, Option<PathBuf>)>);
 
 impl Given {
     /// Notes that a file has got a name that nothing had.
-    pub(super) fn add(&mut self, name: &Path) {
+    pub(crate) fn add(&mut self, name: &Path) {
         self.0.push((name.into(), None));
     }
 
@@ -18,7 +18,7 @@ impl Given {
     ///
     /// # Errors
     /// What the system says, of a folder with that name for one.
-    pub(super) fn replace(&mut self, from: &Path, name: &Path, aside: PathBuf) -> io::Result<()> {
+    pub(crate) fn replace(&mut self, from: &Path, name: &Path, aside: PathBuf) -> io::Result<()> {
         if keep(name, &aside)? {
             // Noted first: what has been moved comes back even if this fails.
             self.0.push((name.into(), Some(aside)));
@@ -31,14 +31,14 @@ impl Given {
     ///
     /// # Errors
     /// As [`replace`](Self::replace).
-    pub(super) fn replace_for_good(&mut self, from: &Path, name: &Path) -> io::Result<()> {
+    pub(crate) fn replace_for_good(&mut self, from: &Path, name: &Path) -> io::Result<()> {
         std::fs::rename(from, name)?;
         self.add(name);
         Ok(())
     }
 
     /// Takes all names away again: what had one before has it then, the others are gone.
-    pub(super) fn take_back(self) {
+    pub(crate) fn take_back(self) {
         for (name, kept) in self.0.into_iter().rev() {
             // The error that led here tells more than one about the cleaning up.
             let _ = match kept {
@@ -49,7 +49,7 @@ impl Given {
     }
 
     /// The names, in order.
-    pub(super) fn names(self) -> Vec<PathBuf> {
+    pub(crate) fn names(self) -> Vec<PathBuf> {
         self.0.into_iter().map(|(name, _)| name).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! YUV4MPEG2: frames one behind the other, uncompressed, as encoders and players read them from a
 //! file or a pipe.
 //!
-//! 8 bits, BT.709, limited range, chroma at half the resolution ([`super::yuv`]): the format that every
+//! 8 bits, BT.709, limited range, chroma at half the resolution ([`crate::yuv`]): the format that every
 //! encoder takes and every player plays, at half the bytes of full chroma.
 
 use std::io::{self, Write};
@@ -9,20 +9,20 @@ use std::io::{self, Write};
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
-use super::disk_room;
-use super::error::about;
-use super::file_sink::FileSink;
-use super::names::Names;
-use super::temporary::Stages;
-use super::temporary::Temporary;
-use super::yuv::Planes;
+use crate::disk_room;
+use crate::error::about;
+use crate::file_sink::FileSink;
 use crate::frame_rate::FrameRate;
+use crate::names::Names;
+use crate::temporary::Stages;
+use crate::temporary::Temporary;
+use crate::yuv::Planes;
 
 /// What every frame begins with.
 const FRAME: &[u8] = b"FRAME\n";
 
 /// Writes each video of a batch to a file, or the only one to standard output.
-pub(super) struct Y4m {
+pub(crate) struct Y4m {
     /// Without names it goes to standard output.
     names: Option<Names>,
     rate: FrameRate,
@@ -52,7 +52,7 @@ enum To {
 }
 
 impl Y4m {
-    pub(super) fn new(names: Option<Names>, rate: FrameRate) -> Self {
+    pub(crate) fn new(names: Option<Names>, rate: FrameRate) -> Self {
         Self { names, rate, begun: None }
     }
 
@@ -70,7 +70,7 @@ impl Y4m {
 
 /// Whether a file can hold a video of that shape, and in how many bytes behind its header; else why
 /// not.
-pub(super) fn check(shape: Shape) -> Result<u64, String> {
+pub(crate) fn check(shape: Shape) -> Result<u64, String> {
     let Shape { frames, height, width, channels, .. } = shape;
     let samples = |factor: u64, [height, width]: [usize; 2]| {
         (height as u64).checked_mul(width as u64)?.checked_mul(factor)

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 ///
 /// # Errors
 /// That the folder takes no file, or that the file system has none without a name.
-pub(super) fn create(folder: &Path) -> io::Result<File> {
+pub(crate) fn create(folder: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     Ok(open(folder, flags, Mode::from_raw_mode(0o666))?.into())
 }
@@ -21,7 +21,7 @@ pub(super) fn create(folder: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`], or what else the system says.
-pub(super) fn link(file: &File, name: &Path) -> io::Result<()> {
+pub(crate) fn link(file: &File, name: &Path) -> io::Result<()> {
     // The way that needs no privileges.
     let held = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(linkat(CWD, held.as_str(), CWD, name, AtFlags::SYMLINK_FOLLOW)?)

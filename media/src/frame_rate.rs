@@ -6,22 +6,22 @@ use std::str::FromStr;
 
 /// Frames in so many seconds, both at least one: `24`, `30000/1001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FrameRate {
+pub struct FrameRate {
     frames: NonZeroU32,
     seconds: NonZeroU32,
 }
 
 impl FrameRate {
     /// That of cinema, where nothing tells another one.
-    pub(crate) const DEFAULT: Self = Self::whole(NonZeroU32::new(24).unwrap());
+    pub const DEFAULT: Self = Self::whole(NonZeroU32::new(24).unwrap());
 
     /// A whole number of frames in a second.
-    pub(crate) const fn whole(frames: NonZeroU32) -> Self {
+    pub const fn whole(frames: NonZeroU32) -> Self {
         Self { frames, seconds: NonZeroU32::MIN }
     }
 
     /// As the header of a YUV4MPEG2 file has it.
-    pub(super) fn ratio(self) -> String {
+    pub(crate) fn ratio(self) -> String {
         format!("{}:{}", self.frames, self.seconds)
     }
 }

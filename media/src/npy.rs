@@ -6,7 +6,7 @@ const ALIGNMENT: usize = 64;
 const PREFIX: usize = 10;
 
 /// The header of little endian f32 in C order; of arrays of several axes.
-pub(super) fn header(shape: &[usize], _bytes: u64) -> Vec<u8> {
+pub(crate) fn header(shape: &[usize], _bytes: u64) -> Vec<u8> {
     let extents: Vec<_> = shape.iter().map(usize::to_string).collect();
     let extents = extents.join(", ");
     let mut text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({extents}), }}");

@@ -2,14 +2,17 @@
 
 /// Bits a channel of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Depth {
+#[non_exhaustive]
+pub enum Depth {
+    /// A byte.
     Eight,
+    /// Two bytes.
     Sixteen,
 }
 
 impl Depth {
     /// Bytes a channel.
-    pub(super) fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::Eight => 1,
             Self::Sixteen => 2,
@@ -19,13 +22,13 @@ impl Depth {
 
 /// `x` in -1..1 as a byte: `clamp(x / 2 + 0.5, 0, 1) * 255`, halves rounded to even, as diffusers'
 /// `VaeImageProcessor` and numpy's `round` have it.
-pub(super) fn byte(x: f32) -> u8 {
+pub(crate) fn byte(x: f32) -> u8 {
     // `as` keeps 0..=255 exactly, and the clamp leaves nothing else.
     ((x * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
 /// `x` in -1..1 as 16 bits: `clamp(x / 2 + 0.5, 0, 1) * 65535`, rounded once, halves to even.
-pub(super) fn word(x: f32) -> u16 {
+pub(crate) fn word(x: f32) -> u16 {
     // The level is `half + 32767.5`, where `half` is exact and the sum need not be. So it is rounded
     // up from `half`'s integer below, but for a tie that is even below.
     let half = f64::from(x.clamp(-1.0, 1.0)) * 32767.5;
@@ -36,7 +39,7 @@ pub(super) fn word(x: f32) -> u16 {
 }
 
 /// Appends the bytes of `values` to `out`; two bytes of a channel in big endian.
-pub(super) fn extend(out: &mut Vec<u8>, values: &[f32], depth: Depth) {
+pub(crate) fn extend(out: &mut Vec<u8>, values: &[f32], depth: Depth) {
     match depth {
         Depth::Eight => out.extend(values.iter().map(|&value| byte(value))),
         Depth::Sixteen => {

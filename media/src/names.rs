@@ -4,11 +4,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::OutputError;
+use crate::OutputError;
 
 /// The names of the files of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Names {
+pub(crate) struct Names {
     path: PathBuf,
     frame: Option<Field>,
 }
@@ -24,7 +24,7 @@ struct Field {
 
 impl Names {
     /// A file for each image or video.
-    pub(super) fn of_videos(path: &Path) -> Self {
+    pub(crate) fn of_videos(path: &Path) -> Self {
         Self { path: path.into(), frame: None }
     }
 
@@ -33,7 +33,7 @@ impl Names {
     ///
     /// # Errors
     /// [`OutputError::Fields`] for several fields.
-    pub(super) fn of_frames(path: &Path) -> Result<Self, OutputError> {
+    pub(crate) fn of_frames(path: &Path) -> Result<Self, OutputError> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match fields(name) {
             Some(frame) => Ok(Self { path: path.into(), frame }),
@@ -42,13 +42,13 @@ impl Names {
     }
 
     /// Whether each frame has a name of its own.
-    pub(super) fn has_frames(&self) -> bool {
+    pub(crate) fn has_frames(&self) -> bool {
         self.frame.is_some()
     }
 
     /// The name for a frame of the image or video `image` of `images`: `name.png` for one image,
     /// `name-0.png`, `name-1.png`, ... for several.
-    pub(super) fn get(&self, image: usize, images: usize, frame: usize) -> PathBuf {
+    pub(crate) fn get(&self, image: usize, images: usize, frame: usize) -> PathBuf {
         let path = match &self.frame {
             None => self.path.clone(),
             Some(Field { before, digits, after }) => {
@@ -69,13 +69,13 @@ impl Names {
 
     /// The name of a frame that would come behind the last, if there is a file of that name: players
     /// and encoders go on with it.
-    pub(super) fn frame_left_over(&self, images: usize, frames: usize) -> Option<PathBuf> {
+    pub(crate) fn frame_left_over(&self, images: usize, frames: usize) -> Option<PathBuf> {
         let behind = self.has_frames().then(|| self.get(0, images, frames));
         behind.filter(|path| path.is_file())
     }
 
     /// The names of all frames of all images or videos.
-    pub(super) fn all(&self, images: usize, frames: usize) -> Vec<PathBuf> {
+    pub(crate) fn all(&self, images: usize, frames: usize) -> Vec<PathBuf> {
         let frames = if self.has_frames() { frames } else { 1 };
         let places = (0..images).flat_map(|image| (0..frames).map(move |frame| (image, frame)));
         places.map(|(image, frame)| self.get(image, images, frame)).collect()

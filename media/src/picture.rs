@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::pixel::Depth;
+use crate::pixel::Depth;
 
 /// The channels of an image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colour {
+pub(crate) enum Colour {
     Gray,
     Rgb,
     Rgba,
@@ -14,17 +14,17 @@ pub(super) enum Colour {
 
 /// An image whose size a format can hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extents {
-    pub(super) height: u32,
-    pub(super) width: u32,
-    pub(super) colour: Colour,
-    pub(super) depth: Depth,
+pub(crate) struct Extents {
+    pub(crate) height: u32,
+    pub(crate) width: u32,
+    pub(crate) colour: Colour,
+    pub(crate) depth: Depth,
     /// All pixels.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Writes the rows of one image.
-pub(super) trait Picture {
+pub(crate) trait Picture {
     /// Takes the next rows: a byte a channel, or two in big endian.
     fn write_rows(&mut self, rows: &[u8]) -> io::Result<()>;
 

@@ -1,13 +1,16 @@
-//! Where images and videos go: a format by file extension, and a sink that writes it.
+//! Images and videos into files and pipes: a format by file extension, and a
+//! [`Sink`](halovae_engine::sink::Sink) that writes it.
 //!
 //! Whatever can be known to fail is refused before anything is decoded: the extension and the
 //! folder in [`OutputFile::check`], sizes, channels and all names in [`OutputFile::files`] and
-//! [`check_all`]. Files get their names only when all of them are complete.
+//! [`check_all`]. Files get their names only when all of them are complete: a [`FileSink`] gives
+//! [`Temporary`] files, and [`Temporary::commit`] names them, all or none.
 
 mod disk_room;
 mod encoded;
 mod error;
 mod file_sink;
+mod frame_rate;
 mod given;
 mod identity;
 mod latch;
@@ -34,24 +37,23 @@ use std::path::{Path, PathBuf};
 
 use halovae_engine::tensor::Shape;
 
-use crate::frame_rate::FrameRate;
-use crate::terminal;
 use encoded::EncodedFormat;
-pub(crate) use error::OutputError;
-pub(crate) use file_sink::FileSink;
+pub use error::OutputError;
+pub use file_sink::FileSink;
+pub use frame_rate::FrameRate;
 use names::Names;
 use pictures::{PictureFormat, Pictures};
-pub(crate) use pixel::Depth;
-pub(crate) use place::{check_place, check_scratch};
+pub use pixel::Depth;
+pub use place::{check_place, check_scratch};
 use planar::Planar;
-pub(crate) use planar::channels_first;
-pub(crate) use temporary::Temporary;
-pub(crate) use written::{Written, check_all};
+pub use planar::channels_first;
+pub use temporary::Temporary;
+pub use written::{Written, check_all};
 use y4m::Y4m;
 
 /// What a file is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+enum Format {
     /// Images of 8 or 16 bits a channel.
     Picture(PictureFormat),
     /// Videos of 8 bits a channel.
@@ -76,16 +78,16 @@ const EXTENSIONS: [(&str, Format); 9] = [
 
 /// How an output is to be written, beside its format.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Options {
+pub struct Options {
     /// Bits a channel.
-    pub(crate) depth: Depth,
+    pub depth: Depth,
     /// Frames in a second, if that is given.
-    pub(crate) rate: Option<FrameRate>,
+    pub rate: Option<FrameRate>,
 }
 
 /// An output that can be written, as far as can be told before it is.
 #[derive(Clone, Debug)]
-pub(crate) struct OutputFile {
+pub struct OutputFile {
     /// What its files are called; without names it is standard output.
     names: Option<Names>,
     path: PathBuf,
@@ -99,11 +101,8 @@ impl OutputFile {
     ///
     /// # Errors
     /// [`OutputError`].
-    pub(crate) fn check(path: Option<&Path>, options: Options) -> Result<Self, OutputError> {
+    pub fn check(path: Option<&Path>, options: Options) -> Result<Self, OutputError> {
         let Some(path) = path else {
-            if terminal::is_terminal() {
-                return Err(OutputError::Terminal);
-            }
             let (path, format) = (PathBuf::from("-"), Format::Y4m);
             format.check(&path, options)?;
             return Ok(Self { names: None, path, format, options });
@@ -135,7 +134,7 @@ impl OutputFile {
     ///
     /// # Errors
     /// That the format cannot hold it.
-    pub(crate) fn files(&self, shape: Shape) -> Result<Vec<PathBuf>, OutputError> {
+    pub fn files(&self, shape: Shape) -> Result<Vec<PathBuf>, OutputError> {
         let fits = match self.format {
             Format::Picture(format) => match &self.names {
                 Some(names) if !names.has_frames() && shape.frames > 1 => Err(format!(
@@ -165,27 +164,27 @@ impl OutputFile {
 
     /// A frame of an earlier, longer video that a reader of the numbered frames would take for this
     /// one's next.
-    pub(crate) fn frame_left_over(&self, shape: Shape) -> Option<PathBuf> {
+    pub fn frame_left_over(&self, shape: Shape) -> Option<PathBuf> {
         self.names.as_ref()?.frame_left_over(shape.batch, shape.frames)
     }
 
     /// Whether it holds values beyond the range of a picture as they are.
-    pub(crate) fn is_raw(&self) -> bool {
+    pub fn is_raw(&self) -> bool {
         matches!(self.format, Format::Npy | Format::Safetensors)
     }
 
     /// Whether it is standard output.
-    pub(crate) fn is_stdout(&self) -> bool {
+    pub fn is_stdout(&self) -> bool {
         self.names.is_none()
     }
 
     /// Whether it says how many frames there are in a second, and nothing has told that.
-    pub(crate) fn lacks_rate(&self) -> bool {
+    pub fn lacks_rate(&self) -> bool {
         self.format == Format::Y4m && self.options.rate.is_none()
     }
 
     /// The sink that writes it; with `rate` frames in a second unless another number was given.
-    pub(crate) fn sink(&self, rate: FrameRate) -> Box<dyn FileSink> {
+    pub fn sink(&self, rate: FrameRate) -> Box<dyn FileSink> {
         let path = self.path.clone();
         match (self.format, self.names.clone()) {
             (Format::Picture(format), Some(names)) => {
@@ -223,7 +222,6 @@ impl Format {
     }
 }
 
-/// An error with the file in front.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,10 +7,10 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 
-use super::latch::Latch;
-use super::picture::{Colour, Extents, Picture};
-use super::temporary::Temporary;
-use super::tiff;
+use crate::latch::Latch;
+use crate::picture::{Colour, Extents, Picture};
+use crate::temporary::Temporary;
+use crate::tiff;
 
 /// Visually lossless for photographs, at a third of the size of 100.
 const JPEG_QUALITY: u8 = 95;
@@ -27,7 +27,7 @@ pub(crate) enum EncodedFormat {
 }
 
 impl EncodedFormat {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Jpeg => "JPEG",
             Self::Webp => "WebP",
@@ -35,7 +35,7 @@ impl EncodedFormat {
         }
     }
 
-    pub(super) fn max_extent(self) -> u64 {
+    pub(crate) fn max_extent(self) -> u64 {
         match self {
             Self::Jpeg => 65535,
             Self::Webp => 16383,
@@ -43,7 +43,7 @@ impl EncodedFormat {
         }
     }
 
-    pub(super) fn max_bytes(self) -> u64 {
+    pub(crate) fn max_bytes(self) -> u64 {
         match self {
             Self::Jpeg | Self::Webp => u64::MAX,
             // Offsets in a TIFF have 32 bits, and so must reach behind the pixels.
@@ -53,7 +53,7 @@ impl EncodedFormat {
 }
 
 /// Collects the pixels of one image and encodes them at the end.
-pub(super) struct EncodedPicture {
+pub(crate) struct EncodedPicture {
     format: EncodedFormat,
     extents: Extents,
     file: File,
@@ -61,7 +61,7 @@ pub(super) struct EncodedPicture {
 }
 
 impl EncodedPicture {
-    pub(super) fn begin(
+    pub(crate) fn begin(
         format: EncodedFormat,
         file: &Temporary,
         extents: Extents,

@@ -5,18 +5,18 @@ use std::io::{self, Write};
 
 use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, StreamWriter};
 
-use super::latch::Latch;
-use super::picture::{Colour, Extents, Picture};
-use super::pixel::Depth;
-use super::temporary::Temporary;
+use crate::latch::Latch;
+use crate::picture::{Colour, Extents, Picture};
+use crate::pixel::Depth;
+use crate::temporary::Temporary;
 
-pub(super) struct PngPicture {
+pub(crate) struct PngPicture {
     rows: StreamWriter<'static, Latch<File>>,
     out: Latch<File>,
 }
 
 impl PngPicture {
-    pub(super) fn begin(file: &Temporary, extents: Extents) -> io::Result<Self> {
+    pub(crate) fn begin(file: &Temporary, extents: Extents) -> io::Result<Self> {
         let out = Latch::new(file.handle()?);
         let mut encoder = Encoder::new(out.share(), extents.width, extents.height);
         // Ranks wait for a stitcher that writes slowly, and this is several times as fast as the

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Why an output cannot be.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OutputError {
+#[non_exhaustive]
+pub enum OutputError {
     /// No format has that extension.
     #[error(
         "output `{}` {}; expected .png, .jpg, .webp, .tiff, .y4m, .npy or .safetensors{}",
@@ -210,6 +211,6 @@ fn length(path: &Path) -> String {
 }
 
 /// An error of the system, with the file that it is about.
-pub(super) fn about(path: &Path, error: io::Error) -> io::Error {
+pub(crate) fn about(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write `{}`: {error}", path.display()))
 }

@@ -4,7 +4,7 @@
 const ALIGNMENT: usize = 8;
 
 /// The header of an f32 tensor `sample`.
-pub(super) fn header(shape: &[usize], bytes: u64) -> Vec<u8> {
+pub(crate) fn header(shape: &[usize], bytes: u64) -> Vec<u8> {
     let mut text =
         format!(r#"{{"sample":{{"dtype":"F32","shape":{shape:?},"data_offsets":[0,{bytes}]}}}}"#);
     text.push_str(&" ".repeat(text.len().next_multiple_of(ALIGNMENT) - text.len()));

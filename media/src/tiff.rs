@@ -8,11 +8,11 @@ use tiff::encoder::colortype::{ColorType, Gray8, Gray16, RGB8, RGB16};
 use tiff::encoder::{TiffEncoder, TiffValue};
 use tiff::tags::ExtraSamples;
 
-use super::picture::{Colour, Extents};
-use super::pixel::Depth;
+use crate::picture::{Colour, Extents};
+use crate::pixel::Depth;
 
 /// Writes all pixels of an image: bytes, or words in big endian.
-pub(super) fn write(file: File, extents: Extents, pixels: &[u8]) -> io::Result<()> {
+pub(crate) fn write(file: File, extents: Extents, pixels: &[u8]) -> io::Result<()> {
     let word = |bytes: &[u8]| bytes.iter().fold(0, |word, &byte| word << 8 | u16::from(byte));
     let written = match (extents.colour, extents.depth) {
         (Colour::Gray, Depth::Eight) => write_as::<Gray8>(file, extents, pixels, |byte| byte[0]),
