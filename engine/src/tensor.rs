@@ -79,10 +79,20 @@ impl std::fmt::Display for Shape {
 }
 
 /// An f32 tensor in host memory, channels last.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct HostTensor {
     shape: Shape,
     data: Vec<f32>,
+}
+
+impl std::fmt::Debug for HostTensor {
+    /// The extents and the first values: all of them would be millions.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SHOWN: usize = 8;
+        let (shown, rest) = self.data.split_at(self.data.len().min(SHOWN));
+        write!(f, "HostTensor({}, {shown:?}", self.shape)?;
+        f.write_str(if rest.is_empty() { ")" } else { ", ...)" })
+    }
 }
 
 impl HostTensor {

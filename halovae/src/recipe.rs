@@ -9,7 +9,7 @@ use halovae_engine::shard::{UncutError, exchanged_layers};
 use halovae_engine::tensor::Shape;
 
 use crate::error::Error;
-use crate::options::{CutOptions, DecodeOptions};
+use crate::options::{CutOptions, DecodeOptions, OptionError};
 use crate::plan::{Planned, STRATEGIES, plan};
 
 /// What decodes need to know of a VAE once its weights are on the devices.
@@ -57,9 +57,16 @@ impl Recipe {
         options: &DecodeOptions,
         group: Option<u32>,
     ) -> Result<Planned, Error> {
+        if latents.batch == 0 {
+            let expected = "at least 1".into();
+            return Err(OptionError::Zero { option: "batch", expected }.into());
+        }
         let cut = &options.cut;
         if !self.is_video {
             cut.tiles.check_image()?;
+            if latents.frames > 1 {
+                return Err(OptionError::FramesForImages { frames: latents.frames }.into());
+            }
         }
         let tiling = cut.tiles.tiling(Some(&self.tiling), self.scale)?;
         let requested = cut.vae_patch_parallel_size.unwrap_or(group.unwrap_or(1));

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long any run of the binary may take before the test fails.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// What Cargo calls it.
+const BINARY: [&str; 4] = ["--package", "halovae-cli", "--bin", "halovae"];
+
 /// The binary, built once with the profile of the running test: Cargo has no dependency of one
 /// package's tests on another package's binary.
 ///
@@ -17,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// If it cannot be built.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("halovae-tested", &[]))
+    PATH.get_or_init(|| build("halovae-tested", &BINARY))
 }
 
 /// The binary with MPI.
@@ -26,10 +29,18 @@ pub fn path() -> &'static Path {
 /// If it cannot be built.
 pub fn path_with_mpi() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("halovae-tested-mpi", &["--features", "mpi"]))
+    PATH.get_or_init(|| build("halovae-tested-mpi", &[&BINARY[..], &["--features", "mpi"]].concat()))
 }
 
-/// Builds the binary and keeps it under a name of its own: the next build, with other features,
+/// An example of a package.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn example(package: &str, name: &str) -> PathBuf {
+    build(&format!("{name}-tested"), &["--package", package, "--example", name])
+}
+
+/// Builds a program and keeps it under a name of its own: the next build, with other features,
 /// takes Cargo's.
 fn build(name: &str, flags: &[&str]) -> PathBuf {
     static ONE_BY_ONE: Mutex<()> = Mutex::new(());
@@ -52,7 +63,7 @@ fn cargo_build(flags: &[&str]) -> PathBuf {
     let target = halovae_cuda_stand_in::target().expect("tests run from Cargo's target folder");
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--package", "halovae-cli", "--bin", "halovae", "--message-format=json"])
+        .args(["build", "--message-format=json"])
         .args(flags)
         .arg("--target-dir")
         .arg(target)

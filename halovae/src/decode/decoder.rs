@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
+use halovae_core::PlanError;
 use halovae_engine::backend::Backend;
 use halovae_engine::decode;
 use halovae_engine::program::Program;
@@ -41,6 +42,9 @@ impl Decoder {
         options: &DecodeOptions,
         seats: Range<u32>,
     ) -> Result<Self, Error> {
+        if seats.is_empty() {
+            return Err(PlanError::Zero { name: "vae_patch_parallel_size" }.into());
+        }
         let mut notices = Vec::new();
         let threads = threads(options.devices.threads);
         let devices = devices::open(&options.devices, threads, seats, &program, &mut notices)?;

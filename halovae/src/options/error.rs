@@ -114,6 +114,11 @@ pub enum OptionError {
         /// What counts them.
         option: &'static str,
     },
+    /// Latents of several frames, for a VAE of images.
+    FramesForImages {
+        /// The frames.
+        frames: usize,
+    },
     /// More entries of a list than are compared.
     Entries {
         /// The list.
@@ -223,6 +228,10 @@ impl fmt::Display for OptionError {
             Self::ImagesOnly { option: given } => {
                 write!(f, "this VAE decodes images; leave {} out", option(given))
             }
+            Self::FramesForImages { frames } => write!(
+                f,
+                "the latents have {frames} frames, and this VAE decodes images; give these as a batch"
+            ),
             Self::Entries { option: given, count, max } => {
                 write!(f, "{} has {count} entries, at most {max}", option(given))
             }

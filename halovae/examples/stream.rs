@@ -1,0 +1,31 @@
+//! Decodes a video frame by frame, in memory that does not grow with it, and writes each frame to standard
+//! output as soon as it is finished: raw RGB, which `ffmpeg` and players take.
+//!
+//! ```text
+//! cargo run --release -p halovae --example stream -- VAE LATENTS |
+//!     ffmpeg -f rawvideo -pixel_format rgb24 -video_size 832x480 -framerate 16 -i - video.mp4
+//! ```
+
+use std::error::Error;
+use std::io::Write;
+use std::sync::Arc;
+
+use halovae::{DecodeOptions, Frame, LatentsOptions, Vae};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [vae, latents] = &arguments[..] else { return Err("give a VAE and latents".into()) };
+
+    let vae = Vae::open(vae)?;
+    let latents = vae.read_latents(latents, &LatentsOptions::default())?;
+    let decoder = Arc::new(vae.decoder(&DecodeOptions::cpu())?);
+    let mut stdout = std::io::stdout().lock();
+    for frame in decoder.frames(latents.tensor) {
+        let Frame { index, pixels, .. } = frame?;
+        let bytes: Vec<u8> =
+            pixels.data().iter().map(|value| ((value + 1.0) * 127.5).round() as u8).collect();
+        stdout.write_all(&bytes)?;
+        eprintln!("frame {index}");
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! The programs in `examples/` of each package, one for each kind of user, run as their heads say.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use halovae_tests::binary::example;
+use halovae_tests::golden::{self, demo_folder};
+use halovae_tests::torchrun::free_port;
+
+fn run(program: &Path, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).stdin(Stdio::null()).output().expect("it was just built")
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    path.as_ref().to_str().expect("a path in UTF-8").into()
+}
+
+fn stdout(output: &Output) -> &str {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    std::str::from_utf8(&output.stdout).expect("text")
+}
+
+#[test]
+fn the_planner_alone() {
+    let output = run(&example("halovae-core", "plan"), &[]);
+    let lines: Vec<&str> = stdout(&output).lines().collect();
+    assert_eq!(lines.len(), 6);
+    for rank in 0..4 {
+        assert!(lines.iter().any(|line| line.starts_with(&format!("rank {rank}: "))), "{lines:?}");
+    }
+}
+
+#[test]
+fn decode_files() {
+    let demo = demo_folder();
+    let [vae, latents] = ["vae", "latents/astronaut.safetensors"].map(|name| text(demo.join(name)));
+    let output = run(&example("halovae", "decode"), &[&vae, &latents]);
+    assert!(stdout(&output).starts_with("1x512x512x3 "), "{}", stdout(&output));
+}
+
+#[test]
+fn stream_a_video() {
+    let folder = golden::folder().join("wan");
+    let [vae, latents] = [text(&folder), text(folder.join("latents.safetensors"))];
+    let output = run(&example("halovae", "stream"), &[&vae, &latents]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let frames: Vec<&str> = stderr.lines().filter(|line| line.starts_with("frame ")).collect();
+    assert!(frames.len() > 1 && output.stdout.len().is_multiple_of(3 * frames.len()), "{stderr}");
+}
+
+#[test]
+fn several_ranks() {
+    let demo = demo_folder();
+    let [vae, latents] = ["vae", "latents/chelsea.safetensors"].map(|name| text(demo.join(name)));
+    let (program, port) = (example("halovae", "ranks"), free_port().to_string());
+    let start = |rank: &str| {
+        let mut command = Command::new(&program);
+        command.args([rank, "2", "127.0.0.1", &port, &vae, &latents]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it was just built")
+    };
+    let outputs = [start("0"), start("1")].map(|rank| rank.wait_with_output().expect("it ends"));
+    assert!(stdout(&outputs[0]).contains("rank 0 decoded 1 shard(s)\nthe picture is 1x296x448x3"));
+    assert_eq!(stdout(&outputs[1]), "rank 1 decoded 1 shard(s)\n");
+}

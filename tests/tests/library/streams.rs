@@ -1,0 +1,118 @@
+//! Frames as they come.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use halovae::{
+    Cancel, Control, Error, Event, Frame, HostTensor, Observer, PerFrame, Strategy, Vae,
+};
+use halovae_engine::tensor::Shape;
+use halovae_tests::compare::assert_same_bytes;
+use halovae_tests::decode::{long_video, random_tensor};
+
+use super::{golden, one_thread};
+
+fn joined(frames: Vec<Frame>, like: &HostTensor) -> HostTensor {
+    let Shape { frames: per_video, .. } = like.shape();
+    let places: Vec<_> = frames.iter().map(|frame| (frame.image, frame.index)).collect();
+    let expected: Vec<_> =
+        (0..like.shape().images()).map(|at| (at / per_video, at % per_video)).collect();
+    assert_eq!(places, expected);
+    let data = frames.into_iter().flat_map(|frame| frame.pixels.into_data()).collect();
+    HostTensor::new(like.shape(), data).expect("as many values")
+}
+
+#[test]
+fn a_stream_has_every_frame_once_in_order() {
+    let (vae, latents) = golden("wan");
+    let Shape { height, width, channels, .. } = latents.shape();
+    let two = random_tensor(Shape::new(2, height, width, channels).over(3), 3);
+    for strategy in [Strategy::Whole, Strategy::Tiled, Strategy::Sharded] {
+        let ranks = if strategy == Strategy::Whole { 1 } else { 2 };
+        let decoder = Arc::new(vae.decoder(&one_thread().ranks(ranks).strategy(strategy)).unwrap());
+        let expected = decoder.decode(&two).unwrap();
+        let pulled: Result<Vec<Frame>, _> = decoder.frames(two.clone()).collect();
+        assert_same_bytes("pulled", &joined(pulled.unwrap(), &expected), &expected);
+        let mut pushed = Vec::new();
+        let mut sink = PerFrame::new(|frame| {
+            pushed.push(frame);
+            Ok(())
+        });
+        decoder.decode_into(&two, &mut sink, &Control::default()).unwrap();
+        assert_same_bytes("pushed", &joined(pushed, &expected), &expected);
+    }
+}
+
+/// Counts frames of which all rows are written.
+struct Written {
+    rows: AtomicUsize,
+}
+
+impl Observer for Written {
+    fn event(&self, event: Event) {
+        if let Event::RowsWritten { rows } = event {
+            self.rows.fetch_add(rows as usize, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A stream that is dropped ends the decode, and the decoder decodes on.
+#[test]
+fn a_dropped_stream_ends_its_decode() {
+    let (vae, _) = golden("wan");
+    let decoder = Arc::new(vae.decoder(&one_thread()).unwrap());
+    let latents = long_video();
+    let mut frames = decoder.frames(latents.clone());
+    let first = frames.next().expect("a frame").expect("no failure");
+    assert_eq!((first.image, first.index), (0, 0));
+    // Returns when the thread has ended, which is long before the last frame.
+    drop(frames);
+    assert_eq!(Arc::strong_count(&decoder), 1, "the decode has ended");
+    let again = decoder.frames(latents).next().expect("a frame").expect("no failure");
+    assert_eq!(again, first);
+}
+
+#[test]
+fn what_ends_a_decode_is_told() {
+    let (vae, latents) = golden("wan");
+    let decoder = Arc::new(vae.decoder(&one_thread()).unwrap());
+    // Latents of another VAE.
+    let wrong = HostTensor::zeros(Shape::new(1, 4, 4, 7)).unwrap();
+    let told: Vec<_> = decoder.frames(wrong).collect();
+    assert!(matches!(told[..], [Err(Error::Decode(_))]), "{told:?}");
+    // A sink that takes no more, after which the decoder decodes on.
+    let mut sink = PerFrame::new(|frame: Frame| match frame.index {
+        2 => Err(io::Error::other("enough")),
+        _ => Ok(()),
+    });
+    let error = decoder.decode_into(&latents, &mut sink, &Control::default()).unwrap_err();
+    assert!(error.to_string().contains("enough"), "{error}");
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let mut taken = 0;
+    let mut sink = PerFrame::new(|_| {
+        taken += 1;
+        Ok(())
+    });
+    let cancelled = decoder.decode_into(&latents, &mut sink, &Control::new(cancel));
+    assert!(matches!(cancelled, Err(Error::Cancelled)), "{cancelled:?}");
+    assert_eq!(taken, 0);
+    let written = Written { rows: AtomicUsize::new(0) };
+    let mut sink = PerFrame::new(|_| Ok(()));
+    let control = Control::default().observed(&written);
+    decoder.decode_into(&latents, &mut sink, &control).unwrap();
+    let rows = decoder.decode(&latents).unwrap().shape();
+    assert_eq!(written.rows.into_inner(), rows.images() * rows.height);
+}
+
+/// What a decoder is shared by: threads, one after the other.
+#[test]
+fn types_go_from_thread_to_thread() {
+    fn sent<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    shared::<Vae>();
+    shared::<halovae::Decoder>();
+    shared::<Error>();
+    sent::<halovae::Frames>();
+}
