@@ -7,6 +7,7 @@ use crate::error::nonzero;
 
 /// What one rank has to do.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RankLoad {
     /// The costs of its pieces added up.
     pub load: u128,
@@ -16,6 +17,7 @@ pub struct RankLoad {
 
 /// How well an assignment spreads the costs.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Balance {
     /// The load of the most loaded rank.
     pub makespan: u128,

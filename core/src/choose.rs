@@ -4,6 +4,7 @@ use crate::{Notice, Notices, PlanError, Strategy, vae_parallel_size};
 
 /// What the user asked for and what there is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Request {
     /// Ranks that shall decode.
     pub vae_patch_parallel_size: u32,

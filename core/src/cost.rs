@@ -4,6 +4,7 @@ use crate::{Axes, Direction, Piece, Plan, PlanError, Size, TileGrid};
 
 /// What the VAE costs, in numbers that do not depend on the plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct WorkModel {
     /// Floating-point operations per latent cell that goes through the VAE: convolutions, norms.
     pub flops_per_cell: f64,
@@ -46,6 +47,7 @@ impl WorkModel {
 
 /// What one rank does. Byte counts stop at `u64::MAX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RankEstimate {
     /// How many pieces it has.
     pub pieces: u64,

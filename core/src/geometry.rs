@@ -3,6 +3,8 @@
 
 /// An axis.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Axis {
     /// Frames.
     Time,
@@ -29,6 +31,7 @@ impl core::fmt::Display for Axis {
 
 /// A value for each axis.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Axes<T> {
     /// Of the frames.
     pub time: T,
@@ -81,6 +84,7 @@ impl<T> core::ops::IndexMut<Axis> for Axes<T> {
 
 /// Frames, height and width.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Size {
     /// Frames; 1 for an image.
     pub frames: u32,
@@ -135,6 +139,7 @@ impl Size {
 
 /// A box of cells: frames `first..end()`, rows `top..bottom()`, columns `left..right()`.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Region {
     /// First frame.
     pub first: u32,

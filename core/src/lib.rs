@@ -1,7 +1,7 @@
 //! Planning of VAE decodes over several ranks: who decodes which part of the latents, and how the
 //! parts become one image or video. An image is a video of one frame.
 //!
-//! Pure arithmetic on small `Copy` values: no allocation, no dependency, no device. Every rank
+//! Pure arithmetic on small `Copy` values: no allocation, no dependency (but an optional `serde`), no device. Every rank
 //! computes the same plan from the same few numbers, so nothing about shapes needs to travel.
 //! Every function is total: for all of `u32` it returns a value or a [`PlanError`].
 //!

@@ -4,6 +4,7 @@ use crate::{Axes, Axis};
 
 /// A value for each side: cells of a layer beyond a region, or what lies there.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Margins<T = u32> {
     /// Frames before.
     pub past: T,

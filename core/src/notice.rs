@@ -2,6 +2,8 @@
 
 /// One decision that differs from the request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Notice {
     /// `vae_patch_parallel_size` exceeded the group and was lowered to it.

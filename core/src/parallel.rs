@@ -4,6 +4,7 @@ use crate::{Notice, PlanError};
 
 /// The parallel sizes of the diffusion transformer, whose ranks are the ones that decode.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DitParallel {
     /// Data parallel replicas.
     pub data: u32,

@@ -21,6 +21,7 @@ pub struct PatchGrid {
 
 /// One patch.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Patch {
     /// Its place among the patches, in row-major order.
     pub index: u64,

@@ -7,6 +7,8 @@ use crate::{Axes, Direction, PatchGrid, PlanError, Region, Scale, ShardGrid, Siz
 
 /// How a decode is cut.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Strategy {
     /// One rank, one piece.
     Whole,
@@ -72,6 +74,7 @@ pub enum Plan {
 
 /// One piece of a [`Plan`].
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Piece {
     /// Its place in the plan.
     pub index: u64,

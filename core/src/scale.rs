@@ -6,6 +6,8 @@ use crate::{Axis, PlanError, Size};
 /// Which frames of a layer a frame of the latents owns, for a layer of `factor` frames per frame
 /// of the latents.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum TimeLaw {
     /// Each owns `factor` frames: a video of `T` has `factor * T`.
     #[default]
@@ -19,6 +21,7 @@ pub enum TimeLaw {
 
 /// How the frames of a layer lie on those of the latents.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TimeScale {
     /// Frames of the layer per frame of the latents, but for the first if it is apart.
     pub factor: u32,
@@ -89,6 +92,7 @@ impl Default for TimeScale {
 
 /// How the cells of a layer lie on those of the latents.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Scale {
     /// Its frames.
     pub time: TimeScale,

@@ -22,6 +22,7 @@ pub const MAX_SHARDS: u32 = 1 << 20;
 
 /// One layer that is exchanged before a conv reads it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LayerHalo {
     /// How it lies on the latents.
     pub scale: Scale,
@@ -43,6 +44,7 @@ pub struct ShardGrid {
 
 /// One shard.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Shard {
     /// Its place among the shards, in the order of time, rows and columns.
     pub index: u32,

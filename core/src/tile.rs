@@ -15,6 +15,7 @@ pub struct TileGrid {
 
 /// One tile.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tile {
     /// Its place in the order of time, rows and columns.
     pub index: u64,

@@ -22,6 +22,8 @@ pub const MAX_BLEND_DEPTH: u32 = 16;
 
 /// Which way through the VAE.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Direction {
     /// From latents to pixels: the input is in latent cells.
     Decode,
@@ -31,6 +33,7 @@ pub enum Direction {
 
 /// How the axes are tiled.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Tiling {
     /// Frames; without it, each tile has all of them.

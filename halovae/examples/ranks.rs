@@ -22,7 +22,9 @@ use halovae_tcp::{Meeting, World};
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [rank, size, host, port, vae, latents] = &arguments[..] else {
-        return Err("give a rank, the number of ranks, rank 0's host and port, a VAE and latents".into());
+        return Err(
+            "give a rank, the number of ranks, rank 0's host and port, a VAE and latents".into()
+        );
     };
     let (rank, size) = (rank.parse()?, size.parse()?);
 

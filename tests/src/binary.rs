@@ -29,7 +29,9 @@ pub fn path() -> &'static Path {
 /// If it cannot be built.
 pub fn path_with_mpi() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("halovae-tested-mpi", &[&BINARY[..], &["--features", "mpi"]].concat()))
+    PATH.get_or_init(|| {
+        build("halovae-tested-mpi", &[&BINARY[..], &["--features", "mpi"]].concat())
+    })
 }
 
 /// An example of a package.

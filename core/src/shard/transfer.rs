@@ -7,6 +7,7 @@ use crate::{Axes, Axis, Margins, Region, Scale};
 
 /// A box of a layer's cells that travels from the shard that owns it to one that reads it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Transfer {
     /// The owner.
     pub from: u32,

@@ -7,6 +7,8 @@ use crate::{Axis, PlanError};
 
 /// How rows or columns are tiled, with the attributes that diffusers' classes have.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum AxisTiling {
     /// Not at all: each tile has all rows, or all columns.
     Whole,

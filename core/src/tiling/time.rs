@@ -10,6 +10,7 @@ use crate::{Axis, PlanError, TimeLaw, TimeScale};
 /// but the first one lies where its predecessor has computed already, and one frame of it is
 /// dropped.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TimeTiling {
     /// The tile in pixel frames, without the one before them.
     pub tile_sample_min_num_frames: u32,
@@ -21,6 +22,8 @@ pub struct TimeTiling {
 
 /// Which frame of each decoded tile but the first one is dropped.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum DroppedFrame {
     /// The first, so that each frame stands where it belongs (HunyuanVideo).
     First,

@@ -1,6 +1,7 @@
 //! The library as users see it: a VAE from a path, decodes into memory, sinks and streams, plans, and what
 //! it says where something cannot be.
 
+mod data;
 mod decodes;
 mod refused;
 mod streams;
