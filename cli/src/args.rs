@@ -4,6 +4,7 @@ mod choices;
 mod space;
 mod values;
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint, value_parser};
@@ -85,7 +86,7 @@ pub(crate) struct DecodeArgs {
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
     /// Where the images go: .png, .jpg, .webp, .tiff, or as raw f32 .npy, .safetensors; and videos:
-    /// .mp4, .y4m, by an installed ffmpeg .mkv, .webm, .mov, numbered frames such as FOLDER/%05d.png,
+    /// .mp4, .y4m, .gif, with --animated .png, by an installed ffmpeg .mkv, .webm, .mov, numbered frames such as FOLDER/%05d.png,
     /// .npy, .safetensors; `-` is a .y4m on stdout
     ///
     /// .png, .jpg, .webp and .tiff hold one image each: a batch becomes NAME-0.png, NAME-1.png, ...
@@ -95,6 +96,8 @@ pub(crate) struct DecodeArgs {
     /// A .mp4 is H.264, of 8 bits, BT.709 in limited range, chroma at half the resolution (4:2:0); frames
     /// are encoded while the next are decoded. A .y4m holds the same uncompressed, as encoders and players
     /// read it, of 8 or 16 bits. On stdout each frame comes as soon as it is decoded.
+    /// A .gif has up to 256 colours in each frame, and begins each at the nearest 1/100 s to its time, up to
+    /// 50 in a second.
     /// .npy and .safetensors (key `sample`) hold the values that diffusers gives, clamped only where its
     /// class clamps them, NCHW, or NCTHW of several frames.
     #[arg(short, long, value_name = "FILE")]
@@ -116,6 +119,14 @@ pub(crate) struct DecodeArgs {
     /// frame; else as ffmpeg's encoder has it [default: 18, of libvpx-vp9 20, of others their own]
     #[arg(long, value_name = "N", value_parser = value_parser!(u8).range(..=63))]
     pub(crate) crf: Option<u8>,
+    /// Of a video, write every Nth frame as a PNG as soon as it is decoded, beside the output: from
+    /// VIDEO.mp4 VIDEO.preview-00000.png and so on, from frames/%05d.png frames/00000.preview.png. They
+    /// stay, also if the decode fails
+    #[arg(long, value_name = "N")]
+    pub(crate) preview: Option<NonZeroU32>,
+    /// Put all frames of a video into one animated .png
+    #[arg(long)]
+    pub(crate) animated: bool,
     /// Where a codec has frames of even sides only, repeat the last row or column of odd ones; without
     /// it they are refused, and nothing is ever rescaled
     #[arg(long)]

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 pub enum OutputError {
     /// No format has that extension.
     #[error(
-        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .mp4, .mkv, .webm, .mov, .y4m, .npy or .safetensors{}",
+        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .mp4, .mkv, .webm, .mov, .gif, .y4m, .npy or .safetensors{}",
         path.display(),
         match extension {
             Some(extension) => format!("has the unknown extension .{extension}"),
             None => "has no extension, which names the format".into(),
         },
         match extension.as_ref().map(|extension| extension.to_ascii_lowercase()).as_deref() {
-            Some("m4v" | "avi" | "gif") => {
+            Some("m4v" | "avi") => {
                 ", or --output - for an encoder that reads a .y4m, as in: --output - | ffmpeg -i - FILE"
             }
             _ => "",
@@ -159,9 +159,12 @@ pub enum OutputError {
     /// Bytes for a program where a person would see them.
     #[error("standard output is a terminal; lead it into a file or another program")]
     Terminal,
+    /// Nothing lies beside standard output.
+    #[error("--preview writes pictures beside the output, which is standard output; name a file")]
+    PreviewOfStdout,
     /// No format with times.
     #[error(
-        "output `{}` has no frames per second; leave --fps out, or write .mp4 or .y4m",
+        "output `{}` has no frames per second; leave --fps out, or write .mp4, .gif or .y4m, or .png with --animated",
         path.display()
     )]
     Rate {
@@ -200,6 +203,16 @@ pub enum OutputError {
         flag: &'static str,
         /// Where there is that choice.
         formats: &'static str,
+    },
+    /// No animated WebP is written.
+    #[error(
+        "output `{}`: no animated WebP is written, since its encoder holds a whole video; write .png with \
+         --animated, .webm or .gif",
+        path.display()
+    )]
+    AnimatedWebp {
+        /// The output.
+        path: PathBuf,
     },
     /// A quality that the encoder does not have.
     #[error("output `{}`: --crf of {codec} is from {least} (best) to {most}", path.display())]

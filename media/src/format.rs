@@ -9,7 +9,9 @@ use crate::options::Options;
 use crate::pictures::PictureFormat;
 use crate::pixel::Depth;
 use crate::video::VideoFormat;
+use crate::video::apng::Apng;
 use crate::video::ffmpeg::{ByFfmpeg, Container};
+use crate::video::gif::Gif;
 #[cfg(feature = "mp4")]
 use crate::video::mp4::{Mp4, QUANTISERS};
 
@@ -35,11 +37,12 @@ enum Kind {
     Y4m,
     /// By ffmpeg, or what is built in.
     Container(Container),
+    Gif,
     Npy,
     Safetensors,
 }
 
-const EXTENSIONS: [(&str, Kind); 13] = [
+const EXTENSIONS: [(&str, Kind); 14] = [
     ("png", Kind::Picture(PictureFormat::Png)),
     ("jpg", Kind::Picture(PictureFormat::Encoded(EncodedFormat::Jpeg))),
     ("jpeg", Kind::Picture(PictureFormat::Encoded(EncodedFormat::Jpeg))),
@@ -51,6 +54,7 @@ const EXTENSIONS: [(&str, Kind); 13] = [
     ("mkv", Kind::Container(Container::Matroska)),
     ("webm", Kind::Container(Container::Webm)),
     ("mov", Kind::Container(Container::Mov)),
+    ("gif", Kind::Gif),
     ("npy", Kind::Npy),
     ("safetensors", Kind::Safetensors),
 ];
@@ -68,7 +72,11 @@ impl Format {
         };
         kind.check_choices(path, options)?;
         match kind {
+            Kind::Picture(_) if options.animated => {
+                Ok(Self::Video(Arc::new(Apng::new(options.depth))))
+            }
             Kind::Picture(format) => Ok(Self::Picture(format)),
+            Kind::Gif => Ok(Self::Video(Arc::new(Gif))),
             Kind::Y4m => Ok(Self::Y4m),
             Kind::Container(Container::Mp4) if options.codec.is_none() => built_in(path, options),
             Kind::Container(container) => {
@@ -118,10 +126,24 @@ impl Kind {
                 Self::Container(Container::Mp4) if options.codec.is_none() => {
                     return Err(OutputError::BuiltInDepth { path: path() });
                 }
+                Self::Gif => return Err(OutputError::BitDepth { path: path(), format: "GIF" }),
                 Self::Picture(_) | Self::Y4m | Self::Container(_) => {}
             }
         }
-        let is_timed = matches!(self, Self::Y4m | Self::Container(_));
+        let is_png = self == Self::Picture(PictureFormat::Png);
+        if options.animated && !is_png {
+            return Err(match self {
+                Self::Picture(PictureFormat::Encoded(EncodedFormat::Webp)) => {
+                    OutputError::AnimatedWebp { path: path() }
+                }
+                _ => {
+                    let (flag, formats) = ("--animated", ".png");
+                    OutputError::NoChoice { path: path(), flag, formats }
+                }
+            });
+        }
+        let is_timed =
+            options.animated || matches!(self, Self::Y4m | Self::Gif | Self::Container(_));
         if options.rate.is_some() && !is_timed {
             return Err(OutputError::Rate { path: path() });
         }

@@ -25,6 +25,7 @@ mod pixel;
 mod place;
 mod planar;
 mod png;
+mod preview;
 mod safetensors;
 mod stage;
 mod take_over;

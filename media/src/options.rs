@@ -1,5 +1,7 @@
 //! What is asked of an output beside its name.
 
+use std::num::NonZeroU32;
+
 use crate::frame_rate::FrameRate;
 use crate::pixel::Depth;
 
@@ -21,4 +23,7 @@ pub struct Options {
     pub pad: bool,
     /// Whether frames become one animated picture, of formats that have both.
     pub animated: bool,
+    /// Of a video, each frame whose number is a multiple of this becomes a picture as soon as it is
+    /// decoded, beside the output.
+    pub preview: Option<NonZeroU32>,
 }

@@ -10,8 +10,9 @@ use crate::format::Format;
 use crate::frame_rate::FrameRate;
 use crate::names::Names;
 use crate::options::Options;
-use crate::pictures::Pictures;
+use crate::pictures::{PictureFormat, Pictures};
 use crate::planar::{self, Planar};
+use crate::preview::{self, Preview};
 use crate::video::Videos;
 use crate::video::y4m::{self, Y4m};
 use crate::{npy, place, safetensors};
@@ -36,6 +37,9 @@ impl OutputFile {
         let Some(path) = path else {
             let path = PathBuf::from("-");
             let format = Format::of_stdout(&path, &options)?;
+            if options.preview.is_some() {
+                return Err(OutputError::PreviewOfStdout);
+            }
             return Ok(Self { names: None, path, format, options });
         };
         // A folder or a device is the likelier mistake than a missing extension.
@@ -61,10 +65,11 @@ impl OutputFile {
             Format::Picture(format) => match &self.names {
                 Some(names) if !names.has_frames() && shape.frames > 1 => Err(format!(
                     "a {} holds one image, and the decoder gives {} frames; write .mp4, .y4m, .npy or \
-                     .safetensors, or number the frames, as in %05d.{}",
+                     .safetensors, or number the frames, as in %05d.{}{}",
                     format.name(),
                     shape.frames,
-                    self.path.extension().unwrap_or_default().display()
+                    self.path.extension().unwrap_or_default().display(),
+                    if *format == PictureFormat::Png { ", or give --animated" } else { "" }
                 )),
                 _ => format.check(shape, self.options.depth).map(drop),
             },
@@ -86,6 +91,19 @@ impl OutputFile {
             (Some(_), Format::Npy | Format::Safetensors) => vec![self.path.clone()],
             (Some(names), _) => names.all(shape.batch, shape.frames),
         })
+    }
+
+    /// The names of the pictures that show frames of a result of that shape while others are decoded,
+    /// if that was asked for.
+    ///
+    /// # Errors
+    /// That it has no such frames.
+    pub fn previews(&self, shape: Shape) -> Result<Vec<PathBuf>, OutputError> {
+        let Some((every, names)) = self.options.preview.zip(self.names.as_ref()) else {
+            return Ok(Vec::new());
+        };
+        preview::names(names, every, shape)
+            .map_err(|problem| OutputError::Unfit { path: self.path.clone(), problem })
     }
 
     /// A frame of an earlier, longer video that a reader of the numbered frames would take for this
@@ -111,6 +129,15 @@ impl OutputFile {
 
     /// The sink that writes it; with `rate` frames in a second unless another number was given.
     pub fn sink(&self, rate: FrameRate) -> Box<dyn FileSink> {
+        let sink = self.plain_sink(rate);
+        match self.options.preview.zip(self.names.clone()) {
+            Some((every, names)) => Box::new(Preview::new(sink, names, every)),
+            None => sink,
+        }
+    }
+
+    /// The one that writes the files themselves.
+    fn plain_sink(&self, rate: FrameRate) -> Box<dyn FileSink> {
         let path = self.path.clone();
         let rate = self.options.rate.unwrap_or(rate);
         match (&self.format, self.names.clone()) {

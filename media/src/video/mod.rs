@@ -1,9 +1,11 @@
 //! Videos in one file: rows become frames, frames go to an encoder on a thread of its own, and the
 //! encoder writes the file.
 
+pub(crate) mod apng;
 mod encoder;
 pub(crate) mod ffmpeg;
 mod frames;
+pub(crate) mod gif;
 #[cfg(feature = "mp4")]
 pub(crate) mod mp4;
 mod planes;

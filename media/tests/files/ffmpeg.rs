@@ -66,3 +66,11 @@ pub(crate) fn words(path: &Path, pixel_format: &str) -> Vec<u16> {
     let bytes = frames(path, pixel_format);
     bytes.chunks_exact(2).map(|word| u16::from_le_bytes([word[0], word[1]])).collect()
 }
+
+/// When each frame is shown, in seconds.
+#[track_caller]
+pub(crate) fn times(path: &Path) -> Vec<f64> {
+    let flags = ["-v", "error", "-show_entries", "frame=pts_time", "-of", "csv=p=0", text(path)];
+    let lines = String::from_utf8(run("ffprobe", &flags)).expect("text");
+    lines.lines().map(|line| line.trim_end_matches(',').parse().expect("a time")).collect()
+}

@@ -50,6 +50,8 @@ pub(crate) fn outputs(setup: &mut Setup) {
             setup.decode("a full disk", &["cannot write"], output, "");
             setup.on(Way::FullDisk);
         }
+        setup.decode("a full disk and frames", &["cannot write"], "a.png", "--animated");
+        setup.on(Way::FullDisk);
         let words = &["cannot write", "ffmpeg failed"];
         for (output, codec) in [("a.mkv", "ffv1"), ("a.mp4", "ffv1"), ("a.mov", "png")] {
             setup.decode("a full disk and ffmpeg", words, output, &format!("--codec {codec}"));

@@ -79,6 +79,88 @@ fn a_batch_becomes_a_file_each() {
 }
 
 #[test]
+fn pictures_move_if_that_is_asked_for() {
+    let setup = Setup::new("wan");
+    for (flags, codec) in
+        [("--output a.gif", "gif"), ("--output a.png --animated --bit-depth 16", "apng")]
+    {
+        assert_eq!(setup.decode(flags).expect_success().stderr, "");
+        let name = flags.split(' ').nth(1).expect("a name");
+        let fields =
+            [("codec_name", codec), ("height", "72"), ("width", "104"), ("nb_read_frames", "17")];
+        ffmpeg::assert_fields(&ffmpeg::probe(&setup.path(name)), &fields);
+    }
+    assert_eq!(listing(setup.folder.path()), ["a.gif", "a.png"]);
+    // Four channels, of which the last is alpha.
+    let layered = Setup::new("qwen-layered");
+    layered.decode("--output a.png --animated").expect_success();
+    let fields = [("codec_name", "apng"), ("pix_fmt", "rgba"), ("nb_read_frames", "5")];
+    ffmpeg::assert_fields(&ffmpeg::probe(&layered.path("a.png")), &fields);
+    layered.assert_refused("--output a.gif", &["no transparency", "--animated"]);
+}
+
+/// They are there when the decode has failed, and are frames as of a decode into pictures.
+#[test]
+fn previews_stay_whatever_becomes_of_the_video() {
+    let setup = Setup::new("wan");
+    std::fs::create_dir(setup.path("all")).expect("a folder");
+    setup.decode("--output all/%05d.png").expect_success();
+    let assert_previews = |names: &[(&str, usize)]| {
+        for (name, frame) in names {
+            let preview = setup.read(name);
+            assert!(preview == setup.read(&format!("all/{frame:05}.png")), "{name}");
+        }
+        let listed = listing(setup.folder.path());
+        let listed: Vec<_> = listed.iter().filter(|name| name.contains("preview")).collect();
+        assert!(listed.iter().eq(names.iter().map(|(name, _)| name)), "{listed:?}");
+        for (name, _) in names {
+            std::fs::remove_file(setup.path(name)).expect("a preview");
+        }
+    };
+    let run = setup.decode("--output a.mp4 --preview 8").expect_success();
+    assert_eq!(run.stderr, "");
+    let all = [("a.preview-00000.png", 0), ("a.preview-00008.png", 8), ("a.preview-00016.png", 16)];
+    assert_previews(&all);
+    setup.decode("--output %d.tiff --preview 16").expect_success();
+    assert_previews(&[("0.preview.png", 0), ("16.preview.png", 16)]);
+
+    // The video does not fit a disk that its previews fit.
+    if cfg!(unix) {
+        let mut shell = std::process::Command::new("sh");
+        let line = "ulimit -f 80; exec \"$0\" \"$@\"";
+        shell.args(["-c", line]).arg(halovae_tests::binary::path());
+        let decode = setup.command(
+            "decode --backend cpu --vae VAE --latents LATENTS --output a.mkv --codec rawvideo --preview 4",
+        );
+        shell.args(decode.get_args()).current_dir(setup.folder.path());
+        let run = halovae_tests::binary::run_command(shell);
+        assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains("cannot write `a.mkv`"), "{}", run.stderr);
+        assert!(!setup.path("a.mkv").exists() && setup.path("a.preview-00000.png").exists());
+    }
+    let image = Setup::new("f4-batch");
+    image.assert_refused("--output a.png --preview 4", &["--preview", "gives images"]);
+}
+
+/// What no format of pictures has: a file that grows over time, on a thread of its own.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_ends_the_decode() {
+    let setup = Setup::new("wan");
+    for output in ["a.mp4", "a.gif", "a.png --animated", "a.y4m", "a.webm"] {
+        let line = format!("decode --backend cpu --vae VAE --latents LATENTS --output {output}");
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "ulimit -f 40; exec \"$0\" \"$@\""]).arg(halovae_tests::binary::path());
+        shell.args(setup.command(&line).get_args()).current_dir(setup.folder.path());
+        let run = halovae_tests::binary::run_command(shell);
+        assert_eq!(run.status.code(), Some(1), "{output}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{output}: {}", run.stderr);
+        assert!(run.stderr.contains("cannot write `a."), "{output}: {}", run.stderr);
+        assert_eq!(listing(setup.folder.path()), [""; 0], "{output}");
+    }
+}
+
+#[test]
 fn an_installed_ffmpeg_encodes_if_that_is_asked_for() {
     let setup = Setup::new("wan");
     for (flags, codec, pixels) in [

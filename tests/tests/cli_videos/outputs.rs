@@ -243,6 +243,24 @@ fn what_cannot_hold_a_video_is_refused() {
         let words = ["--codec", ".mp4, .mkv, .webm or .mov"];
         setup.assert_refused(&format!("--output {output} --codec libx265"), &words);
     }
+    for (output, words) in [
+        ("a.webp", ["no animated WebP", ".webm"]),
+        ("a.jpg", ["--animated", "write .png"]),
+        ("a.mp4", ["--animated", "leave it out"]),
+        ("-", ["--animated", "leave it out"]),
+        ("%05d.png", ["field for the number", "all frames in one file"]),
+    ] {
+        setup.assert_refused(&format!("--output {output} --animated"), &words);
+    }
+    for every in ["0", "-1", "a", "1.5"] {
+        setup.assert_refused(&format!("--output a.mp4 --preview {every}"), &["--preview"]);
+    }
+    setup.assert_refused("--output - --preview 4", &["--preview", "standard output"]);
+    std::fs::create_dir(setup.path("a.preview-00016.png")).expect("a folder");
+    setup.assert_refused("--output a.y4m --preview 4", &["a.preview-00016.png", "folder"]);
+    setup.assert_refused("--output a.gif --fps 60", &["--fps", "--animated"]);
+    setup.assert_refused("--output a.gif --bit-depth 16", &["8 bits"]);
+    setup.assert_refused("--output a.png", &["17 frames", "--animated"]);
     setup.assert_refused("--output a.mkv --codec nonesuch", &["nonesuch", "ffmpeg -encoders"]);
     setup.assert_refused("--output a.mkv --codec mpeg4 --bit-depth 16", &["mpeg4", "8 bits"]);
     for fps in ["29.97", "0", "nan", "inf", "24/0", "-1"] {

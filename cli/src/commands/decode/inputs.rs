@@ -28,6 +28,8 @@ pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
     options.codec = args.codec.clone();
     options.crf = args.crf;
     options.pad = args.pad;
+    options.animated = args.animated;
+    options.preview = args.preview;
     if args.output.file().is_none() && terminal::is_terminal() {
         return Err(OutputError::Terminal.into());
     }
@@ -60,6 +62,8 @@ pub(super) fn check_written(
 ) -> Result<(), Error> {
     let files = output.files(result)?.into_iter();
     let mut written: Vec<_> = files.map(|path| Written { flag: "--output", path }).collect();
+    let previews = output.previews(result)?.into_iter();
+    written.extend(previews.map(|path| Written { flag: "--preview", path }));
     let report = report_file(args).map(Into::into);
     written.extend(report.map(|path| Written { flag: "--report", path }));
     let mut read = checkpoint.sources().to_vec();
