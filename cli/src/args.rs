@@ -5,6 +5,7 @@ mod options;
 mod space;
 mod values;
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint, value_parser};
@@ -86,25 +87,51 @@ pub(crate) struct DecodeArgs {
     #[command(flatten)]
     pub(crate) space: SpaceArgs,
     /// Where the images go: .png, .jpg, .webp, .tiff, or as raw f32 .npy, .safetensors; and videos:
-    /// .y4m, numbered frames such as FOLDER/%05d.png, .npy, .safetensors; `-` is a .y4m on stdout
+    /// .mp4, .y4m, .gif, with --animated .png, by an installed ffmpeg .mkv, .webm, .mov, numbered frames such as FOLDER/%05d.png,
+    /// .npy, .safetensors; `-` is a .y4m on stdout
     ///
     /// .png, .jpg, .webp and .tiff hold one image each: a batch becomes NAME-0.png, NAME-1.png, ...
     /// With a field for its number in the name (%d, or %05d for five digits), each frame of a video
     /// becomes a file, from 0 on; the folder has to be there. The fourth channel of a VAE that has four
     /// is the image's alpha (not in .jpg).
-    /// A .y4m holds a video as encoders and players read it: 8 bits, BT.709 in limited range, chroma at
-    /// half the resolution (4:2:0). On stdout each frame comes as soon as it is decoded.
+    /// A .mp4 is H.264, of 8 bits, BT.709 in limited range, chroma at half the resolution (4:2:0); frames
+    /// are encoded while the next are decoded. A .y4m holds the same uncompressed, as encoders and players
+    /// read it, of 8 or 16 bits. On stdout each frame comes as soon as it is decoded.
+    /// A .gif has up to 256 colours in each frame, and begins each at the nearest 1/100 s to its time, up to
+    /// 50 in a second.
     /// .npy and .safetensors (key `sample`) hold the values that diffusers gives, clamped only where its
     /// class clamps them, NCHW, or NCTHW of several frames.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Destination,
-    /// Frames in a second of a .y4m: a whole number or a fraction such as 30000/1001 [default: the
+    /// Frames in a second of a video: a whole number or a fraction such as 30000/1001 [default: the
     /// model's own, else 24]
     #[arg(long, value_name = "N[/N]")]
     pub(crate) fps: Option<FrameRate>,
-    /// Bits a channel of .png and .tiff; the other formats have no choice
+    /// Bits a channel of .png, .tiff and .y4m; of videos by ffmpeg the most that the encoder has. The
+    /// other formats have no choice
     #[arg(long, value_enum, default_value_t = BitDepthArg::Eight)]
     pub(crate) bit_depth: BitDepthArg,
+    /// Encode by an installed ffmpeg, with the encoder of that name (`ffmpeg -encoders` lists them), such
+    /// as libx265: .mp4, .mkv, .webm, .mov [default: built-in H.264 in .mp4, libvpx-vp9 in .webm,
+    /// libx264 in .mkv and .mov]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) codec: Option<String>,
+    /// Quality of an encoder, 0 is best. Of the built-in H.264 from 12 to 51, the quantiser of every
+    /// frame; else as ffmpeg's encoder has it [default: 18, of libvpx-vp9 20, of others their own]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u8).range(..=63))]
+    pub(crate) crf: Option<u8>,
+    /// Of a video, write every Nth frame as a PNG as soon as it is decoded, beside the output: from
+    /// VIDEO.mp4 VIDEO.preview-00000.png and so on, from frames/%05d.png frames/00000.preview.png. They
+    /// stay, also if the decode fails
+    #[arg(long, value_name = "N")]
+    pub(crate) preview: Option<NonZeroU32>,
+    /// Put all frames of a video into one animated .png
+    #[arg(long)]
+    pub(crate) animated: bool,
+    /// Where a codec has frames of even sides only, repeat the last row or column of odd ones; without
+    /// it they are refused, and nothing is ever rescaled
+    #[arg(long)]
+    pub(crate) pad: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// CPU threads over all ranks of this machine [default: all that there are]

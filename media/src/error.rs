@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 pub enum OutputError {
     /// No format has that extension.
     #[error(
-        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .y4m, .npy or .safetensors{}",
+        "output `{}` {}; expected .png, .jpg, .webp, .tiff, .mp4, .mkv, .webm, .mov, .gif, .y4m, .npy or .safetensors{}",
         path.display(),
         match extension {
             Some(extension) => format!("has the unknown extension .{extension}"),
             None => "has no extension, which names the format".into(),
         },
         match extension.as_ref().map(|extension| extension.to_ascii_lowercase()).as_deref() {
-            Some("mp4" | "m4v" | "mkv" | "mov" | "webm" | "avi" | "gif") => {
+            Some("m4v" | "avi") => {
                 ", or --output - for an encoder that reads a .y4m, as in: --output - | ffmpeg -i - FILE"
             }
             _ => "",
@@ -159,9 +159,12 @@ pub enum OutputError {
     /// Bytes for a program where a person would see them.
     #[error("standard output is a terminal; lead it into a file or another program")]
     Terminal,
+    /// Nothing lies beside standard output.
+    #[error("--preview writes pictures beside the output, which is standard output; name a file")]
+    PreviewOfStdout,
     /// No format with times.
     #[error(
-        "output `{}` has no frames per second; leave --fps out, or write .y4m",
+        "output `{}` has no frames per second; leave --fps out, or write .mp4, .gif or .y4m, or .png with --animated",
         path.display()
     )]
     Rate {
@@ -170,7 +173,7 @@ pub enum OutputError {
     },
     /// The format has fewer bits a channel.
     #[error(
-        "output `{}`: a {format} has 8 bits a channel; write .png or .tiff for --bit-depth 16",
+        "output `{}`: {format} has 8 bits a channel; write .png or .tiff, or a video as .y4m, for --bit-depth 16",
         path.display()
     )]
     BitDepth {
@@ -185,6 +188,112 @@ pub enum OutputError {
         path.display()
     )]
     RawDepth {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The format has no such choice.
+    #[error(
+        "output `{}` has no choice by {flag}; leave it out, or write {formats}",
+        path.display()
+    )]
+    NoChoice {
+        /// The output.
+        path: PathBuf,
+        /// What was asked for.
+        flag: &'static str,
+        /// Where there is that choice.
+        formats: &'static str,
+    },
+    /// No animated WebP is written.
+    #[error(
+        "output `{}`: no animated WebP is written, since its encoder holds a whole video; write .png with \
+         --animated, .webm or .gif",
+        path.display()
+    )]
+    AnimatedWebp {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A quality that the encoder does not have.
+    #[error("output `{}`: --crf of {codec} is from {least} (best) to {most}", path.display())]
+    Quality {
+        /// The output.
+        path: PathBuf,
+        /// The encoder.
+        codec: String,
+        /// The best quality.
+        least: u8,
+        /// The worst.
+        most: u8,
+    },
+    /// The built-in encoder has 8 bits.
+    #[error(
+        "output `{}`: the built-in H.264 has 8 bits a channel; give --codec libx265 for that of an \
+         installed ffmpeg, or write .y4m",
+        path.display()
+    )]
+    BuiltInDepth {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The program ffmpeg is needed and not there.
+    #[error(
+        "output `{}` is written by the program ffmpeg, which is not on the PATH; install it (on Debian \
+         and Ubuntu: sudo apt-get install ffmpeg), or write .mp4 without --codec, or .y4m",
+        path.display()
+    )]
+    NoFfmpeg {
+        /// The output.
+        path: PathBuf,
+    },
+    /// It is there and does not run.
+    #[error("output `{}`: the program ffmpeg does not run", path.display())]
+    Ffmpeg {
+        /// The output.
+        path: PathBuf,
+        /// What the system, or it, says.
+        #[source]
+        source: io::Error,
+    },
+    /// It has no such encoder.
+    #[error(
+        "output `{}`: ffmpeg has no encoder of videos called `{}`; `ffmpeg -encoders` lists them",
+        path.display(),
+        codec.escape_debug()
+    )]
+    NoEncoder {
+        /// The output.
+        path: PathBuf,
+        /// Its name.
+        codec: String,
+    },
+    /// The encoder has no such quality.
+    #[error("output `{}`: ffmpeg's encoder {codec} has no --crf; leave it out", path.display())]
+    NoCrf {
+        /// The output.
+        path: PathBuf,
+        /// The encoder.
+        codec: String,
+    },
+    /// The encoder has 8 bits.
+    #[error(
+        "output `{}`: ffmpeg's encoder {codec} has 8 bits a channel; leave --bit-depth 16 out, or give \
+         another, such as --codec libx265",
+        path.display()
+    )]
+    CodecDepth {
+        /// The output.
+        path: PathBuf,
+        /// The encoder.
+        codec: String,
+    },
+    /// The program was built without that encoder.
+    #[error(
+        "output `{}`: this program was built without H.264 (the feature `mp4`); give --codec libx264 for \
+         that of an installed ffmpeg, or write .y4m",
+        path.display()
+    )]
+    NotBuiltIn {
         /// The output.
         path: PathBuf,
     },

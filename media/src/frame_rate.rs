@@ -20,6 +20,21 @@ impl FrameRate {
         Self { frames, seconds: NonZeroU32::MIN }
     }
 
+    /// Frames in [`seconds`](Self::seconds).
+    pub const fn frames(self) -> u32 {
+        self.frames.get()
+    }
+
+    /// Seconds that [`frames`](Self::frames) take.
+    pub const fn seconds(self) -> u32 {
+        self.seconds.get()
+    }
+
+    /// Frames in a second, rounded.
+    pub fn hertz(self) -> f32 {
+        (f64::from(self.frames()) / f64::from(self.seconds())) as f32
+    }
+
     /// As the header of a YUV4MPEG2 file has it.
     pub(crate) fn ratio(self) -> String {
         format!("{}:{}", self.frames, self.seconds)

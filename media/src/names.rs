@@ -67,6 +67,18 @@ impl Names {
         path.with_file_name(name)
     }
 
+    /// The name of the preview of a frame, beside its file: `name.preview-00007.png`, or
+    /// `00007.preview.png` where each frame has a file.
+    pub(crate) fn preview(&self, image: usize, images: usize, frame: usize) -> PathBuf {
+        let path = self.get(image, images, frame);
+        let mut name = OsString::from(path.file_stem().unwrap_or_default());
+        match self.has_frames() {
+            true => name.push(".preview.png"),
+            false => name.push(format!(".preview-{frame:05}.png")),
+        }
+        path.with_file_name(name)
+    }
+
     /// The name of a frame that would come behind the last, if there is a file of that name: players
     /// and encoders go on with it.
     pub(crate) fn frame_left_over(&self, images: usize, frames: usize) -> Option<PathBuf> {

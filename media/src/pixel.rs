@@ -1,10 +1,11 @@
 //! From the decoder's values to whole numbers of 8 or 16 bits a channel.
 
-/// Bits a channel of a picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Bits a channel of a picture or video.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Depth {
     /// A byte.
+    #[default]
     Eight,
     /// Two bytes.
     Sixteen,

@@ -22,15 +22,8 @@ impl PngPicture {
         // Ranks wait for a stitcher that writes slowly, and this is several times as fast as the
         // default for files a little larger.
         encoder.set_compression(Compression::Fast);
-        encoder.set_depth(match extents.depth {
-            Depth::Eight => BitDepth::Eight,
-            Depth::Sixteen => BitDepth::Sixteen,
-        });
-        encoder.set_color(match extents.colour {
-            Colour::Gray => ColorType::Grayscale,
-            Colour::Rgb => ColorType::Rgb,
-            Colour::Rgba => ColorType::Rgba,
-        });
+        encoder.set_depth(bit_depth(extents.depth));
+        encoder.set_color(color_type(extents.colour));
         let rows = encoder.write_header().and_then(png::Writer::into_stream_writer);
         Ok(Self { rows: rows.map_err(into_io)?, out })
     }
@@ -47,7 +40,24 @@ impl Picture for PngPicture {
     }
 }
 
-fn into_io(error: EncodingError) -> io::Error {
+/// The format's own word for a depth.
+pub(crate) fn bit_depth(depth: Depth) -> BitDepth {
+    match depth {
+        Depth::Eight => BitDepth::Eight,
+        Depth::Sixteen => BitDepth::Sixteen,
+    }
+}
+
+/// The format's own word for colours.
+pub(crate) fn color_type(colour: Colour) -> ColorType {
+    match colour {
+        Colour::Gray => ColorType::Grayscale,
+        Colour::Rgb => ColorType::Rgb,
+        Colour::Rgba => ColorType::Rgba,
+    }
+}
+
+pub(crate) fn into_io(error: EncodingError) -> io::Error {
     match error {
         EncodingError::IoError(error) => error,
         error => io::Error::other(error),

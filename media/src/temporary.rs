@@ -130,6 +130,15 @@ impl Temporary {
         }
     }
 
+    /// Where it lies until then, if it is one of [`create_in`](Self::create_in).
+    pub(crate) fn staged_name(&self) -> Option<&Path> {
+        match &self.content {
+            #[cfg(target_os = "linux")]
+            Content::Unnamed(_) => None,
+            Content::Staged(staged) => Some(&staged.path),
+        }
+    }
+
     /// The name that it will have.
     pub fn target(&self) -> &Path {
         &self.target

@@ -8,6 +8,7 @@ pub mod compare;
 pub mod decode;
 pub mod disk;
 pub mod drawing;
+pub mod ffmpeg;
 pub mod golden;
 pub mod gpu;
 pub mod mpirun;

@@ -46,8 +46,15 @@ pub(crate) fn outputs(setup: &mut Setup) {
     setup.vae("five channels in a PNG", &["5 channels", ".npy"], &grey);
 
     if cfg!(unix) {
-        for output in ["a.png", "a.jpg", "a.webp", "a.tiff", "a.npy", "a.safetensors"] {
+        for output in ["a.png", "a.jpg", "a.webp", "a.tiff", "a.npy", "a.safetensors", "a.mp4"] {
             setup.decode("a full disk", &["cannot write"], output, "");
+            setup.on(Way::FullDisk);
+        }
+        setup.decode("a full disk and frames", &["cannot write"], "a.png", "--animated");
+        setup.on(Way::FullDisk);
+        let words = &["cannot write", "ffmpeg failed"];
+        for (output, codec) in [("a.mkv", "ffv1"), ("a.mp4", "ffv1"), ("a.mov", "png")] {
+            setup.decode("a full disk and ffmpeg", words, output, &format!("--codec {codec}"));
             setup.on(Way::FullDisk);
         }
         setup.decode("a full disk and an existing file", &["existing.png"], "existing.png", "");

@@ -1,6 +1,7 @@
 //! Videos on the command line: what is written, to files and to standard output, what is refused, what
 //! is left behind, and what plans and reports say.
 
+mod encoded;
 mod ends;
 mod golden;
 mod inputs;

@@ -5,6 +5,7 @@ use halovae_tests::binary::listing;
 use halovae_tests::compare::assert_f32_close;
 use halovae_tests::decode::random_tensor;
 use halovae_tests::disk::copy_checkpoint;
+use halovae_tests::ffmpeg;
 use halovae_tests::y4m::Video;
 
 use crate::{Setup, channels_first};
@@ -188,6 +189,28 @@ fn a_batch_of_videos_becomes_a_file_each() {
     assert!(run.stderr.contains("takes one video, and the latents are 2"), "{}", run.stderr);
 }
 
+/// ffmpeg's names for 16 bits: it reads the same frames as of 8 bits, on a finer scale.
+#[test]
+fn a_y4m_of_16_bits_is_read_by_others() {
+    let setup = Setup::new("wan");
+    setup.decode("--output a.y4m").expect_success();
+    setup.decode("--output b.y4m --bit-depth 16").expect_success();
+    let output = setup.decode_to_stdout("--bit-depth 16");
+    assert!(output.stdout == setup.read("b.y4m"), "standard output has other bytes");
+    let fields = |name: &str, pixels| {
+        let stream = ffmpeg::probe(&setup.path(name));
+        let expected = [("pix_fmt", pixels), ("r_frame_rate", "16/1"), ("nb_read_frames", "17")];
+        ffmpeg::assert_fields(&stream, &expected);
+    };
+    fields("a.y4m", "yuv420p");
+    fields("b.y4m", "yuv420p16le");
+    let luma = |name: &str| ffmpeg::luma(&setup.path(name), HEIGHT * WIDTH);
+    for (coarse, fine) in luma("a.y4m").iter().zip(luma("b.y4m")) {
+        let far = coarse.iter().zip(fine).any(|(&coarse, fine)| coarse.abs_diff(fine) > 1);
+        assert!(!far);
+    }
+}
+
 /// An image is a video of one frame; at odd sides chroma is that of the pixels that there are.
 #[test]
 fn an_image_of_odd_sides_is_a_video_of_one_frame() {
@@ -215,7 +238,39 @@ fn what_cannot_hold_a_video_is_refused() {
     setup.assert_refused("--output %05d-%d.png", &["several fields"]);
     setup.assert_refused("--output a.npy --fps 16", &["--fps", ".y4m"]);
     setup.assert_refused("--output %05d.png --fps 16", &["--fps", ".y4m"]);
-    setup.assert_refused("--output a.y4m --bit-depth 16", &["8 bits a channel"]);
+    setup.assert_refused("--output a.mp4 --bit-depth 16", &["8 bits a channel", "libx265", ".y4m"]);
+    for output in ["%05d.png", "a.y4m", "a.npy", "-"] {
+        let words = ["--codec", ".mp4, .mkv, .webm or .mov"];
+        setup.assert_refused(&format!("--output {output} --codec libx265"), &words);
+    }
+    for (output, words) in [
+        ("a.webp", ["no animated WebP", ".webm"]),
+        ("a.jpg", ["--animated", "write .png"]),
+        ("a.mp4", ["--animated", "leave it out"]),
+        ("-", ["--animated", "leave it out"]),
+        ("%05d.png", ["field for the number", "all frames in one file"]),
+    ] {
+        setup.assert_refused(&format!("--output {output} --animated"), &words);
+    }
+    for every in ["0", "-1", "a", "1.5"] {
+        setup.assert_refused(&format!("--output a.mp4 --preview {every}"), &["--preview"]);
+    }
+    setup.assert_refused("--output - --preview 4", &["--preview", "standard output"]);
+    std::fs::create_dir(setup.path("a.preview-00016.png")).expect("a folder");
+    setup.assert_refused("--output a.y4m --preview 4", &["a.preview-00016.png", "folder"]);
+    setup.assert_refused("--output a.gif --fps 60", &["--fps", "--animated"]);
+    setup.assert_refused("--output a.gif --bit-depth 16", &["8 bits"]);
+    setup.assert_refused("--output a.png", &["17 frames", "--animated"]);
+    setup.assert_refused("--output a.mkv --codec nonesuch", &["nonesuch", "ffmpeg -encoders"]);
+    setup.assert_refused("--output a.mkv --codec mpeg4 --bit-depth 16", &["mpeg4", "8 bits"]);
+    for fps in ["29.97", "0", "nan", "inf", "24/0", "-1"] {
+        setup.assert_refused(&format!("--output a.mp4 --fps {fps}"), &["--fps", "30000/1001"]);
+    }
+    setup.assert_refused("--output a.mp4 --crf 3", &["--crf", "12", "51"]);
+    setup.assert_refused("--output a.mp4 --crf 64", &["--crf"]);
+    setup.assert_refused("--output a.y4m --crf 20", &["--crf", ".mp4"]);
+    setup.assert_refused("--output %05d.png --pad", &["--pad", ".mp4"]);
+    setup.assert_refused("--output %05d.mp4", &["field for the number"]);
     setup.assert_refused("--output a.y4m --fps 29.97", &["--fps", "30000/1001"]);
     setup.assert_refused("--output a.y4m --fps 0", &["--fps"]);
     setup.assert_refused("--output - --report -", &["both write to standard output"]);
@@ -225,6 +280,7 @@ fn what_cannot_hold_a_video_is_refused() {
 
     let layered = Setup::new("qwen-layered");
     layered.assert_refused("--output a.y4m", &["no transparency", "%05d.png"]);
+    layered.assert_refused("--output a.mp4", &["no transparency", "%05d.png"]);
     layered.assert_refused("--output -", &["no transparency"]);
     layered.assert_refused("--output %05d.jpg", &["no transparency"]);
     layered.decode("--output %05d.png").expect_success();

@@ -14,14 +14,21 @@ use crate::terminal;
 
 /// What can be known to fail about the files that will be written, before anything is read.
 pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
-    let depth = match args.bit_depth {
+    let mut options = Options::default();
+    options.depth = match args.bit_depth {
         BitDepthArg::Eight => Depth::Eight,
         BitDepthArg::Sixteen => Depth::Sixteen,
     };
+    options.rate = args.fps;
+    options.codec = args.codec.clone();
+    options.crf = args.crf;
+    options.pad = args.pad;
+    options.animated = args.animated;
+    options.preview = args.preview;
     if args.output.file().is_none() && terminal::is_terminal() {
         return Err(OutputError::Terminal.into());
     }
-    let output = OutputFile::check(args.output.file(), Options { depth, rate: args.fps })?;
+    let output = OutputFile::check(args.output.file(), options)?;
     if output.is_stdout() && args.report == Some(Destination::Stdout) {
         return Err(Error::Usage(
             "--output - and --report - both write to standard output; name a file for the report"
@@ -50,6 +57,8 @@ pub(super) fn check_written(
 ) -> Result<(), Error> {
     let files = output.files(result)?.into_iter();
     let mut written: Vec<_> = files.map(|path| Written { flag: "--output", path }).collect();
+    let previews = output.previews(result)?.into_iter();
+    written.extend(previews.map(|path| Written { flag: "--preview", path }));
     let report = report_file(args).map(Into::into);
     written.extend(report.map(|path| Written { flag: "--report", path }));
     let mut read = checkpoint.sources().to_vec();

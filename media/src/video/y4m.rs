@@ -1,22 +1,25 @@
 //! YUV4MPEG2: frames one behind the other, uncompressed, as encoders and players read them from a
 //! file or a pipe.
 //!
-//! 8 bits, BT.709, limited range, chroma at half the resolution ([`crate::yuv`]): the format that every
-//! encoder takes and every player plays, at half the bytes of full chroma.
+//! BT.709, limited range, chroma at half the resolution ([`super::planes`]): the format that every
+//! encoder takes and every player plays, at half the bytes of full chroma. 8 bits, or 16 for readers that
+//! are as ffmpeg, which has given `C420p16` and `Cmono16` their meaning: little endian, chroma where
+//! decoders take it to be if nothing else is said.
 
 use std::io::{self, Write};
 
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
+use super::planes::{Planes, Samples, Siting};
 use crate::disk_room;
 use crate::error::about;
 use crate::file_sink::FileSink;
 use crate::frame_rate::FrameRate;
 use crate::names::Names;
+use crate::pixel::Depth;
 use crate::temporary::Stages;
 use crate::temporary::Temporary;
-use crate::yuv::Planes;
 
 /// What every frame begins with.
 const FRAME: &[u8] = b"FRAME\n";
@@ -26,6 +29,7 @@ pub(crate) struct Y4m {
     /// Without names it goes to standard output.
     names: Option<Names>,
     rate: FrameRate,
+    depth: Depth,
     begun: Option<Begun>,
 }
 
@@ -52,8 +56,8 @@ enum To {
 }
 
 impl Y4m {
-    pub(crate) fn new(names: Option<Names>, rate: FrameRate) -> Self {
-        Self { names, rate, begun: None }
+    pub(crate) fn new(names: Option<Names>, rate: FrameRate, depth: Depth) -> Self {
+        Self { names, rate, depth, begun: None }
     }
 
     /// An error with where it was to be written in front.
@@ -70,15 +74,10 @@ impl Y4m {
 
 /// Whether a file can hold a video of that shape, and in how many bytes behind its header; else why
 /// not.
-pub(crate) fn check(shape: Shape) -> Result<u64, String> {
+pub(crate) fn check(shape: Shape, depth: Depth) -> Result<u64, String> {
     let Shape { frames, height, width, channels, .. } = shape;
-    let samples = |factor: u64, [height, width]: [usize; 2]| {
-        (height as u64).checked_mul(width as u64)?.checked_mul(factor)
-    };
-    let luma = samples(1, [height, width]);
-    let chroma = match channels {
-        1 => Some(0),
-        3 => samples(2, [height.div_ceil(2), width.div_ceil(2)]),
+    match channels {
+        1 | 3 => {}
         4 => {
             return Err(
                 "a .y4m has no transparency, and the decoder gives 4 channels; write frames \
@@ -91,10 +90,10 @@ pub(crate) fn check(shape: Shape) -> Result<u64, String> {
                 "the decoder gives {channels} channels, a .y4m has 1 or 3; write .npy or .safetensors"
             ));
         }
-    };
-    let bytes = luma
-        .zip(chroma)
-        .and_then(|(luma, chroma)| luma.checked_add(chroma)?.checked_add(FRAME.len() as u64))
+    }
+    let bytes = samples(depth)
+        .frame_bytes(shape)
+        .and_then(|planes| planes.checked_add(FRAME.len() as u64))
         .and_then(|frame| frame.checked_mul(frames as u64))
         .filter(|&bytes| bytes <= i64::MAX as u64 / 2);
     bytes.ok_or_else(|| {
@@ -102,10 +101,24 @@ pub(crate) fn check(shape: Shape) -> Result<u64, String> {
     })
 }
 
+/// How planes are made for it.
+fn samples(depth: Depth) -> Samples {
+    let (bits, siting) = match depth {
+        Depth::Eight => (8, Siting::Centre),
+        Depth::Sixteen => (16, Siting::Left),
+    };
+    Samples { bits, siting, fills_gray: false }
+}
+
 /// The line that a file begins with.
-fn header(shape: Shape, rate: FrameRate) -> Vec<u8> {
+fn header(shape: Shape, rate: FrameRate, depth: Depth) -> Vec<u8> {
     let Shape { height, width, channels, .. } = shape;
-    let colours = if channels == 1 { "mono" } else { "420jpeg" };
+    let colours = match (channels, depth) {
+        (1, Depth::Eight) => "mono",
+        (1, Depth::Sixteen) => "mono16",
+        (_, Depth::Eight) => "420jpeg",
+        (_, Depth::Sixteen) => "420p16",
+    };
     let ratio = rate.ratio();
     format!("YUV4MPEG2 W{width} H{height} F{ratio} Ip A1:1 C{colours} XCOLORRANGE=LIMITED\n").into()
 }
@@ -113,14 +126,14 @@ fn header(shape: Shape, rate: FrameRate) -> Vec<u8> {
 impl Sink for Y4m {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
         let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
-        let bytes = check(shape).map_err(refused)?;
-        let header = header(shape, self.rate);
+        let bytes = check(shape, self.depth).map_err(refused)?;
+        let header = header(shape, self.rate, self.depth);
         let length = header.len() as u64 + bytes;
         let mut begun = Begun {
             shape,
             header,
             length,
-            planes: Planes::new(shape),
+            planes: Planes::new(shape, samples(self.depth)),
             current: None,
             videos_left: shape.batch,
             complete: Vec::new(),
@@ -227,7 +240,11 @@ mod tests {
     const RATE: &str = "30000/1001";
 
     fn sink(path: &Path) -> Box<Y4m> {
-        Box::new(Y4m::new(Some(Names::of_videos(path)), RATE.parse().unwrap()))
+        sink_of(path, Depth::Eight)
+    }
+
+    fn sink_of(path: &Path, depth: Depth) -> Box<Y4m> {
+        Box::new(Y4m::new(Some(Names::of_videos(path)), RATE.parse().unwrap(), depth))
     }
 
     /// Rows of a frame that is like no other.
@@ -238,11 +255,16 @@ mod tests {
 
     #[test]
     fn videos_are_written_frame_by_frame() {
-        for (channels, colours) in [(1, "mono"), (3, "420jpeg")] {
+        for (channels, colours, depth) in [
+            (1, "mono", Depth::Eight),
+            (3, "420jpeg", Depth::Eight),
+            (1, "mono16", Depth::Sixteen),
+            (3, "420p16", Depth::Sixteen),
+        ] {
             for videos in [1, 2] {
                 let folder = tempfile::tempdir().unwrap();
                 let shape = Shape::new(videos, 5, 7, channels).over(3);
-                let mut sink = sink(&folder.path().join("a.y4m"));
+                let mut sink = sink_of(&folder.path().join("a.y4m"), depth);
                 sink.begin(shape).unwrap();
                 for (image, frame) in (0..videos).flat_map(|v| (0..3).map(move |t| (v, t))) {
                     let rows = rows(shape, image, frame);
@@ -259,13 +281,13 @@ mod tests {
                     )
                     .into_bytes();
                     for frame in 0..3 {
-                        let mut planes = Planes::new(shape);
+                        let mut planes = Planes::new(shape, samples(depth));
                         expected.extend(FRAME);
                         expected.extend(planes.push(&rows(shape, image, frame)).unwrap().unwrap());
                     }
                     assert!(std::fs::read(file).unwrap() == expected, "{file:?}");
                     let header = expected.iter().position(|&byte| byte == b'\n').unwrap() + 1;
-                    assert_eq!(check(shape), Ok((expected.len() - header) as u64));
+                    assert_eq!(check(shape, depth), Ok((expected.len() - header) as u64));
                 }
             }
         }
@@ -289,7 +311,7 @@ mod tests {
 
     #[test]
     fn what_it_cannot_hold_is_refused() {
-        let refused = |shape: Shape| check(shape).unwrap_err();
+        let refused = |shape: Shape| check(shape, Depth::Eight).unwrap_err();
         assert!(refused(Shape::new(1, 8, 8, 4).over(5)).contains("%05d.png"));
         assert!(refused(Shape::new(1, 8, 8, 2)).contains(".npy"));
         assert!(refused(Shape::new(1, 1 << 40, 1 << 40, 1)).contains("exceed"));

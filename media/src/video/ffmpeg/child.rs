@@ -1,0 +1,117 @@
+//! An ffmpeg that is fed with frames.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::video::encoder::{Encoder, Stop};
+
+/// The end of what it says that is kept, in bytes, and told, in lines.
+const KEPT: usize = 4096;
+const LINES: usize = 4;
+
+/// What ffmpeg 5.1 says on a full disk, before it ends as if all had gone well.
+const NOT_WRITTEN: [&str; 3] =
+    ["Error writing trailer", "Error closing file", "av_interleaved_write_frame(): "];
+
+/// A running ffmpeg. Dropped before its end, it is killed.
+pub(super) struct Ffmpeg {
+    child: Arc<Mutex<Child>>,
+    frames: Option<ChildStdin>,
+    said: Option<JoinHandle<Vec<u8>>>,
+    to: PathBuf,
+}
+
+impl Ffmpeg {
+    /// Starts it; it writes the file `to`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn start(arguments: &[OsString], to: PathBuf) -> io::Result<Self> {
+        let spawned = Command::new("ffmpeg")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = spawned
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot run ffmpeg: {error}")))?;
+        let frames = child.stdin.take();
+        let stderr = child.stderr.take();
+        let said = std::thread::Builder::new()
+            .name("ffmpeg's errors".into())
+            .spawn(move || stderr.map(end_of).unwrap_or_default());
+        let mut ffmpeg = Self { child: Arc::new(Mutex::new(child)), frames, said: None, to };
+        ffmpeg.said = Some(said?);
+        Ok(ffmpeg)
+    }
+
+    /// Waits for its end, and tells what it died of.
+    fn end(&mut self) -> io::Result<()> {
+        self.frames = None;
+        // It says something until its end; a lock that is held for as long would keep it from being
+        // killed.
+        let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
+        let status = lock(&self.child).wait()?;
+        let said = String::from_utf8_lossy(&said);
+        let is_there = self.to.metadata().is_ok_and(|file| file.len() > 0);
+        let is_written = !NOT_WRITTEN.iter().any(|words| said.contains(words));
+        if status.success() && is_there && is_written {
+            return Ok(());
+        }
+        let lines: Vec<&str> =
+            said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let last = lines[lines.len().saturating_sub(LINES)..].join("; ");
+        let said = if last.is_empty() { "it said nothing".into() } else { last };
+        Err(io::Error::other(format!("ffmpeg failed ({status}): {said}")))
+    }
+}
+
+fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads to the end, and keeps what came last.
+fn end_of(mut pipe: impl Read) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut buffer = [0; KEPT];
+    while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+        kept.extend_from_slice(&buffer[..count]);
+        kept.drain(..kept.len().saturating_sub(KEPT));
+    }
+    kept
+}
+
+impl Encoder for Ffmpeg {
+    fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+        let frames = self.frames.as_mut().ok_or_else(|| io::Error::other("ffmpeg has ended"))?;
+        // A broken pipe is not told as such: the reader of the video is not ffmpeg, and it tells more.
+        frames.write_all(frame).or_else(|_| {
+            self.end()?;
+            Err(io::Error::other("ffmpeg ended before the video"))
+        })
+    }
+
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
+        self.end()
+    }
+
+    fn stop(&self) -> Option<Stop> {
+        let child = self.child.clone();
+        // If it is gone already, so much the better.
+        Some(Box::new(move || drop(lock(&child).kill())))
+    }
+}
+
+impl Drop for Ffmpeg {
+    fn drop(&mut self) {
+        if let Some(said) = self.said.take() {
+            let _ = lock(&self.child).kill();
+            let _ = lock(&self.child).wait();
+            let _ = said.join();
+        }
+    }
+}

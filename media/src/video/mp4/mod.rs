@@ -1,0 +1,76 @@
+//! `.mp4` with H.264 by OpenH264, which is part of the program.
+
+mod avc;
+mod boxes;
+mod h264;
+mod muxer;
+
+use std::io;
+
+use halovae_engine::tensor::Shape;
+
+use super::encoder::{Encoder, Video};
+use super::frames::Layout;
+use super::planes::{Samples, Siting};
+use super::{VideoFormat, check_colours, fit_even};
+use crate::temporary::Temporary;
+use h264::H264;
+use muxer::{Muxer, Track};
+
+/// The quantisers that OpenH264 takes. It raises lower ones by itself, so they are refused.
+pub(crate) const QUANTISERS: std::ops::RangeInclusive<u8> = 12..=51;
+
+/// Real frames come back with some 44 dB, at three times the size of 24.
+const DEFAULT_QUANTISER: u8 = 18;
+
+/// The longer and the shorter side that OpenH264 takes at most, in pixels.
+const MOST: [usize; 2] = [3840, 2160];
+/// The shorter side that it takes at least.
+const LEAST: usize = 16;
+
+/// Built-in H.264 in an `.mp4`: 8 bits, BT.709 in limited range, every frame with the same quantiser.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mp4 {
+    quantiser: u8,
+    pads: bool,
+}
+
+impl Mp4 {
+    /// With a quantiser of [`QUANTISERS`], or its own.
+    pub(crate) fn new(quantiser: Option<u8>, pads: bool) -> Self {
+        Self { quantiser: quantiser.unwrap_or(DEFAULT_QUANTISER), pads }
+    }
+}
+
+impl VideoFormat for Mp4 {
+    fn fit(&self, shape: Shape) -> Result<Shape, String> {
+        check_colours(shape, ".mp4")?;
+        let even = fit_even(shape, self.pads, ".mp4")?;
+        let mut sides = [even.height, even.width];
+        sides.sort_unstable();
+        let [short, long] = sides;
+        if long > MOST[0] || short > MOST[1] || short < LEAST {
+            return Err(format!(
+                "the built-in H.264 has frames of {LEAST} x {LEAST} to {} x {} pixels, and these have \
+                 {} x {} (height x width); give --codec libx264 for that of an installed ffmpeg, or \
+                 write .y4m",
+                MOST[1], MOST[0], shape.height, shape.width
+            ));
+        }
+        if u32::try_from(shape.frames).is_err() {
+            return Err(format!("{} frames exceed what an .mp4 can hold", shape.frames));
+        }
+        Ok(even)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Planes(Samples { bits: 8, siting: Siting::Left, fills_gray: true })
+    }
+
+    fn begin(&self, file: &mut Temporary, video: Video) -> io::Result<Box<dyn Encoder>> {
+        let Shape { height, width, frames, .. } = video.shape;
+        let track = Track { width, height, frames, rate: video.rate };
+        let muxer = Muxer::begin(file.handle()?, track)?;
+        Ok(Box::new(H264::begin(muxer, video, self.quantiser)?))
+    }
+}

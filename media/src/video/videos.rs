@@ -1,0 +1,135 @@
+//! Each video of a batch as a file.
+
+use std::io;
+use std::sync::Arc;
+
+use halovae_engine::sink::{RowsAt, Sink};
+use halovae_engine::tensor::Shape;
+
+use super::VideoFormat;
+use super::encoder::Video;
+use super::frames::Frames;
+use super::thread::EncoderThread;
+use crate::error::about;
+use crate::file_sink::FileSink;
+use crate::frame_rate::FrameRate;
+use crate::names::Names;
+use crate::temporary::{Stages, Temporary};
+
+/// Writes each video of a batch to a file, while the next frames are decoded.
+pub(crate) struct Videos {
+    names: Names,
+    format: Arc<dyn VideoFormat>,
+    rate: FrameRate,
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    videos: usize,
+    frames_of_each: usize,
+    video: Video,
+    frames: Frames,
+    // Before the stages, so that an encoder has ended when its file goes.
+    current: Option<Current>,
+    begun: usize,
+    complete: Vec<Temporary>,
+    stages: Stages,
+}
+
+struct Current {
+    encoder: EncoderThread,
+    frames_left: usize,
+    file: Temporary,
+}
+
+impl Videos {
+    pub(crate) fn new(names: Names, format: Arc<dyn VideoFormat>, rate: FrameRate) -> Self {
+        Self { names, format, rate, begun: None }
+    }
+}
+
+impl Sink for Videos {
+    fn begin(&mut self, shape: Shape) -> io::Result<()> {
+        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+        let Self { names, format, rate, .. } = self;
+        format.check_rate(*rate).map_err(refused)?;
+        let from = Shape { batch: 1, ..shape };
+        let to = format.fit(from).map_err(refused)?;
+        let mut begun = Begun {
+            videos: shape.batch,
+            frames_of_each: shape.frames,
+            video: Video { shape: to, rate: *rate },
+            frames: Frames::new(from, to, format.layout()),
+            current: None,
+            begun: 0,
+            complete: Vec::new(),
+            stages: Stages::default(),
+        };
+        // Whether a file can be begun shows now, and not when some of the video has been decoded.
+        let path = names.get(0, shape.batch, 0);
+        begun.next(names, format.as_ref()).map_err(|error| about(&path, error))?;
+        self.begun = Some(begun);
+        Ok(())
+    }
+
+    fn write_rows(&mut self, at: RowsAt, rows: &[f32]) -> io::Result<()> {
+        let begun = self.begun.as_mut().ok_or_else(|| io::Error::other("rows before begin"))?;
+        let path = self.names.get(at.image, begun.videos, 0);
+        begun
+            .write_rows(&self.names, self.format.as_ref(), rows)
+            .map_err(|error| about(&path, error))
+    }
+}
+
+impl Begun {
+    /// Begins the next video.
+    fn next(&mut self, names: &Names, format: &dyn VideoFormat) -> io::Result<()> {
+        if self.begun == self.videos {
+            return Err(io::Error::other("more videos than the batch has"));
+        }
+        let path = names.get(self.begun, self.videos, 0);
+        let mut file = match self.videos > 1 || format.needs_name() {
+            true => Temporary::create_in(&mut self.stages, &path)?,
+            false => Temporary::create(&path)?,
+        };
+        let encoder = EncoderThread::start(format.begin(&mut file, self.video)?)?;
+        self.begun += 1;
+        self.current = Some(Current { encoder, frames_left: self.frames_of_each, file });
+        Ok(())
+    }
+
+    fn write_rows(
+        &mut self,
+        names: &Names,
+        format: &dyn VideoFormat,
+        rows: &[f32],
+    ) -> io::Result<()> {
+        if self.current.is_none() {
+            self.next(names, format)?;
+        }
+        let current = self.current.as_mut().expect("begun above, if it was not before");
+        let frame = self.frames.push(rows);
+        let frame = frame.ok_or_else(|| io::Error::other("more rows than the frame has"))?;
+        let Some(frame) = frame else { return Ok(()) };
+        current.encoder.send(frame)?;
+        current.frames_left -= 1;
+        if current.frames_left == 0 {
+            let Some(Current { encoder, mut file, .. }) = self.current.take() else {
+                return Ok(());
+            };
+            encoder.finish()?;
+            file.close();
+            self.complete.push(file);
+        }
+        Ok(())
+    }
+}
+
+impl FileSink for Videos {
+    fn finish(self: Box<Self>) -> io::Result<Vec<Temporary>> {
+        match self.begun {
+            Some(begun) if begun.complete.len() == begun.videos => Ok(begun.complete),
+            _ => Err(io::Error::other("the decode ended before every frame was complete")),
+        }
+    }
+}
