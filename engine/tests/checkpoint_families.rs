@@ -33,8 +33,7 @@ fn named(tensors: &Tensors) -> (&'static str, String) {
 }
 
 /// What a model has beside the weights of an AutoencoderKL, by names as they are in its files.
-const BESIDE: [(&str, &str, &[usize]); 10] = [
-    ("FLUX.2", "bn.running_mean", &[128]),
+const BESIDE: [(&str, &str, &[usize]); 9] = [
     ("vector-quantized", "quantize.embedding.weight", &[8, 4]),
     ("asymmetric", "decoder.condition_encoder.layers.0.weight", &[8, 3, 3, 3]),
     ("Stable Video Diffusion", "decoder.time_conv_out.weight", &[3, 3, 3, 1, 1]),

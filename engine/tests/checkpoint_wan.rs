@@ -312,7 +312,7 @@ fn the_space_of_sixteen_channels_is_known() {
     assert!(checkpoint.config().packing().is_some(), "it may be Qwen-Image's");
     let wan = parse_config(b"{\"_class_name\": \"AutoencoderKLWan\"}").unwrap();
     assert!(wan.packing().is_none());
-    assert_eq!(wan.latent_space().mean_and_std, Some((mean, std)));
+    assert_eq!(wan.latent_space().unwrap().mean_and_std, Some((mean, std)));
 
     let model = Model { z_dim: 4, ..model };
     let checkpoint = model.check(&model.original(""));

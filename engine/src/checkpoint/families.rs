@@ -21,11 +21,6 @@ pub(crate) struct UnsupportedFamily {
 /// The first that fits counts.
 const FAMILIES: &[UnsupportedFamily] = &[
     UnsupportedFamily {
-        models: "the VAE of FLUX.2 (its latents go through a batch norm)",
-        classes: &["AutoencoderKLFlux2"],
-        evidence: &[&[Is("bn")]],
-    },
-    UnsupportedFamily {
         models: "a vector-quantized VAE (VQGAN, Kandinsky 2, stage A of Stable Cascade)",
         classes: &["VQModel", "PaellaVQModel"],
         evidence: &[&[Is("quantize")], &[Is("vquantizer")]],

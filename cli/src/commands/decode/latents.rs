@@ -22,12 +22,14 @@ pub(super) fn read_latents(
         LatentSpaceArg::Vae => None,
         LatentSpaceArg::Pipeline => Some(checkpoint.latent_space().map_err(untold_in_flags)?),
     };
+    let comfy = checkpoint.config().comfy_space();
     let wanted = Wanted {
         channels: program.latent_channels() as usize,
         scale: program.scale(),
         video: checkpoint.config().is_video(),
         packing: checkpoint.config().packing(),
         sides: args.space.height.zip(args.space.width).map(|(height, width)| [height, width]),
+        comfy: comfy.as_ref(),
     };
     let ForDecoder { latents, square, taken_for_images } =
         LatentsFile::read(&args.latents, args.latents_key.as_deref())

@@ -244,13 +244,10 @@ impl VaeConfig for AutoencoderKlWanConfig {
     }
 
     /// Pipelines divide by the reciprocal of the deviation.
-    fn latent_space(&self) -> LatentSpace {
+    fn latent_space(&self) -> Option<LatentSpace> {
         let narrowed = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
-        LatentSpace {
-            scaling_factor: 1.0,
-            shift_factor: 0.0,
-            mean_and_std: Some((narrowed(&self.latents_mean), narrowed(&self.latents_std))),
-        }
+        let mean_and_std = Some((narrowed(&self.latents_mean), narrowed(&self.latents_std)));
+        Some(LatentSpace { mean_and_std, ..LatentSpace::VAE })
     }
 
     /// Qwen-Image's pipelines pack, Wan's do not, and their latents have other numbers of axes. Of
@@ -261,7 +258,7 @@ impl VaeConfig for AutoencoderKlWanConfig {
             _ => TokenContent::Picture,
         };
         let order = TokenOrder::ChannelsFirst;
-        let packing = Packing { patch_height: 2, patch_width: 2, order, content };
+        let packing = Packing { patch_height: 2, patch_width: 2, order, content, in_place: false };
         (self.class != WanClass::Wan).then_some(packing)
     }
 

@@ -44,6 +44,7 @@ impl Family for AutoencoderKlWan {
             models: "Wan 2.1, Wan 2.2 A14B",
             anchors: ANCHORS,
             evidence: EVIDENCE,
+            space: &[],
         }
     }
 
@@ -67,6 +68,7 @@ impl Family for AutoencoderKlQwenImage {
             models: "Qwen-Image",
             anchors: ANCHORS,
             evidence: EVIDENCE,
+            space: &[],
         }
     }
 
