@@ -136,7 +136,8 @@ fn another_class_is_named() {
             error.to_string(),
             format!(
                 "is of class \"{class}\"{what}; only AutoencoderKL, AutoencoderKLFlux2, \
-                 AutoencoderKLWan and AutoencoderKLQwenImage are supported"
+                 AutoencoderKLWan, AutoencoderKLQwenImage and AutoencoderKLQwenImage21 are \
+                 supported"
             )
         );
     }

@@ -85,13 +85,6 @@ fn other_decoders_are_named() {
         ("tiny", &[("taesd_decoder.1.weight", &[8, 4, 3, 3])]),
         ("sound", &[("decoder.layers.1.layers.0.beta", &[8])]),
         (
-            "Wan 2.2",
-            &[
-                ("decoder.middle.0.residual.0.gamma", &[8, 1, 1, 1]),
-                ("decoder.upsamples.0.upsamples.0.residual.2.weight", &[8, 8, 3, 3, 3]),
-            ],
-        ),
-        (
             "HunyuanVideo 1.5",
             &[
                 ("decoder.conv_in.conv.weight", &[8, 4, 3, 3, 3]),

@@ -54,14 +54,6 @@ const FAMILIES: &[UnsupportedFamily] = &[
         ],
     },
     UnsupportedFamily {
-        models: "the VAE of Wan 2.2 (5B) or Qwen-Image 2.1",
-        classes: &["AutoencoderKLQwenImage21"],
-        evidence: &[
-            &[Is("decoder.upsamples.#.upsamples")],
-            &[Is("decoder.up_blocks.#.upsampler"), Is("decoder.mid_block.resnets.#.norm1.gamma")],
-        ],
-    },
-    UnsupportedFamily {
         models: "the VAE of LTX-Video",
         classes: &[
             "AutoencoderKLLTXVideo",

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::autoencoder_kl::AutoencoderKl;
 use super::autoencoder_kl_flux2::AutoencoderKlFlux2;
-use super::autoencoder_kl_wan::{AutoencoderKlQwenImage, AutoencoderKlWan};
+use super::autoencoder_kl_wan::{
+    AutoencoderKlQwenImage, AutoencoderKlQwenImage21, AutoencoderKlWan,
+};
 use super::config::{ConfigError, MAX_JSON_BYTES, VaeConfig};
 use super::families::{self, UnsupportedFamily};
 use super::family::Family;
@@ -14,8 +16,13 @@ use crate::files::sniff::{FileKind, NotJson, parse_json};
 
 /// Every family that is decoded. The first is that of configs without a class and of files without
 /// evidence for any other, supported or not.
-const FAMILIES: &[&dyn Family] =
-    &[&AutoencoderKl, &AutoencoderKlFlux2, &AutoencoderKlWan, &AutoencoderKlQwenImage];
+const FAMILIES: &[&dyn Family] = &[
+    &AutoencoderKl,
+    &AutoencoderKlFlux2,
+    &AutoencoderKlWan,
+    &AutoencoderKlQwenImage,
+    &AutoencoderKlQwenImage21,
+];
 
 /// What the tensors of a file are evidence of, and the name of the tensor that tells it.
 pub(crate) enum Evidence<'a> {

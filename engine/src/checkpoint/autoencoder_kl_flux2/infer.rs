@@ -17,7 +17,7 @@ pub(super) fn config(found: &Found<'_>) -> Result<Inferred, String> {
     network.sample_size = default.network.sample_size.map(|pixels| pixels.max(network.scale()));
     let statistics =
         tensors::of_vae(found.tensors, found.prefix).find(|(name, _)| *name == STATISTICS[0]);
-    let values = statistics.and_then(|(_, shape)| Some((shape.len() == 1).then(|| shape[0])?));
+    let values = statistics.and_then(|(_, shape)| (shape.len() == 1).then(|| shape[0]));
     let patch_size = match values {
         None => default.patch_size,
         Some(values) => side_of_square(values, network.latent_channels).ok_or_else(|| {
