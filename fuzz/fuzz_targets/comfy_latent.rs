@@ -17,12 +17,12 @@ struct Input<'a> {
     video: bool,
     with_key: bool,
     mean_and_std: bool,
-    in_place: bool,
-    comfy: bool,
-    of_tokens: bool,
     scaling_factor: f32,
     shift_factor: f32,
     expected_channels: u8,
+    in_place: bool,
+    comfy: bool,
+    of_tokens: bool,
     bytes: &'a [u8],
 }
 

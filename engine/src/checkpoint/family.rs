@@ -21,6 +21,9 @@ pub(crate) trait Family: Sync {
     /// The first field that cannot be.
     fn parse(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError>;
 
+    /// Released models that have it, with what matters for their latents: one of each kind.
+    fn released(&self) -> Vec<Released>;
+
     /// How a file with these names is to be read; they are those under the VAE's prefix, without it.
     fn names(&self, names: &mut dyn Iterator<Item = &str>) -> Box<dyn Names>;
 
@@ -56,6 +59,16 @@ impl About {
     pub(crate) fn class(&self) -> &'static str {
         self.classes[0]
     }
+}
+
+/// Models with VAEs of one shape.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Released {
+    /// Their names.
+    pub models: &'static str,
+    /// The config that their VAEs have.
+    pub config: Box<dyn VaeConfig>,
 }
 
 /// What there is of a VAE beside its config.

@@ -45,8 +45,10 @@ pub use autoencoder_kl_wan::{AutoencoderKlWanConfig, WanClass};
 pub use config::{ConfigError, Detail, VaeConfig};
 pub use dtype::Dtype;
 pub use error::CheckpointError;
+pub use families::{Refused, refused};
+pub use family::Released;
 pub use keys::Naming;
-pub use registry::parse_config;
+pub use registry::{parse_config, released};
 pub use verify::{Misshapen, WeightsError};
 pub use view::TensorView;
 

@@ -9,7 +9,7 @@ use super::autoencoder_kl_wan::{
 };
 use super::config::{ConfigError, MAX_JSON_BYTES, VaeConfig};
 use super::families::{self, UnsupportedFamily};
-use super::family::Family;
+use super::family::{Family, Released};
 use super::fields::{Fields, shown};
 use super::signs::witness;
 use crate::files::sniff::{FileKind, NotJson, parse_json};
@@ -56,6 +56,11 @@ pub fn parse_config(json: &[u8]) -> Result<Box<dyn VaeConfig>, ConfigError> {
         }
     };
     family.parse(fields)
+}
+
+/// Released models whose VAEs are decoded, family by family.
+pub fn released() -> Vec<Released> {
+    FAMILIES.iter().flat_map(|family| family.released()).collect()
 }
 
 /// The family of a config.

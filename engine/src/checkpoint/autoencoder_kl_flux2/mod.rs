@@ -13,7 +13,7 @@ use config::CLASS;
 use names::Flux2Names;
 
 use super::config::{ConfigError, VaeConfig};
-use super::family::{About, Family, Found, Inferred};
+use super::family::{About, Family, Found, Inferred, Released};
 use super::fields::Fields;
 use super::keys::Names;
 use super::signs::Sign::{Is, Is2d};
@@ -41,6 +41,11 @@ impl Family for AutoencoderKlFlux2 {
 
     fn parse(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError> {
         AutoencoderKlFlux2Config::from_fields(fields).map(Into::into)
+    }
+
+    fn released(&self) -> Vec<Released> {
+        let config = AutoencoderKlFlux2Config::default();
+        vec![Released { models: self.about().models, config: config.into() }]
     }
 
     fn names(&self, names: &mut dyn Iterator<Item = &str>) -> Box<dyn Names> {

@@ -130,6 +130,24 @@ impl AutoencoderKlWanConfig {
         }
     }
 
+    /// That of Wan 2.2 TI2V-5B.
+    pub(super) fn of_wan_2_2_5b() -> Self {
+        let channels = 12;
+        Self {
+            base_dim: 160,
+            decoder_base_dim: 256,
+            z_dim: WAN_2_2.channels(),
+            latents_mean: WAN_2_2.mean.into(),
+            latents_std: WAN_2_2.std.into(),
+            in_channels: channels,
+            out_channels: channels,
+            is_residual: true,
+            patch_size: Some(2),
+            scale_factor_spatial: 16,
+            ..Self::default_of(WanClass::Wan)
+        }
+    }
+
     /// Whether the decoder takes several frames.
     pub fn has_frames(&self) -> bool {
         self.class != WanClass::QwenImage21
@@ -216,6 +234,10 @@ impl VaeConfig for AutoencoderKlWanConfig {
         let is_residual = self.is_residual || self.class != WanClass::QwenImage21;
         ensure(is_residual, "is_residual", self.is_residual, || {
             format!("true: no {QWEN_IMAGE_21_CLASS} without it is supported")
+        })?;
+        let has_neither = !self.is_residual && self.pixels_in_channels() == 1;
+        ensure(has_neither || !self.is_qwen_image(), "is_residual", self.is_residual, || {
+            format!("false, and no `patch_size`: an {QWEN_IMAGE_CLASS} has neither")
         })?;
         let side = self.pixels_in_channels();
         ensure_within("patch_size", side, 1, MAX_PATCH)?;

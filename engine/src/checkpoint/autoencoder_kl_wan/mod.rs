@@ -14,7 +14,7 @@ use config::{QWEN_IMAGE_21_CLASS, QWEN_IMAGE_CLASS, WAN_CLASS};
 use names::{ImageNames, WanNames};
 
 use super::config::{ConfigError, VaeConfig};
-use super::family::{About, Family, Found, Inferred};
+use super::family::{About, Family, Found, Inferred, Released};
 use super::fields::Fields;
 use super::keys::Names;
 use super::signs::Sign::{self, Is, IsFlat, IsOverTime, Lacks};
@@ -61,6 +61,18 @@ impl Family for AutoencoderKlWan {
         AutoencoderKlWanConfig::of_wan(fields).map(Into::into)
     }
 
+    fn released(&self) -> Vec<Released> {
+        let plain = AutoencoderKlWanConfig::default_of(WanClass::Wan);
+        let of_5b = AutoencoderKlWanConfig::of_wan_2_2_5b();
+        vec![
+            Released {
+                models: "Wan 2.1, Wan 2.2 A14B, and models made of them",
+                config: plain.into(),
+            },
+            Released { models: "Wan 2.2 TI2V-5B, FIBO", config: of_5b.into() },
+        ]
+    }
+
     fn names(&self, names: &mut dyn Iterator<Item = &str>) -> Box<dyn Names> {
         Box::new(WanNames::detect(names))
     }
@@ -83,6 +95,17 @@ impl Family for AutoencoderKlQwenImage {
 
     fn parse(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError> {
         AutoencoderKlWanConfig::of_qwen_image(fields).map(Into::into)
+    }
+
+    fn released(&self) -> Vec<Released> {
+        let plain = AutoencoderKlWanConfig::default_of(WanClass::QwenImage);
+        let layered = config::LAYERED_CHANNELS;
+        let layered =
+            AutoencoderKlWanConfig { in_channels: layered, out_channels: layered, ..plain.clone() };
+        vec![
+            Released { models: "Qwen-Image, Qwen-Image-Edit, Krea 2", config: plain.into() },
+            Released { models: "Qwen-Image-Layered", config: layered.into() },
+        ]
     }
 
     fn names(&self, names: &mut dyn Iterator<Item = &str>) -> Box<dyn Names> {
@@ -110,6 +133,11 @@ impl Family for AutoencoderKlQwenImage21 {
 
     fn parse(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError> {
         AutoencoderKlWanConfig::of_qwen_image_21(fields).map(Into::into)
+    }
+
+    fn released(&self) -> Vec<Released> {
+        let config = AutoencoderKlWanConfig::default_of(WanClass::QwenImage21);
+        vec![Released { models: self.about().models, config: config.into() }]
     }
 
     fn names(&self, names: &mut dyn Iterator<Item = &str>) -> Box<dyn Names> {
