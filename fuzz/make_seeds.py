@@ -153,7 +153,8 @@ for name, dtype, order, array in (
     np.lib.format.write_array(buffer, np.asarray(array, dtype, order=order))
     seed("npy", name, buffer.getvalue())
 
-# The flags are packed, layers, sides (none), video, with_key and mean_and_std.
+# The flags are packed, layers, sides (none), video, with_key and mean_and_std; behind them in_place, comfy and
+# of_tokens, where a name ends so.
 for name, flags, dtype, content in (
     ("packed", (1, 0, 0, 0, 0, 0), "f32", {"latents": values.reshape(1, 4, 12)}),
     ("comfy", (0, 0, 0, 0, 0, 0), "f32", {"latent_tensor": values, "latent_format_version_0": np.zeros(0)}),
@@ -162,9 +163,12 @@ for name, flags, dtype, content in (
     ("keyed_f16", (0, 0, 0, 0, 1, 0), "f16", {"z": values[0], "other": values[0, 0]}),
     ("video", (0, 0, 0, 1, 0, 1), "f32", {"latents": frames}),
     ("layers", (1, 1, 0, 0, 0, 0), "bf16", {"latents": values.reshape(1, 4, 12)}),
+    ("in_place", (1, 0, 0, 0, 0, 1), "f32", {"latents": values.reshape(1, 12, 2, 2)}),
+    ("comfy_in_place", (1, 0, 0, 0, 0, 1), "f32", {"latent_tensor": values.reshape(1, 12, 2, 2), "latent_format_version_0": np.zeros(0)}),
 ):
     file = save({key: array.astype(DTYPES[dtype]) for key, array in content.items()})
-    seed("comfy_latent", name, struct.pack("<6B2fB", *flags, 0.5, 0.25, 3) + file)
+    more = (1, 1, 1) if name.endswith("in_place") else (0, 0, 0)
+    seed("comfy_latent", name, struct.pack("<6B2fB3B", *flags, 0.5, 0.25, 3, *more) + file)
 
 flux = dict(
     _class_name="AutoencoderKL", act_fn="silu", block_out_channels=[128, 256, 512, 512],
@@ -180,8 +184,16 @@ wan = dict(
     both, _class_name="AutoencoderKLWan", decoder_base_dim=None, in_channels=3, out_channels=3, is_residual=False,
     patch_size=None, scale_factor_temporal=4, scale_factor_spatial=8)
 qwen_image = dict(both, _class_name="AutoencoderKLQwenImage", input_channels=4)
+wan_residual = dict(
+    wan, base_dim=160, decoder_base_dim=256, z_dim=48, latents_mean=[0.5] * 48, latents_std=[2.5] * 48, in_channels=12,
+    out_channels=12, is_residual=True, patch_size=2, scale_factor_spatial=16)
+qwen_image_21 = dict(_class_name="AutoencoderKLQwenImage21", is_residual=True, patch_size=None)
+flux2 = dict(
+    flux, _class_name="AutoencoderKLFlux2", latent_channels=32, batch_norm_eps=1e-4, patch_size=[2, 2],
+    decoder_block_out_channels=[96, 192, 384, 384])
 for name, config in (
     ("flux", flux), ("statistics", statistics), ("empty", {}), ("wan", wan), ("qwen_image", qwen_image),
+    ("wan_residual", wan_residual), ("qwen_image_21", qwen_image_21), ("flux2", flux2),
     ("bad", dict(flux, norm_num_groups=48, shift_factor="x")),
 ):
     seed("config", name, json.dumps(config).encode())
@@ -202,7 +214,7 @@ def listed(items):
     return b"".join(b"\1" + item for item in items) + b"\0"
 
 
-def wan_decoder(frames, levels, cuts=0, base=2, z=2, out=3, resnets=1, qwen_image=False, encoder=None):
+def wan_decoder(frames, levels, cuts=0, base=2, z=2, out=3, resnets=1, qwen_image=False, encoder=None, residual=False, patch=None):
     """The `Input` of the target `program` for a decoder of videos; of images it says nothing."""
     of_images = listed([]) + number(1) + b"\0" + number(1) * 5 + b"\0\0"
     of_backend = struct.pack("<3Q", 0x5555555555555555, 3, 64)
@@ -210,8 +222,9 @@ def wan_decoder(frames, levels, cuts=0, base=2, z=2, out=3, resnets=1, qwen_imag
     network = struct.pack("B", qwen_image) + b"".join(map(number, (base, z, out, resnets)))
     network += listed(number(mult) + struct.pack("B", doubles) for mult, doubles in levels)
     network += b"\0" if encoder is None else b"\1" + b"".join(map(number, encoder))
-    # Scales as the levels have them, neither residual nor patches.
-    network += b"\0\0\0"
+    # Scales as the levels have them.
+    network += b"\0" + struct.pack("B", residual)
+    network += b"\0" if patch is None else b"\1" + struct.pack("<I", patch)
     return of_images + number(2) + number(3) + b"\1" + of_backend + time + b"\1" + network
 
 
@@ -221,6 +234,8 @@ for name, input in (
     ("wan_of_one_frame", wan_decoder(1, [(1, 0), (1, 1), (3, 0)], resnets=2)),
     ("wan_with_an_encoder", wan_decoder(2, [(1, 0), (2, 0)], encoder=(6, 1))),
     ("qwen_image", wan_decoder(1, [(1, 0), (2, 1)], out=4, qwen_image=True)),
+    ("wan_residual", wan_decoder(3, [(1, 0), (2, 1), (2, 1)], cuts=2, out=12, residual=True, patch=2)),
+    ("qwen_image_21", wan_decoder(1, [(1, 0), (2, 1)], out=4, qwen_image=True, residual=True)),
 ):
     seed("program", name, input)
 
@@ -239,6 +254,9 @@ def change(at, place, kind, rest=b""):
 
 kl_network = variant(0, 2) + listed([b"\1", b"\3"]) + struct.pack("5B", 0, 3, 1, 1, 2)
 wan_network = variant(1, 2) + listed(struct.pack("BB", *level) for level in ((0, 0), (1, 1), (3, 0))) + struct.pack("3B", 1, 15, 2)
+residual_network, network_of_images = (
+    wan_network[:-2] + struct.pack("BB", z, out) for z, out in ((65, 11), (130, 3)))
+flux2_network = variant(0, 2) + listed([b"\1", b"\3"]) + struct.pack("5B", 0, 131, 1, 1, 2)
 layered_network = variant(1, 2) + listed([b"\1\0"]) + struct.pack("3B", 0, 15, 3)
 huge, ones = variant(1, 2) + struct.pack("<Q", 2**32 - 1), listed([number(1)])
 for name, input in (
@@ -251,6 +269,9 @@ for name, input in (
     ("wan_of_a_flat_conv", checkpoint(wan_network, changes=[change(2, 0, 1, listed([number(4)] * 4))])),
     ("wan_with_a_hole", checkpoint(wan_network, 1, changes=[change(2, 0, 0)])),
     ("wan_twice", checkpoint(wan_network, 1, changes=[change(2, 1, 6, b"\6")])),
+    ("wan_residual", checkpoint(residual_network)), ("wan_residual_original", checkpoint(residual_network, 1, 1)),
+    ("qwen_image_21", checkpoint(network_of_images)), ("qwen_image_21_original", checkpoint(network_of_images, 1, 2)),
+    ("flux2", checkpoint(flux2_network)), ("flux2_original", checkpoint(flux2_network, 1, 1)),
     ("wan_scaled", checkpoint(wan_network, 1, changes=[change(2, 0, 8, ones)])),
 ):
     seed("checkpoint", name, input)

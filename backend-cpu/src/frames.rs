@@ -1,4 +1,4 @@
-//! Copies of pixels and frames: nearest upsampling, and frames that come out of channels.
+//! Copies of pixels and frames: nearest upsampling, and pixels and frames that come out of channels.
 
 use std::mem::MaybeUninit;
 
@@ -40,6 +40,47 @@ pub fn upsample(
         }
         for other in rest.chunks_exact_mut(row) {
             other.copy_from_slice(first);
+        }
+    });
+    Ok(())
+}
+
+/// Blocks of `space` rows and columns of pixels that lie in the channels of those of `input`
+/// (`[h][w][c]`). `channels` gives, for a row and a column of a block, the channels of the input's pixel
+/// that are the values of the block's.
+///
+/// # Errors
+///
+/// [`KernelError::Size`] when a slice does not fit the shape.
+pub fn shuffle(
+    pool: &ThreadPool,
+    input: &[f32],
+    [h, w, c]: [usize; 3],
+    space: usize,
+    channels: impl Fn(usize, usize) -> Vec<usize>,
+    out: &mut [MaybeUninit<f32>],
+) -> Result<(), KernelError> {
+    check("input of a shuffle", h * w * c, input.len())?;
+    let orders: Vec<Vec<usize>> =
+        (0..space * space).map(|at| channels(at / space, at % space)).collect();
+    let of_pixel = orders.first().map_or(0, Vec::len);
+    check("shuffled pixels", h * w * space * space * of_pixel, out.len())?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    let row = w * space * of_pixel;
+    let out = Shared(out.as_mut_ptr());
+    for_each(pool, h * space, |y, _| {
+        let from = &input[y / space * w * c..][..w * c];
+        // SAFETY: row `y` of the output, which no other task writes.
+        let to = unsafe { std::slice::from_raw_parts_mut(out.get().add(y * row), row) };
+        let of_row = &orders[y % space * space..][..space];
+        for (block, pixel) in to.chunks_exact_mut(space * of_pixel).zip(from.chunks_exact(c)) {
+            for (values, order) in block.chunks_exact_mut(of_pixel).zip(of_row) {
+                for (value, &channel) in values.iter_mut().zip(order) {
+                    value.write(pixel[channel]);
+                }
+            }
         }
     });
     Ok(())

@@ -30,7 +30,7 @@ pub mod kernels {
     };
     pub use crate::elementwise::{add_assign, apply, apply_in_place, clamp, sum};
     pub use crate::error::KernelError;
-    pub use crate::frames::{join_frames, upsample};
+    pub use crate::frames::{join_frames, shuffle, upsample};
     pub use crate::norm::{
         Moments, affine, group_moments, workspace_bytes as norm_workspace_bytes,
     };

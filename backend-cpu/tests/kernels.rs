@@ -155,6 +155,25 @@ proptest! {
     }
 
     #[test]
+    fn pixels_out_of_channels(
+        shape in [1usize..9, 1usize..9, 1usize..20], space in 1usize..4, of_pixel in 1usize..12,
+        seed in any::<u32>(),
+    ) {
+        let [h, w, c] = shape;
+        let x = values(h * w * c, u64::from(seed));
+        let channel = |row: usize, column: usize, at: usize| (at * 7 + row * 3 + column * 5) % c;
+        let mut out = Buffer::new(h * w * space * space * of_pixel).unwrap();
+        let order = |row, column| (0..of_pixel).map(|at| channel(row, column, at)).collect();
+        shuffle(&pool(2), &x, shape, space, order, out.uninit()).unwrap();
+        for (i, got) in written(&out).iter().enumerate() {
+            let (at, pixel) = (i % of_pixel, i / of_pixel);
+            let (column, row) = (pixel % (w * space), pixel / (w * space));
+            let from = (row / space * w + column / space) * c;
+            prop_assert_eq!(*got, x[from + channel(row % space, column % space, at)]);
+        }
+    }
+
+    #[test]
     fn nearest_upsampling(
         shape in [1usize..3, 1usize..9, 1usize..9, 1usize..9], factor in [1usize..4, 1usize..4], seed in any::<u32>(),
     ) {

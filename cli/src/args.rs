@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Plan(Box<PlanArgs>),
     /// Show what a checkpoint is, what it costs to decode with it, and how it tiles
     Inspect(InspectArgs),
+    /// List the models whose VAEs are decoded, and what their latents are
+    Models(ModelsArgs),
     /// List the devices of this machine that can decode
     Devices,
     /// Print a completion script for a shell
@@ -373,6 +375,16 @@ pub(crate) struct GroupArgs {
     /// Tensor parallel degree
     #[arg(long, value_name = "N")]
     pub(crate) tensor_parallel_size: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// Print JSON, with the classes that are known and refused
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) json: bool,
+    /// Print a table in Markdown, as the README has it
+    #[arg(long)]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

@@ -106,6 +106,7 @@ fn run(cli: &Cli) -> Result<(), Error> {
         Command::Decode(args) => commands::decode::run(args, cli.verbosity),
         Command::Plan(args) => commands::plan::run(args, cli.verbosity),
         Command::Inspect(args) => commands::inspect::run(args, cli.verbosity),
+        Command::Models(args) => commands::models::run(args),
         Command::Devices => commands::devices::run(),
         Command::Completions { shell } => commands::generate::completions(*shell),
         Command::Man { command } => commands::generate::man(command.as_deref()),

@@ -31,6 +31,8 @@ pub struct TileAxis {
     lone: u32,
     /// Cells at the start of a computed tile that are not kept, but for the first tile.
     skipped: u32,
+    /// Cells of the output, from a tile's first on, that are blended with the same weight.
+    grain: u32,
 }
 
 impl TileAxis {
@@ -59,6 +61,7 @@ impl TileAxis {
             row_limit: output_extent,
             lone: 0,
             skipped: 0,
+            grain: 1,
         };
         let Some(Cells { tile, stride, dropped }) = cells else { return Ok(whole) };
         // A tile's pixels fit u32: they are the caller's size of a tile.
@@ -71,6 +74,16 @@ impl TileAxis {
         let count = (latents - lone).div_ceil(cells);
         let skipped = u32::from(dropped == Some(DroppedFrame::First));
         Ok(Self { tile, stride, count, output_tile, row_limit, lone, skipped, ..whole })
+    }
+
+    /// The same, where so many cells are blended with one weight; a divisor of the scale.
+    pub(crate) const fn with_grain(self, grain: u32) -> Self {
+        Self { grain, ..self }
+    }
+
+    /// How many cells of the output are blended with the same weight.
+    pub const fn grain(&self) -> u32 {
+        self.grain
     }
 
     /// The input's length, in input units.
@@ -181,9 +194,10 @@ impl TileAxis {
     }
 
     /// The weight of tile `index` against all before it, at its output position `position`:
-    /// `position / ramp_extent` inside the ramp and 1 behind it.
+    /// `position / ramp_extent` inside the ramp and 1 behind it, both counted in whole
+    /// [`grain`](Self::grain)s.
     pub fn ramp(&self, index: u32, position: u64) -> f64 {
-        ramp_at(self.ramp_extent(index), position)
+        ramp_at(self.ramp_extent(index), position, self.grain)
     }
 
     /// How far tile `index - back` starts before tile `index`, in output units.
@@ -229,9 +243,14 @@ pub(crate) struct TileSpans {
     pub(crate) output: (u32, u32),
 }
 
-/// The weight at `position` of a tile that is blended over `extent` of its start.
-pub(crate) fn ramp_at(extent: u32, position: u64) -> f64 {
-    if position < u64::from(extent) { position as f64 / f64::from(extent) } else { 1.0 }
+/// The weight at `position` of a tile that is blended over `extent` of its start, which is as many
+/// whole grains.
+pub(crate) fn ramp_at(extent: u32, position: u64, grain: u32) -> f64 {
+    match (position < u64::from(extent), grain) {
+        (false, _) => 1.0,
+        (true, 0 | 1) => position as f64 / f64::from(extent),
+        (true, _) => (position / u64::from(grain)) as f64 / f64::from(extent / grain),
+    }
 }
 
 /// An input to encode that ends inside a latent cell.

@@ -170,6 +170,13 @@ pub enum PlanError {
         /// A multiple near it.
         works: u32,
     },
+    /// Blocks of pixels that are blended with one weight do not fill latent cells.
+    GrainNotDivisor {
+        /// Rows and columns of a block.
+        grain: u32,
+        /// Pixels per latent cell.
+        scale: u32,
+    },
     /// The stride exceeds the tile, which would leave gaps.
     StrideTooLarge {
         /// The axis.

@@ -128,6 +128,14 @@ impl SpanAxis {
         }
     }
 
+    /// Cells of the output that are blended with the same weight.
+    pub(crate) fn grain(&self) -> u32 {
+        match self {
+            Self::Tiles(axis) => axis.grain(),
+            Self::Whole { .. } | Self::Cores(_) => 1,
+        }
+    }
+
     /// The span at `cursor`, and moves it behind that span.
     pub(crate) fn next(&self, cursor: &mut Cursor) -> Option<Span> {
         let owner = cursor.owner;

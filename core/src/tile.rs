@@ -59,7 +59,9 @@ impl TileGrid {
             };
             let cells = cells.filter(|_| cut);
             let scale = tiling.scale.along(axis);
+            let grain = tiling.grain(axis, direction)?;
             TileAxis::new(axis, direction, input.along(axis), scale, cells)
+                .map(|tiles| tiles.with_grain(grain))
         };
         let (height, width) = (axis(Axis::Height)?, axis(Axis::Width)?);
         tiling.scale.check()?;

@@ -44,18 +44,27 @@ pub struct Tiling {
     pub width: AxisTiling,
     /// How pixels lie on latent cells.
     pub scale: Scale,
+    /// Rows, and columns, of pixels that tiles are blended with the same weight: of models whose
+    /// pixels lie in channels until the tiles have been blended, else 1. A decode alone has them.
+    pub grain: u32,
 }
 
 impl Tiling {
     /// Tiles of rows and columns, each over all frames.
     pub fn new(height: AxisTiling, width: AxisTiling, scale: impl Into<Scale>) -> Self {
-        Self { time: None, height, width, scale: scale.into() }
+        Self { time: None, height, width, scale: scale.into(), grain: 1 }
     }
 
     /// The same with tiles of frames.
     #[must_use]
     pub const fn with_time(self, time: TimeTiling) -> Self {
         Self { time: Some(time), ..self }
+    }
+
+    /// The same, blended in blocks of `grain` rows and columns of pixels.
+    #[must_use]
+    pub const fn with_grain(self, grain: u32) -> Self {
+        Self { grain, ..self }
     }
 
     /// Whether diffusers would tile this input: it exceeds the tile, strictly, on any axis.
@@ -72,6 +81,19 @@ impl Tiling {
             Axis::Width => self.width.tile(direction, factor),
         };
         tile.is_some_and(|tile| input.along(axis) > tile)
+    }
+
+    /// Cells of the output that are blended with the same weight.
+    pub(crate) fn grain(&self, axis: Axis, direction: Direction) -> Result<u32, PlanError> {
+        let (grain, scale) = (self.grain, self.scale.space);
+        nonzero("grain", grain)?;
+        if !scale.is_multiple_of(grain) {
+            return Err(PlanError::GrainNotDivisor { grain, scale });
+        }
+        match (axis, direction) {
+            (Axis::Time, _) | (_, Direction::Encode) => Ok(1),
+            (Axis::Height | Axis::Width, Direction::Decode) => Ok(grain),
+        }
     }
 
     /// Tile and step along an axis, if diffusers' arithmetic gives the same on both sides of the

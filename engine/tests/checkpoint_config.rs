@@ -79,7 +79,7 @@ fn the_config_of_flux_is_read() {
     assert_eq!(config.scale(), 8);
     let tiling = config.tiling();
     assert_eq!(tiling, Tiling::new(tile(1024, 128), tile(1024, 128), 8));
-    let space = config.latent_space();
+    let space = config.latent_space().unwrap();
     assert_eq!((space.scaling_factor, space.shift_factor), (0.3611, 0.1159));
     assert_eq!(space.mean_and_std, None);
 }
@@ -109,7 +109,7 @@ fn means_and_deviations_count_only_together() {
         let mut config = flux();
         config["latents_mean"] = mean;
         config["latents_std"] = std;
-        parse(&config).unwrap().latent_space().mean_and_std
+        parse(&config).unwrap().latent_space().unwrap().mean_and_std
     };
     let list = |value: f64| json!(vec![value; 16]);
     assert_eq!(both(list(0.5), list(2.0)), Some((vec![0.5; 16], vec![2.0; 16])));
@@ -127,7 +127,7 @@ fn another_class_is_named() {
     for (class, what) in [
         ("AutoencoderKLMochi", ", the VAE of Mochi"),
         ("AutoencoderTiny", ", a tiny autoencoder (TAESD and its kin)"),
-        ("AutoencoderKLFlux2", ", the VAE of FLUX.2 (its latents go through a batch norm)"),
+        ("AutoencoderDC", ", a deep compression autoencoder (DC-AE, Sana)"),
         ("FluxTransformer2DModel", ""),
         ("", ""),
     ] {
@@ -135,8 +135,9 @@ fn another_class_is_named() {
         assert_eq!(
             error.to_string(),
             format!(
-                "is of class \"{class}\"{what}; only AutoencoderKL, AutoencoderKLWan and \
-                 AutoencoderKLQwenImage are supported"
+                "is of class \"{class}\"{what}; only AutoencoderKL, AutoencoderKLFlux2, \
+                 AutoencoderKLWan, AutoencoderKLQwenImage and AutoencoderKLQwenImage21 are \
+                 supported"
             )
         );
     }
@@ -324,7 +325,7 @@ proptest! {
             prop_assert!(cells >= 1);
             prop_assert_eq!(axis, tile(pixels, cells));
         }
-        let space = config.latent_space();
+        let space = config.latent_space().unwrap();
         prop_assert!(space.scaling_factor.is_normal() && space.shift_factor.is_finite());
     }
 

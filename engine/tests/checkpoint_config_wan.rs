@@ -60,6 +60,58 @@ fn configs_of_released_models_are_read() {
     assert_eq!(layered.packing().unwrap().content, TokenContent::Layers);
 }
 
+/// The configs of Wan 2.2 TI2V-5B and of Qwen-Image 2.1, whose class has it as its defaults.
+#[test]
+fn configs_of_models_with_shortcuts_are_read() {
+    let wan = json!({
+        "_class_name": "AutoencoderKLWan", "base_dim": 160, "decoder_base_dim": 256, "z_dim": 48,
+        "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_scales": [],
+        "temperal_downsample": [false, true, true], "is_residual": true, "patch_size": 2,
+        "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 16,
+        "scale_factor_temporal": 4, "latents_mean": vec![0.5; 48], "latents_std": vec![2.0; 48],
+        "clip_output": false,
+    });
+    let config = parse(&wan).unwrap();
+    let program = config.decoder().unwrap();
+    assert_eq!((program.latent_channels(), program.out_channels()), (48, 3));
+    let scale = Scale::video(TimeScale::first_alone(4), 16);
+    assert_eq!((program.out_scale(), config.tiling().scale), (scale, scale));
+    assert_eq!(config.tiling().grain, 2);
+    assert_eq!(config.frames_per_second().unwrap().get(), 24);
+    assert!(config.packing().is_none() && config.is_video());
+    assert_eq!(parse(&config.to_json()).unwrap(), config);
+
+    let qwen = parse(&json!({ "_class_name": "AutoencoderKLQwenImage21" })).unwrap();
+    let program = qwen.decoder().unwrap();
+    assert_eq!((program.latent_channels(), program.out_channels()), (64, 4));
+    assert_eq!(program.out_scale(), Scale::image(16));
+    assert!(!qwen.is_video() && qwen.frames_per_second().is_none());
+    assert_eq!(qwen.decoder_channels().collect::<Vec<_>>(), [1152, 1152, 576, 288, 144]);
+    assert_eq!(qwen.packing().unwrap().token_len(64), 64);
+    assert_eq!(qwen.output_range(Cut::Tiled), Some([-1.0, 1.0]));
+    let (mean, std) = qwen.latent_space().unwrap().mean_and_std.unwrap();
+    assert_eq!((mean.len(), std.len()), (64, 64));
+    assert_eq!(parse(&qwen.to_json()).unwrap(), qwen);
+    // No conv sees frames, and every shortcut is one of images.
+    assert!(program.ops().iter().all(|op| op.by_tap().is_none()));
+
+    for (fields, field, value, expected) in [
+        (&wan, "decoder_base_dim", json!(250), "`out_channels`"),
+        (&wan, "out_channels", json!(14), "a multiple of 4, the pixels of a patch"),
+        (&wan, "dim_mult", json!([1, 2, 3, 4]), "levels whose shortcuts repeat whole channels"),
+        (&qwen.to_json(), "is_residual", json!(false), "true: no AutoencoderKLQwenImage21 without"),
+        (&qwen.to_json(), "scale_factor_temporal", json!(4), "8, which `temperal_downsample`"),
+    ] {
+        let mut fields = fields.clone();
+        fields[field] = value;
+        match parse(&fields) {
+            Err(error) => assert!(error.to_string().contains(expected), "{field}: {error}"),
+            // Any number of channels goes that every level has a multiple of.
+            Ok(_) => assert_eq!(field, "decoder_base_dim"),
+        }
+    }
+}
+
 #[test]
 fn classes_differ_in_packing_and_in_the_clamp_of_tiles() {
     let [wan, qwen] = CLASSES.map(|class| parse(&json!({ "_class_name": class })).unwrap());
@@ -98,12 +150,17 @@ fn every_impossible_field_is_named() {
         ("latents_std", json!(vec![1e-46; 16]), "expected numbers above 0"),
     ];
     let of_wan = [
-        ("is_residual", json!(true), "true, expected false: the VAE of Wan 2.2 TI2V-5B is not"),
-        ("patch_size", json!(2), "2, expected null or 1: no VAE that packs pixels is supported"),
+        ("patch_size", json!(0), "0, expected a whole number from 1 to 16"),
+        ("patch_size", json!(17), "17, expected a whole number from 1 to 16"),
+        ("patch_size", json!(2), "3, expected a multiple of 4, the pixels of a patch"),
         ("decoder_base_dim", json!(0), "0, expected a whole number from 1"),
         ("in_channels", json!(0), "0, expected a whole number from 1"),
         ("out_channels", json!("3"), "\"3\", expected a whole number"),
-        ("scale_factor_spatial", json!(16), "16, expected 8, which 4 levels come to"),
+        (
+            "scale_factor_spatial",
+            json!(16),
+            "16, expected 8, which 4 levels and `patch_size` come to",
+        ),
         ("scale_factor_temporal", json!(8), "8, expected 4, which `temperal_downsample` comes to"),
     ];
     let of_qwen = [("input_channels", json!(0), "0, expected a whole number from 1 to 65536")];

@@ -33,8 +33,7 @@ fn named(tensors: &Tensors) -> (&'static str, String) {
 }
 
 /// What a model has beside the weights of an AutoencoderKL, by names as they are in its files.
-const BESIDE: [(&str, &str, &[usize]); 10] = [
-    ("FLUX.2", "bn.running_mean", &[128]),
+const BESIDE: [(&str, &str, &[usize]); 9] = [
     ("vector-quantized", "quantize.embedding.weight", &[8, 4]),
     ("asymmetric", "decoder.condition_encoder.layers.0.weight", &[8, 3, 3, 3]),
     ("Stable Video Diffusion", "decoder.time_conv_out.weight", &[3, 3, 3, 1, 1]),
@@ -85,13 +84,6 @@ fn other_decoders_are_named() {
         ("tiny", &[("decoder.1.weight", &[8, 4, 3, 3]), ("encoder.0.weight", &[8, 3, 3, 3])]),
         ("tiny", &[("taesd_decoder.1.weight", &[8, 4, 3, 3])]),
         ("sound", &[("decoder.layers.1.layers.0.beta", &[8])]),
-        (
-            "Wan 2.2",
-            &[
-                ("decoder.middle.0.residual.0.gamma", &[8, 1, 1, 1]),
-                ("decoder.upsamples.0.upsamples.0.residual.2.weight", &[8, 8, 3, 3, 3]),
-            ],
-        ),
         (
             "HunyuanVideo 1.5",
             &[

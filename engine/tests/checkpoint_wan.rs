@@ -21,6 +21,10 @@ struct Model {
     res_blocks: usize,
     /// Whether the decoder doubles frames behind each level but the last.
     temporal: Vec<bool>,
+    /// Whether levels have shortcuts around them.
+    residual: bool,
+    /// Of images alone, whose original files keep an axis of one frame.
+    images: bool,
 }
 
 impl Default for Model {
@@ -31,6 +35,8 @@ impl Default for Model {
             channels: vec![2, 4, 8, 8],
             res_blocks: 2,
             temporal: vec![true, true, false],
+            residual: false,
+            images: false,
         }
     }
 }
@@ -43,15 +49,20 @@ struct Weight {
 }
 
 #[derive(Default)]
-struct List(Vec<Weight>);
+struct List {
+    weights: Vec<Weight>,
+    images: bool,
+}
 
 impl List {
     fn push(&mut self, [diffusers, original]: [&str; 2], leaf: &str, shape: &[usize]) {
         let [diffusers, original] = [diffusers, original].map(|name| format!("{name}.{leaf}"));
-        self.0.push(Weight { diffusers, original, shape: shape.to_vec() });
+        self.weights.push(Weight { diffusers, original, shape: shape.to_vec() });
     }
 
     fn conv(&mut self, names: [&str; 2], out: usize, input: usize, kernel: &[usize]) {
+        // Without frames there is no axis of them.
+        let kernel = if self.images && kernel.len() == 3 { &kernel[1..] } else { kernel };
         self.push(names, "weight", &[&[out, input], kernel].concat());
         self.push(names, "bias", &[out]);
     }
@@ -78,7 +89,7 @@ impl List {
 impl Model {
     /// Every weight of the decoder, written down module by module from the two code bases.
     fn weights(&self) -> Vec<Weight> {
-        let mut list = List::default();
+        let mut list = List { images: self.images, ..List::default() };
         let deepest = *self.channels.last().unwrap();
         list.conv(["post_quant_conv", "conv2"], self.z_dim, self.z_dim, &[1, 1, 1]);
         list.conv(["decoder.conv_in", "decoder.conv1"], deepest, self.z_dim, &[3, 3, 3]);
@@ -97,34 +108,42 @@ impl Model {
         let mut input = deepest;
         for (level, &channels) in self.channels.iter().rev().enumerate() {
             for resnet in 0..=self.res_blocks {
-                let names = [
-                    format!("decoder.up_blocks.{level}.resnets.{resnet}"),
-                    format!("decoder.upsamples.{place}"),
-                ];
+                let original = match self.residual {
+                    true => format!("decoder.upsamples.{level}.upsamples.{resnet}"),
+                    false => format!("decoder.upsamples.{place}"),
+                };
+                let names = [format!("decoder.up_blocks.{level}.resnets.{resnet}"), original];
                 list.resnet(names.each_ref().map(String::as_str), channels, input);
                 place += 1;
                 input = channels;
             }
             let Some(&temporal) = self.temporal.get(level) else { continue };
-            let names = [
-                format!("decoder.up_blocks.{level}.upsamplers.0"),
-                format!("decoder.upsamples.{place}"),
-            ];
+            let names = match self.residual {
+                true => [
+                    format!("decoder.up_blocks.{level}.upsampler"),
+                    format!("decoder.upsamples.{level}.upsamples.{}", self.res_blocks + 1),
+                ],
+                false => [
+                    format!("decoder.up_blocks.{level}.upsamplers.0"),
+                    format!("decoder.upsamples.{place}"),
+                ],
+            };
             let part = |part: &str| names.each_ref().map(|name| format!("{name}.{part}"));
             let resample = part("resample.1");
-            list.conv(resample.each_ref().map(String::as_str), channels / 2, channels, &[3, 3]);
-            if temporal {
+            let handed = if self.residual { channels } else { channels / 2 };
+            list.conv(resample.each_ref().map(String::as_str), handed, channels, &[3, 3]);
+            if temporal && !self.images {
                 let conv = part("time_conv");
                 let names = conv.each_ref().map(String::as_str);
                 list.conv(names, 2 * channels, channels, &[3, 1, 1]);
             }
             place += 1;
-            input = channels / 2;
+            input = handed;
         }
         list.push(["decoder.norm_out", "decoder.head.0"], "gamma", &[self.channels[0], 1, 1, 1]);
         let names = ["decoder.conv_out", "decoder.head.2"];
         list.conv(names, self.out_channels, self.channels[0], &[3, 3, 3]);
-        list.0
+        list.weights
     }
 
     /// The tensors of a file, named by `name`, which gets each weight's place among them.
@@ -172,6 +191,8 @@ fn models() -> impl Strategy<Value = Model> {
     (1usize..5, 1usize..6, levels, 1usize..4).prop_map(
         |(z_dim, out_channels, levels, res_blocks)| {
             Model {
+                residual: false,
+                images: false,
                 z_dim,
                 out_channels,
                 // Levels but the shallowest hand on halves.
@@ -238,6 +259,90 @@ proptest! {
         prop_assert_eq!(given.config(), &*read);
         prop_assert_eq!(given.config_source(), &ConfigSource::Given);
     }
+}
+
+/// Levels with shortcuts around them, which keep or halve their channels.
+#[test]
+fn networks_with_shortcuts_are_found_in_either_naming() {
+    let wan = Model {
+        z_dim: 48,
+        out_channels: 12,
+        channels: vec![4, 8, 16, 16],
+        res_blocks: 1,
+        temporal: vec![true, false, true],
+        residual: true,
+        images: false,
+    };
+    for (tensors, naming) in
+        [(wan.diffusers("vae."), Naming::Diffusers), (wan.original(""), Naming::Original("Wan"))]
+    {
+        let checkpoint = wan.check(&tensors);
+        assert_eq!(checkpoint.naming(), naming);
+        let found = config(&checkpoint);
+        assert_eq!((found.class, found.is_residual), (WanClass::Wan, true));
+        assert_eq!(found.patch_size, Some(2));
+        assert!(found.temporal_upsample().eq(wan.temporal.iter().copied()));
+        assert!(checkpoint.guessed().is_empty());
+        let (mean, std) = checkpoint.latent_space().unwrap().mean_and_std.unwrap();
+        assert_eq!((mean[0], std[47]), (-0.2289, 0.7744));
+        let read = parse_config(found.to_json().to_string().as_bytes()).unwrap();
+        assert_eq!(read.downcast_ref(), Some(found));
+    }
+    // Of other latents neither their space nor the patch is known.
+    let other = Model { z_dim: 6, ..wan };
+    let checkpoint = other.check(&other.original(""));
+    assert_eq!(checkpoint.guessed(), ["patch_size", "latents_mean", "latents_std"]);
+}
+
+/// The files that ComfyUI has keep the axis of frames, and the convs over time that never run.
+#[test]
+fn networks_of_images_are_found_in_either_naming() {
+    let temporal = [true, false, true];
+    let qwen = Model {
+        z_dim: 64,
+        out_channels: 4,
+        channels: vec![4, 8, 16, 16],
+        res_blocks: 1,
+        temporal: temporal.into(),
+        residual: true,
+        images: true,
+    };
+    let with_convs_over_time = |mut tensors: Tensors, name: &dyn Fn(usize) -> String| {
+        for level in (0..3).filter(|&level| temporal[level]) {
+            let conv = Tensor::new(Dtype::F16, &[2, 1, 1, 1], &[0.0; 2]);
+            tensors.insert(format!("{}.time_conv.weight", name(level)), conv);
+        }
+        tensors
+    };
+    let diffusers = with_convs_over_time(qwen.diffusers(""), &|level| {
+        format!("decoder.up_blocks.{level}.upsampler")
+    });
+    let mut original = with_convs_over_time(qwen.original("vae."), &|level| {
+        format!("vae.decoder.upsamples.{level}.upsamples.2")
+    });
+    for (name, tensor) in &mut original {
+        let is_of_image =
+            name.contains("to_qkv") || name.contains("proj") || name.contains("resample");
+        if tensor.shape.len() == 4 && name.ends_with("weight") && !is_of_image {
+            tensor.shape.insert(2, 1);
+        }
+    }
+    for tensors in [diffusers, original] {
+        let checkpoint = qwen.check(&tensors);
+        assert_eq!(checkpoint.config().class(), "AutoencoderKLQwenImage21");
+        let found = config(&checkpoint);
+        assert!(found.temporal_upsample().eq(temporal));
+        assert!(checkpoint.ignored().is_empty() && checkpoint.guessed().is_empty());
+        assert_eq!(checkpoint.latent_space().unwrap().mean_and_std.unwrap().0.len(), 64);
+        let program = checkpoint.config().decoder().unwrap();
+        assert_eq!(program.out_scale(), halovae_core::Scale::image(8));
+        // The same weights are no Wan's.
+        let wan = parse_config(b"{\"_class_name\": \"AutoencoderKLWan\"}").unwrap();
+        let error = Checkpoint::from_bytes(serialize(&tensors), Some(wan)).map(drop).unwrap_err();
+        assert!(matches!(error, CheckpointError::OtherFamily { .. }), "{error}");
+    }
+    let checkpoint = qwen.check(&qwen.diffusers(""));
+    assert_eq!(checkpoint.guessed(), ["temperal_downsample"]);
 }
 
 #[test]
@@ -312,14 +417,17 @@ fn the_space_of_sixteen_channels_is_known() {
     assert!(checkpoint.config().packing().is_some(), "it may be Qwen-Image's");
     let wan = parse_config(b"{\"_class_name\": \"AutoencoderKLWan\"}").unwrap();
     assert!(wan.packing().is_none());
-    assert_eq!(wan.latent_space().mean_and_std, Some((mean, std)));
+    assert_eq!(wan.latent_space().unwrap().mean_and_std, Some((mean, std)));
 
     let model = Model { z_dim: 4, ..model };
     let checkpoint = model.check(&model.original(""));
     assert_eq!(checkpoint.guessed(), ["latents_mean", "latents_std"]);
     let error = checkpoint.latent_space().unwrap_err();
     assert!(matches!(error, CheckpointError::UntoldSpace { .. }), "{error}");
-    assert!(error.to_string().contains("are known for 16 channels alone"), "{error}");
+    assert!(
+        error.to_string().contains("are known for latents of the released models alone"),
+        "{error}"
+    );
 }
 
 #[test]

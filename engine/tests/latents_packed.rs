@@ -16,15 +16,15 @@ const P2: Packing = Packing {
     patch_width: 2,
     order: TokenOrder::ChannelsFirst,
     content: TokenContent::Picture,
+    in_place: false,
 };
 
 /// Latents are taken as they are.
-const UNSCALED: LatentSpace =
-    LatentSpace { scaling_factor: 1.0, shift_factor: 0.0, mean_and_std: None };
+const UNSCALED: LatentSpace = LatentSpace::VAE;
 
 /// What a decoder of 16 channels with 8 pixels per cell wants.
-fn wanted(sides: Option<[u32; 2]>) -> Wanted {
-    Wanted { channels: 16, scale: 8, video: false, packing: Some(P2), sides }
+fn wanted(sides: Option<[u32; 2]>) -> Wanted<'static> {
+    Wanted { channels: 16, scale: 8, video: false, packing: Some(P2), sides, comfy: None }
 }
 
 fn file(tensors: &[(&str, &[usize], &[f32])]) -> LatentsFile {
@@ -155,8 +155,7 @@ fn only_a_vae_whose_pipelines_pack_has_packed_latents() {
     // SD 3's shapes are FLUX.1's, but its pipelines do not pack.
     let sd3 = AutoencoderKlConfig { shift_factor: 0.0609, ..config(16) };
     assert_eq!(sd3.packing(), None);
-    let wanted =
-        Wanted { channels: 4, scale: 8, video: false, packing: config(4).packing(), sides: None };
+    let wanted = Wanted { channels: 4, packing: config(4).packing(), ..wanted(None) };
     for space in [None, Some(&UNSCALED)] {
         let read = shaped(&[4, 9, 16]).for_decoder(&wanted, space).unwrap();
         assert_eq!((read.latents.height, read.latents.width, read.square), (9, 16, None));
@@ -191,7 +190,7 @@ fn layers_need_the_sides_of_their_picture() {
 
 #[test]
 fn a_pipelines_latents_are_scaled() {
-    let space = LatentSpace { scaling_factor: 0.5, shift_factor: 1.0, mean_and_std: None };
+    let space = LatentSpace { scaling_factor: 0.5, shift_factor: 1.0, ..UNSCALED };
     let packed = shaped(&[1, 1, 64]).for_decoder(&wanted(None), Some(&space)).unwrap().latents;
     assert_eq!(packed.data[..3], [1.0, 9.0, 17.0]);
     assert_eq!(packed.data[16], 3.0);
@@ -284,8 +283,9 @@ proptest! {
             channels,
             scale: 8,
             video: layers.is_some(),
-            packing: Some(Packing { patch_height, patch_width, order, content }),
+            packing: Some(Packing { patch_height, patch_width, order, content, in_place: false }),
             sides: Some([height as u32 * 8, width as u32 * 8]),
+            comfy: None,
         };
         let file = LatentsFile::from_bytes(bytes, LatentsFormat::Npy, None).unwrap();
         let ForDecoder { latents, square, .. } = file.for_decoder(&wanted, Some(&UNSCALED)).unwrap();
@@ -299,6 +299,70 @@ proptest! {
         let is_decoded = |n: &usize| layers.is_none() || !n.is_multiple_of(pictures);
         for n in (0..batch * pictures).filter(is_decoded) { for y in 0..height { for x in 0..width { for c in 0..channels {
             prop_assert_eq!(*data.next().unwrap(), value(n, c, y, x));
+        }}}}
+    }
+
+    /// The same, where the values of tokens are in the place of the channels; and each value meets the
+    /// mean and the deviation of its place in the token.
+    #[test]
+    fn tokens_in_place_are_cells(
+        [batch, channels, rows, columns] in prop::array::uniform4(1usize..4),
+        [patch_height, patch_width] in prop::array::uniform2(1usize..4),
+        channels_first: bool,
+        with_batch: bool,
+        comfy: bool,
+    ) {
+        let order = if channels_first { TokenOrder::ChannelsFirst } else { TokenOrder::ChannelsLast };
+        let content = TokenContent::Picture;
+        let packing = Packing { patch_height, patch_width, order, content, in_place: true };
+        let len = packing.token_len(channels);
+        // Else they are cells, or tokens one behind the other.
+        prop_assume!(len != channels && (with_batch || columns != len));
+        let batch = if with_batch { batch } else { 1 };
+        let shape = [batch, len, rows, columns];
+        let count = shape.iter().product::<usize>();
+        let values: Vec<f32> = (0..count).map(|index| index as f32).collect();
+        let of_file = if with_batch { &shape[..] } else { &shape[1..] };
+        let file = match comfy {
+            true => {
+                let version = ("latent_format_version_0", &[0][..], &[][..]);
+                file(&[("latent_tensor", of_file, &values), version])
+            }
+            false => file(&[("latents", of_file, &values)]),
+        };
+        let mean: Vec<f32> = (0..len).map(|value| 1000.0 * value as f32).collect();
+        let std: Vec<f32> = (0..len).map(|value| 1.0 + value as f32).collect();
+        let mean_and_std = Some((mean.clone(), std.clone()));
+        let space = LatentSpace { mean_and_std, of_tokens: Some(packing), ..LatentSpace::VAE };
+        let wanted = Wanted {
+            channels, scale: 8, video: false, packing: Some(packing), sides: None,
+            comfy: comfy.then_some(&space),
+        };
+        if !comfy {
+            let error = file.for_decoder(&wanted, None).unwrap_err().to_string();
+            prop_assert!(error.contains("packed for a transformer"), "{}", error);
+        }
+        let sides = Some([8, 8]);
+        let error = file.for_decoder(&Wanted { sides, ..wanted }, Some(&space)).unwrap_err();
+        prop_assert!(error.to_string().contains("by their shape"), "{}", error);
+        // ComfyUI's tell by themselves what they are.
+        let given = (!comfy).then_some(&space);
+        let ForDecoder { latents, .. } = file.for_decoder(&wanted, given).unwrap();
+        let [height, width] = [rows * patch_height, columns * patch_width];
+        prop_assert_eq!(
+            [latents.batch, latents.channels, latents.frames, latents.height, latents.width],
+            [batch, channels, 1, height, width]
+        );
+        let mut data = latents.data.iter();
+        for n in 0..batch { for y in 0..height { for x in 0..width { for c in 0..channels {
+            let (dy, dx) = (y % patch_height, x % patch_width);
+            let value = match channels_first {
+                true => (c * patch_height + dy) * patch_width + dx,
+                false => (dy * patch_width + dx) * channels + c,
+            };
+            let stored = ((n * len + value) * rows + y / patch_height) * columns + x / patch_width;
+            let expected = values[stored] * std[value] + mean[value];
+            prop_assert_eq!(*data.next().unwrap(), expected);
         }}}}
     }
 }

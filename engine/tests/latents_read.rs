@@ -230,7 +230,7 @@ fn channels_of_another_model_are_explained() {
 fn latents_of_a_pipeline_are_taken_to_the_vaes_space() {
     let original = golden_latents(2, 1.0);
     let mut latents = original.clone();
-    let space = LatentSpace { scaling_factor: 0.3611, shift_factor: 0.1159, mean_and_std: None };
+    let space = LatentSpace { scaling_factor: 0.3611, shift_factor: 0.1159, ..LatentSpace::VAE };
     latents.to_vae_space(&space).unwrap();
     for (value, before) in latents.data.iter().zip(&original.data) {
         assert_eq!(*value, before / 0.3611 + 0.1159);
@@ -245,7 +245,7 @@ fn latents_of_a_pipeline_are_taken_to_the_vaes_space() {
         latents_std: Some(vec![0.5, 1.0, 2.0]),
         ..AutoencoderKlConfig::default()
     };
-    latents.to_vae_space(&config.latent_space()).unwrap();
+    latents.to_vae_space(&config.latent_space().unwrap()).unwrap();
     for (cell, before) in latents.data.chunks(3).zip(original.data.chunks(3)) {
         let expected = [before[0] + 1.0, before[1] * 2.0 + 2.0, before[2] * 4.0 + 3.0];
         assert_eq!(cell, expected);
@@ -253,7 +253,7 @@ fn latents_of_a_pipeline_are_taken_to_the_vaes_space() {
 
     let wrong = LatentSpace { mean_and_std: Some((vec![0.0; 3], vec![1.0; 4])), ..space };
     let error = original.clone().to_vae_space(&wrong).unwrap_err();
-    assert!(matches!(error, LatentsError::Channels { found: 3, expected: 4, .. }));
+    assert!(matches!(error, LatentsError::Statistics { found: 4, values: 3 }));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn an_overflow_on_the_way_to_the_vaes_space_is_placed() {
     let mut latents = golden_latents(2, 1.0);
     let index = ((2 + 1) * 4 + 3) * 3 + 2;
     latents.data[index] = 3e38;
-    let space = LatentSpace { scaling_factor: 0.1, shift_factor: 0.0, mean_and_std: None };
+    let space = LatentSpace { scaling_factor: 0.1, ..LatentSpace::VAE };
     let error = latents.to_vae_space(&space).unwrap_err().to_string();
     assert!(error.starts_with("are inf at batch 1, channel 2, row 1, column 3;"), "{error}");
     assert!(error.ends_with("are they in another space?"), "{error}");

@@ -11,6 +11,7 @@ const PACKING: Packing = Packing {
     patch_width: 2,
     order: TokenOrder::ChannelsFirst,
     content: TokenContent::Picture,
+    in_place: false,
 };
 
 /// An array of that shape in the C order, or the other one, of the values of `value`.
@@ -36,8 +37,8 @@ fn npy(shape: &[usize], fortran: bool, value: impl Fn(&[usize]) -> f32) -> Vec<u
     bytes
 }
 
-fn wanted(channels: usize) -> Wanted {
-    Wanted { channels, scale: 8, video: true, packing: None, sides: None }
+fn wanted(channels: usize) -> Wanted<'static> {
+    Wanted { channels, scale: 8, video: true, packing: None, sides: None, comfy: None }
 }
 
 fn read(
@@ -120,9 +121,8 @@ fn a_value_that_is_no_number_is_placed() {
 #[test]
 fn tokens_are_one_frame() {
     let space = LatentSpace {
-        scaling_factor: 1.0,
-        shift_factor: 0.0,
         mean_and_std: Some(((0..16).map(|c| c as f32).collect(), vec![2.0; 16])),
+        ..LatentSpace::VAE
     };
     let wanted = Wanted { packing: Some(PACKING), sides: Some([32, 48]), ..wanted(16) };
     let token = |place: &[usize]| (place[1] * 64 + place[2]) as f32;

@@ -20,6 +20,9 @@ struct Input<'a> {
     scaling_factor: f32,
     shift_factor: f32,
     expected_channels: u8,
+    in_place: bool,
+    comfy: bool,
+    of_tokens: bool,
     bytes: &'a [u8],
 }
 
@@ -28,22 +31,26 @@ fn run(input: &Input<'_>) -> Result<(), LatentsError> {
     let file = LatentsFile::from_bytes(input.bytes.to_vec(), LatentsFormat::Safetensors, key)?;
 
     let channels = usize::from(input.expected_channels);
+    let order = TokenOrder::ChannelsFirst;
+    let content = if input.layers { TokenContent::Layers } else { TokenContent::Picture };
+    let in_place = input.in_place && !input.layers;
+    let packing = Packing { patch_height: 2, patch_width: 2, order, content, in_place };
+    let values = if input.of_tokens { packing.token_len(channels) } else { channels };
     let space = LatentSpace {
         scaling_factor: input.scaling_factor,
         shift_factor: input.shift_factor,
         mean_and_std: input
             .mean_and_std
-            .then(|| (vec![input.shift_factor; channels], vec![input.scaling_factor; channels])),
+            .then(|| (vec![input.shift_factor; values], vec![input.scaling_factor; values])),
+        of_tokens: input.of_tokens.then_some(packing),
     };
-    let order = TokenOrder::ChannelsFirst;
-    let content = if input.layers { TokenContent::Layers } else { TokenContent::Picture };
-    let packing = Packing { patch_height: 2, patch_width: 2, order, content };
     let wanted = Wanted {
         channels,
         scale: 8,
         video: input.video,
         packing: input.packed.then_some(packing),
         sides: input.sides,
+        comfy: input.comfy.then_some(&space),
     };
     for space in [None, Some(&space)] {
         let latents = match file.for_decoder(&wanted, space) {

@@ -25,8 +25,9 @@ fuzz_target!(|bytes: &[u8]| {
                 let frames = time.tile_sample_min_num_frames / tiling.scale.time.factor;
                 assert!(frames >= 1, "{tiling:?}");
             }
-            let space = config.latent_space();
-            assert!(space.scaling_factor.is_normal() && space.shift_factor.is_finite());
+            for space in [config.latent_space(), config.comfy_space()].into_iter().flatten() {
+                assert!(space.scaling_factor.is_normal() && space.shift_factor.is_finite());
+            }
         }
         Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
     }

@@ -29,7 +29,8 @@ fn read(bytes: &[u8]) -> Result<(), LatentsError> {
     // A decoder of as many channels as any axis may have.
     for &channels in file.shape() {
         for video in [false, true] {
-            let wanted = Wanted { channels, scale: 8, video, packing: None, sides: None };
+            let wanted =
+                Wanted { channels, scale: 8, video, packing: None, sides: None, comfy: None };
             match file.for_decoder(&wanted, None) {
                 Ok(taken) => {
                     let latents = &taken.latents;

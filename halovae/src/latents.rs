@@ -31,12 +31,14 @@ pub(crate) fn read(
         Space::Vae => None,
         Space::Pipeline => Some(checkpoint.latent_space()?),
     };
+    let comfy = checkpoint.config().comfy_space();
     let wanted = Wanted {
         channels: program.latent_channels() as usize,
         scale: program.scale(),
         video: checkpoint.config().is_video(),
         packing: checkpoint.config().packing(),
         sides: options.sides,
+        comfy: comfy.as_ref(),
     };
     let ForDecoder { latents, square, taken_for_images } =
         LatentsFile::read(path, options.latents_key.as_deref())

@@ -12,6 +12,11 @@ For each model below it writes, beside this script, a folder
                                               `patch2` to `patch6` (see `patch_decode`), and for
                                               one model `tiled_overlap_F` with other overlaps
 
+    NAME/latents.safetensors has, of an AutoencoderKLFlux2, beside `latents` (as the VAE takes them) what
+                             pipelines hand over: `tokens`, packed, and `in_place`, with the values of
+                             tokens in the place of the channels; both normalized by the batch norm, whose
+                             statistics are among the weights
+
 and `demo-vae/expected.safetensors` for the checkpoint in `examples/demo-vae`: every 7th row and
 column of `whole`, `tiled` and `patch4` of the whole astronaut.
 
@@ -28,7 +33,8 @@ import zlib
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLFlux2
+from diffusers.pipelines.flux2.pipeline_flux2 import Flux2Pipeline
 from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).resolve().parent
@@ -65,6 +71,11 @@ MODELS = {
         block_out_channels=[32, 32, 32, 64], layers_per_block=1, norm_num_groups=32,
         latent_channels=4, sample_size=64, quant=True, attention=True, latents=(1, 7, 10),
         dtype="bf16"),
+    # FLUX.2's small decoder in small: other channels than the encoder's, latents of even sides.
+    "flux2": dict(
+        kind=AutoencoderKLFlux2, block_out_channels=[16, 32, 32], layers_per_block=1,
+        norm_num_groups=8, latent_channels=8, sample_size=32, quant=True, attention=True,
+        latents=(1, 10, 14), dtype="bf16", decoder_block_out_channels=[8, 24, 32]),
 }
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
@@ -139,7 +150,10 @@ def save(tensors, path):
 def make(name, spec):
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     levels = len(spec["block_out_channels"])
-    vae = AutoencoderKL(
+    kind = spec.get("kind", AutoencoderKL)
+    more = {key: spec[key] for key in ["decoder_block_out_channels"] if key in spec}
+    vae = kind(
+        **more,
         in_channels=3,
         out_channels=3,
         down_block_types=["DownEncoderBlock2D"] * levels,
@@ -157,8 +171,15 @@ def make(name, spec):
     dtype = DTYPES[spec["dtype"]]
     for parameter in vae.parameters():
         parameter.data = parameter.data.to(dtype).float()
+    if kind is AutoencoderKLFlux2:
+        vae.bn.running_mean.copy_(torch.randn(vae.bn.running_mean.shape, generator=generator))
+        vae.bn.running_var.copy_(0.1 + torch.rand(vae.bn.running_var.shape, generator=generator))
+        for statistics in [vae.bn.running_mean, vae.bn.running_var]:
+            statistics.data = statistics.to(dtype).float()
     batch, height, width = spec["latents"]
     z = torch.randn((batch, spec["latent_channels"], height, width), generator=generator)
+    latents = {"latents": z} if kind is AutoencoderKL else pipelines(vae, z)
+    z = latents["latents"]
     results = decode(vae, z, range(2, 7))
     for overlap in spec.get("overlaps", []):
         vae.tile_overlap_factor = overlap
@@ -168,14 +189,24 @@ def make(name, spec):
     folder = HERE / name
     folder.mkdir(exist_ok=True)
     config = {k: v for k, v in vae.config.items() if not k.startswith("_")}
-    config = {"_class_name": "AutoencoderKL"} | config
+    config = {"_class_name": kind.__name__} | config
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     weights = {key: value.to(dtype) for key, value in vae.state_dict().items()
-               if spec.get("complete") or key.startswith(("decoder.", "post_quant_conv."))}
+               if spec.get("complete") or key.startswith(("decoder.", "post_quant_conv.", "bn.run"))}
     save(weights, folder / "diffusion_pytorch_model.safetensors")
-    save({"latents": z}, folder / "latents.safetensors")
+    save(latents, folder / "latents.safetensors")
     save(results, folder / "expected.safetensors")
     return results
+
+
+def pipelines(vae, z):
+    """Latents as FLUX.2's pipelines have them, made of `z`, and what their own code makes of those."""
+    mean = vae.bn.running_mean.view(1, -1, 1, 1)
+    std = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
+    in_place = (Flux2Pipeline._patchify_latents(z) - mean) / std
+    again = Flux2Pipeline._unpatchify_latents(in_place * std + mean)
+    assert (again - z).abs().max() < 1e-5
+    return {"latents": again, "in_place": in_place, "tokens": Flux2Pipeline._pack_latents(in_place)}
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Measures diffusers' own error in half precision on the golden checkpoints: what halovae's is held against.
 
     pip install torch diffusers safetensors
-    python tests/golden/make_half_errors.py
+    python tests/golden/make_half_errors.py [--only NAME]
 
 For each folder that make_goldens.py made it decodes in float16 and in bfloat16 on the CPU, weights, latents
 and all, and writes how far that is from the golden picture in float32 into `half_errors.json`, by type and
@@ -14,15 +14,21 @@ folder, for `whole` and `tiled`:
 The figures depend on torch's kernels, by some percent from one CPU or version to another.
 """
 
+import argparse
 import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLFlux2
 from diffusers.utils import logging
 from safetensors.torch import load_file
 
 HERE = Path(__file__).resolve().parent
+KINDS = {kind.__name__: kind for kind in [AutoencoderKL, AutoencoderKLFlux2]}
+
+
+def class_of(folder):
+    return json.loads((folder / "config.json").read_text())["_class_name"]
 
 
 def error(got, expected):
@@ -35,7 +41,8 @@ def error(got, expected):
 
 
 def decodes(folder, dtype):
-    vae = AutoencoderKL.from_pretrained(folder, torch_dtype=dtype, low_cpu_mem_usage=False).eval()
+    kind = KINDS[class_of(folder)]
+    vae = kind.from_pretrained(folder, torch_dtype=dtype, low_cpu_mem_usage=False).eval()
     z = load_file(folder / "latents.safetensors")["latents"].to(dtype)
     return {"whole": vae.decode(z).sample, "tiled": vae.tiled_decode(z).sample}
 
@@ -46,8 +53,14 @@ def main():
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    errors = {"float16": {}, "bfloat16": {}}
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only")
+    only = parser.parse_args().only
+    file = HERE / "half_errors.json"
+    errors = json.loads(file.read_text()) if only else {"float16": {}, "bfloat16": {}}
     for folder in sorted(path.parent for path in HERE.glob("*/config.json")):
+        if class_of(folder) not in KINDS or only not in (None, folder.name):
+            continue
         expected = load_file(folder / "expected.safetensors")
         for name, picture in decodes(folder, torch.float32).items():
             # Else the error in half precision would be measured against another decoder's picture.
@@ -58,7 +71,7 @@ def main():
             by_folder[folder.name] = {
                 name: error(picture, expected[name]) for name, picture in pictures.items()}
             print(dtype, folder.name, by_folder[folder.name])
-    (HERE / "half_errors.json").write_text(json.dumps(errors, indent=2) + "\n")
+    file.write_text(json.dumps(errors, indent=2) + "\n")
 
 
 if __name__ == "__main__":

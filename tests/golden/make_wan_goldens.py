@@ -1,4 +1,4 @@
-"""Makes the golden values of the parity tests of Wan and Qwen-Image, beside those of make_goldens.py.
+"""Makes the golden values of the parity tests of Wan's kin and Qwen-Image's, beside those of make_goldens.py.
 
     pip install torch diffusers safetensors
     python tests/golden/make_wan_goldens.py [--only NAME]
@@ -9,7 +9,7 @@ For each model below it writes, beside this script, a folder
     NAME/diffusion_pytorch_model.safetensors  random weights, decoder only
     NAME/latents.safetensors                  key `latents`, f32, [1, channels, frames, height, width]
     NAME/expected.safetensors                 f32, of what diffusers makes of all frames: `whole`,
-                                              `tiled`, and for Wan `qwen_tiled` of its weights in an
+                                              `tiled`, and for Wan 2.1 `qwen_tiled` of its weights in an
                                               AutoencoderKLQwenImage, which does not clamp there
 
 of each of which only every STEP-th row and column is kept, `[frames, channels, rows, columns]`, and under
@@ -25,7 +25,7 @@ import math
 import zlib
 
 import torch
-from diffusers import AutoencoderKLQwenImage, AutoencoderKLWan
+from diffusers import AutoencoderKLQwenImage, AutoencoderKLQwenImage21, AutoencoderKLWan
 from make_goldens import HERE, save
 
 STEP = 7
@@ -41,6 +41,19 @@ MODELS = {
         kind=AutoencoderKLQwenImage, tile=32, stride=24, latents=(3, 10, 15), z=16,
         config=dict(base_dim=8, dim_mult=[1, 2, 2], num_res_blocks=2,
                     temperal_downsample=[False, True], input_channels=4)),
+    # The 5B model of Wan 2.2 in small: shortcuts around levels that keep, halve and double their channels,
+    # and pixels in channels, which are blended with the same weight.
+    "wan-residual": dict(
+        kind=AutoencoderKLWan, tile=64, stride=48, latents=(4, 6, 9), z=6,
+        config=dict(base_dim=4, decoder_base_dim=8, dim_mult=[1, 2, 4, 2], num_res_blocks=1,
+                    temperal_downsample=[False, True, True], is_residual=True, patch_size=2,
+                    in_channels=12, out_channels=12, scale_factor_spatial=16)),
+    # Qwen-Image 2.1 in small, with convs over time that never run.
+    "qwen-image-21": dict(
+        kind=AutoencoderKLQwenImage21, tile=32, stride=24, latents=(1, 10, 15), z=5,
+        config=dict(base_dim=4, decoder_base_dim=6, dim_mult=[1, 2, 4, 4], num_res_blocks=1,
+                    temperal_downsample=[False, True, True], scale_factor_temporal=4,
+                    scale_factor_spatial=8)),
 }
 
 
@@ -94,7 +107,7 @@ def make(name, spec):
     for fewer in range(1, frames):
         first = vae.decode(z[:, :, :fewer]).sample
         assert (first - results["whole"][:, :, :first.shape[2]]).abs().max() < 1e-5, fewer
-    if spec["kind"] is AutoencoderKLWan:
+    if spec["kind"] is AutoencoderKLWan and not spec["config"].get("is_residual"):
         qwen = AutoencoderKLQwenImage(**config).eval()
         qwen.load_state_dict(vae.state_dict())
         results["qwen_tiled"] = tiled(qwen, z, spec)

@@ -59,7 +59,7 @@ pub fn plan(config: &dyn VaeConfig, latents: Size, cut: Cut) -> Plan {
         }
         Cut::Strides(tile_sample_min_size, tile_sample_stride) => {
             let axis = AxisTiling::Stride { tile_sample_min_size, tile_sample_stride };
-            let tiling = Tiling::new(axis, axis, scale);
+            let tiling = Tiling::new(axis, axis, scale).with_grain(own.grain);
             Plan::tiled(TileGrid::new(Direction::Decode, latents, &tiling).expect("a grid"))
         }
         Cut::Patch(ranks) => Plan::patch(PatchGrid::like(latents, ranks, &own).expect("a grid")),

@@ -13,11 +13,11 @@ use crate::compare::{Difference, relative_rms};
 use crate::tensors;
 
 /// Every golden model of images.
-pub const NAMES: [&str; 6] =
-    ["f1-one-level", "f2-complete", "f4-batch", "f4-no-attention", "f8-flux", "f8-sd"];
+pub const NAMES: [&str; 7] =
+    ["f1-one-level", "f2-complete", "f4-batch", "f4-no-attention", "f8-flux", "f8-sd", "flux2"];
 
-/// Every golden model of videos.
-pub const VIDEOS: [&str; 2] = ["qwen-layered", "wan"];
+/// Every golden model of videos, or of images with the blocks of videos.
+pub const VIDEOS: [&str; 4] = ["qwen-image-21", "qwen-layered", "wan", "wan-residual"];
 
 /// A golden model.
 #[derive(Debug)]

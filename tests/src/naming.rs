@@ -79,8 +79,20 @@ pub fn to_old_diffusers(name: &str, tensor: RawTensor) -> (String, RawTensor) {
 
 /// A weight of the decoder under the name of Wan's own code, which has all levels in one list.
 pub fn to_wan(res_blocks: usize, name: &str) -> String {
+    in_lists(res_blocks, false, name)
+}
+
+/// The same, of a network whose levels have shortcuts around them, and lists of their own.
+pub fn to_wan_residual(res_blocks: usize, name: &str) -> String {
+    in_lists(res_blocks, true, name)
+}
+
+fn in_lists(res_blocks: usize, is_residual: bool, name: &str) -> String {
     let in_list = |level: &str, place: usize| {
         let level: usize = level.parse().expect("a level");
+        if is_residual {
+            return format!("decoder.upsamples.{level}.upsamples.{place}");
+        }
         // The resnets of a level, one more than the encoder's, and its upsampler.
         format!("decoder.upsamples.{}", level * (res_blocks + 2) + place)
     };
@@ -98,6 +110,9 @@ pub fn to_wan(res_blocks: usize, name: &str) -> String {
         }
         ["decoder", "up_blocks", level, "upsamplers", "0", ..] => {
             (in_list(level, res_blocks + 1), &parts[5..])
+        }
+        ["decoder", "up_blocks", level, "upsampler", ..] => {
+            (in_list(level, res_blocks + 1), &parts[4..])
         }
         _ => panic!("no module of {name}"),
     };

@@ -25,6 +25,8 @@ fn from_file(view: &TensorView<'_>) -> HostTensor {
     let values: Vec<f32> = elements.iter().copied().map(f32::from_le_bytes).collect();
     let (extents, frames) = match *view.shape() {
         [batch, channels] => ([batch, channels, 1, 1], 1),
+        // Packed latents, which are compared with nothing.
+        [batch, tokens, values] => ([batch, tokens, 1, values], 1),
         [batch, channels, height, width] => ([batch, channels, height, width], 1),
         // As rows, until it is known what is a frame.
         [batch, channels, frames, height, width] => {

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_tests::binary::{self, Run, listing};
+use halovae_tests::compare::assert_f32_close;
 use halovae_tests::decode::random_tensor;
-use halovae_tests::disk::{CONFIG, RawFile, RawTensor, WEIGHTS};
+use halovae_tests::disk::{CONFIG, RawFile, RawTensor, WEIGHTS, copy_checkpoint};
 use halovae_tests::golden::Golden;
-use halovae_tests::{naming, tensors};
+use halovae_tests::{naming, npy, tensors};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -276,4 +277,49 @@ fn a_whole_checkpoint_scales_a_pipelines_latents() {
         let told = binary::run_command(inspect).expect_success().stdout;
         assert!(told.contains(model), "{model}: {told}");
     }
+}
+
+/// Latents as FLUX.2's pipelines and ComfyUI have them make the picture of those that the VAE takes.
+#[test]
+fn latents_of_flux2_make_the_picture_of_its_vaes() {
+    const PIPELINE: &str = "--latent-space pipeline";
+    const SIDES: &str = "--latent-space pipeline --height 40 --width 56";
+    let setup = Setup::new("flux2");
+    let file = RawFile::read(&setup.golden.latents_file());
+    let write = |name: &str, tensors: &[(&str, RawTensor)]| setup.write(name, tensors);
+    let of = |name: &str| file.tensors[name].clone();
+    let plain = write("plain.safetensors", &[("latents", of("latents"))]);
+    let (expected, _) = setup.picture(&plain, "");
+
+    let tokens = write("tokens.safetensors", &[("latents", of("tokens"))]);
+    let in_place = write("in-place.safetensors", &[("latents", of("in_place"))]);
+    let version = RawTensor::f32(&[0], &[]);
+    let comfys = [("latent_tensor", of("in_place")), ("latent_format_version_0", version)];
+    let comfys = write("comfy.latent", &comfys);
+    let mut first = None;
+    for (latents, flags) in
+        [(&tokens, SIDES), (&in_place, PIPELINE), (&comfys, ""), (&comfys, PIPELINE)]
+    {
+        let (got, _) = setup.picture(latents, flags);
+        // diffusers rounds deviations in another way.
+        let (values, shape) = npy::read(&got);
+        let shape: [usize; 4] = shape.try_into().expect("NCHW");
+        let what = format!("{} {flags}", latents.display());
+        let picture = tensors::channels_last(&values, shape);
+        assert_f32_close(&what, &picture, setup.golden.expected("whole"));
+        let first = first.get_or_insert_with(|| got.clone());
+        assert!(got == *first, "{what}: another picture");
+    }
+    for latents in [&tokens, &in_place] {
+        setup.refused(latents, "", &["packed for a transformer", "--latent-space pipeline"]);
+    }
+    setup.refused(&in_place, SIDES, &["leave --height"]);
+
+    // Pipelines of klein undo the normalization.
+    let klein = setup.path("klein");
+    copy_checkpoint(&setup.golden.folder, &klein.join("vae"));
+    let index = r#"{"_class_name": "Flux2KleinPipeline"}"#;
+    std::fs::write(klein.join("model_index.json"), index).expect("a file");
+    let setup = Setup { vae: klein, ..setup };
+    assert!(setup.picture(&plain, PIPELINE).0 == expected, "klein: another picture");
 }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, ConfigSource, Naming};
+use halovae_engine::checkpoint::{
+    AutoencoderKlConfig, AutoencoderKlFlux2Config, Checkpoint, ConfigSource, Naming,
+};
 use halovae_engine::tensor::HostTensor;
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, cpu_decoder, decode, plan, size_of};
@@ -44,7 +46,7 @@ impl Case {
                 .weights
                 .tensors
                 .iter()
-                .filter(|(name, _)| is_of_decoder(name))
+                .filter(|(name, _)| is_of_decoder(name) || name.starts_with("bn."))
                 .map(|(name, tensor)| (name.clone(), tensor.clone()))
                 .collect(),
         };
@@ -63,8 +65,11 @@ fn is_of_decoder(name: &str) -> bool {
     name.starts_with("decoder.") || name.starts_with("post_quant_conv.")
 }
 
+/// The network as an `AutoencoderKL` has it.
 fn config(checkpoint: &Checkpoint) -> &AutoencoderKlConfig {
-    checkpoint.config().downcast_ref().expect("the config of an AutoencoderKL")
+    let config = checkpoint.config();
+    let of_flux2 = || Some(&config.downcast_ref::<AutoencoderKlFlux2Config>()?.network);
+    config.downcast_ref().or_else(of_flux2).expect("the config of an AutoencoderKL")
 }
 
 fn whole(checkpoint: &Checkpoint, golden: &Golden) -> HostTensor {
@@ -107,6 +112,21 @@ fn ldm_from_converters_that_know_the_new_attention() {
             }
         }
     }
+}
+
+/// FLUX.2's own code has the convs around the latents within encoder and decoder.
+#[test]
+fn flux2_own_names() {
+    let case = Case::new("flux2");
+    let file = case.path("flux2-vae.safetensors");
+    let own = |name: &str, tensor| match name.strip_prefix("post_quant_conv.") {
+        Some(part) => (format!("decoder.post_quant_conv.{part}"), tensor),
+        None => (name.to_owned(), tensor),
+    };
+    case.ldm("").renamed(own).write(&file);
+    let checkpoint = case.check("FLUX.2's own names", &file, Some(&case.config()));
+    let space = checkpoint.latent_space().expect("statistics");
+    assert_eq!(space, case.golden.checkpoint.latent_space().expect("statistics"));
 }
 
 /// Without a config the shapes say what the model is. This one has 32 groups, as all real ones.

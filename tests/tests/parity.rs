@@ -57,6 +57,7 @@ every_model! {
     f4_no_attention: "f4-no-attention",
     f8_flux: "f8-flux",
     f8_sd: "f8-sd",
+    flux2: "flux2",
 }
 
 /// No overlap, every pixel under two tiles, every pixel under four.

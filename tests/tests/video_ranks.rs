@@ -35,6 +35,55 @@ fn program() -> Program {
     config().decoder().expect("a decoder")
 }
 
+/// A decoder whose levels have shortcuts around them, and whose pixels lie in channels.
+fn residual() -> Box<dyn VaeConfig> {
+    let config = json!({
+        "_class_name": "AutoencoderKLWan", "base_dim": 16, "z_dim": Z_DIM, "is_residual": true,
+        "dim_mult": [1, 2, 2], "num_res_blocks": 1, "temperal_downsample": [true, true],
+        "patch_size": 2, "out_channels": 12, "in_channels": 12, "scale_factor_spatial": 8,
+        "latents_mean": vec![0.0; Z_DIM], "latents_std": vec![1.0; Z_DIM],
+    });
+    parse_config(config.to_string().as_bytes()).expect("a sound config")
+}
+
+/// Shortcuts stream, are cut and are estimated as all else: chunks and shards give the same bytes, ranks
+/// send each other what is planned, and memory is what was estimated, whatever the video's length.
+#[test]
+fn shortcuts_around_levels_stream() {
+    let program = residual().decoder().expect("a decoder");
+    assert_eq!(residual().tiling().scale, config().tiling().scale);
+    let on = |ranks| decoder(&program, ranks);
+    let latents = self::latents(5, 6, 7);
+    let expected = decode(&on(1), &latents, &whole(&latents), &in_chunks(u32::MAX));
+    assert_eq!(expected.shape().size(), Size::video(17, 48, 56));
+    for chunk in [1, 2, 3] {
+        let got = decode(&on(1), &latents, &whole(&latents), &in_chunks(chunk));
+        assert!(got == expected, "{chunk} at a time");
+    }
+    for (grid, ranks) in [([1, 2, 2], 3), ([2, 1, 2], 2), ([2, 1, 1], 2)] {
+        let plan = shards(&latents, grid);
+        let got = decode(&on(ranks), &latents, &plan, &in_chunks(1));
+        assert_f32_close(&format!("{grid:?} shards"), &got, &expected);
+        let all = decode(&on(ranks), &latents, &plan, &in_chunks(u32::MAX));
+        assert!(all == got, "{grid:?} shards, all frames at a time");
+        let Plan::Sharded(grid) = plan else { unreachable!("it was asked for") };
+        let fused = fuse(&program, |_, _| true);
+        assert!(Traffic::new(&fused, grid, 1).expect("it can be cut").bytes() > 0);
+    }
+    let peaks = [5, 21].map(|frames| {
+        let latents = self::latents(frames, 8, 8);
+        let mut sink = MemorySink::default();
+        let report = on(1).decode(&latents, &whole(&latents), &mut sink, &in_chunks(1));
+        let report = report.expect("a decode");
+        let [estimated, measured] =
+            [report.estimated_peak_bytes, report.measured_peak_bytes].map(|bytes| bytes as f64);
+        let ratio = estimated / measured;
+        assert!((0.85..=1.15).contains(&ratio), "{frames}: {estimated} of {measured}");
+        measured
+    });
+    assert!((0.95..=1.05).contains(&(peaks[1] / peaks[0])), "{peaks:?}");
+}
+
 fn decoder(program: &Program, ranks: u32) -> Decoder<CpuBackend> {
     Decoder::new(program, &RandomWeights { seed: 8 }, cpu_ranks(ranks, 1)).expect("a decoder")
 }

@@ -5,14 +5,17 @@
 use halovae_core::Plan;
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
-use halovae_engine::checkpoint::{AutoencoderKlWanConfig, VaeConfig, WanClass};
+use halovae_engine::checkpoint::{AutoencoderKlWanConfig, Checkpoint, Naming, VaeConfig, WanClass};
 use halovae_engine::conformance::Reference;
 use halovae_engine::decode::{Control, Decoder};
+use halovae_engine::program::fold_single_frame;
 use halovae_engine::sink::{Clamped, MemorySink};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
 use halovae_tests::decode::{Cut, cpu_ranks, plan, program, size_of};
+use halovae_tests::disk::{CONFIG, RawFile, WEIGHTS};
 use halovae_tests::golden::{self, Golden};
+use halovae_tests::naming;
 
 /// Of how many rows and columns one is kept.
 const STEP: usize = 7;
@@ -116,6 +119,60 @@ fn qwen_layered_whole() {
     check_whole(&Case::load("qwen-layered", vec![Reference]));
 }
 
+/// Of levels that keep, halve and double their channels, each with a shortcut around it, and of pixels
+/// that lie in channels.
+#[test]
+fn wan_residual_whole() {
+    let case = Case::on_cpu("wan-residual", 1);
+    assert_eq!(case.golden.config().tiling().scale.space, 16);
+    check_whole(&case);
+    let reference = Case::load("wan-residual", vec![Reference]);
+    let latents = reference.first_frames(2);
+    let config = reference.golden.config();
+    let picture = reference.decode(config, &latents, &whole(config, &latents), 1);
+    reference.check("the reference", "whole", &picture);
+}
+
+/// An image is one frame, through the program that is folded for it.
+#[test]
+fn an_image_of_wan_residual() {
+    let golden = Golden::load("wan-residual");
+    let program = fold_single_frame(&program(&golden.checkpoint));
+    let decoder = Decoder::new(&program, &golden.checkpoint, cpu_ranks(1, 1));
+    let case = Case { golden, decoder: decoder.expect("a decoder") };
+    let (config, latents) = (case.golden.config(), case.first_frames(1));
+    let plan = whole(config, &latents);
+    case.check("folded", "whole", &case.decode(config, &latents, &plan, 1));
+}
+
+#[test]
+fn qwen_image_21_whole() {
+    let case = Case::on_cpu("qwen-image-21", 1);
+    let config = case.golden.config();
+    assert_eq!((config.class(), config.is_video()), ("AutoencoderKLQwenImage21", false));
+    check_whole(&case);
+    check_whole(&Case::load("qwen-image-21", vec![Reference]));
+}
+
+/// Tiles are blended before pixels are taken out of channels: those of a cell with one weight.
+#[test]
+fn wan_residual_tiled() {
+    let case = Case::on_cpu("wan-residual", 2);
+    let (config, latents) = (case.golden.config(), &case.golden.latents);
+    let plan = plan(config, size_of(latents), Cut::Strides(64, 48));
+    let picture = case.decode(config, latents, &plan, 1);
+    case.check("tiled", "tiled", &picture);
+    assert_same_bytes("3 frames at a time", &case.decode(config, latents, &plan, 3), &picture);
+}
+
+#[test]
+fn qwen_image_21_tiled() {
+    let case = Case::on_cpu("qwen-image-21", 3);
+    let (config, latents) = (case.golden.config(), &case.golden.latents);
+    let plan = plan(config, size_of(latents), Cut::Strides(32, 24));
+    case.check("tiled", "tiled", &case.decode(config, latents, &plan, 1));
+}
+
 #[test]
 fn wan_tiled() {
     let case = Case::on_cpu("wan", 2);
@@ -138,6 +195,39 @@ fn qwen_layered_tiled() {
     case.check("tiled", "tiled", &case.decode(config, latents, &plan, 1));
 }
 
+/// Files under the names of the original code, in which networks of images keep the axis of frames.
+#[test]
+fn original_names_give_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in ["wan-residual", "qwen-image-21"] {
+        let case = Case::on_cpu(name, 1);
+        let (config, latents) = (case.golden.config(), case.first_frames(1));
+        let plan = whole(config, &latents);
+        let expected = case.decode(config, &latents, &plan, 1);
+        let weights = RawFile::read(&case.golden.folder.join(WEIGHTS));
+        let renamed = weights.renamed(|name, mut tensor| {
+            let of_image =
+                [".to_qkv.", ".proj.", ".resample."].iter().any(|part| name.contains(part));
+            if tensor.shape.len() == 4 && name.ends_with(".weight") && !of_image {
+                tensor.shape.insert(2, 1);
+            }
+            (naming::to_wan_residual(1, name), tensor)
+        });
+        let file = folder.path().join(format!("{name}.safetensors"));
+        renamed.write(&file);
+        let given = case.golden.folder.join(CONFIG);
+        let checkpoint = Checkpoint::open(&file, Some(&given)).expect("a checkpoint");
+        assert_eq!(checkpoint.naming(), Naming::Original("Wan"));
+        let decoder = Decoder::new(&program(&checkpoint), &checkpoint, cpu_ranks(1, 1));
+        let renamed = Case { golden: Golden::load(name), decoder: decoder.expect("a decoder") };
+        assert_same_bytes(name, &renamed.decode(config, &latents, &plan, 1), &expected);
+        // Without a config the network is the same, whatever its latents are.
+        let told = Checkpoint::open(&file, None).expect("a checkpoint");
+        assert_eq!(told.config().class(), config.class());
+        assert_eq!(told.config().decoder(), config.decoder(), "{name}");
+    }
+}
+
 #[test]
 fn shards_give_the_whole() {
     for (name, cut, ranks) in [
@@ -145,6 +235,10 @@ fn shards_give_the_whole() {
         ("wan", Cut::Sliced(2, 1, 1), 2),
         ("wan", Cut::Sliced(2, 2, 2), 3),
         ("qwen-layered", Cut::Sharded(1, 3), 3),
+        ("wan-residual", Cut::Sharded(2, 2), 4),
+        ("wan-residual", Cut::Sliced(2, 1, 1), 2),
+        ("wan-residual", Cut::Sliced(2, 1, 2), 3),
+        ("qwen-image-21", Cut::Sharded(2, 3), 4),
     ] {
         let case = Case::on_cpu(name, ranks);
         let (config, latents) = (case.golden.config(), &case.golden.latents);

@@ -1,9 +1,9 @@
-//! Ops that add, cut off, repeat and join.
+//! Ops that add, cut off, repeat, join and shuffle.
 
 use std::ops::Range;
 
 use halovae_engine::backend::Operands;
-use halovae_engine::program::FrameRepeat;
+use halovae_engine::program::{FrameRepeat, Shuffle};
 use halovae_engine::tensor::Shape;
 
 use super::CpuBackend;
@@ -72,6 +72,47 @@ impl CpuBackend {
         for (to, tap) in out.uninit().chunks_exact_mut(len).zip(reads.taps()) {
             let from = read[tap.expect("repeats of frames read frames")];
             frames::upsample(&self.pool, from, sizes, [factor; 2], to)?;
+        }
+        Ok(out)
+    }
+
+    pub(super) fn shuffle(
+        &self,
+        shuffle: &Shuffle,
+        operands: &Operands<'_, Value>,
+    ) -> Result<Value, KernelError> {
+        let (s, read) = match shuffle.frames == FrameRepeat::NONE {
+            true => (operands.get(0).shape(), operands.get(0).frames()),
+            false => frames_of(operands.frames().parts()),
+        };
+        let which: Vec<usize> = match shuffle.frames == FrameRepeat::NONE {
+            true => (0..read.len()).collect(),
+            false => {
+                let taps = operands.frames().taps().iter();
+                taps.map(|tap| tap.expect("frames lie in frames")).collect()
+            }
+        };
+        let space = shuffle.space as usize;
+        let block = Shape {
+            height: s.height.saturating_mul(space),
+            width: s.width.saturating_mul(space),
+            channels: shuffle.channels as usize,
+            ..s
+        };
+        let shape = match shuffle.frames == FrameRepeat::NONE {
+            true => block,
+            false => block.over(which.len()),
+        };
+        let mut out = self.store.value(shape)?;
+        let len = block.frame_len().max(1);
+        let sizes = [s.height, s.width, s.channels];
+        let of_blocks = shuffle.frames_in_blocks(&which);
+        let frames = which.into_iter().zip(of_blocks);
+        for (to, (from, frame)) in out.uninit().chunks_exact_mut(len).zip(frames) {
+            let channels = |row: usize, column: usize| {
+                shuffle.channels_at([frame, row as u32, column as u32]).collect()
+            };
+            frames::shuffle(&self.pool, read[from], sizes, space, channels, to)?;
         }
         Ok(out)
     }

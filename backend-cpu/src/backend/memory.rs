@@ -40,9 +40,11 @@ impl MemoryModel for CpuModel {
             | Op::Silu { input, .. }
             | Op::Clamp { input, .. }
             | Op::Add { a: input, .. } => Some(input),
-            Op::NormStats { .. } | Op::Upsample { .. } | Op::Join { .. } | Op::Attention { .. } => {
-                None
-            }
+            Op::NormStats { .. }
+            | Op::Upsample { .. }
+            | Op::Join { .. }
+            | Op::Shuffle(_)
+            | Op::Attention { .. } => None,
         }
     }
 

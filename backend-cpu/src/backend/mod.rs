@@ -174,6 +174,7 @@ impl Backend for CpuBackend {
                 self.upsample(factor as usize, frames, &operands)
             }
             Op::Join { factor, .. } => self.join(factor as usize, &operands),
+            Op::Shuffle(shuffle) => self.shuffle(&shuffle, &operands),
             Op::Add { .. } => self.add(&mut operands),
             Op::Attention { scale, .. } => self.attention(&operands, scale),
         };

@@ -154,7 +154,9 @@ impl Backend for CudaBackend {
             Op::Silu { .. } => self.map(name, None, &mut operands),
             Op::Upsample { factor, .. } => self.upsample(name, operands.get(0), factor as usize),
             Op::Add { .. } => self.add(name, &mut operands),
-            Op::Clamp { .. } | Op::Join { .. } => Err(BackendError::unsupported(self.name(), op)),
+            Op::Clamp { .. } | Op::Join { .. } | Op::Shuffle(_) => {
+                Err(BackendError::unsupported(self.name(), op))
+            }
             Op::Attention { scale, .. } => {
                 let attending = self.attend_more(name, scale, &operands, None)?;
                 drop(operands);

@@ -5,8 +5,8 @@ use clap::{Args, ValueEnum, value_parser};
 /// What the latents are.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct SpaceArgs {
-    /// What the latents are: as `vae.decode` takes them (ComfyUI's always are), or as a diffusers
-    /// pipeline gives them with output_type="latent"
+    /// What the latents are: as `vae.decode` takes them, or as a diffusers pipeline gives them with
+    /// output_type="latent"; ComfyUI's files tell that by themselves
     #[arg(long, value_enum, default_value_t = LatentSpaceArg::Vae)]
     pub(crate) latent_space: LatentSpaceArg,
     /// Height of the picture in pixels, where a pipeline's packed latents do not tell it
@@ -24,7 +24,7 @@ pub(crate) struct SpaceArgs {
 pub(crate) enum LatentSpaceArg {
     /// As `vae.decode` takes them
     Vae,
-    /// As a pipeline gives them: packed ones are unpacked, and the VAE's scaling and shift, or its mean
-    /// and deviation of each channel, are undone
+    /// As a pipeline gives them: packed ones are unpacked, and the VAE's scaling and shift, its mean and
+    /// deviation of each channel, or its batch norm, are undone
     Pipeline,
 }

@@ -150,7 +150,8 @@ impl Steps {
         let mut ramps = [Ramp::default(); MAX_BLEND_DEPTH as usize];
         for (k, ramp) in (0..=self.back).zip(&mut ramps) {
             let start = u64::from(offset) + self.axis.shift(owner, k);
-            *ramp = Ramp { start, extent: self.axis.ramp_extent(owner - k) };
+            *ramp =
+                Ramp { start, extent: self.axis.ramp_extent(owner - k), grain: self.axis.grain() };
         }
         Weights { ramps, back: self.back as usize, degree, len }
     }
@@ -167,6 +168,7 @@ struct Ramp {
     /// Where the span starts in the piece.
     start: u64,
     extent: u32,
+    grain: u32,
 }
 
 /// What is the same for all weights of a span.
@@ -190,7 +192,7 @@ impl Weights {
         symmetric[0] = 1.0;
         let mut product = 1.0;
         for (k, ramp) in self.ramps.iter().enumerate().take(self.back + 1) {
-            let w = ramp_at(ramp.extent, ramp.start + u64::from(at));
+            let w = ramp_at(ramp.extent, ramp.start + u64::from(at), ramp.grain);
             for d in 1..=self.degree {
                 symmetric[d] += w * symmetric[d - 1];
             }

@@ -150,6 +150,11 @@ impl fmt::Display for PlanError {
                 f,
                 "{name} {value} ({axis}) is not a multiple of the scale {scale}; set it to {works}"
             ),
+            Self::GrainNotDivisor { grain, scale } => write!(
+                f,
+                "blocks of {grain} x {grain} pixels do not fill a latent cell of {scale} x {scale}; \
+                 expected a divisor of {scale}"
+            ),
             Self::StrideTooLarge { axis, tile_sample_stride, tile_sample_min_size } => {
                 let (tile, stride) = stored_names(axis);
                 write!(

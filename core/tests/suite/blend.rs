@@ -208,7 +208,51 @@ fn is_pasted(plan: &Plan) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// What a blend in blocks of pixels is: that of the blocks, with the pixels of each in their places.
+fn of_blocks(case: &Case, grain: u32) -> Result<(), TestCaseError> {
+    let scale = case.tiling.scale;
+    let fine = |axis: AxisTiling| match axis {
+        AxisTiling::Stride { tile_sample_min_size, tile_sample_stride } => AxisTiling::Stride {
+            tile_sample_min_size: tile_sample_min_size * grain,
+            tile_sample_stride: tile_sample_stride * grain,
+        },
+        AxisTiling::Overlap { tile_sample_min_size, tile_latent_min_size, tile_overlap_factor } => {
+            let tile_sample_min_size = tile_sample_min_size * grain;
+            AxisTiling::Overlap { tile_sample_min_size, tile_latent_min_size, tile_overlap_factor }
+        }
+        other => other,
+    };
+    let Tiling { height, width, .. } = case.tiling;
+    let scale = Scale { space: scale.space * grain, ..scale };
+    let tiling = Tiling::new(fine(height), fine(width), scale).with_grain(grain);
+    let coarse = Plan::tiled(case.grid());
+    let Ok(grid) = TileGrid::new(Direction::Decode, case.input, &tiling) else { return Ok(()) };
+    prop_assert_eq!(grid.height().grain(), grain);
+    let plan = Plan::tiled(grid);
+    for (band, of_blocks) in plan.bands().zip(coarse.bands()) {
+        prop_assert_eq!((band.top, band.height), (of_blocks.top * grain, of_blocks.height * grain));
+        for (block, coarse) in band.blocks().zip(of_blocks.blocks()) {
+            for (term, coarse) in block.terms().zip(coarse.terms()) {
+                prop_assert_eq!(term.piece, coarse.piece);
+                for dy in 0..block.region.height {
+                    for dx in 0..block.region.width {
+                        let weight = coarse.weight(0, dy / grain, dx / grain);
+                        prop_assert_eq!(term.weight(0, dy, dx), weight);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 proptest! {
+    #[test]
+    fn blocks_of_pixels_are_blended_with_one_weight(case in case(), grain in 1u32..4) {
+        prop_assume!(case.direction == Direction::Decode);
+        of_blocks(&case, grain)?;
+    }
+
     #[test]
     fn terms_are_the_cascade_of_diffusers(case in case()) {
         compare(&case)?;

@@ -40,6 +40,22 @@ fn tiles_of_frames(tile: u32, stride: u32, scale: Scale) -> Tiling {
 }
 
 #[test]
+fn blocks_of_pixels_fill_latent_cells() {
+    let of_grain = |grain| {
+        let tiling = Tiling::new(stride(64, 48), stride(64, 48), 8).with_grain(grain);
+        TileGrid::new(Direction::Decode, Size::new(300, 300), &tiling)
+    };
+    for grain in [1, 2, 4, 8] {
+        assert_eq!(of_grain(grain).unwrap().width().grain(), grain);
+    }
+    says(
+        of_grain(3),
+        "blocks of 3 x 3 pixels do not fill a latent cell of 8 x 8; expected a divisor of 8",
+    );
+    says(of_grain(0), "grain is 0, expected at least 1; set it to 1 or more");
+}
+
+#[test]
 fn zeros() {
     let fine = stride(8, 8);
     let advice = "is 0, expected at least 1; set it to 1 or more";

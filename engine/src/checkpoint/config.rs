@@ -41,8 +41,14 @@ pub trait VaeConfig: Model + Any + Debug + Send + Sync {
     /// The tiles that diffusers takes where the user gives none.
     fn tiling(&self) -> Tiling;
 
-    /// How latents of a diffusers pipeline become what the decoder takes.
-    fn latent_space(&self) -> LatentSpace;
+    /// How latents of a diffusers pipeline become what the decoder takes. `None` where the VAE's weights
+    /// tell it, and the config was not read together with them.
+    fn latent_space(&self) -> Option<LatentSpace>;
+
+    /// How latents that ComfyUI saved become what the decoder takes, where they are not that already.
+    fn comfy_space(&self) -> Option<LatentSpace> {
+        None
+    }
 
     /// How pipelines of this VAE pack latents, where there are such.
     fn packing(&self) -> Option<Packing>;

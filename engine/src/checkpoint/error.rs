@@ -104,6 +104,19 @@ pub enum CheckpointError {
         /// What makes a guess useless, as the end of a sentence.
         reason: &'static str,
     },
+    /// Weights without what pipelines normalize latents by.
+    #[error(
+        "`{}` does not tell how latents of a pipeline are normalized: its statistics ({}) are missing or \
+         damaged; take the complete VAE",
+        path.display(),
+        text::listed(tensors.iter().map(|name| format!("`{name}`")))
+    )]
+    NoStatistics {
+        /// The file or folder of the weights.
+        path: PathBuf,
+        /// The tensors that should tell.
+        tensors: &'static [&'static str],
+    },
     /// A model that is known and not supported.
     #[error(
         "`{}` holds {models}: it has {}; that is not supported, only {classes_are} ({supported})",

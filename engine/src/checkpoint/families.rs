@@ -21,11 +21,6 @@ pub(crate) struct UnsupportedFamily {
 /// The first that fits counts.
 const FAMILIES: &[UnsupportedFamily] = &[
     UnsupportedFamily {
-        models: "the VAE of FLUX.2 (its latents go through a batch norm)",
-        classes: &["AutoencoderKLFlux2"],
-        evidence: &[&[Is("bn")]],
-    },
-    UnsupportedFamily {
         models: "a vector-quantized VAE (VQGAN, Kandinsky 2, stage A of Stable Cascade)",
         classes: &["VQModel", "PaellaVQModel"],
         evidence: &[&[Is("quantize")], &[Is("vquantizer")]],
@@ -59,15 +54,7 @@ const FAMILIES: &[UnsupportedFamily] = &[
         ],
     },
     UnsupportedFamily {
-        models: "the VAE of Wan 2.2 (5B) or Qwen-Image 2.1",
-        classes: &["AutoencoderKLQwenImage21"],
-        evidence: &[
-            &[Is("decoder.upsamples.#.upsamples")],
-            &[Is("decoder.up_blocks.#.upsampler"), Is("decoder.mid_block.resnets.#.norm1.gamma")],
-        ],
-    },
-    UnsupportedFamily {
-        models: "the VAE of LTX-Video",
+        models: "the VAE of LTX-Video and LTX-2",
         classes: &[
             "AutoencoderKLLTXVideo",
             "AutoencoderKLLTX2Video",
@@ -103,7 +90,7 @@ const FAMILIES: &[UnsupportedFamily] = &[
         evidence: &[&[Is("decoder.unpatcher3d")], &[Is("decoder.mid_block.temp_attentions")]],
     },
     UnsupportedFamily {
-        models: "the VAE of HunyuanVideo",
+        models: "the VAE of HunyuanVideo, FramePack, Kandinsky 5 and SkyReels I2V",
         classes: &["AutoencoderKLHunyuanVideo"],
         evidence: &[
             &[Is("decoder.conv_in.conv"), Is("decoder.mid_block.attentions.#.to_q")],
@@ -140,13 +127,37 @@ const FAMILIES: &[UnsupportedFamily] = &[
     },
     UnsupportedFamily {
         models: "a VAE of sound",
-        classes: &["AutoencoderOobleck", "AutoencoderKLLTX2Audio", "AutoencoderKLMiniMaxH3Audio"],
+        classes: &[
+            "AutoencoderOobleck",
+            "AutoencoderKLLTX2Audio",
+            "AutoencoderKLMiniMaxH3Audio",
+            "AutoencoderKLKVAEAudio",
+            "Cosmos3AVAEAudioTokenizer",
+            "LongCatAudioDiTVae",
+            "MMAudioVAE",
+            "AutoencoderSAME",
+        ],
         evidence: &[&[Is("decoder.layers.#.layers.#.beta")], &[Is("decoder.block.#.snake1")]],
     },
     UnsupportedFamily {
         models: "a tiny autoencoder (TAESD and its kin)",
         classes: &["AutoencoderTiny"],
         evidence: &[&[Is("decoder.layers.#")], &[Is("decoder.#")], &[Is("taesd_decoder")]],
+    },
+    UnsupportedFamily {
+        models: "the VAE of Kandinsky 6's super-resolution",
+        classes: &["Kandinsky6SRVAE"],
+        evidence: &[],
+    },
+    UnsupportedFamily {
+        models: "an autoencoder of representations (RAE)",
+        classes: &["AutoencoderRAE"],
+        evidence: &[],
+    },
+    UnsupportedFamily {
+        models: "the VAE of KVAE, for images",
+        classes: &["AutoencoderKLKVAE"],
+        evidence: &[],
     },
     UnsupportedFamily {
         models: "a VAE with attention in its levels, as the first ones of latent diffusion with \
@@ -160,6 +171,25 @@ const FAMILIES: &[UnsupportedFamily] = &[
         evidence: &[&[Is3d("decoder.conv_in.weight")], &[Is("decoder.conv_in.conv")]],
     },
 ];
+
+/// A class of diffusers that is known and not decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// The class.
+    pub class: &'static str,
+    /// What it is, with an article, and the models that have it.
+    pub models: &'static str,
+}
+
+/// The classes of diffusers that are known and not decoded.
+pub fn refused() -> impl Iterator<Item = Refused> {
+    let of_family = |family: &'static UnsupportedFamily| {
+        let models = family.models;
+        family.classes.iter().map(move |class| Refused { class, models })
+    };
+    FAMILIES.iter().flat_map(of_family)
+}
 
 /// What a class in double quotes is, with a comma ahead; nothing if it is unknown.
 pub(crate) fn apposition(quoted_class: &str) -> String {

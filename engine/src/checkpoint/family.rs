@@ -21,8 +21,16 @@ pub(crate) trait Family: Sync {
     /// The first field that cannot be.
     fn parse(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError>;
 
+    /// Released models that have it, with what matters for their latents: one of each kind.
+    fn released(&self) -> Vec<Released>;
+
     /// How a file with these names is to be read; they are those under the VAE's prefix, without it.
     fn names(&self, names: &mut dyn Iterator<Item = &str>) -> Box<dyn Names>;
+
+    /// The config with what the files beside it say.
+    fn complete(&self, config: Box<dyn VaeConfig>, _found: &Found<'_>) -> Box<dyn VaeConfig> {
+        config
+    }
 
     /// The config that weights without one belong to. Not yet validated.
     ///
@@ -41,6 +49,9 @@ pub(crate) struct About {
     pub(crate) anchors: &'static [&'static str],
     /// As [`super::signs::witness`] reads it.
     pub(crate) evidence: &'static [&'static [Sign]],
+    /// Tensors beside the decoder's that tell the space of a pipeline's latents, where the config does
+    /// not.
+    pub(crate) space: &'static [&'static str],
 }
 
 impl About {
@@ -50,7 +61,17 @@ impl About {
     }
 }
 
-/// What there is of a VAE without a config.
+/// Models with VAEs of one shape.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Released {
+    /// Their names.
+    pub models: &'static str,
+    /// The config that their VAEs have.
+    pub config: Box<dyn VaeConfig>,
+}
+
+/// What there is of a VAE beside its config.
 pub(crate) struct Found<'a> {
     /// The decoder's weights by canonical name.
     pub(crate) weights: &'a BTreeMap<String, Stored>,
@@ -59,6 +80,16 @@ pub(crate) struct Found<'a> {
     pub(crate) files: &'a [Storage],
     /// What precedes the names of the VAE.
     pub(crate) prefix: &'a str,
+    /// The class of the pipeline whose folder the VAE's lies in.
+    pub(crate) pipeline: Option<&'a str>,
+}
+
+impl Found<'_> {
+    /// The values of a vector among the VAE's tensors, if it is there in a type that is read.
+    pub(crate) fn vector(&self, name: &str) -> Option<Vec<f32>> {
+        let find = |tensor: &&RawTensor| tensor.name.strip_prefix(self.prefix) == Some(name);
+        self.tensors.iter().find(find)?.vector(self.files)
+    }
 }
 
 /// A config from weights, and what of it they do not tell.

@@ -39,6 +39,16 @@ impl<'a> Fields<'a> {
         list.iter().map(|value| count(field, value)).collect::<Result<_, _>>().map(Some)
     }
 
+    pub(crate) fn counts_or_null(
+        self,
+        field: &'static str,
+    ) -> Result<Option<Vec<u32>>, ConfigError> {
+        match self.get(field) {
+            Some(Value::Null) => Ok(None),
+            _ => self.counts(field),
+        }
+    }
+
     pub(crate) fn number(self, field: &'static str) -> Result<Option<f64>, ConfigError> {
         match self.get(field) {
             None | Some(Value::Null) => Ok(None),

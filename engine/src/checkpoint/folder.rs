@@ -4,6 +4,7 @@
 mod index;
 mod inventory;
 mod listing;
+mod pipeline;
 mod torch_index;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use index::Index;
 pub(crate) use listing::is_type;
+pub(crate) use pipeline::Pipeline;
 
 use super::error::CheckpointError;
 use super::file_names::{self as names, Form};
@@ -37,13 +39,23 @@ pub(crate) struct Located {
     pub(crate) variant: Option<String>,
     /// The file of the hub's cache that told which snapshot is meant.
     pub(crate) reference: Option<PathBuf>,
+    /// The pipeline whose VAE it is, where its index lies beside the folder.
+    pub(crate) pipeline: Option<Pipeline>,
 }
 
 impl Located {
     /// One file of weights, without anything beside it.
     pub(crate) fn alone(file: PathBuf) -> Self {
         let (path, weights) = (file.clone(), vec![file]);
-        Self { path, config: None, weights, index: None, variant: None, reference: None }
+        Self {
+            path,
+            config: None,
+            weights,
+            index: None,
+            variant: None,
+            reference: None,
+            pipeline: None,
+        }
     }
 }
 
@@ -52,6 +64,13 @@ impl Located {
 /// # Errors
 /// [`CheckpointError`] says what lies there instead, and what to do.
 pub(crate) fn locate(path: &Path, variant: Option<&str>) -> Result<Located, CheckpointError> {
+    let located = locate_weights(path, variant)?;
+    let folder = located.weights.first().and_then(|file| file.parent());
+    let pipeline = folder.filter(|folder| folder.ends_with(VAE)).and_then(Pipeline::around);
+    Ok(Located { pipeline, ..located })
+}
+
+fn locate_weights(path: &Path, variant: Option<&str>) -> Result<Located, CheckpointError> {
     let metadata = std::fs::metadata(path)
         .map_err(|source| CheckpointError::io(path, explain_path(path, source)))?;
     if !metadata.is_dir() {
@@ -108,7 +127,7 @@ fn in_folder(listing: &Listing, chosen: Chosen) -> Result<Located, CheckpointErr
     };
     let variant = Some(chosen.variant).filter(|variant| !variant.is_empty());
     let (path, config) = (listing.folder.clone(), listing.config());
-    Ok(Located { path, config, weights, index, variant, reference: None })
+    Ok(Located { path, config, weights, index, variant, reference: None, pipeline: None })
 }
 
 /// One file, or all shards for one of them or for their index.

@@ -12,6 +12,7 @@
 //! bytes that are there, and no memory is set aside on its word.
 
 mod autoencoder_kl;
+mod autoencoder_kl_flux2;
 mod autoencoder_kl_wan;
 mod config;
 mod contents;
@@ -39,12 +40,15 @@ pub use crate::files::header::HeaderError;
 pub use crate::files::sniff::FileKind;
 pub use crate::files::text::names as listed_names;
 pub use autoencoder_kl::{AutoencoderKlConfig, MAX_LEVELS};
+pub use autoencoder_kl_flux2::{AutoencoderKlFlux2Config, BatchNorm, Flux2Pipeline};
 pub use autoencoder_kl_wan::{AutoencoderKlWanConfig, WanClass};
 pub use config::{ConfigError, Detail, VaeConfig};
 pub use dtype::Dtype;
 pub use error::CheckpointError;
+pub use families::{Refused, refused};
+pub use family::Released;
 pub use keys::Naming;
-pub use registry::parse_config;
+pub use registry::{parse_config, released};
 pub use verify::{Misshapen, WeightsError};
 pub use view::TensorView;
 
@@ -132,7 +136,9 @@ impl Checkpoint {
         let files = files.collect::<Result<Vec<_>, _>>()?;
         let index = located.index.as_ref().map(|index| index.path.clone());
         let mut sources = located.weights.clone();
-        sources.extend(index.into_iter().chain(config_path).chain(located.reference.clone()));
+        let beside = [config_path, located.reference.clone()].into_iter().flatten();
+        sources.extend(index.into_iter().chain(beside));
+        sources.extend(located.pipeline.as_ref().map(|pipeline| pipeline.file.clone()));
         Ok(Self { sources, ..Self::assemble(located, files, config)? })
     }
 
@@ -160,7 +166,7 @@ impl Checkpoint {
         config: Option<(Box<dyn VaeConfig>, ConfigSource)>,
     ) -> Result<Self, CheckpointError> {
         let tensors = contents::collect(&located, &files)?;
-        let Located { path, weights: weight_files, variant, .. } = located;
+        let Located { path, weights: weight_files, variant, pipeline, .. } = located;
         let names = tensors.iter().map(|tensor| tensor.name.as_str());
         let prefix = prefix::find(names.clone(), registry::anchors()).map_err(|found| {
             let prefixes = found.into_iter().map(|prefix| format!("`{prefix}`")).collect();
@@ -211,16 +217,18 @@ impl Checkpoint {
             class: family.about().class(),
             problem,
         };
+        let pipeline = pipeline.as_ref().map(|pipeline| pipeline.class.as_str());
+        let found = Found { weights: &weights, tensors: &tensors, files: &files, prefix, pipeline };
         let (inferred, config_source) = match config {
             Some((config, source)) => (Inferred::given(config), source),
             None => {
-                let found = Found { weights: &weights, tensors: &tensors, files: &files, prefix };
                 let inferred = family.infer(&found).map_err(not_inferable)?;
                 inferred.config.validate().map_err(|error| not_inferable(error.to_string()))?;
                 (inferred, ConfigSource::Shapes)
             }
         };
         let Inferred { config, model, mut guessed, untold } = inferred;
+        let config = family.complete(config, &found);
         guessed.extend(untold.iter().flat_map(|untold| untold.fields));
         Ok(Self {
             path,
@@ -269,8 +277,8 @@ impl Checkpoint {
         &self.config_source
     }
 
-    /// Every file that this was read from: weights, the index of shards, the config, and the hub
-    /// cache's `refs/main` that told which snapshot is meant. Empty if it was read from memory.
+    /// Every file that this was read from: weights, the index of shards, the config, the hub cache's
+    /// `refs/main` that told which snapshot is meant, and the index of the pipeline. Empty if it was read from memory.
     pub fn sources(&self) -> &[PathBuf] {
         &self.sources
     }
@@ -303,9 +311,14 @@ impl Checkpoint {
     /// [`CheckpointError::UntoldSpace`] where there is neither a config nor a
     /// [`model`](Self::model), or parts of several that contradict each other, and VAEs of the same
     /// shapes have pipelines that scale latents differently: SD 1.5's and SDXL's, FLUX.1's and SD 3's.
+    /// [`CheckpointError::NoStatistics`] where the weights should tell and do not.
     pub fn latent_space(&self) -> Result<LatentSpace, CheckpointError> {
         match &self.untold {
-            None => Ok(self.config.latent_space()),
+            None => self.config.latent_space().ok_or_else(|| {
+                let family = registry::of_config(&*self.config);
+                let tensors = family.map_or(&[][..], |family| family.about().space);
+                CheckpointError::NoStatistics { path: self.path.clone(), tensors }
+            }),
             Some(UntoldSpace { contradicting, reason, .. }) => Err(CheckpointError::UntoldSpace {
                 path: self.path.clone(),
                 models: contradicting.clone(),

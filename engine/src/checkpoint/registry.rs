@@ -3,17 +3,26 @@
 use serde_json::Value;
 
 use super::autoencoder_kl::AutoencoderKl;
-use super::autoencoder_kl_wan::{AutoencoderKlQwenImage, AutoencoderKlWan};
+use super::autoencoder_kl_flux2::AutoencoderKlFlux2;
+use super::autoencoder_kl_wan::{
+    AutoencoderKlQwenImage, AutoencoderKlQwenImage21, AutoencoderKlWan,
+};
 use super::config::{ConfigError, MAX_JSON_BYTES, VaeConfig};
 use super::families::{self, UnsupportedFamily};
-use super::family::Family;
+use super::family::{Family, Released};
 use super::fields::{Fields, shown};
 use super::signs::witness;
 use crate::files::sniff::{FileKind, NotJson, parse_json};
 
 /// Every family that is decoded. The first is that of configs without a class and of files without
 /// evidence for any other, supported or not.
-const FAMILIES: &[&dyn Family] = &[&AutoencoderKl, &AutoencoderKlWan, &AutoencoderKlQwenImage];
+const FAMILIES: &[&dyn Family] = &[
+    &AutoencoderKl,
+    &AutoencoderKlFlux2,
+    &AutoencoderKlWan,
+    &AutoencoderKlQwenImage,
+    &AutoencoderKlQwenImage21,
+];
 
 /// What the tensors of a file are evidence of, and the name of the tensor that tells it.
 pub(crate) enum Evidence<'a> {
@@ -47,6 +56,11 @@ pub fn parse_config(json: &[u8]) -> Result<Box<dyn VaeConfig>, ConfigError> {
         }
     };
     family.parse(fields)
+}
+
+/// Released models whose VAEs are decoded, family by family.
+pub fn released() -> Vec<Released> {
+    FAMILIES.iter().flat_map(|family| family.released()).collect()
 }
 
 /// The family of a config.

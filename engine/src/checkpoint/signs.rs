@@ -10,6 +10,10 @@ pub(crate) enum Sign {
     Is2d(&'static str),
     /// It is the kernel of a conv over time, height and width.
     Is3d(&'static str),
+    /// It is the kernel of a conv over height and width, perhaps with an axis of one frame.
+    IsFlat(&'static str),
+    /// It is the kernel of a conv over several frames, height and width.
+    IsOverTime(&'static str),
     /// It is a conv with more channels behind it than before it.
     Widens(&'static str),
     /// It is not there. Never the only sign.
@@ -42,6 +46,12 @@ impl Sign {
             Self::Is(path) | Self::Lacks(path) => begins(name, path),
             Self::Is2d(path) => shape.len() == 4 && begins(name, path),
             Self::Is3d(path) => shape.len() == 5 && begins(name, path),
+            Self::IsFlat(path) => {
+                matches!(shape, [_, _, _, _] | [_, _, 1, _, _]) && begins(name, path)
+            }
+            Self::IsOverTime(path) => {
+                matches!(shape, [_, _, frames, _, _] if *frames > 1) && begins(name, path)
+            }
             Self::Widens(path) => {
                 matches!(shape, [outputs, inputs, ..] if outputs > inputs) && begins(name, path)
             }
@@ -78,6 +88,18 @@ mod tests {
         assert_eq!(told(&["c", "d.weight"]), Some("d.weight"));
         let flat: &[usize] = &[2, 1, 1, 1];
         assert_eq!(witness(&[&[Sign::Is3d("d")]], [("d", flat)].into_iter()), None);
+        let is =
+            |sign: Sign, shape: &[usize]| witness(&[&[sign]], [("d", shape)].into_iter()).is_some();
+        for (shape, is_flat, is_over_time) in [
+            (flat, true, false),
+            (&[2, 1, 1, 3, 3], true, false),
+            (&[2, 1, 3, 1, 1], false, true),
+            (&[2, 1, 0, 3, 3], false, false),
+            (&[2, 1], false, false),
+        ] {
+            assert_eq!(is(Sign::IsFlat("d"), shape), is_flat, "{shape:?}");
+            assert_eq!(is(Sign::IsOverTime("d"), shape), is_over_time, "{shape:?}");
+        }
     }
 
     #[test]

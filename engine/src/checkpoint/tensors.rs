@@ -6,6 +6,9 @@ use super::dtype::{self, Dtype};
 use crate::files::header::TensorInfo;
 use crate::files::storage::Storage;
 
+/// Most values of a vector that are read beside the decoder's weights.
+const MAX_VALUES: usize = 1 << 20;
+
 /// A weight's place in the files.
 #[derive(Debug)]
 pub(crate) struct Stored {
@@ -28,6 +31,12 @@ pub(crate) struct RawTensor {
 }
 
 impl RawTensor {
+    /// Its values as f32, if it has one axis, no more values than a config, and a type that is read.
+    pub(crate) fn vector(&self, files: &[Storage]) -> Option<Vec<f32>> {
+        let &[count] = self.info.shape.as_slice() else { return None };
+        (count <= MAX_VALUES).then(|| self.values(files, count)).flatten()
+    }
+
     /// Its values as f32, if it has `count` in a type that is read.
     pub(crate) fn values(&self, files: &[Storage], count: usize) -> Option<Vec<f32>> {
         let dtype = Dtype::from_file(self.info.dtype)?;

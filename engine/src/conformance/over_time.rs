@@ -10,7 +10,8 @@ use super::{Make, Random, Reference, Rounding};
 use crate::backend::Backend;
 use crate::execute::{Execution, execute};
 use crate::program::{
-    Edge, FrameRepeat, Program, ProgramBuilder, ProgramError, ValueId, frames_at_once, fuse,
+    ChannelOrder, Edge, FrameRepeat, Program, ProgramBuilder, ProgramError, ValueId,
+    frames_at_once, fuse,
 };
 use crate::tensor::{HostTensor, Shape};
 
@@ -18,7 +19,7 @@ use crate::tensor::{HostTensor, Shape};
 pub type Step = [u8; 3];
 
 /// A program of latents of so many channels, a step after the other: convs over time that look back,
-/// ahead, or both, or that leave out frames, with zeros, copies or reflections around them, repeats of frames, first frames that stand alone, norms
+/// ahead, or both, or that leave out frames, with zeros, copies or reflections around them, repeats of frames, cells that lie in channels, first frames that stand alone, norms
 /// over channels, attention, sums. A step that does not fit adds nothing.
 pub fn program_over_time(channels: u32, steps: &[Step], first_alone: bool) -> Program {
     let builder = match first_alone {
@@ -36,7 +37,7 @@ pub fn program_over_time(channels: u32, steps: &[Step], first_alone: bool) -> Pr
 
 /// Whether a step can hide that its input has changed, be it by a norm or by cutting off.
 pub fn can_hide_changes([kind, ..]: Step) -> bool {
-    matches!(kind % 13, 7 | 8 | 11)
+    matches!(kind % 14, 7 | 8 | 11)
 }
 
 fn add(
@@ -59,7 +60,7 @@ fn add(
         let windows = Axes::new(time, of_frame, of_frame);
         builder.conv_over_time(name, x, channels, windows, edges)
     };
-    match kind % 13 {
+    match kind % 14 {
         0 | 1 => conv(builder, name, other, Window::causal(3)),
         2 => conv(builder, name, channels, Window::centred(3)),
         3 => conv(builder, name, channels, Window { before: 1, behind: 2, ..Window::centred(4) }),
@@ -95,6 +96,29 @@ fn add(
             builder.add(&format!("{name}.sum"), mixed, x)
         }
         11 => builder.silu(name, x),
+        12 => {
+            let space = 1 + u32::from(a % 2);
+            let frames = FrameRepeat { factor: 1 + u32::from(a / 2 % 3), first_alone: b % 2 == 0 };
+            let places = frames.factor * space * space;
+            // Each channel of the input so often that there are enough of them.
+            let channels = 1 + u32::from(b / 2 % 3);
+            let copies = (channels * places).div_ceil(builder.channels(x));
+            let nested = ChannelOrder::nested(frames.factor, space, copies);
+            let order = match b / 8 % 3 {
+                0 => nested,
+                // Columns before rows, and channels innermost.
+                1 => ChannelOrder { row: 1, column: space, ..nested },
+                _ => ChannelOrder {
+                    first: 0,
+                    channel: 1,
+                    column: channels,
+                    row: channels * space,
+                    frame: channels * space * space,
+                    copies,
+                },
+            };
+            builder.shuffle(name, x, channels, (space, frames), order)
+        }
         _ => builder.add(name, x, past[usize::from(a) % past.len()]),
     }
 }

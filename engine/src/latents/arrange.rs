@@ -2,11 +2,12 @@
 
 use super::error::LatentsError;
 use super::packing::{Packing, TokenContent};
+use super::space::LatentSpace;
 use crate::files::text::shape as shown;
 
 /// What a decoder wants of the latents in a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct Wanted<'a> {
     /// Channels of its latents.
     pub channels: usize,
     /// Pixels per latent cell, along each axis.
@@ -18,6 +19,8 @@ pub struct Wanted {
     /// Height and width of the picture in pixels, where the user gives them: packed latents do not
     /// tell them.
     pub sides: Option<[u32; 2]>,
+    /// In which space ComfyUI saves latents of its model; `None` if it is the VAE's own.
+    pub comfy: Option<&'a LatentSpace>,
 }
 
 /// How an array is to be read.
@@ -25,6 +28,8 @@ pub struct Wanted {
 pub(super) enum Arrangement {
     /// Channels of rows of cells.
     Cells,
+    /// Values of tokens, where these lie in the picture.
+    InPlace { packing: Packing },
     /// Tokens of cells.
     Tokens {
         packing: Packing,
@@ -39,9 +44,21 @@ pub(super) enum Arrangement {
 /// a batch or a batch of packed ones, a pipeline's are packed.
 pub(super) fn arrange(
     shape: &[usize],
-    wanted: &Wanted,
+    wanted: &Wanted<'_>,
     is_pipelines: bool,
 ) -> Result<Arrangement, LatentsError> {
+    if let Some(packing) = wanted.packing.filter(|&packing| is_in_place(shape, packing, wanted)) {
+        return match (is_pipelines, wanted.sides, shape) {
+            (false, ..) => Err(LatentsError::Packed { shape: shown(shape) }),
+            (true, Some(given), &[.., rows, columns]) => {
+                let token = [packing.patch_height, packing.patch_width];
+                let own = [rows * token[0], columns * token[1]];
+                let own = own.map(|cells| pixels(cells, wanted.scale));
+                Err(LatentsError::SidesKnown { shape: shown(shape), own, given })
+            }
+            (true, ..) => Ok(Arrangement::InPlace { packing }),
+        };
+    }
     let packing = wanted.packing.filter(|packing| {
         let len = packing.token_len(wanted.channels);
         matches!(*shape, [_, values] | [_, _, values] if values == len)
@@ -83,8 +100,20 @@ pub(super) fn arrange(
     }
 }
 
+/// Whether a shape is that of tokens where they lie in the picture. Three axes may as well be a batch of
+/// tokens one behind the other, as pipelines have them.
+fn is_in_place(shape: &[usize], packing: Packing, wanted: &Wanted<'_>) -> bool {
+    let len = packing.token_len(wanted.channels);
+    packing.in_place
+        && match *shape {
+            [_, values, _, _] => values == len && len != wanted.channels,
+            [values, _, columns] => values == len && columns != len && len != wanted.channels,
+            _ => false,
+        }
+}
+
 /// Cells, whose sides the shape tells.
-fn cells(shape: &[usize], wanted: &Wanted) -> Result<Arrangement, LatentsError> {
+fn cells(shape: &[usize], wanted: &Wanted<'_>) -> Result<Arrangement, LatentsError> {
     match (wanted.sides, shape) {
         (Some(given), &[.., height, width]) if matches!(shape.len(), 3..=5) => {
             let own = [height, width].map(|cells| pixels(cells, wanted.scale));

@@ -151,6 +151,17 @@ pub enum LatentsError {
         /// What may be the cause, with leading punctuation.
         hint: &'static str,
     },
+    /// Mean and deviation of other latents.
+    #[error(
+        "have {values} values for each of which there are to be a mean and a deviation, and there are \
+         {found}"
+    )]
+    Statistics {
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        values: usize,
+    },
     /// A pipeline's latents where the VAE's were to be.
     #[error(
         "have the shape {shape}: they are packed for a transformer, as a pipeline gives them, and \

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::arrange::{Arrangement, Wanted, arrange};
 use super::error::LatentsError;
 use super::layout::Layout;
+use super::packing::Packing;
 use super::space::LatentSpace;
 use super::stored::Stored;
 use super::values::Latents;
@@ -145,13 +146,14 @@ impl LatentsFile {
     }
 
     /// The latents as a decoder takes them: unpacked, and in the VAE's space. With `space` they are a
-    /// pipeline's, without it they are in the VAE's space already, as those of ComfyUI always are.
+    /// pipeline's, without it they are in the VAE's space already. Those of ComfyUI are in the space that
+    /// `wanted` says.
     ///
     /// # Errors
     /// [`LatentsError::InFile`] says what of the file, of `wanted` and of `space` do not go together.
     pub fn for_decoder(
         &self,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         space: Option<&LatentSpace>,
     ) -> Result<ForDecoder, LatentsError> {
         self.convert(wanted, space).map_err(|source| in_file(&self.path, source))
@@ -159,19 +161,27 @@ impl LatentsFile {
 
     fn convert(
         &self,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         space: Option<&LatentSpace>,
     ) -> Result<ForDecoder, LatentsError> {
         let Self { bytes, stored, .. } = self;
         let is_comfys = stored.comfy.is_some();
-        if is_comfys && space.is_some() {
+        if is_comfys && space.is_some() && wanted.comfy.is_none() {
             return Err(LatentsError::InVaeSpace);
         }
-        let packing = wanted.packing.filter(|_| !is_comfys);
+        let space = if is_comfys { wanted.comfy } else { space };
+        // ComfyUI knows no tokens but those that lie in the picture.
+        let is_packed = |packing: &Packing| !is_comfys || packing.in_place;
+        let packing = wanted.packing.filter(is_packed);
         let arrangement = arrange(&stored.shape, &Wanted { packing, ..*wanted }, space.is_some())?;
         let (mut latents, square) = match arrangement {
             Arrangement::Cells => {
                 (stored.cells(bytes, wanted.video.then_some(wanted.channels))?, None)
+            }
+            Arrangement::InPlace { packing } => {
+                let (shape, fortran_order) = (&stored.shape, stored.fortran_order);
+                let layout = Layout::in_place(shape, fortran_order, packing, wanted.channels)?;
+                (stored.read(bytes, &layout)?, None)
             }
             Arrangement::Tokens { packing, grid, square } => {
                 let (shape, fortran_order) = (&stored.shape, stored.fortran_order);

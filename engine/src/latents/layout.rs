@@ -117,6 +117,28 @@ impl Layout {
         Ok(Self { extents, stored, origin: 0, sample, channel, frame, row, column })
     }
 
+    /// That of `[batch, values, rows, columns]` or `[values, rows, columns]`, where values are those of
+    /// tokens of cells with so many `channels`.
+    pub(super) fn in_place(
+        shape: &[usize],
+        fortran_order: bool,
+        packing: Packing,
+        channels: usize,
+    ) -> Result<Self, LatentsError> {
+        let cells = Self::cells(shape, fortran_order, None)?;
+        let [batch, values, _, rows, columns] = cells.extents;
+        assert_eq!(values, packing.token_len(channels));
+        let [channel, row, column] = packing.strides(channels).map(|stride| stride * cells.channel);
+        let Packing { patch_height, patch_width, .. } = packing;
+        Ok(Self {
+            extents: [batch, channels, 1, rows * patch_height, columns * patch_width],
+            channel,
+            row: Steps { patch: patch_height, token: cells.row.token, cell: row },
+            column: Steps { patch: patch_width, token: cells.column.token, cell: column },
+            ..cells
+        })
+    }
+
     /// That of `[batch, tokens, values]` or `[tokens, values]`, where an image has the `grid` (rows,
     /// columns) of tokens, as many as the shape says, and a token the values of so many `channels`. Layers
     /// are frames.

@@ -12,6 +12,9 @@ pub struct Packing {
     pub order: TokenOrder,
     /// Of what the tokens are.
     pub content: TokenContent,
+    /// Whether there are pipelines that leave tokens where they lie in the picture, with their values
+    /// in the place of the channels: `[batch, values, rows, columns]`.
+    pub in_place: bool,
 }
 
 /// Of what the tokens of one sample are.
@@ -37,6 +40,19 @@ impl Packing {
     /// Values of a token of latents with so many channels.
     pub fn token_len(self, channels: usize) -> usize {
         self.patch_height.saturating_mul(self.patch_width).saturating_mul(channels)
+    }
+
+    /// Which value of its token is the channel of the cell in this row and column of the picture.
+    pub(super) fn value_of(
+        self,
+        channels: usize,
+        channel: usize,
+        [row, column]: [usize; 2],
+    ) -> usize {
+        let [of_channel, of_row, of_column] = self.strides(channels);
+        channel * of_channel
+            + row % self.patch_height * of_row
+            + column % self.patch_width * of_column
     }
 
     /// Distances within a token, in values: from channel to channel, row to row, column to column.

@@ -1,5 +1,7 @@
 //! In which space latents are.
 
+use super::packing::Packing;
+
 /// How the latents of a diffusers pipeline become what its VAE decodes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentSpace {
@@ -10,4 +12,13 @@ pub struct LatentSpace {
     /// Mean and standard deviation per channel. Where a model has both, latents are multiplied by
     /// the deviation before the division, and the mean is added instead of the shift.
     pub mean_and_std: Option<(Vec<f32>, Vec<f32>)>,
+    /// Where mean and deviation are those of the values of a token, and not of the channels of a
+    /// cell: how cells lie in tokens.
+    pub of_tokens: Option<Packing>,
+}
+
+impl LatentSpace {
+    /// That of latents which are what the decoder takes.
+    pub const VAE: Self =
+        Self { scaling_factor: 1.0, shift_factor: 0.0, mean_and_std: None, of_tokens: None };
 }

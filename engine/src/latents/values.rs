@@ -20,6 +20,14 @@ pub struct Latents {
     pub data: Vec<f32>,
 }
 
+/// Where a value lies in its frame.
+#[derive(Clone, Copy)]
+struct At {
+    channel: usize,
+    row: usize,
+    column: usize,
+}
+
 impl Latents {
     /// Checks that a decoder of that many latent channels takes these.
     ///
@@ -45,17 +53,29 @@ impl Latents {
     /// `z / scaling_factor + shift_factor`, or `z * std / scaling_factor + mean`.
     ///
     /// # Errors
-    /// [`LatentsError::Channels`] if mean and deviation are for another number of channels;
+    /// [`LatentsError::Statistics`] if mean and deviation are for another number of channels;
     /// [`LatentsError::NotFinite`] if a result is. The latents are then partly converted.
     pub fn to_vae_space(&mut self, space: &LatentSpace) -> Result<(), LatentsError> {
         let scaling = space.scaling_factor;
         match &space.mean_and_std {
             None => self.map_channels(|value, _| value / scaling + space.shift_factor),
             Some((mean, std)) => {
+                let channels = self.channels;
+                let values =
+                    space.of_tokens.map_or(channels, |packing| packing.token_len(channels));
                 for list in [mean, std] {
-                    self.expect_channels(list.len())?;
+                    if list.len() != values {
+                        return Err(LatentsError::Statistics { found: list.len(), values });
+                    }
                 }
-                self.map_channels(|value, channel| value * std[channel] / scaling + mean[channel])
+                let value_of = |at: At| match space.of_tokens {
+                    Some(packing) => packing.value_of(channels, at.channel, [at.row, at.column]),
+                    None => at.channel,
+                };
+                self.map_values(|value, at| {
+                    let place = value_of(at);
+                    value * std[place] / scaling + mean[place]
+                })
             }
         }
     }
@@ -65,12 +85,17 @@ impl Latents {
         &mut self,
         map: impl Fn(f32, usize) -> f32,
     ) -> Result<(), LatentsError> {
+        self.map_values(|value, At { channel, .. }| map(value, channel))
+    }
+
+    /// Replaces every value by `map` of it and its place.
+    fn map_values(&mut self, map: impl Fn(f32, At) -> f32) -> Result<(), LatentsError> {
         for (cell, values) in self.data.chunks_exact_mut(self.channels.max(1)).enumerate() {
+            let (row, column) = (cell / self.width, cell % self.width);
+            let (image, row) = (row / self.height, row % self.height);
             for (channel, value) in values.iter_mut().enumerate() {
-                *value = map(*value, channel);
+                *value = map(*value, At { channel, row, column });
                 if !value.is_finite() {
-                    let (row, column) = (cell / self.width, cell % self.width);
-                    let (image, row) = (row / self.height, row % self.height);
                     let (batch, frame) = (image / self.frames, image % self.frames);
                     let frame = (self.frames > 1).then_some(frame);
                     return Err(LatentsError::NotFinite {

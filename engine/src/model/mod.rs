@@ -2,5 +2,6 @@
 
 mod autoencoder_kl;
 mod autoencoder_kl_wan;
+mod wan_blocks;
 
 pub use crate::program::Model;

@@ -6,8 +6,8 @@ mod scale;
 use halovae_core::{Axes, Scale, TimeLaw, TimeScale, Window};
 
 use super::{
-    FrameRepeat, Norm, NormOver, Op, Program, ProgramError, Value, ValueId, ValueKind, WeightId,
-    WeightSpec,
+    ChannelOrder, FrameRepeat, Norm, NormOver, Op, Program, ProgramError, Shuffle, Value, ValueId,
+    ValueKind, WeightId, WeightSpec,
 };
 
 /// Most channels, groups or kernel extent that a program may have. Beyond it nothing real exists,
@@ -196,6 +196,42 @@ impl ProgramBuilder {
         let time = TimeScale { factor: factor_there, law: TimeLaw::FirstAlone };
         let output = self.features(name, channels, Scale { time, ..scale });
         self.push(Op::Join { first, rest, output, factor });
+        Ok(output)
+    }
+
+    /// Takes cells out of channels: of each cell of the input a block of `space` rows and columns and of
+    /// as many frames as `frames` says, of `channels` channels, in that order.
+    ///
+    /// # Errors
+    /// If the input is no feature map or has too few channels, or the scale gets absurd.
+    pub fn shuffle(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        channels: u32,
+        (space, frames): (u32, FrameRepeat),
+        order: ChannelOrder,
+    ) -> Result<ValueId, ProgramError> {
+        let (in_channels, _) = self.read_features(name, input)?;
+        check_extent(name, "output channels", channels)?;
+        check_extent(name, "rows of a block", space)?;
+        check_extent(name, "frames of a block", frames.factor)?;
+        check_extent(name, "copies", order.copies)?;
+        let last = order.of(channels - 1, [frames.factor - 1, space - 1, space - 1]);
+        if last >= u64::from(in_channels) {
+            return Err(ProgramError::Impossible {
+                op: name.into(),
+                what: format!(
+                    "blocks of {channels} channels reach channel {last} of {in_channels} channels"
+                ),
+            });
+        }
+        let frames = if frames.factor == 1 { FrameRepeat::NONE } else { frames };
+        let of_frame = Window::repeated(space);
+        let scale =
+            self.scale_through(name, input, &Axes::new(frames.window(), of_frame, of_frame))?;
+        let output = self.features(name, channels, scale);
+        self.push(Op::Shuffle(Shuffle { input, output, channels, space, frames, order }));
         Ok(output)
     }
 

@@ -30,6 +30,9 @@ pub fn fold_single_frame(program: &Program) -> Program {
             Op::Upsample { ref mut frames, output, .. } if timeline.total(output) == 1 => {
                 *frames = FrameRepeat::NONE;
             }
+            Op::Shuffle(ref mut shuffle) if timeline.total(shuffle.output) == 1 => {
+                *shuffle = shuffle.of_one_frame();
+            }
             Op::Conv(ref mut conv)
                 if timeline.total(conv.input) == 1 && timeline.total(conv.output) == 1 =>
             {

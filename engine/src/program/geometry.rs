@@ -41,6 +41,7 @@ pub(crate) fn output_shape(program: &Program, op: &Op, shapes: &dyn Fn(ValueId) 
         }
         Op::Attention { v, .. } => shapes(v).channels,
         Op::Join { first, .. } => shapes(first).channels,
+        Op::Shuffle(shuffle) => shuffle.channels as usize,
         _ => input.channels,
     };
     match reads {

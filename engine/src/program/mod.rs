@@ -16,6 +16,7 @@ mod op;
 mod peak;
 mod reach;
 mod reads;
+mod shuffle;
 mod timeline;
 
 use std::collections::BTreeSet;
@@ -35,6 +36,7 @@ pub use op::{Conv, Edge, FrameRepeat, Norm, NormOver, Op};
 pub use peak::peak_bytes;
 pub use reach::Reach;
 pub use reads::Reads;
+pub use shuffle::{ChannelOrder, Shuffle};
 pub(crate) use timeline::chunks;
 pub use timeline::{Step, StepRead, Timeline, frames_at_once, taps};
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use halovae_core::{Axes, Axis, Margins, Window};
 
-use super::{ValueId, WeightId};
+use super::{Shuffle, ValueId, WeightId};
 
 /// What stands where a conv reads beyond its input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -247,6 +247,8 @@ pub enum Op {
         /// Frames that lie in one frame of `rest`.
         factor: u32,
     },
+    /// Cells that lie in the channels of others.
+    Shuffle(Shuffle),
     /// Elementwise sum.
     Add {
         /// One summand.
@@ -283,6 +285,7 @@ impl Op {
             | Op::Upsample { output, .. }
             | Op::Clamp { output, .. }
             | Op::Join { output, .. }
+            | Op::Shuffle(Shuffle { output, .. })
             | Op::Add { output, .. }
             | Op::Attention { output, .. } => output,
         }
@@ -322,6 +325,7 @@ impl Op {
             Op::Upsample { .. } => "upsample",
             Op::Clamp { .. } => "clamp",
             Op::Join { .. } => "join frames",
+            Op::Shuffle(_) => "shuffle",
             Op::Add { .. } => "add",
             Op::Attention { .. } => "attention",
         }
@@ -339,7 +343,7 @@ impl Op {
             }
             Op::NormApply { norm, .. } => of_groups(Some(norm)),
             Op::Upsample { frames, .. } => frames == FrameRepeat::NONE,
-            Op::Clamp { .. } | Op::Join { .. } => false,
+            Op::Clamp { .. } | Op::Join { .. } | Op::Shuffle(_) => false,
             Op::NormStats { .. } | Op::Silu { .. } | Op::Add { .. } | Op::Attention { .. } => true,
         }
     }

@@ -3,7 +3,7 @@
 
 use halovae_core::{Axes, Window};
 
-use super::{Conv, Edge, FrameRepeat, Norm, NormOver, Op, ValueId};
+use super::{Conv, Edge, FrameRepeat, Norm, NormOver, Op, Shuffle, ValueId};
 
 /// How an op reads an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ impl Op {
             Op::Silu { input, .. } | Op::Clamp { input, .. } => {
                 [Some((input, Reads::POINT)), None, None]
             }
-            Op::Upsample { input, factor, frames, .. } => {
+            Op::Upsample { input, factor, frames, .. }
+            | Op::Shuffle(Shuffle { input, space: factor, frames, .. }) => {
                 let of_frame = Window::repeated(factor);
                 let windows = Axes::new(frames.window(), of_frame, of_frame);
                 [Some((input, Reads::Cells(windows))), None, None]
@@ -103,7 +104,8 @@ impl Op {
             Op::NormStats { input, .. }
             | Op::Silu { input, .. }
             | Op::Upsample { input, .. }
-            | Op::Clamp { input, .. } => replace(input),
+            | Op::Clamp { input, .. }
+            | Op::Shuffle(Shuffle { input, .. }) => replace(input),
             Op::Add { a, b, .. } => [a, b].into_iter().for_each(replace),
             Op::Join { first, rest, .. } => [first, rest].into_iter().for_each(replace),
             Op::Attention { q, k, v, .. } => [q, k, v].into_iter().for_each(replace),
@@ -116,12 +118,14 @@ impl Op {
     }
 
     /// The window in time through which the first operand is read tap by tap, and what stands beyond
-    /// its ends: of a conv over time, and of repeats of frames. Other operands are read frame by
-    /// frame.
+    /// its ends: of a conv over time, of repeats of frames, and of frames that lie in channels. Other
+    /// operands are read frame by frame.
     pub fn by_tap(&self) -> Option<(Window, Edge)> {
         match *self {
             Op::Conv(conv) if !conv.is_framewise() => Some((conv.windows.time, conv.edges.time)),
-            Op::Upsample { frames, .. } if frames != FrameRepeat::NONE => {
+            Op::Upsample { frames, .. } | Op::Shuffle(Shuffle { frames, .. })
+                if frames != FrameRepeat::NONE =>
+            {
                 Some((frames.window(), Edge::Zeros))
             }
             _ => None,
@@ -131,10 +135,14 @@ impl Op {
     /// Where a step that is to end at frame `end` of the output ends: all frames that lie in one frame
     /// of an operand's channels are taken out together.
     pub(crate) fn step_end(&self, start: u64, end: u64) -> u64 {
-        let Op::Join { factor, .. } = *self else { return end };
-        let factor = u64::from(factor.max(1));
-        let whole = |frames: u64| frames.saturating_sub(1) / factor * factor + 1;
-        let least = if start == 0 { 1 } else { start.saturating_add(factor) };
+        let (factor, first_alone) = match *self {
+            Op::Join { factor, .. } => (factor, true),
+            Op::Shuffle(Shuffle { frames, .. }) => (frames.factor, frames.first_alone),
+            _ => return end,
+        };
+        let (factor, lone) = (u64::from(factor.max(1)), u64::from(first_alone));
+        let whole = |frames: u64| frames.saturating_sub(lone) / factor * factor + lone;
+        let least = if first_alone && start == 0 { 1 } else { start.saturating_add(factor) };
         whole(end).max(least)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use halovae_engine::checkpoint::{
-    AutoencoderKlConfig, AutoencoderKlWanConfig, VaeConfig, WanClass,
+    AutoencoderKlConfig, AutoencoderKlFlux2Config, AutoencoderKlWanConfig, VaeConfig, WanClass,
 };
 use halovae_engine::program::WeightSpec;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -19,6 +19,7 @@ pub(crate) enum Network {
         /// Shallowest first.
         channels: Vec<u8>,
         layers: u8,
+        /// The upper half are FLUX.2's.
         latent_channels: u8,
         post_quant_conv: bool,
         attention: bool,
@@ -29,6 +30,7 @@ pub(crate) enum Network {
         /// Shallowest first, and whether frames are doubled into a level but the first.
         levels: Vec<(u8, bool)>,
         res_blocks: u8,
+        /// The second quarter has shortcuts around levels, and the upper half sees no frames, either.
         z_dim: u8,
         out_channels: u8,
     },
@@ -66,7 +68,7 @@ impl Network {
                 ..
             } => {
                 let channels = channels.iter().take(MAX_LEVELS).map(|&c| few(c, 8));
-                AutoencoderKlConfig {
+                let network = AutoencoderKlConfig {
                     block_out_channels: channels.collect(),
                     layers_per_block: few(*layers, 3),
                     latent_channels: few(*latent_channels, 16),
@@ -74,8 +76,15 @@ impl Network {
                     use_post_quant_conv: *post_quant_conv,
                     mid_block_add_attention: *attention,
                     ..AutoencoderKlConfig::default()
+                };
+                if !self.is_flux2() {
+                    return network.into();
                 }
-                .into()
+                let default = AutoencoderKlFlux2Config::default();
+                let AutoencoderKlConfig { scaling_factor, .. } = default.network;
+                let block_out_channels = network.block_out_channels.clone();
+                let network = AutoencoderKlConfig { scaling_factor, ..network };
+                AutoencoderKlFlux2Config { network, block_out_channels, ..default }.into()
             }
             Self::Wan { levels, res_blocks, z_dim, out_channels } => {
                 let levels = &levels[..levels.len().min(MAX_LEVELS)];
@@ -83,8 +92,9 @@ impl Network {
                 let temperal_downsample: Vec<_> = doubles.collect();
                 let of_time = temperal_downsample.iter().filter(|&&doubles| doubles).count();
                 let z_dim = few(*z_dim, 17);
+                let class = if self.is_of_images() { WanClass::QwenImage21 } else { WanClass::Wan };
                 AutoencoderKlWanConfig {
-                    class: WanClass::Wan,
+                    class,
                     base_dim: 1,
                     decoder_base_dim: 1,
                     z_dim,
@@ -96,7 +106,7 @@ impl Network {
                     latents_std: vec![2.5; z_dim as usize],
                     in_channels: 3,
                     out_channels: few(*out_channels, 8),
-                    is_residual: false,
+                    is_residual: self.is_residual(),
                     patch_size: None,
                     scale_factor_temporal: 1 << of_time,
                     scale_factor_spatial: 1 << levels.len().saturating_sub(1),
@@ -106,7 +116,19 @@ impl Network {
         }
     }
 
-    /// Every weight of the decoder, each tensor once.
+    fn is_flux2(&self) -> bool {
+        matches!(self, Self::AutoencoderKl { latent_channels: 128.., .. })
+    }
+
+    fn is_residual(&self) -> bool {
+        matches!(self, Self::Wan { z_dim: 64.., .. })
+    }
+
+    fn is_of_images(&self) -> bool {
+        matches!(self, Self::Wan { z_dim: 128.., .. })
+    }
+
+    /// Every weight of the decoder, each tensor once, and what tells FLUX.2's.
     pub(crate) fn tensors(&self, names: &Named, prefix: &str, dtype: u8) -> Vec<Tensor> {
         let Ok(program) = self.config().decoder() else { return Vec::new() };
         let mut tensors: Vec<Tensor> = Vec::new();
@@ -125,6 +147,12 @@ impl Network {
             };
             tensors.push(Tensor::new(format!("{prefix}{name}"), dtype, shape));
         }
+        if let (true, Self::AutoencoderKl { latent_channels, .. }) = (self.is_flux2(), self) {
+            let values = 4 * u64::from(few(*latent_channels, 16));
+            for name in ["bn.running_mean", "bn.running_var"] {
+                tensors.push(Tensor::new(format!("{prefix}{name}"), dtype, vec![values]));
+            }
+        }
         tensors
     }
 
@@ -139,7 +167,10 @@ impl Network {
         let is_original = names.is_original(0);
         let (name, axes) = match self {
             Self::AutoencoderKl { .. } => ("conv_in", 2),
-            Self::Wan { .. } => (if is_original { "conv1" } else { "conv_in" }, 3),
+            Self::Wan { .. } => {
+                let axes = if self.is_of_images() { 2 } else { 3 };
+                (if is_original { "conv1" } else { "conv_in" }, axes)
+            }
         };
         let mut shape: Vec<_> = channels.map(|count| few(count, 8).into()).into();
         shape.extend(vec![1; axes]);
@@ -160,6 +191,7 @@ impl Network {
     fn original(&self, name: &str) -> String {
         let Some(inner) = name.strip_prefix("decoder.") else {
             return match self {
+                Self::AutoencoderKl { .. } if self.is_flux2() => format!("decoder.{name}"),
                 Self::AutoencoderKl { .. } => name.into(),
                 Self::Wan { .. } => name.replace("post_quant_conv", "conv2"),
             };
@@ -184,14 +216,20 @@ impl Network {
             block = [block[1], block[0], block[2], block[3]];
         }
         let [level, _, kind, index] = block;
-        let rest = inner.split_once(&format!("{kind}.{index}.")).map_or("", |(_, rest)| rest);
+        // The only upsampler of a level with a shortcut has no number.
+        let (module, index) = match kind {
+            "upsampler" => (format!("{kind}."), "0"),
+            _ => (format!("{kind}.{index}."), index),
+        };
+        let rest = inner.split_once(&module).map_or("", |(_, rest)| rest);
         match self {
             Self::AutoencoderKl { channels, .. } => {
                 let levels = channels.len().min(MAX_LEVELS);
                 of_ldm(levels, level, kind, index, rest)
             }
             Self::Wan { res_blocks, .. } => {
-                of_wan(usize::from(res_blocks % 3) + 2, level, kind, index, rest)
+                let resnets = usize::from(res_blocks % 3) + 2;
+                of_wan(resnets, self.is_residual(), [level, kind, index, rest])
             }
         }
     }
@@ -230,7 +268,7 @@ fn of_ldm(levels: usize, level: &str, kind: &str, index: &str, part: &str) -> St
 }
 
 /// Wan's name of the same; a level has so many resnets, and an upsampler behind them.
-fn of_wan(resnets: usize, level: &str, kind: &str, index: &str, part: &str) -> String {
+fn of_wan(resnets: usize, is_residual: bool, [level, kind, index, part]: [&str; 4]) -> String {
     let of_resnet = [
         ("norm1.", "residual.0."),
         ("conv1.", "residual.2."),
@@ -248,6 +286,10 @@ fn of_wan(resnets: usize, level: &str, kind: &str, index: &str, part: &str) -> S
         let place = if kind == "resnets" { 2 * index } else { 1 };
         return format!("decoder.middle.{place}.{part}");
     };
+    if is_residual {
+        let place = if kind == "resnets" { index } else { resnets };
+        return format!("decoder.upsamples.{level}.upsamples.{place}.{part}");
+    }
     let first = level * (resnets + 1);
     let place = if kind == "resnets" { first + index } else { first + resnets };
     format!("decoder.upsamples.{place}.{part}")

@@ -65,18 +65,25 @@ impl Config {
     }
 
     fn wan(wan: &Wan) -> Self {
-        let class = if wan.is_qwen_image { WanClass::QwenImage } else { WanClass::Wan };
+        let class = match (wan.is_qwen_image, wan.is_residual) {
+            (true, true) => WanClass::QwenImage21,
+            (true, false) => WanClass::QwenImage,
+            (false, _) => WanClass::Wan,
+        };
         let z_dim = wan.z_dim.get();
         let levels = wan.levels.len();
         let doubles = wan.levels.iter().skip(1).map(|&(_, doubles_frames)| doubles_frames);
         let temperal_downsample: Vec<_> = doubles.collect();
         let doubled = |times: usize| 1u32.checked_shl(times as u32).unwrap_or(u32::MAX);
         let of_time = temperal_downsample.iter().filter(|&&doubles| doubles).count();
-        let own = [doubled(of_time), doubled(levels.saturating_sub(1))];
+        let side = wan.patch_size.unwrap_or(1);
+        let spatial = doubled(levels.saturating_sub(1)).saturating_mul(side);
+        let own = [doubled(of_time), spatial];
         let [temporal, spatial] = wan.scales.map_or(own, |scales| scales.map(Number::get));
         let [decoder_base_dim, out_channels] = [wan.base_dim, wan.out_channels].map(Number::get);
         // Qwen-Image's class has one field for both.
-        let encoder = wan.encoder.filter(|_| !wan.is_qwen_image).map(|of| of.map(Number::get));
+        let encoder =
+            wan.encoder.filter(|_| class != WanClass::QwenImage).map(|of| of.map(Number::get));
         let [base_dim, in_channels] = encoder.unwrap_or([decoder_base_dim, out_channels]);
         let config = AutoencoderKlWanConfig {
             class,
@@ -98,11 +105,16 @@ impl Config {
         };
         Self {
             latent_channels: z_dim,
-            out_channels,
+            out_channels: config.picture_channels(),
             levels,
             resnets: resnets(levels, config.num_res_blocks),
             // Decodes over time are run only where they take no time.
-            is_small: true,
+            is_small: config.has_frames()
+                || levels <= 3
+                    && config.decoder_channels().all(|channels| channels <= 8)
+                    && config.num_res_blocks <= 2
+                    && z_dim <= 8
+                    && out_channels <= 8,
             config: config.into(),
         }
     }

@@ -185,7 +185,7 @@ pub(crate) fn weights(setup: &mut Setup) {
             file.tensors.insert(name.into(), RawTensor::f32(&[1], &[0.0]));
         });
     };
-    other("FLUX.2", &["the VAE of FLUX.2", "not supported", "bn."], "bn.running_var");
+    other("FLUX.2", &["AutoencoderKLFlux2", "bn.running_var", "AutoencoderKL"], "bn.running_var");
     other("VQ", &["vector-quantized", "not supported", "quantize."], "quantize.embedding.weight");
     other(
         "the asymmetric VAE",

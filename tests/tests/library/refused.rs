@@ -10,6 +10,8 @@ use halovae_core::{Axes, Size, TimeScale};
 
 use super::{demo, golden, one_thread};
 
+type Change<'a> = &'a dyn Fn(&mut DecodeOptions);
+
 /// Both forms of the message.
 fn told(error: &Error) -> [String; 2] {
     [Chain(error).to_string(), format!("{:#}", Chain(error))]
@@ -18,12 +20,12 @@ fn told(error: &Error) -> [String; 2] {
 #[test]
 fn options_that_do_not_go_together_are_typed_and_named() {
     let (vae, latents) = golden("f8-flux");
-    let refused = |change: &dyn Fn(&mut DecodeOptions)| {
+    let refused = |change: Change<'_>| {
         let mut options = one_thread();
         change(&mut options);
         vae.decode(&latents, &options).unwrap_err()
     };
-    let cases: [(&dyn Fn(&mut DecodeOptions), [&str; 2]); 7] = [
+    let cases: [(Change<'_>, [&str; 2]); 7] = [
         (
             &|options| options.max_memory = Some(1 << 30),
             ["max_memory needs strategy sharded", "--max-memory needs --strategy sharded"],

@@ -87,9 +87,11 @@ impl Default for AutoencoderKlConfig {
 }
 
 impl AutoencoderKlConfig {
-    /// Absent fields take the defaults of diffusers' class; unknown ones are ignored.
-    pub(super) fn from_fields(fields: Fields<'_>) -> Result<Self, ConfigError> {
-        let default = Self::default();
+    /// Absent fields take those of `default`; unknown ones are ignored.
+    pub(in crate::checkpoint) fn from_fields(
+        fields: Fields<'_>,
+        default: Self,
+    ) -> Result<Self, ConfigError> {
         let config = Self {
             in_channels: fields.count("in_channels", default.in_channels)?,
             out_channels: fields.count("out_channels", default.out_channels)?,
@@ -179,11 +181,11 @@ impl VaeConfig for AutoencoderKlConfig {
         Tiling::new(height, width, scale)
     }
 
-    fn latent_space(&self) -> LatentSpace {
-        space::latent_space(
+    fn latent_space(&self) -> Option<LatentSpace> {
+        Some(space::latent_space(
             [self.scaling_factor, self.shift_factor],
             self.latents_mean.as_deref().zip(self.latents_std.as_deref()),
-        )
+        ))
     }
 
     fn packing(&self) -> Option<Packing> {

@@ -13,7 +13,10 @@ const UNTOLD: [&str; 2] = ["norm_num_groups", "sample_size"];
 const UNTOLD_SPACE: [&str; 2] = ["scaling_factor", "shift_factor"];
 
 /// Groups of every released model.
-const GROUPS: u32 = 32;
+pub(in crate::checkpoint) const GROUPS: u32 = 32;
+
+/// The conv behind the encoder, as most files and as FLUX.2's own code call it.
+const QUANT_CONVS: [&str; 2] = ["quant_conv.weight", "encoder.quant_conv.weight"];
 
 /// More resnets per level than any decoder has.
 const MAX_RESNETS: usize = 65;
@@ -37,7 +40,7 @@ impl Surroundings {
         let is_attention =
             |name: &str| name.starts_with("encoder.") && is_in_middle_beside_resnets(name);
         Self {
-            has_quant_conv: find("quant_conv.weight").is_some(),
+            has_quant_conv: QUANT_CONVS.iter().any(|&name| find(name).is_some()),
             encoder_channels: find("encoder.conv_in.weight")
                 .and_then(|(_, shape)| u32::try_from(*shape.get(1)?).ok()),
             encoder_attention: of_vae().any(|(name, _)| is_attention(name)),
@@ -50,46 +53,12 @@ impl Surroundings {
 /// # Errors
 /// What is missing or odd, as the end of a sentence.
 pub(super) fn config(found: &Found<'_>) -> Result<Inferred, String> {
-    let shapes = Shapes(found.weights);
-    let conv_in = shapes.conv2d("decoder.conv_in.weight")?;
-    let conv_out = shapes.conv2d("decoder.conv_out.weight")?;
-
-    let mut block_out_channels = Vec::new();
-    while let Some(channels) = block_channels(shapes, block_out_channels.len())? {
-        block_out_channels.push(channels);
-        if block_out_channels.len() > MAX_LEVELS {
-            return Err(format!("it has more than {MAX_LEVELS} up blocks"));
-        }
-    }
-    block_out_channels.reverse();
-    if block_out_channels.is_empty() {
-        return Err("`decoder.up_blocks.0.resnets.0.conv1.weight` is missing".into());
-    }
-    let resnet = |index| format!("decoder.up_blocks.0.resnets.{index}.conv1.weight");
-    let resnets = (0..MAX_RESNETS + 1).take_while(|&index| shapes.has(&resnet(index))).count();
-
-    let use_post_quant_conv = shapes.has("post_quant_conv.weight");
-    let surroundings = Surroundings::of(found);
-    let evidence = origin::find(found.tensors, found.files).of_vae(conv_in.inputs);
-    let best_known = BestKnown::guess(conv_in.inputs, use_post_quant_conv);
-    let mut config = AutoencoderKlConfig {
-        in_channels: surroundings.encoder_channels.unwrap_or(conv_out.outputs),
-        out_channels: conv_out.outputs,
-        latent_channels: conv_in.inputs,
-        norm_num_groups: common_groups(&block_out_channels),
-        block_out_channels,
-        layers_per_block: resnets.saturating_sub(1) as u32,
-        sample_size: [best_known.sample_size; 2],
-        scaling_factor: best_known.scaling_factor,
-        shift_factor: best_known.shift_factor,
-        latents_mean: None,
-        latents_std: None,
-        use_quant_conv: surroundings.has_quant_conv,
-        use_post_quant_conv,
-        mid_block_add_attention: surroundings.encoder_attention
-            || found.weights.keys().any(|name| is_in_middle_beside_resnets(name)),
-        force_upcast: true,
-    };
+    let mut config = network(found)?;
+    let best_known = BestKnown::guess(config.latent_channels, config.use_post_quant_conv);
+    config.sample_size = [best_known.sample_size; 2];
+    config.scaling_factor = best_known.scaling_factor;
+    config.shift_factor = best_known.shift_factor;
+    let evidence = origin::find(found.tensors, found.files).of_vae(config.latent_channels);
     let mut guessed = UNTOLD.to_vec();
     let (model, untold) = match evidence {
         Evidence::Model(origin) => {
@@ -116,6 +85,44 @@ pub(super) fn config(found: &Found<'_>) -> Result<Inferred, String> {
     // A tile has at least one latent cell.
     config.sample_size = config.sample_size.map(|pixels| pixels.max(config.scale()));
     Ok(Inferred { config: config.into(), model, guessed, untold })
+}
+
+/// What shapes tell of the network; the rest is that of an empty config. Not yet validated.
+///
+/// # Errors
+/// As [`config`].
+pub(in crate::checkpoint) fn network(found: &Found<'_>) -> Result<AutoencoderKlConfig, String> {
+    let shapes = Shapes(found.weights);
+    let conv_in = shapes.conv2d("decoder.conv_in.weight")?;
+    let conv_out = shapes.conv2d("decoder.conv_out.weight")?;
+
+    let mut block_out_channels = Vec::new();
+    while let Some(channels) = block_channels(shapes, block_out_channels.len())? {
+        block_out_channels.push(channels);
+        if block_out_channels.len() > MAX_LEVELS {
+            return Err(format!("it has more than {MAX_LEVELS} up blocks"));
+        }
+    }
+    block_out_channels.reverse();
+    if block_out_channels.is_empty() {
+        return Err("`decoder.up_blocks.0.resnets.0.conv1.weight` is missing".into());
+    }
+    let resnet = |index| format!("decoder.up_blocks.0.resnets.{index}.conv1.weight");
+    let resnets = (0..MAX_RESNETS + 1).take_while(|&index| shapes.has(&resnet(index))).count();
+    let surroundings = Surroundings::of(found);
+    Ok(AutoencoderKlConfig {
+        in_channels: surroundings.encoder_channels.unwrap_or(conv_out.outputs),
+        out_channels: conv_out.outputs,
+        latent_channels: conv_in.inputs,
+        norm_num_groups: common_groups(&block_out_channels),
+        block_out_channels,
+        layers_per_block: resnets.saturating_sub(1) as u32,
+        use_quant_conv: surroundings.has_quant_conv,
+        use_post_quant_conv: shapes.has("post_quant_conv.weight"),
+        mid_block_add_attention: surroundings.encoder_attention
+            || found.weights.keys().any(|name| is_in_middle_beside_resnets(name)),
+        ..AutoencoderKlConfig::default()
+    })
 }
 
 /// Channels of an up block, if there is such a block.

@@ -14,7 +14,7 @@ const MIDDLE_ATTENTION: &str = "mid_block.attentions.0.";
 
 /// How the names of one file are to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct AutoencoderKlNames {
+pub(in crate::checkpoint) struct AutoencoderKlNames {
     naming: Naming,
     /// Levels of the decoder.
     levels: u32,
@@ -47,7 +47,7 @@ impl Names for AutoencoderKlNames {
 
 impl AutoencoderKlNames {
     /// Finds out from the names of a file.
-    pub(super) fn detect(names: &mut dyn Iterator<Item = &str>) -> Self {
+    pub(in crate::checkpoint) fn detect(names: &mut dyn Iterator<Item = &str>) -> Self {
         let mut naming = Naming::Diffusers;
         let mut levels = 0;
         for name in names.filter_map(|name| name.strip_prefix("decoder.")) {

@@ -9,7 +9,7 @@ pub(super) const SD3_SHIFT_FACTOR: f64 = 0.0609;
 /// has 16, and its pipelines do not pack.
 pub(super) fn packing(latent_channels: u32, shift_factor: f64) -> Option<Packing> {
     let (order, content) = (TokenOrder::ChannelsFirst, TokenContent::Picture);
-    let packing = Packing { patch_height: 2, patch_width: 2, order, content };
+    let packing = Packing { patch_height: 2, patch_width: 2, order, content, in_place: false };
     let is_sd3 = (shift_factor - SD3_SHIFT_FACTOR).abs() < 1e-6;
     (latent_channels == 16 && !is_sd3).then_some(packing)
 }
@@ -25,5 +25,6 @@ pub(super) fn latent_space(
         scaling_factor: scaling_factor as f32,
         shift_factor: shift_factor as f32,
         mean_and_std: mean_and_std.map(|(mean, std)| (narrowed(mean), narrowed(std))),
+        of_tokens: None,
     }
 }

@@ -1,10 +1,11 @@
-//! The config of an `AutoencoderKLWan` or an `AutoencoderKLQwenImage`.
+//! The config of an `AutoencoderKLWan`, an `AutoencoderKLQwenImage` or an `AutoencoderKLQwenImage21`.
 
 use std::num::NonZeroU32;
 
 use halovae_core::{AxisTiling, Scale, Strategy, Tiling, TimeScale};
 use serde_json::{Value, json};
 
+use super::statistics::{QWEN_IMAGE_2_1, Statistics, WAN_2_1, WAN_2_2};
 use crate::checkpoint::config::{ConfigError, Detail, VaeConfig};
 use crate::checkpoint::fields::{MAX_CHANNELS, check_mean_and_std, ensure, ensure_within};
 use crate::latents::{LatentSpace, Packing, TokenContent, TokenOrder};
@@ -13,29 +14,23 @@ use crate::program::MOST_FRAMES;
 /// The classes of diffusers.
 pub(super) const WAN_CLASS: &str = "AutoencoderKLWan";
 pub(super) const QWEN_IMAGE_CLASS: &str = "AutoencoderKLQwenImage";
+pub(super) const QWEN_IMAGE_21_CLASS: &str = "AutoencoderKLQwenImage21";
 
 /// Most levels of a decoder, as of an `AutoencoderKL`.
 pub(super) const MAX_LEVELS: usize = 16;
 /// Most resnets per level of the encoder.
 pub(super) const MAX_RES_BLOCKS: u32 = 64;
 
-/// Channels of the latents of every released model.
-pub(super) const Z_DIM: u32 = 16;
-/// Mean and standard deviation of these latents, the same in both classes.
-pub(super) const LATENTS_MEAN: [f64; Z_DIM as usize] = [
-    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508, 0.4134, -0.0715, 0.5517,
-    -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
-];
-pub(super) const LATENTS_STD: [f64; Z_DIM as usize] = [
-    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743, 3.2687, 2.1526, 2.8652, 1.5579,
-    1.6382, 1.1253, 2.8251, 1.9160,
-];
-
 /// Channels of Qwen-Image-Layered's pictures; no Wan has as many.
 pub(super) const LAYERED_CHANNELS: u32 = 4;
 
 /// What Wan's models were trained on, and their pipelines' videos are saved with.
 const FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::new(16).unwrap();
+/// The same of the 5B model of Wan 2.2.
+const FRAMES_PER_SECOND_OF_5B: NonZeroU32 = NonZeroU32::new(24).unwrap();
+
+/// Most rows and columns of pixels in the channels of a cell.
+const MAX_PATCH: u32 = 16;
 
 /// Pixels of a tile along each axis, and from one tile to the next; neither depends on the config.
 const TILE_SAMPLE_MIN_SIZE: u32 = 256;
@@ -48,7 +43,9 @@ pub enum WanClass {
     Wan,
     /// `AutoencoderKLQwenImage`.
     QwenImage,
-    /// Either: there was no config. It is called an `AutoencoderKLWan`.
+    /// `AutoencoderKLQwenImage21`, of images alone.
+    QwenImage21,
+    /// `AutoencoderKLWan` or `AutoencoderKLQwenImage`: there was no config. It is called an `AutoencoderKLWan`.
     Untold,
 }
 
@@ -80,9 +77,10 @@ pub struct AutoencoderKlWanConfig {
     pub latents_std: Vec<f64>,
     /// Channels of the frames that the encoder reads.
     pub in_channels: u32,
-    /// Channels of the frames that the decoder makes.
+    /// Channels of what the decoder's last conv makes: of the frames, times the pixels of a patch.
     pub out_channels: u32,
-    /// Whether blocks have shortcuts around all of their resnets: in Wan 2.2's 5B model alone.
+    /// Whether blocks have shortcuts around all of their resnets: in Wan 2.2's 5B model and Qwen-Image
+    /// 2.1.
     pub is_residual: bool,
     /// Rows and columns of pixels that lie in the channels of one cell of the network's output.
     pub patch_size: Option<u32>,
@@ -95,17 +93,34 @@ pub struct AutoencoderKlWanConfig {
 impl AutoencoderKlWanConfig {
     /// The defaults of the class.
     pub(super) fn default_of(class: WanClass) -> Self {
+        if class == WanClass::QwenImage21 {
+            return Self {
+                class,
+                decoder_base_dim: 144,
+                z_dim: QWEN_IMAGE_2_1.channels(),
+                dim_mult: vec![1, 2, 4, 8, 8],
+                temperal_downsample: vec![false, true, true, true],
+                latents_mean: QWEN_IMAGE_2_1.mean.into(),
+                latents_std: QWEN_IMAGE_2_1.std.into(),
+                in_channels: 4,
+                out_channels: 4,
+                is_residual: true,
+                scale_factor_temporal: 8,
+                scale_factor_spatial: 16,
+                ..Self::default_of(WanClass::Wan)
+            };
+        }
         Self {
             class,
             base_dim: 96,
             decoder_base_dim: 96,
-            z_dim: Z_DIM,
+            z_dim: WAN_2_1.channels(),
             dim_mult: vec![1, 2, 4, 4],
             num_res_blocks: 2,
             attn_scales: Vec::new(),
             temperal_downsample: vec![false, true, true],
-            latents_mean: LATENTS_MEAN.into(),
-            latents_std: LATENTS_STD.into(),
+            latents_mean: WAN_2_1.mean.into(),
+            latents_std: WAN_2_1.std.into(),
             in_channels: 3,
             out_channels: 3,
             is_residual: false,
@@ -115,9 +130,49 @@ impl AutoencoderKlWanConfig {
         }
     }
 
-    /// Whether mean and standard deviation are those of the released models.
-    pub(super) fn has_known_space(&self) -> bool {
-        self.z_dim == Z_DIM
+    /// That of Wan 2.2 TI2V-5B.
+    pub(super) fn of_wan_2_2_5b() -> Self {
+        let channels = 12;
+        Self {
+            base_dim: 160,
+            decoder_base_dim: 256,
+            z_dim: WAN_2_2.channels(),
+            latents_mean: WAN_2_2.mean.into(),
+            latents_std: WAN_2_2.std.into(),
+            in_channels: channels,
+            out_channels: channels,
+            is_residual: true,
+            patch_size: Some(2),
+            scale_factor_spatial: 16,
+            ..Self::default_of(WanClass::Wan)
+        }
+    }
+
+    /// Whether the decoder takes several frames.
+    pub fn has_frames(&self) -> bool {
+        self.class != WanClass::QwenImage21
+    }
+
+    /// Rows, and columns, of pixels that lie in the channels of one cell of the network's output.
+    pub fn pixels_in_channels(&self) -> u32 {
+        self.patch_size.unwrap_or(1)
+    }
+
+    /// Channels of the frames that are decoded; rounded down for a config that is refused.
+    pub fn picture_channels(&self) -> u32 {
+        let side = u64::from(self.pixels_in_channels().max(1));
+        // No more than the channels they are of.
+        (u64::from(self.out_channels) / (side * side)) as u32
+    }
+
+    /// Of the released model of the same class and shape, if it has as many channels.
+    pub(super) fn known_statistics(&self) -> Option<Statistics> {
+        let known = match (self.class, self.is_residual) {
+            (WanClass::QwenImage21, _) => QWEN_IMAGE_2_1,
+            (_, true) => WAN_2_2,
+            (_, false) => WAN_2_1,
+        };
+        (known.channels() == self.z_dim).then_some(known)
     }
 
     /// Channels of the decoder's levels in the order in which it runs through them.
@@ -137,7 +192,28 @@ impl AutoencoderKlWanConfig {
             u32::try_from(times).ok().and_then(|by| 1u32.checked_shl(by)).unwrap_or(u32::MAX)
         };
         let temporal = self.temperal_downsample.iter().filter(|&&halves| halves).count();
-        (doubled(temporal), doubled(self.dim_mult.len().saturating_sub(1)))
+        let spatial = doubled(self.dim_mult.len().saturating_sub(1));
+        (doubled(temporal), spatial.saturating_mul(self.pixels_in_channels()))
+    }
+
+    /// A level's shortcut repeats the channels that go into the level until they are the values that come
+    /// out of it.
+    fn validate_shortcuts(&self) -> Result<(), ConfigError> {
+        if !self.is_residual {
+            return Ok(());
+        }
+        let mut input = self.decoder_channels().next().unwrap_or(0);
+        for (output, doubles_frames) in self.decoder_channels().zip(self.temporal_upsample()) {
+            let values = u64::from(output) * if doubles_frames { 8 } else { 4 };
+            ensure(
+                input > 0 && values.is_multiple_of(u64::from(input)),
+                "dim_mult",
+                format_args!("a list with {input} channels before {output}"),
+                || "levels whose shortcuts repeat whole channels".into(),
+            )?;
+            input = output;
+        }
+        Ok(())
     }
 
     fn is_qwen_image(&self) -> bool {
@@ -149,19 +225,22 @@ impl VaeConfig for AutoencoderKlWanConfig {
     fn class(&self) -> &'static str {
         match self.class {
             WanClass::QwenImage => QWEN_IMAGE_CLASS,
+            WanClass::QwenImage21 => QWEN_IMAGE_21_CLASS,
             WanClass::Wan | WanClass::Untold => WAN_CLASS,
         }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        ensure(!self.is_residual, "is_residual", self.is_residual, || {
-            "false: the VAE of Wan 2.2 TI2V-5B is not supported".into()
+        let is_residual = self.is_residual || self.class != WanClass::QwenImage21;
+        ensure(is_residual, "is_residual", self.is_residual, || {
+            format!("true: no {QWEN_IMAGE_21_CLASS} without it is supported")
         })?;
-        if let Some(patch) = self.patch_size {
-            ensure(patch == 1, "patch_size", patch, || {
-                "null or 1: no VAE that packs pixels is supported".into()
-            })?;
-        }
+        let has_neither = !self.is_residual && self.pixels_in_channels() == 1;
+        ensure(has_neither || !self.is_qwen_image(), "is_residual", self.is_residual, || {
+            format!("false, and no `patch_size`: an {QWEN_IMAGE_CLASS} has neither")
+        })?;
+        let side = self.pixels_in_channels();
+        ensure_within("patch_size", side, 1, MAX_PATCH)?;
         ensure_within("base_dim", self.base_dim, 1, MAX_CHANNELS)?;
         ensure_within("decoder_base_dim", self.decoder_base_dim, 1, MAX_CHANNELS)?;
         ensure_within("z_dim", self.z_dim, 1, MAX_CHANNELS)?;
@@ -172,6 +251,9 @@ impl VaeConfig for AutoencoderKlWanConfig {
         };
         ensure_within(input, self.in_channels, 1, MAX_CHANNELS)?;
         ensure_within(output, self.out_channels, 1, MAX_CHANNELS)?;
+        ensure(self.out_channels.is_multiple_of(side * side), output, self.out_channels, || {
+            format!("a multiple of {}, the pixels of a patch", side * side)
+        })?;
         let levels = self.dim_mult.len();
         ensure(
             (1..=MAX_LEVELS).contains(&levels),
@@ -181,8 +263,8 @@ impl VaeConfig for AutoencoderKlWanConfig {
         )?;
         for (level, &mult) in self.dim_mult.iter().enumerate() {
             let channels = u64::from(mult) * u64::from(self.decoder_base_dim);
-            // All levels but the shallowest hand on half of their channels.
-            let least = if level == 0 { 1 } else { 2 };
+            // Without shortcuts, all levels but the shallowest hand on half of their channels.
+            let least = if level == 0 || self.is_residual { 1 } else { 2 };
             ensure(
                 (least..=u64::from(MAX_CHANNELS)).contains(&channels),
                 "dim_mult",
@@ -202,6 +284,7 @@ impl VaeConfig for AutoencoderKlWanConfig {
             format_args!("a list of {flags}"),
             || format!("one flag for each level of `dim_mult` but the last ({})", levels - 1),
         )?;
+        self.validate_shortcuts()?;
         let (temporal, spatial) = self.scales();
         ensure(
             temporal <= MOST_FRAMES,
@@ -219,50 +302,62 @@ impl VaeConfig for AutoencoderKlWanConfig {
             self.scale_factor_spatial == spatial,
             "scale_factor_spatial",
             self.scale_factor_spatial,
-            || format!("{spatial}, which {levels} levels come to"),
+            || format!("{spatial}, which {levels} levels and `patch_size` come to"),
         )?;
         check_mean_and_std(self.z_dim, Some(&self.latents_mean), Some(&self.latents_std))
     }
 
     fn is_video(&self) -> bool {
-        true
+        self.has_frames()
     }
 
-    /// That of Wan 2.1 and of 2.2 but for its 5B model; Qwen-Image makes no videos.
+    /// Qwen-Image makes no videos.
     fn frames_per_second(&self) -> Option<NonZeroU32> {
-        (!self.is_qwen_image()).then_some(FRAMES_PER_SECOND)
+        match self.class {
+            WanClass::QwenImage | WanClass::QwenImage21 => None,
+            WanClass::Wan | WanClass::Untold if self.is_residual => Some(FRAMES_PER_SECOND_OF_5B),
+            WanClass::Wan | WanClass::Untold => Some(FRAMES_PER_SECOND),
+        }
     }
 
-    /// By the stride that both classes store.
+    /// By the stride that all classes store. diffusers blends before it takes pixels out of channels.
     fn tiling(&self) -> Tiling {
         let axis = AxisTiling::Stride {
             tile_sample_min_size: TILE_SAMPLE_MIN_SIZE,
             tile_sample_stride: TILE_SAMPLE_STRIDE,
         };
-        let time = TimeScale::first_alone(self.scale_factor_temporal);
+        let time = match self.has_frames() {
+            true => TimeScale::first_alone(self.scale_factor_temporal),
+            false => TimeScale::SAME,
+        };
         Tiling::new(axis, axis, Scale::video(time, self.scale_factor_spatial))
+            .with_grain(self.pixels_in_channels())
     }
 
-    /// Pipelines divide by the reciprocal of the deviation.
-    fn latent_space(&self) -> LatentSpace {
+    /// Pipelines of Wan and Qwen-Image divide by the reciprocal of the deviation.
+    fn latent_space(&self) -> Option<LatentSpace> {
         let narrowed = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
-        LatentSpace {
-            scaling_factor: 1.0,
-            shift_factor: 0.0,
-            mean_and_std: Some((narrowed(&self.latents_mean), narrowed(&self.latents_std))),
-        }
+        let mean_and_std = Some((narrowed(&self.latents_mean), narrowed(&self.latents_std)));
+        Some(LatentSpace { mean_and_std, ..LatentSpace::VAE })
     }
 
     /// Qwen-Image's pipelines pack, Wan's do not, and their latents have other numbers of axes. Of
-    /// Qwen-Image-Layered, whose pictures alone have four channels, they pack layers.
+    /// Qwen-Image-Layered, whose pictures alone have four channels, they pack layers. A token of
+    /// Qwen-Image 2.1 is one cell.
     fn packing(&self) -> Option<Packing> {
+        let side = match self.class {
+            WanClass::Wan => return None,
+            WanClass::Untold if self.is_residual => return None,
+            WanClass::QwenImage21 => 1,
+            WanClass::QwenImage | WanClass::Untold => 2,
+        };
         let content = match self.out_channels {
-            LAYERED_CHANNELS => TokenContent::Layers,
+            LAYERED_CHANNELS if side > 1 => TokenContent::Layers,
             _ => TokenContent::Picture,
         };
         let order = TokenOrder::ChannelsFirst;
-        let packing = Packing { patch_height: 2, patch_width: 2, order, content };
-        (self.class != WanClass::Wan).then_some(packing)
+        let [patch_height, patch_width] = [side; 2];
+        Some(Packing { patch_height, patch_width, order, content, in_place: false })
     }
 
     /// Qwen-Image's class leaves out the clamp where it has blended tiles.
@@ -287,11 +382,13 @@ impl VaeConfig for AutoencoderKlWanConfig {
         }
         details.extend([
             ("z_dim", Detail::Count(self.z_dim)),
-            ("out_channels", Detail::Count(self.out_channels)),
+            ("out_channels", Detail::Count(self.picture_channels())),
             ("base_dim", Detail::Count(self.decoder_base_dim)),
             ("dim_mult", Detail::Counts(self.dim_mult.clone())),
             ("num_res_blocks", Detail::Count(self.num_res_blocks)),
             ("temperal_downsample", Detail::Flags(self.temperal_downsample.clone())),
+            ("is_residual", Detail::Flag(self.is_residual)),
+            ("patch_size", Detail::Count(self.pixels_in_channels())),
             ("latents_mean, _std", Detail::Text("per channel")),
         ]);
         details

@@ -2,7 +2,8 @@
 //!
 //! The original code has one list of what follows the middle: the resnets of a level, its upsampler,
 //! the resnets of the next one, and so on. Where the upsamplers are in it tells the levels, whatever
-//! number of resnets they have. Modules and their parts are renamed apart from each other, since a
+//! number of resnets they have. Where levels have shortcuts around them, each has a list of its own, whose
+//! last one is the upsampler. Modules and their parts are renamed apart from each other, since a
 //! converter may have renamed one of them alone.
 
 use crate::checkpoint::keys::{Names, Naming, Part, split_index};
@@ -29,7 +30,7 @@ impl WanNames {
                 naming = ORIGINAL;
             }
             if let Some((place, part)) = name.strip_prefix("upsamples.").and_then(split_index)
-                && ["resample.", "time_conv."].iter().any(|start| part.starts_with(start))
+                && is_of_upsampler(part)
             {
                 upsamplers.push(place);
             }
@@ -64,6 +65,13 @@ impl WanNames {
         }
         let Some(list) = inner.strip_prefix("upsamples.") else { return Some(inner.into()) };
         let (place, part) = split_index(list)?;
+        if let Some(level) = part.strip_prefix("upsamples.") {
+            let (resnet, part) = split_index(level)?;
+            return Some(match is_of_upsampler(part) {
+                true => format!("up_blocks.{place}.upsampler.{part}"),
+                false => format!("up_blocks.{place}.resnets.{resnet}.{part}"),
+            });
+        }
         match self.upsamplers.binary_search(&place) {
             Ok(level) => Some(format!("up_blocks.{level}.upsamplers.0.{part}")),
             Err(level) => {
@@ -93,6 +101,42 @@ impl Names for WanNames {
             None if begins(["encoder.", "quant_conv.", "conv1."]) => Part::Encoder,
             None => Part::Unknown,
         }
+    }
+}
+
+fn is_of_upsampler(part: &str) -> bool {
+    ["resample.", "time_conv."].iter().any(|start| part.starts_with(start))
+}
+
+/// Names of a network that sees no frames. Its convs over time never run, and others may be kept with an
+/// axis of one frame.
+#[derive(Debug)]
+pub(super) struct ImageNames(WanNames);
+
+impl ImageNames {
+    /// Finds out from the names of a file.
+    pub(super) fn detect(names: &mut dyn Iterator<Item = &str>) -> Self {
+        Self(WanNames::detect(names))
+    }
+}
+
+impl Names for ImageNames {
+    fn naming(&self) -> Naming {
+        self.0.naming()
+    }
+
+    fn part(&self, name: &str) -> Part {
+        match self.0.part(name) {
+            Part::Decoder(canonical) if canonical.contains(".time_conv.") => Part::Encoder,
+            part => part,
+        }
+    }
+
+    fn shape(&self, canonical: &str, mut shape: Vec<usize>) -> Vec<usize> {
+        if canonical.ends_with(".weight") && matches!(shape[..], [_, _, 1, _, _]) {
+            shape.remove(2);
+        }
+        shape
     }
 }
 
@@ -214,6 +258,36 @@ mod tests {
         ] {
             assert_maps(&names, odd, odd);
         }
+    }
+
+    #[test]
+    fn levels_with_shortcuts_have_lists_of_their_own() {
+        let all = [
+            "decoder.upsamples.0.upsamples.3.resample.1.weight",
+            "decoder.upsamples.0.upsamples.3.time_conv.bias",
+            "decoder.upsamples.2.upsamples.0.shortcut.weight",
+            "decoder.upsamples.3.upsamples.2.residual.6.bias",
+        ];
+        let names = detect(&all);
+        assert_eq!(names.naming(), ORIGINAL);
+        for (from, to) in all.into_iter().zip([
+            "decoder.up_blocks.0.upsampler.resample.1.weight",
+            "decoder.up_blocks.0.upsampler.time_conv.bias",
+            "decoder.up_blocks.2.resnets.0.conv_shortcut.weight",
+            "decoder.up_blocks.3.resnets.2.conv2.bias",
+        ]) {
+            assert_maps(&names, from, to);
+            assert_maps(&names, to, to);
+        }
+        let odd = "decoder.upsamples.0.upsamples.x.residual.2.weight";
+        assert_maps(&names, odd, odd);
+        let images = ImageNames::detect(&mut all.into_iter());
+        assert_eq!(images.part(all[1]), Part::Encoder);
+        assert_eq!(images.shape("x.weight", vec![8, 4, 1, 3, 3]), [8, 4, 3, 3]);
+        for shape in [vec![8, 4, 3, 3], vec![8, 4, 3, 3, 3], vec![8, 1, 1, 1]] {
+            assert_eq!(images.shape("x.weight", shape.clone()), shape);
+        }
+        assert_eq!(images.shape("x.gamma", vec![8, 1, 1, 1, 1]), [8, 1, 1, 1, 1]);
     }
 
     #[test]

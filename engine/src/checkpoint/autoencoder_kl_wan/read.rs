@@ -1,27 +1,46 @@
 //! Configs out of the fields of a file, or of a network's shapes.
 
-use super::config::{AutoencoderKlWanConfig, LATENTS_MEAN, LATENTS_STD, WanClass, Z_DIM};
+use super::config::{AutoencoderKlWanConfig, WanClass};
+use super::statistics::Statistics;
 use crate::checkpoint::config::{ConfigError, VaeConfig};
 use crate::checkpoint::fields::{Fields, MAX_CHANNELS};
 
 impl AutoencoderKlWanConfig {
     /// Of the fields of an `AutoencoderKLWan`.
     pub(super) fn of_wan(fields: Fields<'_>) -> Result<Self, ConfigError> {
-        let config = Self::of_both(fields, WanClass::Wan)?;
+        Self::of_many_fields(fields, WanClass::Wan)
+    }
+
+    /// Of the fields of an `AutoencoderKLQwenImage21`.
+    pub(super) fn of_qwen_image_21(fields: Fields<'_>) -> Result<Self, ConfigError> {
+        Self::of_many_fields(fields, WanClass::QwenImage21)
+    }
+
+    fn of_many_fields(fields: Fields<'_>, class: WanClass) -> Result<Self, ConfigError> {
+        let config = Self::of_both(fields, class)?;
+        let default = Self::default_of(class);
+        let decoder_base_dim = match fields.get("decoder_base_dim") {
+            None if class == WanClass::QwenImage21 => default.decoder_base_dim,
+            _ => fields.count_or_null("decoder_base_dim")?.unwrap_or(config.base_dim),
+        };
         let config = Self {
-            decoder_base_dim: fields
-                .count_or_null("decoder_base_dim")?
-                .unwrap_or(config.decoder_base_dim),
+            decoder_base_dim,
+            is_residual: fields.flag("is_residual", default.is_residual)?,
+            patch_size: fields.count_or_null("patch_size")?,
+            ..config
+        };
+        let (temporal, spatial) = match class {
+            // The defaults of the class, whatever the levels are.
+            WanClass::QwenImage21 => (default.scale_factor_temporal, default.scale_factor_spatial),
+            _ => config.scales(),
+        };
+        let config = Self {
             in_channels: fields.count("in_channels", config.in_channels)?,
             out_channels: fields.count("out_channels", config.out_channels)?,
-            is_residual: fields.flag("is_residual", config.is_residual)?,
-            patch_size: fields.count_or_null("patch_size")?,
             scale_factor_temporal: fields
                 .count_or_null("scale_factor_temporal")?
-                .unwrap_or(config.scale_factor_temporal),
-            scale_factor_spatial: fields
-                .count_or_null("scale_factor_spatial")?
-                .unwrap_or(config.scale_factor_spatial),
+                .unwrap_or(temporal),
+            scale_factor_spatial: fields.count_or_null("scale_factor_spatial")?.unwrap_or(spatial),
             ..config
         };
         config.validate()?;
@@ -37,7 +56,7 @@ impl AutoencoderKlWanConfig {
         Ok(config)
     }
 
-    /// Of the fields that both classes have. What others say is said by these as well.
+    /// Of the fields that all classes have. What others say is said by these as well.
     fn of_both(fields: Fields<'_>, class: WanClass) -> Result<Self, ConfigError> {
         let default = Self::default_of(class);
         let base_dim = fields.count("base_dim", default.base_dim)?;
@@ -61,21 +80,17 @@ impl AutoencoderKlWanConfig {
 
     /// Of a network that was found without a config. Channels are those of the decoder's levels,
     /// shallowest first, and `temporal` says which of them but the last doubles frames, in the order
-    /// of the decoder.
+    /// of the decoder. Mean and deviation are those of the released models, where these have as many
+    /// channels.
     pub(super) fn of_network(
         channels: &[u32],
         temporal: &[bool],
         z_dim: u32,
         num_res_blocks: u32,
+        (class, is_residual, patch_size): (WanClass, bool, Option<u32>),
     ) -> Self {
         let decoder_base_dim = channels.iter().copied().reduce(greatest_common_divisor);
         let decoder_base_dim = decoder_base_dim.unwrap_or(0).max(1);
-        let has_known_space = z_dim == Z_DIM;
-        let known = |values: &[f64], unknown| match has_known_space {
-            true => values.to_vec(),
-            // A header may tell any number; of more than the most the config is refused.
-            false => vec![unknown; z_dim.min(MAX_CHANNELS) as usize],
-        };
         let mut config = Self {
             base_dim: decoder_base_dim,
             decoder_base_dim,
@@ -83,9 +98,17 @@ impl AutoencoderKlWanConfig {
             dim_mult: channels.iter().map(|channels| channels / decoder_base_dim).collect(),
             num_res_blocks,
             temperal_downsample: temporal.iter().rev().copied().collect(),
-            latents_mean: known(&LATENTS_MEAN, 0.0),
-            latents_std: known(&LATENTS_STD, 1.0),
-            ..Self::default_of(WanClass::Untold)
+            is_residual,
+            patch_size,
+            ..Self::default_of(class)
+        };
+        (config.latents_mean, config.latents_std) = match config.known_statistics() {
+            Some(Statistics { mean, std }) => (mean.to_vec(), std.to_vec()),
+            None => {
+                // A header may tell any number; of more than the most the config is refused.
+                let channels = z_dim.min(MAX_CHANNELS) as usize;
+                (vec![0.0; channels], vec![1.0; channels])
+            }
         };
         (config.scale_factor_temporal, config.scale_factor_spatial) = config.scales();
         config

@@ -158,6 +158,21 @@ impl Backend for Reference {
             Op::Join { factor, .. } => {
                 ops::join(operands.try_get(1), operands.try_get(0), factor as usize)
             }
+            Op::Shuffle(shuffle) => match shuffle.frames == FrameRepeat::NONE {
+                false => {
+                    let reads = operands.frames();
+                    ops::shuffle(&Array::joined(reads.parts()), &shuffle, reads.taps())
+                }
+                true => {
+                    // All images as frames of one sample.
+                    let Array { shape, data } = operands.get(0).clone();
+                    let own: Vec<_> = (0..shape.images()).map(Some).collect();
+                    let frames = Shape { batch: 1, frames: own.len(), ..shape };
+                    let all = ops::shuffle(&Array { shape: frames, data }, &shuffle, &own);
+                    let Shape { batch, frames, .. } = shape;
+                    Array { shape: Shape { batch, frames, ..all.shape }, ..all }
+                }
+            },
             Op::Attention { scale, .. } => {
                 let [q, k, v] = [0, 1, 2].map(|at| operands.get(at));
                 ops::attend(q, k, v, f64::from(scale))

@@ -2,7 +2,7 @@
 
 use super::array::Array;
 use crate::backend::FrameReads;
-use crate::program::{Norm, NormOver};
+use crate::program::{Norm, NormOver, Shuffle};
 use crate::tensor::Shape;
 
 pub(super) fn silu(x: f64) -> f64 {
@@ -76,6 +76,33 @@ pub(super) fn repeat_frames(reads: &FrameReads<'_, Array>) -> Array {
     Array::from_fn(frames.shape.over(reads.outputs()), |image, y, x, c| {
         let frame = reads.taps()[image * reads.kernel()];
         frame.map_or(0.0, |frame| frames.at(frame, y, x, c))
+    })
+}
+
+/// Cells out of channels, by the formula; `taps` are the frames that are read. A frame that is read
+/// alone, where its block has several, is the last of them.
+pub(super) fn shuffle(input: &Array, shuffle: &Shuffle, taps: &[Option<usize>]) -> Array {
+    let space = shuffle.space as usize;
+    let shape = Shape {
+        frames: taps.len(),
+        height: input.shape.height * space,
+        width: input.shape.width * space,
+        channels: shuffle.channels as usize,
+        ..input.shape
+    };
+    let block = shuffle.frames.factor as usize;
+    let order = shuffle.order;
+    Array::from_fn(shape, |image, y, x, c| {
+        let Some(frame) = taps[image] else { return 0.0 };
+        let first = taps.iter().position(|&tap| tap == Some(frame)).unwrap_or(image);
+        let is_alone = taps.iter().filter(|&&tap| tap == Some(frame)).count() == 1;
+        let i = if is_alone { block - 1 } else { image - first };
+        let place = order.first as usize
+            + order.channel as usize * c
+            + order.frame as usize * i
+            + order.row as usize * (y % space)
+            + order.column as usize * (x % space);
+        input.at(frame, y / space, x / space, place / order.copies as usize)
     })
 }
 
