@@ -62,11 +62,6 @@ impl ChannelOrder {
 }
 
 impl Shuffle {
-    /// Frames of a block.
-    pub const fn frames_of_block(&self) -> u32 {
-        self.frames.factor
-    }
-
     /// The channels of the input's cell that are the values of the cell at `[frame, row, column]` of its
     /// block.
     pub fn channels_at(&self, at: [u32; 3]) -> impl Iterator<Item = usize> {
@@ -90,5 +85,39 @@ impl Shuffle {
         let last = self.frames.factor.saturating_sub(1);
         let first = self.order.first.saturating_add(self.order.frame.saturating_mul(last));
         Self { frames: FrameRepeat::NONE, order: ChannelOrder { first, ..self.order }, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shuffle(factor: u32, order: ChannelOrder) -> Shuffle {
+        let frames = FrameRepeat { factor, first_alone: true };
+        Shuffle { input: ValueId(0), output: ValueId(1), channels: 2, space: 2, frames, order }
+    }
+
+    /// diffusers' `DupUp3D` of 4 channels to 2, with twice the frames: 16 values of 4 channels.
+    #[test]
+    fn values_lie_in_repeated_channels() {
+        let shuffle = shuffle(2, ChannelOrder::nested(2, 2, 4));
+        let at = |place| shuffle.channels_at(place).collect::<Vec<_>>();
+        assert_eq!(at([0, 0, 0]), [0, 2]);
+        assert_eq!(at([0, 1, 1]), [0, 2]);
+        assert_eq!(at([1, 0, 0]), [1, 3]);
+        let alone = shuffle.of_one_frame();
+        assert_eq!(alone.frames, FrameRepeat::NONE);
+        assert_eq!(alone.channels_at([0, 0, 1]).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn the_first_frame_is_the_last_of_its_block() {
+        let frames = |factor, read: &[usize]| {
+            shuffle(factor, ChannelOrder::nested(factor, 2, 1)).frames_in_blocks(read)
+        };
+        assert_eq!(frames(2, &[0, 1, 1, 2, 2]), [1, 0, 1, 0, 1]);
+        assert_eq!(frames(3, &[0]), [2]);
+        assert_eq!(frames(2, &[4, 4, 5, 5]), [0, 1, 0, 1]);
+        assert!(frames(2, &[]).is_empty());
     }
 }

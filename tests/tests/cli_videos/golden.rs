@@ -115,11 +115,11 @@ fn a_file_in_the_original_naming_needs_no_config() {
         assert_eq!(said.contains(assumed), is_told, "{said}");
         std::fs::remove_file(setup.path("out.npy")).expect("the output");
     }
-    // Mean and deviation are known for 16 channels, and this one has 4.
+    // Mean and deviation are known for the channels of released models, and this one has 4.
     let run = setup.decode(&vae, &latents, "--latent-space pipeline");
     assert_eq!(run.status.code(), Some(2), "{}", run.stderr);
     assert!(
-        run.stderr.contains("mean and deviation per channel are known for 16"),
+        run.stderr.contains("are known for latents of the released models alone (16 channels"),
         "{}",
         run.stderr
     );
