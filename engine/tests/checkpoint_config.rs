@@ -136,7 +136,7 @@ fn another_class_is_named() {
             error.to_string(),
             format!(
                 "is of class \"{class}\"{what}; only AutoencoderKL, AutoencoderKLFlux2, \
-                 AutoencoderKLWan, AutoencoderKLQwenImage and AutoencoderKLQwenImage21 are \
+                 AutoencoderKLQwenImage21, AutoencoderKLWan and AutoencoderKLQwenImage are \
                  supported"
             )
         );

@@ -343,6 +343,13 @@ fn networks_of_images_are_found_in_either_naming() {
     }
     let checkpoint = qwen.check(&qwen.diffusers(""));
     assert_eq!(checkpoint.guessed(), ["temperal_downsample"]);
+    // Of one level there is neither an upsampler nor a shortcut.
+    let qwen = Model { channels: vec![4], temporal: Vec::new(), ..qwen };
+    for tensors in [qwen.diffusers(""), qwen.original("vae.")] {
+        let checkpoint = qwen.check(&tensors);
+        assert_eq!(checkpoint.config().class(), "AutoencoderKLQwenImage21");
+        assert!(checkpoint.guessed().is_empty());
+    }
 }
 
 #[test]

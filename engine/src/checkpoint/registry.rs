@@ -14,14 +14,14 @@ use super::fields::{Fields, shown};
 use super::signs::witness;
 use crate::files::sniff::{FileKind, NotJson, parse_json};
 
-/// Every family that is decoded. The first is that of configs without a class and of files without
-/// evidence for any other, supported or not.
+/// Every family that is decoded, those before others whose evidence they have as well. The first is that
+/// of configs without a class and of files without evidence for any other, supported or not.
 const FAMILIES: &[&dyn Family] = &[
     &AutoencoderKl,
     &AutoencoderKlFlux2,
+    &AutoencoderKlQwenImage21,
     &AutoencoderKlWan,
     &AutoencoderKlQwenImage,
-    &AutoencoderKlQwenImage21,
 ];
 
 /// What the tensors of a file are evidence of, and the name of the tensor that tells it.

@@ -89,7 +89,12 @@ impl Network {
             Self::Wan { levels, res_blocks, z_dim, out_channels } => {
                 let levels = &levels[..levels.len().min(MAX_LEVELS)];
                 let doubles = levels.iter().skip(1).map(|&(_, doubles)| doubles);
-                let temperal_downsample: Vec<_> = doubles.collect();
+                let mut temperal_downsample: Vec<_> = doubles.collect();
+                // Without any conv over time, networks of images are taken for the released one.
+                if let (true, Some(deepest)) = (self.is_of_images(), temperal_downsample.last_mut())
+                {
+                    *deepest = true;
+                }
                 let of_time = temperal_downsample.iter().filter(|&&doubles| doubles).count();
                 let z_dim = few(*z_dim, 17);
                 let class = if self.is_of_images() { WanClass::QwenImage21 } else { WanClass::Wan };
@@ -105,7 +110,8 @@ impl Network {
                     latents_mean: vec![0.5; z_dim as usize],
                     latents_std: vec![2.5; z_dim as usize],
                     in_channels: 3,
-                    out_channels: few(*out_channels, 8),
+                    // Beside shortcuts, more of them are taken for those of several pixels.
+                    out_channels: few(*out_channels, if self.is_residual() { 4 } else { 8 }),
                     is_residual: self.is_residual(),
                     patch_size: None,
                     scale_factor_temporal: 1 << of_time,
@@ -146,6 +152,18 @@ impl Network {
                 name.clone()
             };
             tensors.push(Tensor::new(format!("{prefix}{name}"), dtype, shape));
+        }
+        let of_images = self.is_of_images().then(|| self.config());
+        let of_images = of_images.as_ref().and_then(|config| config.downcast_ref());
+        if let Some(config) = of_images {
+            let temporal = AutoencoderKlWanConfig::temporal_upsample(config).enumerate();
+            // What never runs is in files nevertheless.
+            for (level, _) in temporal.filter(|&(_, doubles_frames)| doubles_frames) {
+                let name = format!("decoder.up_blocks.{level}.upsampler.time_conv.weight");
+                let is_original = names.is_original(tensors.len());
+                let name = if is_original { self.original(&name) } else { name };
+                tensors.push(Tensor::new(format!("{prefix}{name}"), dtype, vec![2, 1, 1, 1]));
+            }
         }
         if let (true, Self::AutoencoderKl { latent_channels, .. }) = (self.is_flux2(), self) {
             let values = 4 * u64::from(few(*latent_channels, 16));

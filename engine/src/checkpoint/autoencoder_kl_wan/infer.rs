@@ -30,7 +30,9 @@ pub(super) fn config(found: &Found<'_>, is_of_images: bool) -> Result<Inferred, 
     let network = Network { shapes: Shapes(found.weights), is_of_images };
     let conv_in = network.conv("decoder.conv_in.weight")?;
     let conv_out = network.conv("decoder.conv_out.weight")?;
-    let is_residual = network.shapes.has("decoder.up_blocks.0.upsampler.resample.1.weight");
+    // A single level shows nothing of it.
+    let is_residual =
+        is_of_images || network.shapes.has("decoder.up_blocks.0.upsampler.resample.1.weight");
     let mut channels = Vec::new();
     for level in 0.. {
         let conv = format!("decoder.up_blocks.{level}.resnets.0.conv1.weight");
@@ -47,7 +49,7 @@ pub(super) fn config(found: &Found<'_>, is_of_images: bool) -> Result<Inferred, 
     let upsamplers = channels.len() - 1;
     let mut temporal: Vec<bool> =
         (0..upsamplers).map(|level| network.doubles_frames(found, level)).collect();
-    if is_of_images && !temporal.contains(&true) {
+    if is_of_images && upsamplers > 0 && !temporal.contains(&true) {
         // No conv over time is left, and shortcuts differ: as in the released model.
         let default = AutoencoderKlWanConfig::default_of(WanClass::QwenImage21);
         let flags = default.temporal_upsample().chain(std::iter::repeat(false));

@@ -124,8 +124,8 @@ impl Family for AutoencoderKlQwenImage21 {
             models: "Qwen-Image 2.1",
             anchors: ANCHORS,
             evidence: &[
-                &[IsFlat("decoder.conv1.weight"), Is("decoder.upsamples.#.upsamples")],
-                &[IsFlat("decoder.conv_in.weight"), Is("decoder.up_blocks.#.upsampler")],
+                &[IsFlat("decoder.conv1.weight"), Is("decoder.middle.#.residual")],
+                &[IsFlat("decoder.conv_in.weight"), Is("decoder.mid_block.resnets.#.norm1.gamma")],
             ],
             space: &[],
         }
