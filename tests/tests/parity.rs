@@ -105,7 +105,7 @@ fn through_the_binary() {
             let mut command = binary::command(["decode", "--quiet", "--strategy", strategy]);
             command.args(["--vae-patch-parallel-size", &ranks, "--threads", "2"]);
             command.arg("--vae").arg(&golden.folder);
-            command.arg("--latents").arg(golden.latents_file());
+            command.arg("--latents").arg(golden.latents_file()).args(["--latents-key", "latents"]);
             command.arg("--output").arg(&output);
             binary::run_command(command).expect_success();
             let (values, shape) = npy::read(&std::fs::read(&output).expect("the output"));

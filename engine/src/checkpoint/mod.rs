@@ -15,6 +15,7 @@ mod autoencoder_kl;
 mod autoencoder_kl_flux2;
 mod autoencoder_kl_wan;
 mod config;
+mod config_file;
 mod contents;
 mod convert;
 mod dtype;
@@ -43,6 +44,7 @@ pub use autoencoder_kl::{AutoencoderKlConfig, MAX_LEVELS};
 pub use autoencoder_kl_flux2::{AutoencoderKlFlux2Config, BatchNorm, Flux2Pipeline};
 pub use autoencoder_kl_wan::{AutoencoderKlWanConfig, WanClass};
 pub use config::{ConfigError, Detail, VaeConfig};
+pub use config_file::read_config;
 pub use dtype::Dtype;
 pub use error::CheckpointError;
 pub use families::{Refused, refused};
@@ -59,8 +61,8 @@ use keys::Keys;
 use registry::Evidence;
 use tensors::Stored;
 
-use crate::files::storage::{self, Storage};
-use crate::files::{sniff, text};
+use crate::files::storage::Storage;
+use crate::files::text;
 use crate::latents::LatentSpace;
 
 /// Where a checkpoint's config is from.
@@ -392,21 +394,4 @@ fn explain_missing_weights(error: CheckpointError) -> CheckpointError {
         },
         _ => error,
     }
-}
-
-/// Reads a `config.json`: all that a plan needs of a VAE.
-///
-/// # Errors
-/// [`CheckpointError::Io`] and [`CheckpointError::Config`] name the file.
-pub fn read_config(path: &Path) -> Result<Box<dyn VaeConfig>, CheckpointError> {
-    let limit = config::MAX_JSON_BYTES;
-    let io = |source| CheckpointError::io(path, source);
-    let config = match storage::read_small(path, limit).map_err(io)? {
-        Some(bytes) => parse_config(&bytes),
-        None => Err(match sniff::sniff(&storage::read_head(path).map_err(io)?) {
-            None | Some(FileKind::Text(_)) => ConfigError::TooLarge { limit },
-            Some(found) => ConfigError::OtherFormat { found },
-        }),
-    };
-    config.map_err(|source| CheckpointError::Config { path: path.into(), source })
 }

@@ -3,6 +3,7 @@
 //! levels; so has `AutoencoderKLQwenImage21`, which sees no frames.
 
 mod config;
+mod defaults;
 mod infer;
 mod names;
 mod read;
