@@ -15,8 +15,10 @@ use crate::console::say;
 /// Shows what a decode tells.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    /// Rows of a frame of videos, whose frames are counted, and not pieces.
+    /// Rows of a frame of videos.
     frame: Option<u64>,
+    /// Whether frames are counted, and not pieces: they come one after the other.
+    counts_frames: bool,
     rows: AtomicU64,
     /// Frames of all videos.
     frames: AtomicU64,
@@ -32,8 +34,9 @@ const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 impl Progress {
     /// A bar on stderr for images or videos of that size, or lines if that is no terminal and `verbose`;
-    /// nothing if `quiet`.
-    pub(crate) fn new(verbosity: Verbosity, output: Size) -> Self {
+    /// nothing if `quiet`. Frames that come with the latents are counted if they are `streamed`; those of
+    /// tiles come when the last tile is decoded, and tiles are counted until then.
+    pub(crate) fn new(verbosity: Verbosity, output: Size, streamed: bool) -> Self {
         let Verbosity { verbose, quiet } = verbosity;
         let is_terminal = std::io::stderr().is_terminal();
         let bar = match is_terminal && !quiet {
@@ -44,7 +47,9 @@ impl Progress {
         let frame = (output.frames > 1).then_some(output.height.into());
         let [rows, frames] = [0, 0].map(AtomicU64::new);
         let last_line = (verbose && !is_terminal).then(|| Mutex::new(start));
-        Self { bar, frame, rows, frames, turns: AtomicBool::new(false), start, last_line }
+        let counts_frames = frame.is_some() && streamed;
+        let turns = AtomicBool::new(false);
+        Self { bar, frame, counts_frames, rows, frames, turns, start, last_line }
     }
 
     /// Writes a line, if lines are written and the last one was long ago.
@@ -53,18 +58,27 @@ impl Progress {
         let Some(Ok(mut last)) = self.last_line.as_ref().map(Mutex::try_lock) else { return };
         if last.elapsed() >= BETWEEN_LINES {
             *last = Instant::now();
-            let seconds = self.start.elapsed().as_secs();
-            say(format_args!("halovae: {}, {seconds} s", self.told()));
+            let elapsed = self.start.elapsed();
+            let left = self.left(elapsed).map(|left| format!(" ({} s left)", left.as_secs()));
+            let left = left.unwrap_or_default();
+            say(format_args!("halovae: {}, {} s{left}", self.told(), elapsed.as_secs()));
         }
+    }
+
+    /// The time that is left if the rest goes as fast.
+    fn left(&self, elapsed: Duration) -> Option<Duration> {
+        let (done, all) = (self.bar.position(), self.bar.length()?);
+        let rest = all.checked_sub(done)? as f64 / done as f64;
+        Duration::try_from_secs_f64(elapsed.as_secs_f64() * rest).ok()
     }
 
     /// How much is done, in words.
     fn told(&self) -> String {
         let of_turns = self.turns.load(Ordering::Relaxed);
-        let counted = match (of_turns, self.frame) {
+        let counted = match (of_turns, self.counts_frames) {
             (true, _) => "turns",
-            (false, Some(_)) => "frames",
-            (false, None) => "pieces",
+            (false, true) => "frames",
+            (false, false) => "pieces",
         };
         let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
         let frames = self.bar.message();
@@ -85,19 +99,24 @@ impl Observer for Progress {
         let counts_turns = self.turns.load(Ordering::Relaxed);
         match event {
             Event::Planned { rows, pieces } => {
-                let (what, count) = match self.frame {
-                    Some(height) => ("frames", rows / height),
-                    None => ("pieces", pieces),
+                let frames = self.frame.map_or(0, |height| rows / height);
+                self.frames.store(frames, Ordering::Relaxed);
+                let (what, count) = match (self.counts_frames, self.frame) {
+                    (true, _) => ("frames", frames),
+                    (false, None) => ("pieces", pieces),
+                    (false, Some(_)) => ("pieces, {msg}", pieces),
                 };
                 self.style(&format!(
                     "{{bar:32}} {{pos}}/{{len}} {what}, {{elapsed}} ({{eta}} left)"
                 ));
                 self.bar.set_length(count);
-                self.frames.store(count, Ordering::Relaxed);
+                if !self.counts_frames {
+                    self.say_frames();
+                }
             }
             // The shards of a sharded decode are all finished at the end.
             Event::PieceDone { .. } | Event::PieceReceived { .. }
-                if counts_turns || self.frame.is_some() => {}
+                if counts_turns || self.counts_frames => {}
             Event::PieceDone { .. } | Event::PieceReceived { .. } => self.bar.inc(1),
             Event::Turns { rank: 0, done, of } => {
                 if !self.turns.swap(true, Ordering::Relaxed) {
@@ -113,15 +132,13 @@ impl Observer for Progress {
             Event::Turns { .. } => {}
             Event::RowsWritten { rows } => {
                 self.rows.fetch_add(rows, Ordering::Relaxed);
-                match counts_turns {
-                    true => self.say_frames(),
-                    false => {
-                        if let Some(frames) = self.frames_written() {
-                            self.bar.set_position(frames);
-                        }
-                    }
+                match (counts_turns, self.counts_frames) {
+                    (false, true) => self.bar.set_position(self.frames_written().unwrap_or(0)),
+                    _ => self.say_frames(),
                 }
             }
+            // The engine may learn new ones.
+            _ => {}
         }
         self.say_now_and_then();
     }
@@ -160,9 +177,10 @@ mod tests {
 
     #[test]
     fn images_are_counted_by_pieces_and_videos_by_frames() {
-        let image = Progress::new(QUIET, Size::new(8, 8));
-        let video = Progress::new(QUIET, Size::video(5, 8, 8));
-        for progress in [&image, &video] {
+        let image = Progress::new(QUIET, Size::new(8, 8), false);
+        let video = Progress::new(QUIET, Size::video(5, 8, 8), true);
+        let tiled = Progress::new(QUIET, Size::video(5, 8, 8), false);
+        for progress in [&image, &video, &tiled] {
             progress.event(Event::Planned { rows: 40, pieces: 4 });
             progress.event(Event::PieceReceived { rank: 0, piece: 0 });
             progress.event(Event::RowsWritten { rows: 12 });
@@ -170,12 +188,15 @@ mod tests {
         }
         assert_eq!(shown(&image), (1, Some(4), String::new()));
         assert_eq!(shown(&video), (3, Some(5), String::new()));
+        assert_eq!(shown(&tiled), (1, Some(4), "3/5 frames".into()));
         assert_eq!([image.told(), video.told()], ["1/4 pieces", "3/5 frames"]);
+        assert_eq!(tiled.told(), "1/4 pieces, 3/5 frames");
+        assert_eq!(image.left(Duration::from_secs(2)), Some(Duration::from_secs(6)));
     }
 
     #[test]
     fn turns_of_a_video_are_told_with_its_frames() {
-        let video = Progress::new(QUIET, Size::video(5, 8, 8));
+        let video = Progress::new(QUIET, Size::video(5, 8, 8), true);
         video.event(Event::Planned { rows: 40, pieces: 2 });
         video.event(Event::Turns { rank: 0, done: 1, of: 20 });
         assert_eq!(shown(&video), (1, Some(20), "0/5 frames".into()));

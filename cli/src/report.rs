@@ -24,6 +24,9 @@ pub(crate) struct Report {
     pub(crate) threads: u32,
     /// How the latents were cut.
     pub(crate) strategy: String,
+    /// Of a video, whether frames were finished while latents of later ones waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) streamed: Option<bool>,
     /// Of a video, how many frames of the latents went in at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latent_frames_at_a_time: Option<u32>,

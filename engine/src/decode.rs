@@ -164,6 +164,11 @@ impl<B: Backend> Decoder<B> {
         self.ranks.len() as u32
     }
 
+    /// The program that the first rank runs, fused for its backend.
+    pub fn program(&self) -> &Program {
+        &self.ranks[0].program
+    }
+
     /// The backends, by rank.
     pub fn backends(&self) -> impl Iterator<Item = &B> {
         self.ranks.iter().map(|rank| &rank.backend)

@@ -2,6 +2,7 @@
 
 /// Something happened.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// The work is known.
     Planned {

@@ -58,7 +58,8 @@ pub use options::{
     LatentsOptions, OpenOptions, OptionError, Space, TileOptions, tile_pixels,
 };
 pub use plan::{
-    Bytes, Comparison, DecoderFacts, Estimates, Figures, Memory, Planned, Planner, Row, Runs,
-    STRATEGIES, WorkUnit, cells_of_pixels, frames_per_latent, latent_frames, share, threads,
+    Bytes, Comparison, DecoderFacts, Estimates, Figures, Memory, Planned, Planner, Row, STRATEGIES,
+    Slice, WorkUnit, cells_of_pixels, chunks_waited_for, frames_per_latent, goes_by_chunks,
+    is_streamed, latent_frames, share, slice_count, slices, threads,
 };
 pub use vae::{Vae, for_frames};

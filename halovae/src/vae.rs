@@ -118,7 +118,7 @@ impl Vae {
     /// What a device says; options that do not go together.
     pub fn decoder(&self, options: &DecodeOptions) -> Result<Decoder, Error> {
         let ranks = options.cut.vae_patch_parallel_size.unwrap_or(1);
-        Decoder::new(self, self.program.clone(), options, 0..ranks)
+        Decoder::new(&self.checkpoint, self.program.clone(), options, 0..ranks)
     }
 
     /// The same for latents like those that were planned: of one frame, or of several; with as many ranks
@@ -131,7 +131,7 @@ impl Vae {
         planned: &Planned,
         options: &DecodeOptions,
     ) -> Result<Decoder, Error> {
-        Decoder::new(self, self.program_for(planned), options, 0..planned.ranks)
+        Decoder::new(&self.checkpoint, self.program_for(planned), options, 0..planned.ranks)
     }
 
     /// The same for one rank of a group of processes, which has the `seat`th of the machine's devices.
@@ -144,7 +144,7 @@ impl Vae {
         options: &DecodeOptions,
         seat: u32,
     ) -> Result<Decoder, Error> {
-        Decoder::new(self, self.program_for(planned), options, seat..seat + 1)
+        Decoder::new(&self.checkpoint, self.program_for(planned), options, seat..seat + 1)
     }
 
     /// Decodes latents (`[batch, frames, height, width, channels]`, as

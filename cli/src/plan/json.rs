@@ -3,12 +3,11 @@
 use halovae::Planned;
 use halovae::Rectangle;
 use halovae::{Estimates, WorkUnit};
+use halovae::{Slice, is_streamed, slices};
 use halovae_core::{Axis, Plan, Size, TileAxis, TimeLaw};
 use halovae_engine::flow::Flow;
 use halovae_engine::shard::Traffic;
 use serde::Serialize;
-
-use crate::plan::time::{Slice, is_streamed, slices};
 
 /// A plan.
 #[derive(Debug, Serialize)]
@@ -83,7 +82,7 @@ struct Span<T> {
 }
 
 impl From<Slice> for SliceJson {
-    fn from(Slice { pieces, latents, frames, blended }: Slice) -> Self {
+    fn from(Slice { pieces, latents, frames, blended, .. }: Slice) -> Self {
         Self {
             pieces: Span { first: pieces.start, count: pieces.end - pieces.start },
             latents: Span { first: latents.start, count: latents.end - latents.start },

@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use halovae::Estimates;
 use halovae::Planned;
+use halovae::slice_count;
 use halovae_core::{Piece, Plan, Region, Size, TileAxis};
 use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
@@ -15,7 +16,6 @@ use halovae_engine::format_bytes;
 use crate::error::Error;
 use crate::plan::svg::time::Strip;
 use crate::plan::table::{plural, work};
-use crate::plan::time::slice_count;
 use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
 use crate::words::piece_name;
 

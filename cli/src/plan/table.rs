@@ -4,13 +4,14 @@ use std::fmt::{Display, Write};
 
 use halovae::Planned;
 use halovae::frames_per_latent;
+use halovae::slices;
 use halovae::{Estimates, WorkUnit};
 use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
 use halovae_engine::flow::Flow;
 use halovae_engine::format_bytes;
 use halovae_engine::shard::Traffic;
 
-use crate::plan::time::{first_to_last, slices, streams};
+use crate::plan::time::{first_to_last, streams};
 use crate::words::piece_name;
 use crate::words::{axes, extents as by};
 

@@ -1,67 +1,12 @@
-//! A plan along time: which frames its pieces have, and when frames are finished.
+//! When a plan's frames are finished, in words.
 
 use std::ops::Range;
 
+use halovae::{chunks_waited_for, goes_by_chunks, is_streamed, slice_count};
 use halovae_core::{Plan, Strategy};
 use halovae_engine::flow::Flow;
 
 use crate::words::piece_name;
-
-/// Pieces of the same frames.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Slice {
-    /// Their indices.
-    pub(crate) pieces: Range<u64>,
-    /// Frames of the latents that they decode.
-    pub(crate) latents: Range<u32>,
-    /// Frames that they make.
-    pub(crate) frames: Range<u32>,
-    /// How many of these, from the first on, are blended with what slices before make of them.
-    pub(crate) blended: u32,
-}
-
-/// How many slices there are.
-pub(crate) fn slice_count(plan: &Plan) -> u32 {
-    match plan {
-        Plan::Whole(_) | Plan::Patch(_) => 1,
-        Plan::Tiled(grid) => grid.slices(),
-        Plan::Sharded(grid) => grid.slices(),
-    }
-}
-
-/// The slices in their order.
-pub(crate) fn slices(plan: &Plan) -> Vec<Slice> {
-    let count = slice_count(plan);
-    let of_slice = plan.piece_count() / u64::from(count);
-    let slice = |index: u32| {
-        let first = u64::from(index) * of_slice;
-        // Those of a slice all have the same frames.
-        let piece = plan.piece(first)?;
-        let blended = match plan {
-            Plan::Tiled(grid) => grid.time().ramp_extent(index),
-            Plan::Whole(_) | Plan::Patch(_) | Plan::Sharded(_) => 0,
-        };
-        Some(Slice {
-            pieces: first..first + of_slice,
-            latents: piece.input.first..piece.input.first + piece.input.frames,
-            frames: piece.output.first..piece.output.first + piece.output.frames,
-            blended,
-        })
-    };
-    (0..count).filter_map(slice).collect()
-}
-
-/// Whether frames are finished as latents go in: whatever goes through all frames of the video at once
-/// with all of its pieces.
-pub(crate) fn goes_by_chunks(plan: &Plan) -> bool {
-    let is_sharded = plan.strategy() == Strategy::Sharded;
-    slice_count(plan) == 1 && (is_sharded || plan.piece_count() == 1)
-}
-
-/// Whether some frames are finished before all latents are in.
-pub(crate) fn is_streamed(plan: &Plan, flow: &Flow) -> bool {
-    goes_by_chunks(plan) && chunks_waited_for(flow) < flow.steps().len()
-}
 
 /// When frames are finished, in words.
 pub(crate) fn streams(plan: &Plan, flow: &Flow) -> String {
@@ -94,11 +39,6 @@ pub(crate) fn flows(flow: &Flow) -> String {
     }
 }
 
-/// How many chunks go in before the first frame is finished.
-fn chunks_waited_for(flow: &Flow) -> usize {
-    flow.steps().iter().take_while(|step| step.finished.is_empty()).count() + 1
-}
-
 /// `3`, `3 to 5`, by a first and a last.
 pub(crate) fn first_to_last<T: Copy + Into<u64>>(range: &Range<T>) -> String {
     let (start, end): (u64, u64) = (range.start.into(), range.end.into());
@@ -116,7 +56,13 @@ pub(super) mod tests {
         TimeScale, TimeTiling,
     };
 
+    use halovae::{Slice, slices};
+
     use super::*;
+
+    fn told(slice: &Slice) -> (Range<u64>, Range<u32>, Range<u32>, u32) {
+        (slice.pieces.clone(), slice.latents.clone(), slice.frames.clone(), slice.blended)
+    }
 
     /// A frame for the first of the latents, four for each other, and 8 pixels a cell.
     pub(in crate::plan) const SCALE: Scale = Scale::video(TimeScale::first_alone(4), 8);
@@ -142,11 +88,8 @@ pub(super) mod tests {
     fn shards_of_slices_have_frames_of_their_own() {
         let plan = shards(5, Axes::new(2, 2, 1));
         assert_eq!(
-            slices(&plan),
-            [
-                Slice { pieces: 0..2, latents: 0..2, frames: 0..5, blended: 0 },
-                Slice { pieces: 2..4, latents: 2..5, frames: 5..17, blended: 0 },
-            ]
+            slices(&plan).iter().map(told).collect::<Vec<_>>(),
+            [(0..2, 0..2, 0..5, 0), (2..4, 2..5, 5..17, 0),]
         );
         assert!(!goes_by_chunks(&plan));
         assert!(goes_by_chunks(&shards(5, Axes::new(1, 2, 1))));
@@ -156,8 +99,8 @@ pub(super) mod tests {
     fn tiles_of_slices_are_blended() {
         let slices = slices(&tiles_of_frames(9));
         assert_eq!(slices.len(), 3);
-        assert_eq!(slices[0], Slice { pieces: 0..1, latents: 0..5, frames: 0..17, blended: 0 });
-        assert_eq!(slices[1], Slice { pieces: 1..2, latents: 3..8, frames: 13..29, blended: 4 });
+        assert_eq!(told(&slices[0]), (0..1, 0..5, 0..17, 0));
+        assert_eq!(told(&slices[1]), (1..2, 3..8, 13..29, 4));
         assert_eq!(slices[2].frames, 25..33);
     }
 

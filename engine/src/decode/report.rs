@@ -10,6 +10,7 @@ use crate::wrap::Sent;
 
 /// What a decode did.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DecodeReport {
     /// Every piece that this process's ranks decoded, in the order of image and index.
     pub pieces: Vec<PieceReport>,

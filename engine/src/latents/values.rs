@@ -37,12 +37,20 @@ impl Latents {
         if self.channels == expected {
             return Ok(());
         }
-        let hint = if self.width == expected {
+        let hint = if self.frames > 1 && self.frames == expected {
+            // As CogVideoX's pipelines give them.
+            "; they seem to have frames before channels, swap these axes"
+        } else if self.width == expected && self.frames > 1 {
+            "; they seem to have the channels last, move them before frames, height and width"
+        } else if self.width == expected {
             "; they seem to have the channels last, move them before height and width"
         } else if self.channels < 4 && self.width == expected.saturating_mul(4) {
             // A batch of 1 to 3 in place of the channels: no VAE has so few.
             "; they seem to be packed for a transformer, as pipelines of FLUX.1 and Qwen-Image pack \
              them, whose VAEs take them so"
+        } else if self.channels < 4 && self.frames == 1 {
+            "; no VAE's latents have so few: they may be packed for the transformer of another model, such \
+             as LTX"
         } else {
             ""
         };

@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::sync::Arc;
 
 use halovae_core::PlanError;
 use halovae_engine::backend::Backend;
+use halovae_engine::checkpoint::Checkpoint;
 use halovae_engine::decode;
 use halovae_engine::program::Program;
 use halovae_engine::sink::{MemorySink, Sink};
@@ -13,7 +13,6 @@ use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::Traced;
 
 use super::control::{Control, Together};
-use super::frames::Frames;
 use super::job::{Done, Job};
 use super::run::Run;
 use crate::devices::{self, BoxedLinks, Devices};
@@ -22,7 +21,6 @@ use crate::notice::Notice;
 use crate::options::DecodeOptions;
 use crate::plan::{Planned, threads};
 use crate::recipe::Recipe;
-use crate::vae::Vae;
 
 /// Devices with a VAE's weights on them: decodes any number of latents, one after the other.
 ///
@@ -37,7 +35,7 @@ pub struct Decoder {
 
 impl Decoder {
     pub(crate) fn new(
-        vae: &Vae,
+        checkpoint: &Checkpoint,
         program: Program,
         options: &DecodeOptions,
         seats: Range<u32>,
@@ -48,8 +46,8 @@ impl Decoder {
         let mut notices = Vec::new();
         let threads = threads(options.devices.threads);
         let devices = devices::open(&options.devices, threads, seats, &program, &mut notices)?;
-        let recipe = Recipe::new(vae.config(), &program);
-        let load = Load { vae, program, trace: options.trace };
+        let recipe = Recipe::new(checkpoint.config(), &program);
+        let load = Load { checkpoint, program, trace: options.trace };
         let run = match devices {
             Devices::Cpu(backends) => load.on(backends, None)?,
             #[cfg(feature = "cuda")]
@@ -133,12 +131,6 @@ impl Decoder {
         let planned = self.plan(latents.shape())?;
         self.job(planned, latents.shape(), None)?.run(latents, Some(sink), control)
     }
-
-    /// Decodes on a thread of its own, and gives frames as they are finished. The decode is at most a few
-    /// frames ahead of what has been taken, and ends when the stream is dropped.
-    pub fn frames(self: &Arc<Self>, latents: HostTensor) -> Frames {
-        Frames::start(self.clone(), latents)
-    }
 }
 
 impl std::fmt::Debug for Decoder {
@@ -150,7 +142,7 @@ impl std::fmt::Debug for Decoder {
 
 /// What goes onto devices.
 struct Load<'a> {
-    vae: &'a Vae,
+    checkpoint: &'a Checkpoint,
     program: Program,
     /// Whether the time of every op is taken.
     trace: bool,
@@ -162,11 +154,11 @@ impl Load<'_> {
         backends: Vec<B>,
         links: Option<BoxedLinks<B>>,
     ) -> Result<Box<dyn Run>, Error> {
-        let Self { vae, program, trace } = self;
+        let Self { checkpoint, program, trace } = self;
         let backends = backends.into_iter().map(|backend| Traced::new(backend, trace));
         let backends = backends.collect::<Result<Vec<_>, _>>()?;
         let decoder =
-            decode::Decoder::new(&program, vae.checkpoint(), backends).map_err(Error::prepare)?;
+            decode::Decoder::new(&program, checkpoint, backends).map_err(Error::prepare)?;
         Ok(match links {
             Some(links) => Box::new(decoder.linked(links)),
             None => Box::new(decoder),

@@ -38,16 +38,22 @@ impl Piece {
 
 /// A rectangle, in some frames of a video.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Rectangle {
-    /// The first of a video's frames and how many.
+    /// The first of a video's frames.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    first: Option<u32>,
+    pub first: Option<u32>,
+    /// How many frames, of a video.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    frames: Option<u32>,
-    top: u32,
-    left: u32,
-    height: u32,
-    width: u32,
+    pub frames: Option<u32>,
+    /// The first row.
+    pub top: u32,
+    /// The first column.
+    pub left: u32,
+    /// Rows.
+    pub height: u32,
+    /// Columns.
+    pub width: u32,
 }
 
 impl Rectangle {

@@ -77,8 +77,16 @@ pub struct Frames {
     thread: Option<JoinHandle<()>>,
 }
 
+impl Decoder {
+    /// Decodes on a thread of its own, and gives frames as they are finished. The decode is at most a few
+    /// frames ahead of what has been taken, and ends when the stream is dropped.
+    pub fn frames(self: &Arc<Self>, latents: HostTensor) -> Frames {
+        Frames::start(self.clone(), latents)
+    }
+}
+
 impl Frames {
-    pub(super) fn start(decoder: Arc<Decoder>, latents: HostTensor) -> Self {
+    fn start(decoder: Arc<Decoder>, latents: HostTensor) -> Self {
         let (sender, frames) = sync_channel(WAITING);
         let cancel = Cancel::new();
         let ended = cancel.clone();

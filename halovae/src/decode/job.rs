@@ -16,9 +16,13 @@ use super::fit::{Fit, Fitting};
 use super::run::Run;
 use crate::error::Error;
 use crate::memory;
+use crate::notice::Notice;
 use crate::options::DecodeOptions;
-use crate::plan::Planned;
+use crate::plan::{Planned, is_streamed};
 use crate::recipe::Recipe;
+
+/// Shorter waits go unnoticed.
+const WORTH_TELLING: Duration = Duration::from_millis(500);
 
 /// One decode, ready to run.
 pub struct Job<'a> {
@@ -41,6 +45,8 @@ pub struct Done {
     pub share: Share,
     /// What of the time went into finding out how ops run fastest; later decodes of the size do without.
     pub tuning: Duration,
+    /// What was decided for the caller: the plan's, and what became known while the decode ran.
+    pub notices: Vec<Notice>,
 }
 
 impl<'a> Job<'a> {
@@ -69,6 +75,13 @@ impl<'a> Job<'a> {
     pub fn latent_frames_at_a_time(&self) -> u32 {
         let frames = u32::try_from(self.latents.frames).unwrap_or(u32::MAX);
         self.fit.chunk.min(frames)
+    }
+
+    /// Whether frames of a video are finished while latents of later ones wait.
+    pub fn is_streamed(&self) -> bool {
+        let frames = u32::try_from(self.latents.frames).unwrap_or(u32::MAX);
+        let flow = self.run.flow(frames, self.fit.chunk);
+        is_streamed(&self.planned.plan, &flow)
     }
 
     /// The shape of the result.
@@ -132,7 +145,9 @@ impl<'a> Job<'a> {
             return Err(Error::Cancelled);
         }
         let share = self.share(&report, sent)?;
-        Ok(Done { report, share, tuning: run.tuning() })
+        let tuning = run.tuning();
+        let notices = planned.notices.iter().cloned().chain(late_notices(&report, tuning));
+        Ok(Done { notices: notices.collect(), report, share, tuning })
     }
 
     /// What this process did of the decode.
@@ -152,6 +167,17 @@ impl<'a> Job<'a> {
     pub fn plan(&self) -> &Plan {
         &self.planned.plan
     }
+}
+
+/// What was not known before the decode.
+fn late_notices(report: &DecodeReport, tuning: Duration) -> impl Iterator<Item = Notice> + use<> {
+    let over_the_host = match &report.way {
+        Some(Way::Host(why)) => Some(Notice::OverTheHost { why: why.clone() }),
+        _ => None,
+    };
+    let seconds = tuning.as_secs_f64();
+    let tuned = (tuning > WORTH_TELLING).then_some(Notice::Tuned { seconds });
+    over_the_host.into_iter().chain(tuned)
 }
 
 impl std::fmt::Debug for Job<'_> {

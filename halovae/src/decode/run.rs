@@ -5,6 +5,7 @@ use std::time::Duration;
 use halovae_core::{Plan, ShardGrid, Size};
 use halovae_engine::backend::{Backend, BackendError};
 use halovae_engine::decode::{self, Control, DecodeError, DecodeReport, Place};
+use halovae_engine::flow::Flow;
 use halovae_engine::group::Group;
 use halovae_engine::room::Room;
 use halovae_engine::shard::{Fit, FitError, ParkLimit};
@@ -37,6 +38,9 @@ pub(super) trait Run: Send + Sync {
     fn take_ops(&self) -> Result<Vec<OpKind>, BackendError>;
 
     fn choose_chunk(&self, plan: &Plan) -> u32;
+
+    /// How latents of so many frames go through the decoder.
+    fn flow(&self, frames: u32, chunk: u32) -> Flow;
 
     fn fit_shards(
         &self,
@@ -116,6 +120,10 @@ impl<B: Backend> Run for decode::Decoder<Traced<B>> {
 
     fn choose_chunk(&self, plan: &Plan) -> u32 {
         self.choose_chunk(plan)
+    }
+
+    fn flow(&self, frames: u32, chunk: u32) -> Flow {
+        Flow::new(self.program(), frames, chunk)
     }
 
     fn fit_shards(

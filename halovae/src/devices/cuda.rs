@@ -12,7 +12,7 @@ use halovae_engine::cache::cache_folder;
 use halovae_engine::format_bytes;
 use halovae_engine::group::Links;
 
-use super::list::Listed;
+use super::listed::Listed;
 use super::set::{BoxedLinks, Devices};
 use crate::error::Error;
 use crate::notice::Notice;

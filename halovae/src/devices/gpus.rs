@@ -10,7 +10,7 @@ use halovae_wgpu::{
     AdapterChoice, AdapterEntry, OpenError, Options, Precision, WgpuDevice, adapters,
 };
 
-use super::list::Listed;
+use super::listed::Listed;
 use super::set::Devices;
 use crate::error::Error;
 use crate::options::{DeviceOptions, Dtype};

@@ -5,6 +5,7 @@ pub(crate) mod cuda;
 #[cfg_attr(not(feature = "wgpu"), path = "no_gpus.rs")]
 mod gpus;
 mod list;
+mod listed;
 mod proof;
 mod set;
 
@@ -13,7 +14,8 @@ use std::ops::Range;
 use halovae_engine::program::Program;
 
 pub use gpus::quiet_drivers;
-pub use list::{Listed, list};
+pub use list::list;
+pub use listed::Listed;
 pub(crate) use set::{BoxedLinks, Devices, cpu};
 
 use crate::error::{Chain, Error};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::list::Listed;
+use super::listed::Listed;
 use super::set::Devices;
 use crate::error::Error;
 use crate::options::DeviceOptions;

@@ -16,11 +16,11 @@ use crate::error::Error;
 
 /// A decoder as it runs on a backend.
 #[derive(Clone, Copy)]
-pub struct Runs<'a> {
+pub(crate) struct Runs<'a> {
     /// Fused for the backend.
-    pub program: &'a Program,
+    pub(crate) program: &'a Program,
     /// The backend's.
-    pub memory: &'a dyn MemoryModel,
+    pub(crate) memory: &'a dyn MemoryModel,
 }
 
 /// What work is counted in.
@@ -70,11 +70,19 @@ pub struct Memory {
 }
 
 impl Estimates {
+    /// Those of a plan of whose decoder nothing is known: work in latent cells.
+    ///
+    /// # Errors
+    /// The planner's.
+    pub fn of_cells(planned: &Planned) -> Result<Self, Error> {
+        Self::new(planned, None)
+    }
+
     /// The numbers of `planned`, pieces assigned as a decode assigns them.
     ///
     /// # Errors
     /// The planner's, and [`Error::Uncut`].
-    pub fn new(planned: &Planned, model: Option<&Runs<'_>>) -> Result<Self, Error> {
+    pub(crate) fn new(planned: &Planned, model: Option<&Runs<'_>>) -> Result<Self, Error> {
         let plan = &planned.plan;
         let schedule = Schedule::new(plan, 1, planned.ranks)?;
         let owners: Vec<u32> = schedule.items().iter().map(|item| item.owner).collect();

@@ -4,6 +4,7 @@
 mod checkpoints;
 mod flags;
 mod latents;
+mod videos;
 mod weights;
 
 use std::ffi::OsString;
@@ -173,6 +174,8 @@ fn every_bad_input_is_refused_in_one_line() {
     weights::weights(&mut setup);
     weights::shards(&mut setup);
     latents::latents_files(&mut setup);
+    videos::latents(&mut setup);
+    videos::outputs(&mut setup);
     latents::latents_values(&mut setup);
     flags::outputs(&mut setup);
     flags::decode_flags(&mut setup);

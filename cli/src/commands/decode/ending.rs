@@ -10,15 +10,12 @@ use halovae_media::{FileSink, Temporary, channels_first};
 use crate::args::{DecodeArgs, Destination, Verbosity};
 use crate::console::{emit, json, say, say_notices, say_text, write_temporary};
 use crate::error::Error;
-use crate::notices::Notice;
+use crate::notices::{Notice, of_library};
 use crate::ops::OpTable;
 use crate::report::{ImageReport, LatentsReport, RanksReport, Report, Seconds};
 
 /// More files than these are told by their number.
 const MOST_NAMED: usize = 8;
-
-/// Shorter waits go unnoticed.
-const WORTH_TELLING: Duration = Duration::from_millis(500);
 
 /// What rank 0 knows of a decode that has come to its end.
 pub(super) struct Ending<'a> {
@@ -100,15 +97,8 @@ impl Ending<'_> {
 
     /// What was not known before the decode.
     fn say_what_was_noticed(&mut self, done: &Done) {
-        use halovae::Notice::{OverTheHost, Tuned};
-        let over_the_host = match &done.report.way {
-            Some(Way::Host(why)) => Some(OverTheHost { why: why.clone() }),
-            _ => None,
-        };
-        let seconds = done.tuning.as_secs_f64();
-        let tuned = (done.tuning > WORTH_TELLING).then_some(Tuned { seconds });
-        let late = over_the_host.into_iter().chain(tuned).map(Notice::Library);
-        let late: Vec<Notice> = late.collect();
+        let known = self.job.planned().notices.len();
+        let late = of_library(&done.notices[known..]);
         say_notices(&late, self.verbosity);
         self.notices.extend(late);
     }
@@ -135,6 +125,7 @@ impl Ending<'_> {
             backend: self.decoder.description(),
             threads: self.decoder.threads(),
             strategy: planned.plan.strategy().to_string(),
+            streamed: (self.latents.frames > 1).then(|| self.job.is_streamed()),
             latent_frames_at_a_time: (self.latents.frames > 1).then_some(frames_at_a_time),
             ranks: RanksReport { requested: planned.requested, effective: planned.ranks },
             notices: self.notices.iter().map(ToString::to_string).collect(),

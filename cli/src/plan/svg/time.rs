@@ -6,12 +6,13 @@ use std::fmt::Write;
 use halovae::Estimates;
 use halovae::Planned;
 use halovae::frames_per_latent;
+use halovae::{Slice, is_streamed, slices};
 use halovae_engine::flow::Flow;
 
 use super::frames::{Axis, BAR, GAP, LINE, ROW};
 use super::{OVERLAP_FILL, colour};
 use crate::plan::table::plural;
-use crate::plan::time::{Slice, first_to_last, is_streamed, slices, streams};
+use crate::plan::time::{first_to_last, streams};
 use crate::svg::{DARK, Drawn, SOFT, fill, outline, text};
 use crate::words::piece_name;
 
@@ -292,7 +293,7 @@ mod tests {
     fn drawn(plan: Plan, halo_in_time: Option<[f64; 2]>) -> String {
         let ranks = plan.piece_count() as u32;
         let planned = Planned::new(plan, ranks, SCALE);
-        let mut estimates = Estimates::new(&planned, None).expect("a plan");
+        let mut estimates = Estimates::of_cells(&planned).expect("a plan");
         estimates.halo_in_time = halo_in_time;
         let mut svg = String::new();
         let strip = Strip::new(&planned, &estimates, None).expect("a video");
@@ -341,10 +342,10 @@ mod tests {
 
     #[test]
     fn bars_of_a_lane_do_not_overlap() {
-        let slices = crate::plan::time::slices(&tiles_of_frames(9));
-        assert_eq!(lanes(&slices, |slice| slice.latents.clone()), 2);
-        assert_eq!(lanes(&slices, |slice| slice.frames.clone()), 2);
-        let slices = crate::plan::time::slices(&shards(5, Axes::new(3, 1, 1)));
-        assert_eq!(lanes(&slices, |slice| slice.frames.clone()), 1);
+        let of_tiles = slices(&tiles_of_frames(9));
+        assert_eq!(lanes(&of_tiles, |slice| slice.latents.clone()), 2);
+        assert_eq!(lanes(&of_tiles, |slice| slice.frames.clone()), 2);
+        let of_shards = slices(&shards(5, Axes::new(3, 1, 1)));
+        assert_eq!(lanes(&of_shards, |slice| slice.frames.clone()), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! The boxes that describe a video to its player (ISO/IEC 14496-12).
 
-use super::muxer::Track;
+use super::track::Track;
 
 /// A box.
 pub(super) fn of(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {

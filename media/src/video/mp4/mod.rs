@@ -4,6 +4,7 @@ mod avc;
 mod boxes;
 mod h264;
 mod muxer;
+mod track;
 
 use std::io;
 
@@ -15,7 +16,8 @@ use super::planes::{Samples, Siting};
 use super::{VideoFormat, check_colours, fit_even};
 use crate::temporary::Temporary;
 use h264::H264;
-use muxer::{Muxer, Track};
+use muxer::Muxer;
+use track::Track;
 
 /// The quantisers that OpenH264 takes. It raises lower ones by itself, so they are refused.
 pub(crate) const QUANTISERS: std::ops::RangeInclusive<u8> = 12..=51;

@@ -8,17 +8,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
 use super::boxes::{self, Samples};
+use super::track::Track;
 use crate::frame_rate::FrameRate;
-
-/// A video as its container describes it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Track {
-    /// In pixels, at most `u16::MAX`.
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) frames: usize,
-    pub(super) rate: FrameRate,
-}
 
 /// More than sets of parameters and all boxes but the tables of frames take.
 const ROOM: u64 = 4096;

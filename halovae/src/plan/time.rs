@@ -1,0 +1,68 @@
+//! A plan along time: which frames its pieces have, and when frames are finished.
+
+use std::ops::Range;
+
+use halovae_core::{Plan, Strategy};
+use halovae_engine::flow::Flow;
+
+/// Pieces of the same frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Slice {
+    /// Their indices.
+    pub pieces: Range<u64>,
+    /// Frames of the latents that they decode.
+    pub latents: Range<u32>,
+    /// Frames that they make.
+    pub frames: Range<u32>,
+    /// How many of these, from the first on, are blended with what slices before make of them.
+    pub blended: u32,
+}
+
+/// How many slices there are.
+pub fn slice_count(plan: &Plan) -> u32 {
+    match plan {
+        Plan::Whole(_) | Plan::Patch(_) => 1,
+        Plan::Tiled(grid) => grid.slices(),
+        Plan::Sharded(grid) => grid.slices(),
+    }
+}
+
+/// The slices in their order.
+pub fn slices(plan: &Plan) -> Vec<Slice> {
+    let count = slice_count(plan);
+    let of_slice = plan.piece_count() / u64::from(count);
+    let slice = |index: u32| {
+        let first = u64::from(index) * of_slice;
+        // Those of a slice all have the same frames.
+        let piece = plan.piece(first)?;
+        let blended = match plan {
+            Plan::Tiled(grid) => grid.time().ramp_extent(index),
+            Plan::Whole(_) | Plan::Patch(_) | Plan::Sharded(_) => 0,
+        };
+        Some(Slice {
+            pieces: first..first + of_slice,
+            latents: piece.input.first..piece.input.first + piece.input.frames,
+            frames: piece.output.first..piece.output.first + piece.output.frames,
+            blended,
+        })
+    };
+    (0..count).filter_map(slice).collect()
+}
+
+/// Whether frames are finished as latents go in: whatever goes through all frames of the video at once
+/// with all of its pieces.
+pub fn goes_by_chunks(plan: &Plan) -> bool {
+    let is_sharded = plan.strategy() == Strategy::Sharded;
+    slice_count(plan) == 1 && (is_sharded || plan.piece_count() == 1)
+}
+
+/// Whether some frames are finished before all latents are in.
+pub fn is_streamed(plan: &Plan, flow: &Flow) -> bool {
+    goes_by_chunks(plan) && chunks_waited_for(flow) < flow.steps().len()
+}
+
+/// How many chunks go in before the first frame is finished.
+pub fn chunks_waited_for(flow: &Flow) -> usize {
+    flow.steps().iter().take_while(|step| step.finished.is_empty()).count() + 1
+}

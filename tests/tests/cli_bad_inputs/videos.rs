@@ -1,0 +1,53 @@
+//! Latents that are no video of the VAE, and videos that no file can hold.
+
+use halovae_tests::golden::{self, Golden};
+use halovae_tests::npy;
+
+use crate::{Setup, decode_arguments};
+
+/// Channels of the golden model's latents.
+const CHANNELS: usize = 4;
+
+pub(crate) fn latents(setup: &mut Setup) {
+    let vae = golden::folder().join("wan");
+    let mut shaped = |what, words, name: &str, shape: &[usize]| {
+        let values = vec![0.5; shape.iter().product()];
+        let file = setup.file(name, npy::write(&values, shape));
+        setup.add(what, words, decode_arguments(&vae, &file, "a.y4m", ""));
+    };
+    let last = &["7 channels", "channels last", "before frames, height and width"];
+    shaped("a video, channels last", last, "v1.npy", &[1, 7, 2, 3, CHANNELS]);
+    let first = &["6 channels", "frames before channels", "swap"];
+    shaped("a video, frames first", first, "v2.npy", &[1, 6, CHANNELS, 3, 5]);
+    shaped(
+        "a video without a batch, frames first",
+        &["4 axes"],
+        "v3.npy",
+        &[6, CHANNELS + 1, 3, 5],
+    );
+    shaped("a video packed as LTX's", &["packed", "LTX"], "v4.npy", &[1, 48, 128]);
+    shaped("a video of no frames", &["shape", "1 to"], "v5.npy", &[1, CHANNELS, 0, 3, 5]);
+    shaped("a video of no rows", &["shape", "1 to"], "v6.npy", &[1, CHANNELS, 2, 0, 5]);
+    shaped("six axes", &["6 axes", "expected"], "v7.npy", &[1, 1, CHANNELS, 2, 3, 5]);
+    let beyond = "(1, 4, 4294967296, 1, 1)";
+    let file = setup.file("v8.npy", npy::file("<f4", beyond, &[0; 128]));
+    setup.add("frames beyond u32", &["v8.npy"], decode_arguments(&vae, &file, "a.y4m", ""));
+}
+
+pub(crate) fn outputs(setup: &mut Setup) {
+    let golden = Golden::load("wan");
+    let mut video = |what, words, output: &str, flags: &str| {
+        let latents = golden.latents_file();
+        setup.add(what, words, decode_arguments(&golden.folder, &latents, output, flags));
+    };
+    for rate in ["0", "NaN", "-1", "1e9", "24/0", "29.97"] {
+        let flags = format!("--fps {rate}");
+        video("a rate that is none", &["--fps", "30000/1001"], "a.mp4", &flags);
+    }
+    video("no previews", &["--preview"], "a.mp4", "--preview 0");
+    video("a quality beyond the encoder's", &["crf", "51"], "a.mp4", "--crf 60");
+    video("an encoder of raw values", &["--codec"], "a.npy", "--codec libx264");
+    video("an animation of a format that has none", &["--animated"], "a.jpg", "--animated");
+    video("animated WebP", &["animated", "webp"], "a.webp", "--animated");
+    video("a video in a picture", &["frames", "%05d.png"], "a.png", "");
+}
