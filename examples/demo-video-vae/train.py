@@ -199,24 +199,34 @@ def train_both(vae, video, sizes, detail, loop):
 
 
 def train_decoder(vae, video, loop):
-    """Half of the steps take the clip itself, the others 17 frames from anywhere: their first frames, whole or in a
-    window of cells."""
+    """On windows of latents: of the clip itself, of 17 frames from each second frame of it, and of 17 from anywhere;
+    their first frames only, often. Of two windows it takes that in which more moves, half of the time."""
     with torch.no_grad():
-        pieces = [(FIRST, FRAMES)] + [(f, 17) for f in range(0, video.shape[1] - 16, 5)]
-        clip, *others = [(encode(vae, x)[0], x) for x in (video[None, :, f:f + n] for f, n in pieces)]
+        starts = list(range(FIRST, FIRST + FRAMES - 16, 2)) * 2 + list(range(0, video.shape[1] - 16, 5))
+        encoded = {f: encode(vae, video[None, :, f:f + 17])[0] for f in starts}
+        clip = encode(vae, video[None, :, FIRST:FIRST + FRAMES])[0]
+    motion = F.pad(video.diff(dim=1).abs().mean(0), (0, 0, 0, 0, 0, 1))
     done = next(loop)
     while done is not None:
-        z, x = clip if random.random() < 0.5 else random.choice(others)
-        t = random.choice([1, 2, 3, 4, z.shape[2]])
-        cells = 1400 // t
-        h = random.randint(min(10, cells // 10), z.shape[3])
-        w = max(8, min(z.shape[4], cells // h))
-        i, j = random.randint(0, z.shape[3] - h), random.randint(0, z.shape[4] - w)
-        x = x[:, :, :4 * t - 3, i * 8:(i + h) * 8, j * 8:(j + w) * 8]
+        f = random.choice(starts)
+        t, cells = random.choice([(1, 880), (2, 250), (3, 170), (5, 100), (5, 100)])
+        z = encoded[f]
+        if random.random() < 0.15:
+            f, z = FIRST, clip
+            t, cells = random.choice([(1, 880), (2, 880), (7, 100), (13, 80)])
+        h = random.randint(min(8, cells // 8), z.shape[3])
+        w = max(8, min(z.shape[4], cells // h)) if cells < 880 else z.shape[4]
+        h = h if cells < 880 else z.shape[3]
+        frames = 4 * t - 3
+        places = [(random.randint(0, z.shape[3] - h), random.randint(0, z.shape[4] - w)) for _ in range(2)]
+        if random.random() < 0.5:
+            places.sort(key=lambda p: -motion[f:f + frames, p[0] * 8:(p[0] + h) * 8, p[1] * 8:(p[1] + w) * 8].mean())
+        i, j = places[0]
+        x = video[None, :, f:f + frames, i * 8:(i + h) * 8, j * 8:(j + w) * 8]
         z = z[:, :, :t, i:i + h, j:j + w]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = decode(vae, z.contiguous(memory_format=torch.channels_last_3d))
-        done = advance(loop, error(y, x), psnr(y, x))
+        done = advance(loop, error(y, x, 1.5), psnr(y, x))
 
 
 def advance(loop, *result):
@@ -295,7 +305,7 @@ def main():
         checkpoint()
     vae.encoder.to(torch.bfloat16).float(), vae.quant_conv.to(torch.bfloat16).float()
     parameters = [*vae.post_quant_conv.parameters(), *vae.decoder.parameters()]
-    train_decoder(vae, video, steps(parameters, minutes[2], (8e-4, 1e-6), "phase 3", checkpoint))
+    train_decoder(vae, video, steps(parameters, minutes[2], (1.2e-3, 1e-5), "phase 3", checkpoint))
     save(vae, video, args.out)
 
 
