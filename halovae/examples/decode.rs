@@ -1,26 +1,42 @@
-//! Decodes latents into a picture in memory, and says what it is like.
+//! Decodes a file of latents into a picture, or into a video if they have frames.
 //!
 //! ```text
 //! cargo run --release -p halovae --example decode -- examples/demo-vae/vae \
-//!     examples/demo-vae/latents/astronaut.safetensors
+//!     examples/demo-vae/latents/astronaut.safetensors astronaut.png
 //! ```
 
 #![expect(clippy::print_stdout, reason = "a program for a terminal")]
 
 use std::error::Error;
 
-use halovae::{DecodeOptions, LatentsOptions, Vae};
+use halovae::{Control, DecodeOptions, LatentsOptions, Vae};
+use halovae_media::{FrameRate, Options, OutputFile, Temporary};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [vae, latents] = &arguments[..] else { return Err("give a VAE and latents".into()) };
+    let [vae, latents, output] = &arguments[..] else {
+        return Err("give a VAE, latents and an output".into());
+    };
 
+    // What cannot be written is found before anything is decoded.
+    let output = OutputFile::check(Some(output.as_ref()), Options::default())?;
     let vae = Vae::open(vae)?;
-    let latents = vae.read_latents(latents, &LatentsOptions::default())?;
+    let latents = vae.read_latents(latents, &LatentsOptions::default())?.tensor;
     // Tiled over four ranks, on the first GPUs or else on the CPU.
-    let picture = vae.decode(&latents.tensor, &DecodeOptions::default().ranks(4).tiled())?;
+    let options = DecodeOptions::default().ranks(4).tiled();
+    let planned = vae.plan(latents.shape(), &options, None)?;
+    output.files(vae.result(&planned, latents.shape()))?;
 
-    let mean = picture.data().iter().sum::<f32>() / picture.data().len() as f32;
-    println!("{} (batch x frames x height x width x channels), mean {mean:.3}", picture.shape());
+    let decoder = vae.decoder_for(&planned, &options)?;
+    let mut sink =
+        output.sink(decoder.frames_per_second().map_or(FrameRate::DEFAULT, FrameRate::whole));
+    let done = decoder.decode_into(&latents, sink.as_mut(), &Control::default())?;
+    for notice in decoder.notices().iter().chain(&done.notices) {
+        eprintln!("note: {notice}");
+    }
+    // All files get their names, or none does.
+    for file in Temporary::commit(sink.finish()?)? {
+        println!("{} in {:.1} s", file.display(), done.report.seconds);
+    }
     Ok(())
 }

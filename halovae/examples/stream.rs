@@ -21,11 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let decoder = Arc::new(vae.decoder(&DecodeOptions::cpu())?);
     let mut stdout = std::io::stdout().lock();
     for frame in decoder.frames(latents.tensor) {
-        let Frame { index, pixels, .. } = frame?;
-        let bytes: Vec<u8> =
-            pixels.data().iter().map(|value| ((value + 1.0) * 127.5).round() as u8).collect();
-        stdout.write_all(&bytes)?;
-        eprintln!("frame {index}");
+        let frame: Frame = frame?;
+        stdout.write_all(&frame.to_bytes())?;
+        eprintln!("frame {}", frame.index);
     }
     Ok(())
 }

@@ -35,8 +35,17 @@ fn the_planner_alone() {
 fn decode_files() {
     let demo = demo_folder();
     let [vae, latents] = ["vae", "latents/astronaut.safetensors"].map(|name| text(demo.join(name)));
-    let output = run(&example("halovae", "decode"), &[&vae, &latents]);
-    assert!(stdout(&output).starts_with("1x512x512x3 "), "{}", stdout(&output));
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = folder.path().join("astronaut.png");
+    let output = run(&example("halovae", "decode"), &[&vae, &latents, &text(&picture)]);
+    assert!(stdout(&output).starts_with(&text(&picture)), "{}", stdout(&output));
+    // As README's first command has it, which the picture there was made with.
+    let picture = image::open(&picture).expect("a picture").into_rgb8();
+    let shown = image::open(demo.join("../../docs/images/astronaut.png")).expect("a picture");
+    let shown = shown.into_rgb8();
+    assert_eq!(picture.dimensions(), shown.dimensions());
+    let apart = picture.iter().zip(shown.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(apart.is_some_and(|most| most <= 1), "{apart:?}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     if let Some(path) = output {
         check_place(path)?;
     }
-    let format = args.format.unwrap_or_else(|| format_of(output));
+    let format = args.format.map_or_else(|| format_of(output), Ok)?;
     let requested = args.ranks.vae_patch_parallel_size.unwrap_or(1);
     let group = group_size(&args.group, requested)?;
     let tiles = args.tile_options();
@@ -63,13 +63,22 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
 }
 
 /// How a plan is shown in a file of that name.
-fn format_of(output: Option<&Path>) -> PlanFormat {
+///
+/// # Errors
+/// [`Error::Usage`] for the extension of something that a plan is not.
+fn format_of(output: Option<&Path>) -> Result<PlanFormat, Error> {
     let extension = output.and_then(Path::extension).map(OsStr::to_ascii_lowercase);
-    match extension.as_deref().and_then(OsStr::to_str) {
-        Some("svg") => PlanFormat::Svg,
-        Some("json") => PlanFormat::Json,
-        _ => PlanFormat::Table,
-    }
+    Ok(match extension.as_deref().map(OsStr::to_str) {
+        Some(Some("svg")) => PlanFormat::Svg,
+        Some(Some("json")) => PlanFormat::Json,
+        None | Some(Some("txt" | "md")) => PlanFormat::Table,
+        Some(other) => {
+            return Err(Error::Usage(format!(
+                "a plan is no .{}; write .svg, .json or .txt, or say what it is by --format",
+                other.unwrap_or("file of that kind").escape_debug()
+            )));
+        }
+    })
 }
 
 /// The sizes of latents to compare: the one that is given as for a single plan, or a list in pixels.

@@ -26,6 +26,15 @@ pub struct Frame {
     pub pixels: HostTensor,
 }
 
+impl Frame {
+    /// Its values as bytes, row by row, channels last: from -1 to 1 become 0 to 255, rounded, and what is
+    /// beyond is cut off.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // The conversion stops at both ends.
+        self.pixels.data().iter().map(|value| ((value + 1.0) * 127.5).round() as u8).collect()
+    }
+}
+
 /// A sink that hands on frames, each when its last row has come.
 pub struct PerFrame<F> {
     take: F,

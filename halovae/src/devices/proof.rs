@@ -14,6 +14,10 @@ use crate::options::Dtype;
 ///
 /// # Errors
 /// [`Error::Device`] that says what it cannot do, how far it is off, or what the device said.
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "wgpu")),
+    expect(unused_variables, reason = "there is nothing but the CPU")
+)]
 pub(crate) fn check(devices: &Devices, dtype: Dtype, program: &Program) -> Result<(), Error> {
     // Relative rms over a whole decoder; rounding alone stays far below.
     let allowed = match dtype {

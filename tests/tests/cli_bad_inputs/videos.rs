@@ -19,12 +19,8 @@ pub(crate) fn latents(setup: &mut Setup) {
     shaped("a video, channels last", last, "v1.npy", &[1, 7, 2, 3, CHANNELS]);
     let first = &["6 channels", "frames before channels", "swap"];
     shaped("a video, frames first", first, "v2.npy", &[1, 6, CHANNELS, 3, 5]);
-    shaped(
-        "a video without a batch, frames first",
-        &["4 axes"],
-        "v3.npy",
-        &[6, CHANNELS + 1, 3, 5],
-    );
+    let other = &["5 channels", "takes 4"];
+    shaped("a video of another model, without a batch", other, "v3.npy", &[6, CHANNELS + 1, 3, 5]);
     shaped("a video packed as LTX's", &["packed", "LTX"], "v4.npy", &[1, 48, 128]);
     shaped("a video of no frames", &["shape", "1 to"], "v5.npy", &[1, CHANNELS, 0, 3, 5]);
     shaped("a video of no rows", &["shape", "1 to"], "v6.npy", &[1, CHANNELS, 2, 0, 5]);
@@ -35,6 +31,11 @@ pub(crate) fn latents(setup: &mut Setup) {
 }
 
 pub(crate) fn outputs(setup: &mut Setup) {
+    setup.flags(
+        "a plan in a picture",
+        &[".png", ".svg", "--format"],
+        "plan --scale 8 --tile-sample-min-size 64 --height 64 --width 64 --output {out}/a.png",
+    );
     let golden = Golden::load("wan");
     let mut video = |what, words, output: &str, flags: &str| {
         let latents = golden.latents_file();

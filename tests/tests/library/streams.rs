@@ -40,6 +40,11 @@ fn a_stream_has_every_frame_once_in_order() {
             Ok(())
         });
         decoder.decode_into(&two, &mut sink, &Control::default()).unwrap();
+        let frame = pushed.first().expect("a frame");
+        let bytes = frame.to_bytes();
+        let whole: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
+        let near = |(value, byte): (&f32, &f32)| (value.clamp(-1.0, 1.0) - byte).abs() < 0.004;
+        assert!(frame.pixels.data().iter().zip(&whole).all(near));
         assert_same_bytes("pushed", &joined(pushed, &expected), &expected);
     }
 }

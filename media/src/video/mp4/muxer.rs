@@ -9,7 +9,6 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 
 use super::boxes::{self, Samples};
 use super::track::Track;
-use crate::frame_rate::FrameRate;
 
 /// More than sets of parameters and all boxes but the tables of frames take.
 const ROOM: u64 = 4096;
@@ -96,6 +95,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::frame_rate::FrameRate;
 
     /// The boxes in some bytes, by name, with their contents.
     fn parse(mut bytes: &[u8]) -> Vec<([u8; 4], &[u8])> {
