@@ -34,12 +34,14 @@ pub fn path_with_mpi() -> &'static Path {
     })
 }
 
-/// An example of a package.
+/// An example of a package of the workspace.
 ///
 /// # Panics
 /// If it cannot be built.
-pub fn example(package: &str, name: &str) -> PathBuf {
-    build(&format!("{name}-tested"), &["--package", package, "--example", name])
+pub fn example(name: &str) -> PathBuf {
+    // As the tests of the workspace are built: alone, a package's dependencies may have other features,
+    // and all of them would be built once more.
+    build(&format!("{name}-tested"), &["--workspace", "--example", name])
 }
 
 /// Builds a program and keeps it under a name of its own: the next build, with other features,

@@ -23,7 +23,7 @@ fn stdout(output: &Output) -> &str {
 
 #[test]
 fn the_planner_alone() {
-    let output = run(&example("halovae-core", "plan"), &[]);
+    let output = run(&example("plan"), &[]);
     let lines: Vec<&str> = stdout(&output).lines().collect();
     assert_eq!(lines.len(), 6);
     for rank in 0..4 {
@@ -37,7 +37,7 @@ fn decode_files() {
     let [vae, latents] = ["vae", "latents/astronaut.safetensors"].map(|name| text(demo.join(name)));
     let folder = tempfile::tempdir().expect("a folder");
     let picture = folder.path().join("astronaut.png");
-    let output = run(&example("halovae", "decode"), &[&vae, &latents, &text(&picture)]);
+    let output = run(&example("decode"), &[&vae, &latents, &text(&picture)]);
     assert!(stdout(&output).starts_with(&text(&picture)), "{}", stdout(&output));
     // As README's first command has it, which the picture there was made with.
     let picture = image::open(&picture).expect("a picture").into_rgb8();
@@ -52,7 +52,7 @@ fn decode_files() {
 fn stream_a_video() {
     let folder = golden::folder().join("wan");
     let [vae, latents] = [text(&folder), text(folder.join("latents.safetensors"))];
-    let output = run(&example("halovae", "stream"), &[&vae, &latents]);
+    let output = run(&example("stream"), &[&vae, &latents]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     let frames: Vec<&str> = stderr.lines().filter(|line| line.starts_with("frame ")).collect();
@@ -63,7 +63,7 @@ fn stream_a_video() {
 fn several_ranks() {
     let demo = demo_folder();
     let [vae, latents] = ["vae", "latents/chelsea.safetensors"].map(|name| text(demo.join(name)));
-    let (program, port) = (example("halovae", "ranks"), free_port().to_string());
+    let (program, port) = (example("ranks"), free_port().to_string());
     let start = |rank: &str| {
         let mut command = Command::new(&program);
         command.args([rank, "2", "127.0.0.1", &port, &vae, &latents]);
