@@ -23,7 +23,6 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     if let Some(path) = output {
         check_place(path)?;
     }
-    let format = args.format.map_or_else(|| format_of(output), Ok)?;
     let requested = args.ranks.vae_patch_parallel_size.unwrap_or(1);
     let group = group_size(&args.group, requested)?;
     let tiles = args.tile_options();
@@ -35,6 +34,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         let written = Written { flag: "--output", path: path.into() };
         check_all(&[written], planner.sources())?;
     }
+    let format = args.format.map_or_else(|| format_of(output), Ok)?;
     if args.compare {
         let sizes = compared_sizes(args, &planner)?;
         let comparison = Comparison::new(&planner, &sizes, &args.compare_ranks)?;
