@@ -139,6 +139,7 @@ impl fmt::Display for Error {
             Self::Program { path, .. } => {
                 write!(f, "`{}` describes a decoder that cannot exist", path.display())
             }
+            Self::Plan(error) => write_plan(f, error),
             Self::Device(what) => f.write_str(what),
             Self::NoRoomForWeights(error) => write!(
                 f,
@@ -156,6 +157,28 @@ impl fmt::Display for Error {
             },
         }
     }
+}
+
+/// Attributes of diffusers that the planner names, and the options that set them.
+const ATTRIBUTES: [(&str, &str); 7] = [
+    ("tile_sample_min_num_frames", "tile_sample_min_frames"),
+    ("tile_sample_stride_num_frames", "tile_sample_stride_frames"),
+    ("tile_sample_min_size", "tile_sample_min_size"),
+    ("tile_sample_stride", "tile_sample_stride"),
+    ("tile_latent_min_size", "tile_latent_min_size"),
+    ("tile_overlap_factor", "tile_overlap_factor"),
+    ("vae_patch_parallel_size", "vae_patch_parallel_size"),
+];
+
+/// What the planner says, with options in the place of attributes.
+fn write_plan(f: &mut fmt::Formatter<'_>, error: &PlanError) -> fmt::Result {
+    let option = names(f);
+    let mut text = error.to_string();
+    // Where one attribute's name is another one's beginning, the longer comes first.
+    for (attribute, name) in ATTRIBUTES {
+        text = text.replace(attribute, &option(name).to_string());
+    }
+    f.write_str(&text)
 }
 
 /// The failure, and what would do.
@@ -198,6 +221,9 @@ fn advice(error: &LatentsError) -> Option<Advice> {
             let [height, width] = ["height", "width"].map(names(f));
             write!(f, "give the {height} and {width} that they were made with")
         }),
+        LatentsError::KeyNeeded { .. } => {
+            Box::new(|f| write!(f, "give {} NAME", names(f)("latents_key")))
+        }
         LatentsError::SidesKnown { .. } => Box::new(|f| {
             let [height, width] = ["height", "width"].map(names(f));
             write!(f, "leave {height} and {width} out")
@@ -320,6 +346,22 @@ mod tests {
         assert_eq!(told(&["a"]), "a");
         assert_eq!(told(&["cannot read", "disk gone"]), "cannot read: disk gone");
         assert_eq!(told(&["cannot read: disk gone", "disk gone"]), "cannot read: disk gone");
+    }
+
+    #[test]
+    fn attributes_of_the_planner_are_options() {
+        let zero = Error::from(PlanError::Zero { name: "vae_patch_parallel_size" });
+        assert!(format!("{zero:#}").starts_with("--vae-patch-parallel-size is 0"), "{zero:#}");
+        assert!(zero.to_string().starts_with("vae_patch_parallel_size is 0"), "{zero}");
+        let factor = PlanError::OverlapFactorOutOfRange {
+            axis: halovae_core::Axis::Height,
+            tile_overlap_factor: 1.0,
+        };
+        let factor = Error::from(factor);
+        assert!(
+            format!("{factor:#}").starts_with("--tile-overlap-factor 1 (height)"),
+            "{factor:#}"
+        );
     }
 
     #[test]

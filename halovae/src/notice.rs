@@ -259,8 +259,8 @@ fn write_planner(f: &mut fmt::Formatter<'_>, notice: halovae_core::Notice) -> fm
     match notice {
         Planner::SizeClamped { requested, group } => write!(
             f,
-            "vae_patch_parallel_size {requested} is more than the {group} ranks of the group and \
-             was clamped to {group}"
+            "{} {requested} is more than the {group} ranks of the group and was clamped to {group}",
+            option("vae_patch_parallel_size")
         ),
         Planner::TilingSwitchedOn { ranks } => {
             write!(
@@ -272,8 +272,8 @@ fn write_planner(f: &mut fmt::Formatter<'_>, notice: halovae_core::Notice) -> fm
         }
         Planner::ParallelUnsupported { requested } => write!(
             f,
-            "this model has no parallel decode; vae_patch_parallel_size {requested} is ignored and \
-             one rank decodes"
+            "this model has no parallel decode; {} {requested} is ignored and one rank decodes",
+            option("vae_patch_parallel_size")
         ),
         Planner::ShardsCoarsened { requested, slices, rows, cols } => {
             write!(

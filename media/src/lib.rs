@@ -6,6 +6,7 @@
 //! [`check_all`]. Files get their names only when all of them are complete: a [`FileSink`] gives
 //! [`Temporary`] files, and [`Temporary::commit`] names them, all or none.
 
+mod children;
 mod disk_room;
 mod encoded;
 mod error;

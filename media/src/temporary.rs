@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::children;
 use crate::error::about;
 use crate::given::Given;
 use crate::stage::{Pending, Stage};
@@ -182,11 +183,13 @@ impl Temporary {
         Ok(given.names())
     }
 
-    /// Deletes every temporary file of the process and ends it, without waiting for other threads.
+    /// Deletes every temporary file of the process and ends it, and the programs that it has started, without
+    /// waiting for other threads.
     pub fn delete_all_and_exit(code: u8) -> ! {
         // Locked to the end: no file can get its name any more.
         let mut pending = Pending::lock();
         pending.remove_all();
+        children::kill_all();
         std::process::exit(code.into())
     }
 }

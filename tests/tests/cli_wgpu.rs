@@ -87,9 +87,9 @@ fn says_what_cannot_be() {
     let none = with(&["--device", "99"]);
     assert_fails("an index", &none, 1, &["99", &adapter::name()]);
     let cpu = with(&["--backend", "cpu", "--device", "0"]);
-    assert_fails("a GPU on the CPU", &cpu, 2, &["--device", "need a GPU"]);
+    assert_fails("a GPU on the CPU", &cpu, 2, &["--device", "needs a GPU"]);
     let cpu = with(&["--backend", "cpu", "--dtype", "f16"]);
-    assert_fails("f16 on the CPU", &cpu, 2, &["--dtype f16", "need a GPU"]);
+    assert_fails("f16 on the CPU", &cpu, 2, &["--dtype f16", "needs a GPU"]);
     let flags = ["--backend", "wgpu", "--device", &adapter::name()];
     let video = decode(&Golden::load("wan"), folder.path(), &flags);
     assert_fails(

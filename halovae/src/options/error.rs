@@ -157,12 +157,12 @@ impl fmt::Display for OptionError {
                 write!(f, "{}{value} needs {} {wanted}{reason}", option(given), option(needed))
             }
             Self::NeedsGpu { dtype } => {
-                let named = match dtype {
-                    Dtype::Bf16 => "bf16",
-                    Dtype::F16 | Dtype::F32 => "f16",
-                };
-                let [device, dtype, backend] = ["device", "dtype", "backend"].map(option);
-                write!(f, "{device} and {dtype} {named} need a GPU; leave {backend} cpu out")
+                let backend = option("backend");
+                match dtype {
+                    Dtype::F32 => write!(f, "{} needs", option("device"))?,
+                    _ => write!(f, "{} {} needs", option("dtype"), dtype.name())?,
+                }
+                write!(f, " a GPU; leave {backend} cpu out")
             }
             Self::CudnnNeedsHalf => {
                 let [cudnn, backend, dtype] = ["cudnn", "backend", "dtype"].map(option);

@@ -34,6 +34,17 @@ impl Clip {
         Self { shape, levels }
     }
 
+    /// The worst there is to encode: noise in every channel.
+    pub(crate) fn noise(shape: Shape) -> Self {
+        let mut state = 1u64;
+        let next = move |_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            if state >> 63 == 0 { u16::MIN } else { u16::MAX }
+        };
+        let len = shape.elements().expect("a small clip");
+        Self { shape, levels: (0..len).map(next).collect() }
+    }
+
     /// Writes it as a decode does, and gives the files.
     pub(crate) fn write(&self, path: &Path, options: Options) -> Result<Vec<PathBuf>, String> {
         let told = |error: &dyn std::fmt::Display| error.to_string();

@@ -138,3 +138,27 @@ fn what_it_cannot_hold_is_refused() {
     assert!(refused(Shape::new(1, 64, 64, 2), Options::default()).contains(".npy"));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// Frames that have more in them than the encoder has room for come back all the same.
+#[test]
+fn noise_is_encoded_as_finely_as_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, crf, [height, width]) in [("a.mp4", 12, [64, 64]), ("b.mp4", 18, [176, 320])] {
+        let clip = Clip::noise(Shape::new(1, height, width, 3).over(4));
+        let path = folder.path().join(name);
+        clip.write(&path, options(|options| options.crf = Some(crf))).unwrap();
+        assert_fields(&probe(&path), &[("nb_read_frames", "4"), ("codec_name", "h264")]);
+    }
+}
+
+#[test]
+fn rates_that_no_reader_takes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let clip = Clip::new(Shape::new(1, 16, 16, 3).over(2));
+    for rate in ["4294967295", "1/4294967295", "4294967295/4294967294"] {
+        let timed = options(|options| options.rate = Some(rate.parse().unwrap()));
+        let refused = clip.write(&folder.path().join("a.mp4"), timed).unwrap_err();
+        assert!(refused.contains("--fps"), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -16,7 +16,7 @@ fn says_what_cannot_be() {
     let none = with(&["--backend", "cuda", "--device", "0,99"]);
     assert_fails("an index", &none, 1, &["99", "0: "]);
     let cpu = with(&["--backend", "cpu", "--dtype", "bf16"]);
-    assert_fails("bf16 on the CPU", &cpu, 2, &["--dtype bf16", "need a GPU"]);
+    assert_fails("bf16 on the CPU", &cpu, 2, &["--dtype bf16", "needs a GPU"]);
     let wgpu = with(&["--backend", "wgpu", "--dtype", "bf16"]);
     assert_fails("bf16 in a shader", &wgpu, 2, &["--dtype bf16", "--backend cuda"]);
     let tiled = with(&["--backend", "cuda", "--strategy", "tiled", "--exchange", "nccl"]);

@@ -228,3 +228,58 @@ fn an_ffmpeg_that_is_missing_or_dies_is_told() {
         .expect("a script");
     assert_told(2, &["does not run", "broken"]);
 }
+
+/// Whether the process that wrote its number there is gone, or soon will be.
+#[cfg(target_os = "linux")]
+fn ends(pid: &std::path::Path) -> bool {
+    use std::time::{Duration, Instant};
+    let id = std::fs::read_to_string(pid).expect("a number");
+    let status = std::path::PathBuf::from(format!("/proc/{}/status", id.trim()));
+    let until = Instant::now() + Duration::from_secs(30);
+    // A zombie has ended, and waits for a parent that may never ask.
+    let runs = || std::fs::read_to_string(&status).is_ok_and(|text| !text.contains("State:\tZ"));
+    while runs() && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    !runs()
+}
+
+/// What a script leaves behind keeps neither its error nor this process waiting, and ends with it.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_outlives_the_program() {
+    let setup = Setup::new("wan");
+    let pid = setup.path("bin/pid");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let command = || {
+        let line = "decode --backend cpu --vae VAE --latents LATENTS --output a.mkv";
+        let mut command = setup.command(line);
+        command.env("PATH", format!("{}:{path}", setup.path("bin").display()));
+        command
+    };
+    let leaves = format!("sleep 600 & echo $! > {}; echo bad >&2; exit 3", pid.display());
+    fake_ffmpeg(&setup, &leaves);
+    let begun = std::time::Instant::now();
+    let run = halovae_tests::binary::run_command(command());
+    assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("bad") && begun.elapsed().as_secs() < 300, "{}", run.stderr);
+    assert!(ends(&pid));
+    std::fs::remove_file(&pid).expect("a file");
+
+    // One that reads nothing, and would not end.
+    fake_ffmpeg(
+        &setup,
+        &format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", pid.display()),
+    );
+    let child = command().spawn().expect("the binary");
+    while !pid.exists() {
+        std::thread::yield_now();
+    }
+    let id = child.id().to_string();
+    let kill = std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill");
+    assert!(kill.success());
+    let run = halovae_tests::binary::finish(child);
+    assert_eq!(run.status.code(), Some(130), "{}", run.stderr);
+    assert!(ends(&pid));
+    assert!(listing(setup.folder.path()).iter().all(|name| name == "bin"));
+}

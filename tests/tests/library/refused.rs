@@ -36,7 +36,7 @@ fn options_that_do_not_go_together_are_typed_and_named() {
         ),
         (
             &|options| options.devices.dtype = Dtype::F16,
-            ["device and dtype f16 need a GPU", "--device and --dtype f16 need a GPU"],
+            ["dtype f16 needs a GPU", "--dtype f16 needs a GPU"],
         ),
         (
             &|options| {

@@ -3,23 +3,28 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{ChildStdin, Command, Stdio};
 use std::thread::JoinHandle;
 
+use crate::children::Program;
 use crate::video::encoder::{Encoder, Stop};
 
 /// The end of what it says that is kept, in bytes, and told, in lines.
 const KEPT: usize = 4096;
 const LINES: usize = 4;
 
-/// What ffmpeg 5.1 says on a full disk, before it ends as if all had gone well.
-const NOT_WRITTEN: [&str; 3] =
-    ["Error writing trailer", "Error closing file", "av_interleaved_write_frame(): "];
+/// What ffmpeg 5.1 says of a file that is none, before it ends as if all had gone well; on a full disk, for one.
+const NOT_WRITTEN: [&str; 4] = [
+    "Error writing trailer",
+    "Error closing file",
+    "av_interleaved_write_frame(): ",
+    // Of an encoder that the container does not know.
+    "file will be unreadable",
+];
 
 /// A running ffmpeg. Dropped before its end, it is killed.
 pub(super) struct Ffmpeg {
-    child: Arc<Mutex<Child>>,
+    program: Program,
     frames: Option<ChildStdin>,
     said: Option<JoinHandle<Vec<u8>>>,
     to: PathBuf,
@@ -31,20 +36,17 @@ impl Ffmpeg {
     /// # Errors
     /// What the system says.
     pub(super) fn start(arguments: &[OsString], to: PathBuf) -> io::Result<Self> {
-        let spawned = Command::new("ffmpeg")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = spawned
+        let mut command = Command::new("ffmpeg");
+        command.args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut program = Program::start(&mut command)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot run ffmpeg: {error}")))?;
-        let frames = child.stdin.take();
-        let stderr = child.stderr.take();
+        let frames = program.pipes().stdin.take();
+        let stderr = program.pipes().stderr.take();
         let said = std::thread::Builder::new()
             .name("ffmpeg's errors".into())
             .spawn(move || stderr.map(end_of).unwrap_or_default());
-        let mut ffmpeg = Self { child: Arc::new(Mutex::new(child)), frames, said: None, to };
+        let mut ffmpeg = Self { program, frames, said: None, to };
         ffmpeg.said = Some(said?);
         Ok(ffmpeg)
     }
@@ -52,12 +54,12 @@ impl Ffmpeg {
     /// Waits for its end, and tells what it died of.
     fn end(&mut self) -> io::Result<()> {
         self.frames = None;
-        // It says something until its end; a lock that is held for as long would keep it from being
-        // killed.
+        // First: what it has left behind would keep its errors open.
+        let status = self.program.wait()?;
         let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
-        let status = lock(&self.child).wait()?;
         let said = String::from_utf8_lossy(&said);
-        let is_there = self.to.metadata().is_ok_and(|file| file.len() > 0);
+        let file = self.to.symlink_metadata();
+        let is_there = file.is_ok_and(|file| file.is_file() && file.len() > 0);
         let is_written = !NOT_WRITTEN.iter().any(|words| said.contains(words));
         if status.success() && is_there && is_written {
             return Ok(());
@@ -68,10 +70,6 @@ impl Ffmpeg {
         let said = if last.is_empty() { "it said nothing".into() } else { last };
         Err(io::Error::other(format!("ffmpeg failed ({status}): {said}")))
     }
-}
-
-fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
-    child.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads to the end, and keeps what came last.
@@ -100,17 +98,16 @@ impl Encoder for Ffmpeg {
     }
 
     fn stop(&self) -> Option<Stop> {
-        let child = self.child.clone();
-        // If it is gone already, so much the better.
-        Some(Box::new(move || drop(lock(&child).kill())))
+        Some(Box::new(self.program.killer()))
     }
 }
 
 impl Drop for Ffmpeg {
     fn drop(&mut self) {
         if let Some(said) = self.said.take() {
-            let _ = lock(&self.child).kill();
-            let _ = lock(&self.child).wait();
+            self.frames = None;
+            self.program.killer()();
+            let _ = self.program.wait();
             let _ = said.join();
         }
     }

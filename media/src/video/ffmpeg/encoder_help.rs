@@ -1,7 +1,9 @@
 //! What ffmpeg tells of an encoder.
 
-use std::io;
+use std::io::{self, Read};
 use std::process::{Command, Stdio};
+
+use crate::children::Program;
 
 /// What can be known of an encoder of videos.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,18 +21,24 @@ impl EncoderHelp {
     /// That it cannot be run: [`io::ErrorKind::NotFound`] if there is none.
     pub(super) fn ask(codec: &str) -> io::Result<Option<Self>> {
         let help = format!("encoder={codec}");
-        let output = Command::new("ffmpeg")
-            .args(["-hide_banner", "-nostdin", "-loglevel", "error", "-h", &help])
-            .stdin(Stdio::null())
-            .output()?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
+        let mut command = Command::new("ffmpeg");
+        command.args(["-hide_banner", "-nostdin", "-loglevel", "error", "-h", &help]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = Program::start(&mut command)?;
+        let pipes = program.pipes();
+        let (stdout, stderr) = (pipes.stdout.take(), pipes.stderr.take());
+        let errors = std::thread::spawn(move || stderr.map(all_of).unwrap_or_default());
+        let text = stdout.map(all_of).unwrap_or_default();
+        let status = program.wait()?;
+        let said = errors.join().unwrap_or_default();
+        if !status.success() {
+            let said = String::from_utf8_lossy(&said);
             let said = said.trim().lines().last().unwrap_or_default().to_owned();
-            return Err(io::Error::other(format!("it ended with {}: {said}", output.status)));
+            return Err(io::Error::other(format!("it ended with {status}: {said}")));
         }
         let is_name =
             codec.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = String::from_utf8_lossy(&text);
         Ok(Self::parse(&text, codec).filter(|_| is_name))
     }
 
@@ -57,6 +65,13 @@ impl EncoderHelp {
         }
         found
     }
+}
+
+/// All that comes of a pipe, until it cannot be read.
+fn all_of(mut pipe: impl Read) -> Vec<u8> {
+    let mut text = Vec::new();
+    let _ = pipe.read_to_end(&mut text);
+    text
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::encoder::{Encoder, Video};
 use super::frames::Layout;
 use super::planes::{Samples, Siting};
 use super::{VideoFormat, check_colours, fit_even};
+use crate::frame_rate::FrameRate;
 use crate::temporary::Temporary;
 use h264::H264;
 use muxer::Muxer;
@@ -29,6 +30,9 @@ const DEFAULT_QUANTISER: u8 = 18;
 const MOST: [usize; 2] = [3840, 2160];
 /// The shorter side that it takes at least.
 const LEAST: usize = 16;
+
+/// Frames of a video that any rate is written for.
+const LONGEST: u32 = 1000;
 
 /// Built-in H.264 in an `.mp4`: 8 bits, BT.709 in limited range, every frame with the same quantiser.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +67,19 @@ impl VideoFormat for Mp4 {
             return Err(format!("{} frames exceed what an .mp4 can hold", shape.frames));
         }
         Ok(even)
+    }
+
+    fn check_rate(&self, rate: FrameRate) -> Result<(), String> {
+        // Readers take these numbers for signed ones, of a track that is no longer than they count.
+        let most = u32::MAX / 2;
+        match rate.frames().max(rate.seconds()) <= most / LONGEST {
+            true => Ok(()),
+            false => Err(format!(
+                "an .mp4 has frames in a second as a fraction of numbers up to {}, and not {rate}; give \
+                 another --fps",
+                most / LONGEST
+            )),
+        }
     }
 
     fn layout(&self) -> Layout {
