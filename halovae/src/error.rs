@@ -160,12 +160,11 @@ impl fmt::Display for Error {
 }
 
 /// Attributes of diffusers that the planner names, and the options that set them.
-const ATTRIBUTES: [(&str, &str); 7] = [
+const ATTRIBUTES: [(&str, &str); 6] = [
     ("tile_sample_min_num_frames", "tile_sample_min_frames"),
     ("tile_sample_stride_num_frames", "tile_sample_stride_frames"),
     ("tile_sample_min_size", "tile_sample_min_size"),
     ("tile_sample_stride", "tile_sample_stride"),
-    ("tile_latent_min_size", "tile_latent_min_size"),
     ("tile_overlap_factor", "tile_overlap_factor"),
     ("vae_patch_parallel_size", "vae_patch_parallel_size"),
 ];

@@ -64,7 +64,7 @@ pub(crate) fn outputs(setup: &mut Setup) {
 
 pub(crate) fn decode_flags(setup: &mut Setup) {
     let mut flags = |what, words, flags: &str| setup.decode(what, words, "a.png", flags);
-    flags("zero ranks", &["vae_patch_parallel_size"], "--vae-patch-parallel-size 0");
+    flags("zero ranks", &["--vae-patch-parallel-size is 0"], "--vae-patch-parallel-size 0");
     flags("negative ranks", &["vae-patch-parallel-size"], "--vae-patch-parallel-size=-1");
     flags(
         "more ranks than u32",
@@ -98,7 +98,7 @@ pub(crate) fn decode_flags(setup: &mut Setup) {
     flags("a tile of 0", &["tile", "0"], "--vae-use-tiling --tile-sample-min-size 0");
     flags(
         "a tile of part of a cell",
-        &["tile_sample_min_size"],
+        &["--tile-sample-min-size"],
         "--vae-use-tiling --tile-sample-min-size 15",
     );
     flags("a tile less than a cell", &["tile"], "--vae-use-tiling --tile-sample-min-size 1");
@@ -166,7 +166,7 @@ pub(crate) fn plans(setup: &mut Setup) {
     plan("negative height", &["--height"], &format!("{MODEL} --height=-8 --width 8"));
     plan(
         "zero ranks",
-        &["vae_patch_parallel_size"],
+        &["--vae-patch-parallel-size"],
         &format!("{SIZE} {MODEL} --vae-patch-parallel-size 0"),
     );
     for flag in [
