@@ -57,6 +57,9 @@ struct Frames {
     /// Whether some are finished before all latents are in, if a decoder is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     streams: Option<bool>,
+    /// Frames of latents that are decoded at a time, if a decoder is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latents_at_a_time: Option<u32>,
     /// Where the plan is cut along time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     slices: Vec<SliceJson>,
@@ -229,6 +232,7 @@ impl PlanJson {
                 per_latent: planned.scale.time.factor,
                 first_alone: planned.scale.time.law == TimeLaw::FirstAlone,
                 streams: flow.map(|flow| is_streamed(plan, flow)),
+                latents_at_a_time: flow.map(|_| estimates.chunk.min(plan.input().frames)),
                 slices: match slices(plan) {
                     all if all.len() > 1 => all.into_iter().map(SliceJson::from).collect(),
                     _ => Vec::new(),

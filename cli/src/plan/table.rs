@@ -22,7 +22,7 @@ const MAX_PIECE_LINES: usize = 64;
 /// The whole plan; with how latents go through the decoder, if one is known.
 pub(crate) fn table(planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) -> String {
     let mut text = String::new();
-    describe(&mut text, planned, flow);
+    describe(&mut text, planned, estimates, flow);
     describe_cost(&mut text, planned, estimates);
     list_ranks(&mut text, planned, estimates);
     list_slices(&mut text, planned);
@@ -36,7 +36,7 @@ fn line(text: &mut String, name: &str, value: impl Display) {
     let _ = writeln!(text, "{name:<16}{value}");
 }
 
-fn describe(text: &mut String, planned: &Planned, flow: Option<&Flow>) {
+fn describe(text: &mut String, planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) {
     let Planned { plan, requested, group, ranks, .. } = planned;
     let scale = planned.scale.space;
     let (input, output) = (by(plan.input()), by(plan.output()));
@@ -50,6 +50,8 @@ fn describe(text: &mut String, planned: &Planned, flow: Option<&Flow>) {
     }
     if let Some(flow) = flow.filter(|_| plan.input().frames > 1) {
         line(text, "streams", streams(plan, flow));
+        let chunk = estimates.chunk.min(plan.input().frames);
+        line(text, "at a time", format_args!("{} of the latents", plural(chunk.into(), "frame")));
     }
     line(text, "ranks", format_args!("{ranks} (asked for {requested}, group of {group})"));
     match plan {

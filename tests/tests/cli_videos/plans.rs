@@ -46,7 +46,10 @@ fn a_plan_says_how_many_frames_come_out() {
     assert!(!image.contains("frames") && !image.contains("streams"), "{image}");
 
     let plan = parsed(&setup.run(&format!("{PLAN} --frames 17 --format json")).stdout);
-    assert_eq!(plan["frames"], json!({ "per_latent": 4, "first_alone": true, "streams": true }));
+    let frames = json!({
+        "per_latent": 4, "first_alone": true, "streams": true, "latents_at_a_time": 1,
+    });
+    assert_eq!(plan["frames"], frames);
     assert_eq!(plan["latents"], json!({ "frames": 5, "height": 9, "width": 13 }));
     assert_eq!(plan["output"], json!({ "frames": 17, "height": 72, "width": 104 }));
     assert_eq!(plan["pieces"][0]["window"]["frames"], 5);
@@ -249,7 +252,7 @@ fn a_video_is_tiled_in_time_where_that_is_asked_for() {
     assert_eq!(differs, expected);
 
     for (flags, words) in [
-        ("--tile-sample-min-frames 6", ["tile_sample_min_num_frames", "set it to 4"]),
+        ("--tile-sample-min-frames 6", ["--tile-sample-min-frames 6", "set it to 4"]),
         ("--tile-sample-min-frames 3", ["--tile-sample-min-frames", "multiple of 4"]),
         ("--tile-sample-stride-frames 4", ["--tile-sample-stride-frames", "needs"]),
         ("--tile-sample-min-frames 8 --tile-sample-stride-frames 12", ["gaps", "at most 8"]),
