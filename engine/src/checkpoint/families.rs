@@ -219,7 +219,8 @@ mod tests {
         let conv: (&str, &[usize]) = ("decoder.conv_in.conv.weight", &[8, 4, 3, 3, 3]);
         assert_eq!(found(&[conv]), Some("a VAE for video"));
         let query: (&str, &[usize]) = ("decoder.mid_block.attentions.0.to_q.weight", &[8, 8]);
-        assert_eq!(found(&[query, conv]), Some("the VAE of HunyuanVideo"));
+        let hunyuan = "the VAE of HunyuanVideo, FramePack, Kandinsky 5 and SkyReels I2V";
+        assert_eq!(found(&[query, conv]), Some(hunyuan));
         assert_eq!(found(&[query]), None);
         let gamma: (&str, &[usize]) = ("decoder.mid_block.resnets.0.norm1.gamma", &[8, 1, 1, 1]);
         assert_eq!(found(&[gamma, conv, query]), Some("the VAE of HunyuanVideo 1.5"));
