@@ -95,6 +95,6 @@ fn flags_that_are_wrong_for_all() {
     let wrong = run_with(&["--shard-grid", "2x2"]);
     assert_one_line("a grid for tiles", &wrong, &["--shard-grid needs --strategy sharded"]);
     let none = run_with(&["--vae-patch-parallel-size", "0"]);
-    assert_one_line("no ranks", &none, &["vae_patch_parallel_size"]);
+    assert_one_line("no ranks", &none, &["--vae-patch-parallel-size is 0"]);
     setup.assert_no_picture();
 }
