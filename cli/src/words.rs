@@ -1,14 +1,7 @@
 //! Sizes and pieces in words.
 
+pub(crate) use halovae::extents;
 use halovae_core::{Size, Strategy};
-
-/// `512 x 768`, height before width; with several frames `81 x 512 x 768`.
-pub(crate) fn extents(Size { frames, height, width }: Size) -> String {
-    match frames {
-        1 => format!("{height} x {width}"),
-        _ => format!("{frames} x {height} x {width}"),
-    }
-}
 
 /// What the extents of a size are: `height x width`, with several frames `frames x height x width`.
 pub(crate) fn axes(size: Size) -> &'static str {

@@ -59,7 +59,7 @@ pub use options::{
 };
 pub use plan::{
     Bytes, Comparison, DecoderFacts, Estimates, Figures, Memory, Planned, Planner, Row, STRATEGIES,
-    Slice, WorkUnit, cells_of_pixels, chunks_waited_for, frames_per_latent, goes_by_chunks,
-    is_streamed, latent_frames, share, slice_count, slices, threads,
+    Slice, WorkUnit, cells_of_pixels, chunks_waited_for, extents, frames_per_latent,
+    goes_by_chunks, is_streamed, latent_frames, share, slice_count, slices, threads,
 };
 pub use vae::{Vae, for_frames};

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use halovae_core::Plan;
 use halovae_engine::decode::{self, DecodeReport, Place};
 use halovae_engine::group::{FirstRanks, Way};
 use halovae_engine::schedule::Schedule;
@@ -161,11 +160,6 @@ impl<'a> Job<'a> {
             process: memory::process_peak(),
             sent,
         })
-    }
-
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.planned.plan
     }
 }
 

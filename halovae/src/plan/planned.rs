@@ -141,7 +141,7 @@ pub(crate) fn plan(
 }
 
 /// `512 x 768`, height before width; with several frames `81 x 512 x 768`.
-pub(crate) fn extents(Size { frames, height, width }: Size) -> String {
+pub fn extents(Size { frames, height, width }: Size) -> String {
     match frames {
         1 => format!("{height} x {width}"),
         _ => format!("{frames} x {height} x {width}"),

@@ -57,7 +57,7 @@ impl Work<'_> {
 
         let rate = decoder.frames_per_second().map_or(FrameRate::DEFAULT, FrameRate::whole);
         let mut sink = output.as_ref().map(|output| output.sink(rate));
-        let progress = Progress::new(verbosity, job.plan().output(), job.is_streamed());
+        let progress = Progress::new(verbosity, job.planned().plan.output(), job.is_streamed());
         let control = Control::new(cancel.clone()).observed(&progress);
         let done = match (processes, sink.as_mut()) {
             (Some(processes), Some(sink)) => {
