@@ -35,6 +35,7 @@ impl Clip {
     }
 
     /// The worst there is to encode: noise in every channel.
+    #[cfg(feature = "mp4")]
     pub(crate) fn noise(shape: Shape) -> Self {
         let mut state = 1u64;
         let next = move |_| {
