@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// List the models whose VAEs are decoded, and what their latents are
     Models(ModelsArgs),
     /// List the devices of this machine that can decode
-    Devices,
+    Devices(DevicesArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -278,6 +278,19 @@ pub(crate) struct InspectArgs {
     /// Width in pixels for the figures of work and memory [default: the VAE's sample_size]
     #[arg(long, value_name = "PX")]
     pub(crate) width: Option<u32>,
+    /// Frames of a video for the figures of its memory [default: several numbers of frames]
+    #[arg(long, value_name = "N")]
+    pub(crate) frames: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

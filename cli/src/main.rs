@@ -107,7 +107,7 @@ fn run(cli: &Cli) -> Result<(), Error> {
         Command::Plan(args) => commands::plan::run(args, cli.verbosity),
         Command::Inspect(args) => commands::inspect::run(args, cli.verbosity),
         Command::Models(args) => commands::models::run(args),
-        Command::Devices => commands::devices::run(),
+        Command::Devices(args) => commands::devices::run(args),
         Command::Completions { shell } => commands::generate::completions(*shell),
         Command::Man { command } => commands::generate::man(command.as_deref()),
     }

@@ -26,6 +26,7 @@
 //! frame.
 
 mod decode;
+pub mod describe;
 mod devices;
 mod error;
 mod latents;
@@ -41,7 +42,8 @@ pub use decode::{
     Control, Decoder, Done, Frame, Frames, Job, OpKind, PeakBytes, PerFrame, Piece, Rectangle,
     Share, Shares, Together,
 };
-pub use devices::{Listed, list as devices, quiet_drivers};
+pub use describe::{DescribeOptions, Description, models};
+pub use devices::{Device, list as devices, quiet_drivers};
 pub use error::{Chain, Error};
 pub use halovae_core as core;
 pub use halovae_core::{Axes, Plan, Size, Strategy};

@@ -160,29 +160,6 @@ fn plan_notices() {
 }
 
 #[test]
-fn inspect_and_devices() {
-    let mut command = binary::command(["inspect", "--vae"]);
-    command.arg(demo_folder().join("vae"));
-    let run = binary::run_command(command).expect_success();
-    for word in ["AutoencoderKL", "16", "receptive field", "FLOP", "attention", "memory"] {
-        assert!(run.stdout.contains(word), "no {word:?} in\n{}", run.stdout);
-    }
-    let devices = binary::run(["devices"]).expect_success();
-    assert!(devices.stdout.contains("cpu"), "{}", devices.stdout);
-}
-
-/// Figures of a decode that no machine can do are figures all the same.
-#[test]
-fn inspect_at_any_size() {
-    for (height, width) in [("8", "8"), ("4294967288", "8"), ("4294967288", "4294967288")] {
-        let mut command = binary::command(["inspect", "--height", height, "--width", width]);
-        command.arg("--vae").arg(demo_folder().join("vae"));
-        let run = binary::run_command(command).expect_success();
-        assert!(run.stdout.contains(height), "{}", run.stdout);
-    }
-}
-
-#[test]
 fn no_command() {
     let run = binary::run([""; 0]);
     assert_eq!(run.status.code(), Some(2));

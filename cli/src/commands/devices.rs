@@ -2,23 +2,29 @@
 
 use std::fmt::Write;
 
-use halovae::Listed;
+use halovae::Device;
 
-use crate::console::emit;
+use crate::args::DevicesArgs;
+use crate::console::{emit, emit_json};
 use crate::error::Error;
 
 /// Prints the devices.
 ///
 /// # Errors
 /// What a backend says; that stdout takes nothing.
-pub(crate) fn run() -> Result<(), Error> {
+pub(crate) fn run(args: &DevicesArgs) -> Result<(), Error> {
+    let devices = halovae::devices()?;
+    if args.json {
+        return emit_json(&devices, None);
+    }
     let mut text = String::new();
-    for Listed { backend, what, properties, .. } in halovae::devices()? {
+    for Device { backend, what, is_there, properties, remarks, .. } in devices {
         // In columns, where there is more than a reason why there is none.
-        let gap = if properties.is_empty() || backend == "cpu" { "  " } else { " " };
+        let gap = if is_there && backend != "cpu" { " " } else { "  " };
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{backend}{gap}{what}");
-        for (name, value) in properties {
+        let remarks = remarks.iter().map(|remark| (String::new(), remark.clone()));
+        for (name, value) in properties.into_iter().chain(remarks) {
             let _ = writeln!(text, "     {name:<10}{value}");
         }
     }

@@ -3,26 +3,22 @@
 mod line;
 mod video;
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use halovae::{Planner, TileOptions, Vae, cells_of_pixels, for_frames, threads, tile_pixels};
-use halovae_core::{AxisTiling, Direction, Size, TileAxis, TileGrid, Tiling};
-use halovae_cpu::CpuModel;
-use halovae_engine::checkpoint::{Checkpoint, ConfigSource, Detail, Naming};
-use halovae_engine::decode::CHUNK;
-use halovae_engine::format_bytes;
-use halovae_engine::program::{Analysis, Program, ReceptiveField, fuse};
+use halovae::describe::{
+    AxisFacts, CheckpointFacts, ConfigOrigin, ImageCosts, OpFacts, ReceptiveFieldFacts, TileFacts,
+    TileStep,
+};
+use halovae::engine::checkpoint::Detail;
+use halovae::{DescribeOptions, Description, Vae, format_bytes};
+use serde::Serialize;
 
 use crate::args::{InspectArgs, Verbosity};
-use crate::console::{emit, say_notices};
+use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
 use crate::notices::of_library;
 use crate::plan::table::flops;
 use line::line;
-
-/// Height and width for the figures of a model without tiles.
-const UNTILED_PIXELS: u32 = 512;
 
 /// Prints what is known about the checkpoint.
 ///
@@ -30,73 +26,76 @@ const UNTILED_PIXELS: u32 = 512;
 /// [`Error`].
 pub(crate) fn run(args: &InspectArgs, verbosity: Verbosity) -> Result<(), Error> {
     let vae = Vae::open_with(&args.vae.vae, &args.vae.options())?;
-    let (checkpoint, program) = (vae.checkpoint(), vae.program());
-    let tiling = checkpoint.config().tiling();
-    let own = tile_cells(&tiling);
-    let cells = |option, pixels: Option<u32>, own| {
-        pixels.map_or(Ok(own), |pixels| cells_of_pixels(option, pixels, program.scale()))
-    };
-    let latents =
-        Size::new(cells("height", args.height, own[0])?, cells("width", args.width, own[1])?);
-    // Refuses what no decode could write.
-    halovae_core::Plan::whole(latents, program.scale())?;
-
-    let mut text = String::new();
-    describe_checkpoint(&mut text, checkpoint, program);
-    describe_program(&mut text, program);
-    let cpu = CpuModel::new(threads(None) as usize);
-    describe_costs(&mut text, &for_frames(program.clone(), 1), latents, &cpu);
-    if checkpoint.config().is_video() {
-        let planner = Planner::new(&vae, TileOptions::default())?;
-        video::describe(&mut text, program, &planner, latents)?;
-    }
-    describe_tiles(&mut text, &tiling);
+    let mut options = DescribeOptions::default();
+    options.height = args.height;
+    options.width = args.width;
+    options.frames = args.frames;
+    let description = vae.describe(&options)?;
     say_notices(&of_library(vae.notices()), verbosity);
-    emit(text.as_bytes(), None)
+    if args.json {
+        return emit_json(&DescriptionJson::new(&description), None);
+    }
+    emit(in_words(&description).as_bytes(), None)
 }
 
-fn describe_checkpoint(text: &mut String, checkpoint: &Checkpoint, program: &Program) {
-    line(text, "checkpoint", checkpoint.path().display());
-    let files = checkpoint.weight_files().iter().filter_map(|file| file.file_name());
-    let files: Vec<_> = files.map(|name| name.to_string_lossy()).collect();
-    line(text, "files", files.join(", "));
-    let config = checkpoint.config();
-    line(text, "model", format_args!("{}, decoder", config.class()));
-    let naming = match checkpoint.naming() {
-        Naming::Diffusers => "diffusers".to_owned(),
-        Naming::Original(whose) => format!("original ({whose})"),
-    };
-    match checkpoint.prefix() {
-        "" => line(text, "naming", &naming),
+/// A description as JSON.
+#[derive(Serialize)]
+struct DescriptionJson<'a> {
+    version: &'static str,
+    #[serde(flatten)]
+    description: &'a Description,
+}
+
+impl<'a> DescriptionJson<'a> {
+    fn new(description: &'a Description) -> Self {
+        Self { version: env!("CARGO_PKG_VERSION"), description }
+    }
+}
+
+fn in_words(description: &Description) -> String {
+    let mut text = String::new();
+    describe_checkpoint(&mut text, &description.checkpoint);
+    describe_decoder(&mut text, &description.decoder);
+    describe_costs(&mut text, &description.image);
+    if let Some(facts) = &description.video {
+        video::describe(&mut text, facts);
+    }
+    describe_tiles(&mut text, &description.tiles);
+    text
+}
+
+fn describe_checkpoint(text: &mut String, facts: &CheckpointFacts) {
+    line(text, "checkpoint", facts.path.display());
+    line(text, "files", facts.files.join(", "));
+    line(text, "model", format_args!("{}, decoder", facts.class));
+    let naming = facts.original.map_or_else(|| "diffusers".into(), |of| format!("original ({of})"));
+    match &*facts.prefix {
+        "" => line(text, "naming", naming),
         prefix => line(text, "naming", format_args!("{naming}, under `{prefix}`")),
     }
-    let source = match checkpoint.config_source() {
-        ConfigSource::File(path) => format!("`{}`", path.display()),
-        ConfigSource::Given => "given".into(),
-        ConfigSource::Shapes => {
-            let of = checkpoint.model().map(|model| format!(" as part of {model}"));
-            let guessed = match checkpoint.guessed() {
-                [] => "nothing".into(),
-                fields => fields.join(", "),
-            };
-            format!("inferred from shapes{}; guessed: {guessed}", of.unwrap_or_default())
-        }
-    };
-    line(text, "config", source);
-    let mut types: BTreeMap<_, usize> = BTreeMap::new();
-    for view in checkpoint.names().filter_map(|name| checkpoint.tensor(name)) {
-        *types.entry(view.dtype).or_default() += 1;
-    }
-    let types: Vec<_> = types.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
+    line(text, "config", origin(&facts.config));
+    let types: Vec<_> =
+        facts.dtypes.iter().map(|(dtype, count)| format!("{count} {dtype}")).collect();
     line(text, "weights", types.join(", "));
-    let parameters: usize = program.weights().iter().map(|spec| spec.elements()).sum();
-    line(text, "parameters", grouped(parameters));
-    for (name, detail) in config.details() {
-        line(text, name, in_words(&detail));
+    line(text, "parameters", grouped(facts.parameters));
+    for (name, detail) in &facts.details {
+        line(text, name, detail_in_words(detail));
     }
 }
 
-fn in_words(detail: &Detail) -> String {
+fn origin(config: &ConfigOrigin) -> String {
+    match config {
+        ConfigOrigin::File(path) => format!("`{}`", path.display()),
+        ConfigOrigin::Shapes { model, guessed } => {
+            let of = model.map(|model| format!(" as part of {model}"));
+            let guessed = if guessed.is_empty() { "nothing".into() } else { guessed.join(", ") };
+            format!("inferred from shapes{}; guessed: {guessed}", of.unwrap_or_default())
+        }
+        _ => "given".into(),
+    }
+}
+
+fn detail_in_words(detail: &Detail) -> String {
     match detail {
         Detail::Count(count) => count.to_string(),
         Detail::Counts(counts) => format!("{counts:?}"),
@@ -112,34 +111,26 @@ fn in_words(detail: &Detail) -> String {
     }
 }
 
-fn describe_program(text: &mut String, program: &Program) {
-    let mut kinds: BTreeMap<_, usize> = BTreeMap::new();
-    for op in program.ops() {
-        *kinds.entry(op.kind()).or_default() += 1;
-    }
-    let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    line(text, "ops", format_args!("{}: {}", program.ops().len(), kinds.join(", ")));
-    line(text, "scale", format_args!("{} pixels per latent cell", program.scale()));
-    let field = ReceptiveField::new(program);
-    let pixels = u64::from(field.radius) * u64::from(program.scale());
-    let note = match field.has_global_ops {
-        true => "; norms and attention see everything, so no halo is exact",
-        false => "; a halo of that radius is exact",
+fn describe_decoder(text: &mut String, facts: &OpFacts) {
+    let kinds: Vec<_> = facts.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    line(text, "ops", format_args!("{}: {}", facts.ops, kinds.join(", ")));
+    line(text, "scale", format_args!("{} pixels per latent cell", facts.pixels_per_cell));
+    let ReceptiveFieldFacts { cells, pixels, is_exact, .. } = facts.receptive_field;
+    let note = match is_exact {
+        false => "; norms and attention see everything, so no halo is exact",
+        true => "; a halo of that radius is exact",
     };
+    let frames = frames_read(&facts.receptive_field);
     line(
         text,
         "receptive field",
-        format_args!(
-            "{} latent cells ({pixels} pixels) to each side{}{note}",
-            field.radius,
-            frames_read(field.frames)
-        ),
+        format_args!("{cells} latent cells ({pixels} pixels) to each side{frames}{note}"),
     );
 }
 
 /// How far a frame looks into the frames of the latents.
-fn frames_read([before, behind]: [u32; 2]) -> String {
-    match [before, behind] {
+fn frames_read(field: &ReceptiveFieldFacts) -> String {
+    match [field.frames_before, field.frames_behind] {
         [0, 0] => String::new(),
         [before, 0] => format!(", {before} frames of latents back"),
         [before, behind] => format!(", {before} frames of latents back and {behind} ahead"),
@@ -147,66 +138,52 @@ fn frames_read([before, behind]: [u32; 2]) -> String {
 }
 
 /// Of a decode of one image.
-fn describe_costs(text: &mut String, program: &Program, latents: Size, cpu: &CpuModel) {
-    let fused = fuse(program, |_, op| cpu.supports(op));
-    let figures = Analysis::new(&fused, latents, CHUNK, cpu);
-    let pixels = [latents.height, latents.width].map(|cells| cells * program.scale());
-    let _ = writeln!(text, "\nwhole decode of one image to {} pixels (height x width)", by(pixels));
-    let attention = 100.0 * figures.attention_flops as f64 / (figures.flops as f64).max(1.0);
+fn describe_costs(text: &mut String, costs: &ImageCosts) {
+    // Writing into a String cannot fail.
+    let _ = writeln!(
+        text,
+        "\nwhole decode of one image to {} pixels (height x width)",
+        by(costs.pixels)
+    );
+    let attention = 100.0 * costs.attention_flops as f64 / (costs.flops as f64).max(1.0);
     line(
         text,
         "work",
-        format_args!("{}, {attention:.1}% of it attention", flops(figures.flops as f64)),
+        format_args!("{}, {attention:.1}% of it attention", flops(costs.flops as f64)),
     );
-    line(text, "weights", format_bytes(figures.weight_bytes));
-    line(text, "values and workspace", format_bytes(figures.peak_live_bytes));
-    let total = figures.peak_live_bytes.saturating_add(figures.weight_bytes);
-    line(text, "memory", format_args!("{} on the cpu", format_bytes(total)));
+    line(text, "weights", format_bytes(costs.weight_bytes));
+    line(text, "values and workspace", format_bytes(costs.value_bytes));
+    line(text, "memory", format_args!("{} on the cpu", format_bytes(costs.bytes())));
 }
 
-fn describe_tiles(text: &mut String, tiling: &Tiling) {
+fn describe_tiles(text: &mut String, tiles: &TileFacts) {
     text.push_str("\ntiles by default\n");
-    let [height, width] = tile_cells(tiling);
-    let axes = [tiling.height, tiling.width];
-    if let [Some(rows), Some(columns)] = axes.map(tile_pixels) {
-        line(text, "tile_sample_min_size", by([rows, columns]));
+    if let Some(pixels) = tiles.sample_min_size {
+        line(text, "tile_sample_min_size", by(pixels));
     }
-    line(text, "tile_latent_min_size", by([height, width]));
-    for (axis, name) in axes.iter().zip(["height", "width"]) {
-        let (kind, value) = match axis {
-            AxisTiling::Whole => ("tiles", "none".into()),
-            AxisTiling::Overlap { tile_overlap_factor, .. } => {
-                ("tile_overlap_factor", tile_overlap_factor.to_string())
-            }
-            AxisTiling::Stride { tile_sample_stride, .. } => {
-                ("tile_sample_stride", tile_sample_stride.to_string())
-            }
+    line(text, "tile_latent_min_size", by(tiles.latent_min_size));
+    for (step, name) in tiles.steps.iter().zip(["height", "width"]) {
+        let (kind, value) = match step {
+            TileStep::OverlapFactor(factor) => ("tile_overlap_factor", factor.to_string()),
+            TileStep::Stride(stride) => ("tile_sample_stride", stride.to_string()),
+            _ => ("tiles", "none".into()),
         };
-        if axes[0] == axes[1] {
+        if tiles.steps[0] == tiles.steps[1] {
             line(text, kind, value);
             break;
         }
         line(text, kind, format_args!("{value} ({name})"));
     }
-    match TileGrid::new(Direction::Decode, Size::new(height, width), tiling) {
-        Ok(grid) => {
-            let axes = |f: fn(&TileAxis) -> u32| by([f(grid.height()), f(grid.width())]);
-            line(text, "stride", format_args!("{} latent cells", axes(TileAxis::stride)));
-            line(text, "blend_extent", format_args!("{} pixels", axes(TileAxis::blend_extent)));
-            line(text, "row_limit", format_args!("{} pixels", axes(TileAxis::row_limit)));
+    match (&tiles.axes, &tiles.refused) {
+        (Some(axes), _) => {
+            let axes = |f: fn(&AxisFacts) -> u32| by([f(&axes[0]), f(&axes[1])]);
+            line(text, "stride", format_args!("{} latent cells", axes(|axis| axis.stride)));
+            line(text, "blend_extent", format_args!("{} pixels", axes(|axis| axis.blend_extent)));
+            line(text, "row_limit", format_args!("{} pixels", axes(|axis| axis.row_limit)));
         }
-        Err(error) => line(text, "not possible", error),
+        (None, Some(refused)) => line(text, "not possible", refused),
+        (None, None) => {}
     }
-}
-
-/// Height and width of a tile in latent cells.
-fn tile_cells(tiling: &Tiling) -> [u32; 2] {
-    let in_cells = |pixels: u32| pixels.checked_div(tiling.scale.space).unwrap_or(0).max(1);
-    [tiling.height, tiling.width].map(|axis| match axis {
-        AxisTiling::Whole => in_cells(UNTILED_PIXELS),
-        AxisTiling::Overlap { tile_latent_min_size, .. } => tile_latent_min_size,
-        AxisTiling::Stride { tile_sample_min_size, .. } => in_cells(tile_sample_min_size),
-    })
 }
 
 fn yes_no(value: bool) -> &'static str {

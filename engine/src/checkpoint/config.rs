@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::num::NonZeroU32;
 
 use halovae_core::{Strategy, Tiling};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::files::sniff::FileKind;
@@ -73,7 +74,8 @@ pub trait VaeConfig: Model + Any + Debug + Send + Sync {
 }
 
 /// A value among [`VaeConfig::details`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 #[non_exhaustive]
 pub enum Detail {
     /// A number of things.

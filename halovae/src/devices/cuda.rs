@@ -12,7 +12,7 @@ use halovae_engine::cache::cache_folder;
 use halovae_engine::format_bytes;
 use halovae_engine::group::Links;
 
-use super::listed::Listed;
+use super::device::Device;
 use super::set::{BoxedLinks, Devices};
 use crate::error::Error;
 use crate::notice::Notice;
@@ -118,22 +118,25 @@ fn alike(found: &[DeviceEntry]) -> Result<Vec<u32>, OpenError> {
 }
 
 /// NVIDIA's GPUs and libraries.
-pub(super) fn list() -> Vec<Listed> {
+pub(super) fn list() -> Vec<Device> {
     let found = match devices() {
         Ok(found) => found,
-        Err(error) => return vec![Listed::new("cuda", error.to_string())],
+        Err(error) => return vec![Device::none("cuda", error.to_string())],
     };
-    let mut listed: Vec<Listed> = found
+    let mut listed: Vec<Device> = found
         .iter()
         .map(|entry| {
             let [major, minor] = entry.compute_capability;
             let compute = format!("{major}.{minor}, {} multiprocessors", entry.multiprocessors);
-            let device = Listed::new("cuda", entry.to_string())
+            let device = Device::new("cuda", entry.to_string())
                 .with("memory", format_bytes(entry.memory_bytes))
                 .with("compute", compute);
-            match major {
-                0..8 => device.with("", "too old for this backend, which needs 8.0"),
-                _ => device,
+            let too_old = (major < 8).then(|| "too old for this backend, which needs 8.0".into());
+            Device {
+                index: Some(entry.index),
+                memory_bytes: Some(entry.memory_bytes),
+                remarks: too_old.into_iter().collect(),
+                ..device
             }
         })
         .collect();

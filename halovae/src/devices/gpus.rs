@@ -10,7 +10,7 @@ use halovae_wgpu::{
     AdapterChoice, AdapterEntry, OpenError, Options, Precision, WgpuDevice, adapters,
 };
 
-use super::listed::Listed;
+use super::device::Device;
 use super::set::Devices;
 use crate::error::Error;
 use crate::options::{DeviceOptions, Dtype};
@@ -90,21 +90,20 @@ fn alike(found: &[AdapterEntry]) -> Result<Vec<u32>, OpenError> {
 }
 
 /// The adapters.
-pub(super) fn list() -> Vec<Listed> {
+pub(super) fn list() -> Vec<Device> {
     let found = match adapters() {
         Ok(found) => found,
-        Err(error) => return vec![Listed::new("wgpu", error.to_string())],
+        Err(error) => return vec![Device::none("wgpu", error.to_string())],
     };
     let listed = |adapter: &AdapterEntry| {
-        let device = Listed::new("wgpu", adapter.to_string())
+        let device = Device::new("wgpu", adapter.to_string())
             .with("driver", &adapter.driver)
             .with("binding", format!("{} at most", format_bytes(adapter.max_binding_bytes)))
             .with("buffer", format!("{} at most", format_bytes(adapter.max_buffer_bytes)))
             .with("f16", if adapter.f16 { "yes" } else { "no" });
-        match adapter.is_software() {
-            true => device.with("", "a program on the CPU; used only if it is named"),
-            false => device,
-        }
+        let software = adapter.is_software();
+        let remark = software.then(|| "a program on the CPU; used only if it is named".into());
+        Device { index: Some(adapter.index), remarks: remark.into_iter().collect(), ..device }
     };
     found.iter().map(listed).collect()
 }

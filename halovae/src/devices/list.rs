@@ -4,7 +4,7 @@ use halovae_cpu::kernels::Level;
 use halovae_engine::backend::Backend;
 use halovae_engine::format_bytes;
 
-use super::listed::Listed;
+use super::device::Device;
 use super::set::cpu;
 use super::{cuda, gpus};
 use crate::error::Error;
@@ -15,10 +15,10 @@ use crate::plan::threads;
 ///
 /// # Errors
 /// That the system gives no threads.
-pub fn list() -> Result<Vec<Listed>, Error> {
+pub fn list() -> Result<Vec<Device>, Error> {
     let threads = threads(None);
     let device = cpu(threads)?;
-    let cpu = Listed::new(device.name(), device.description())
+    let cpu = Device::new(device.name(), device.description())
         .with("model", cpu_model().unwrap_or_else(|| std::env::consts::ARCH.into()))
         .with("threads", threads.to_string())
         .with("vectors", level(Level::detect()));
@@ -26,7 +26,8 @@ pub fn list() -> Result<Vec<Listed>, Error> {
         None => cpu,
         Some(total) => {
             let free = memory::available().unwrap_or(total);
-            cpu.with("memory", format!("{}, {} free", format_bytes(total), format_bytes(free)))
+            let memory = format!("{}, {} free", format_bytes(total), format_bytes(free));
+            Device { memory_bytes: Some(total), ..cpu.with("memory", memory) }
         }
     };
     Ok([vec![cpu], cuda::list(), gpus::list()].concat())

@@ -2,10 +2,10 @@
 
 #[cfg_attr(not(feature = "cuda"), path = "no_cuda.rs")]
 pub(crate) mod cuda;
+mod device;
 #[cfg_attr(not(feature = "wgpu"), path = "no_gpus.rs")]
 mod gpus;
 mod list;
-mod listed;
 mod proof;
 mod set;
 
@@ -13,9 +13,9 @@ use std::ops::Range;
 
 use halovae_engine::program::Program;
 
+pub use device::Device;
 pub use gpus::quiet_drivers;
 pub use list::list;
-pub use listed::Listed;
 pub(crate) use set::{BoxedLinks, Devices, cpu};
 
 use crate::error::{Chain, Error};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::listed::Listed;
+use super::device::Device;
 use super::set::Devices;
 use crate::error::Error;
 use crate::notice::Notice;
@@ -31,6 +31,6 @@ pub(crate) fn open(
 }
 
 /// There are none.
-pub(super) fn list() -> Vec<Listed> {
+pub(super) fn list() -> Vec<Device> {
     Vec::new()
 }

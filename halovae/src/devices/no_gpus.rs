@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::listed::Listed;
+use super::device::Device;
 use super::set::Devices;
 use crate::error::Error;
 use crate::options::DeviceOptions;
@@ -24,6 +24,6 @@ pub(crate) fn open(_: &DeviceOptions, _: Range<u32>) -> Result<Devices, Error> {
 }
 
 /// There are none.
-pub(super) fn list() -> Vec<Listed> {
+pub(super) fn list() -> Vec<Device> {
     Vec::new()
 }
