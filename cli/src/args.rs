@@ -20,6 +20,16 @@ pub(crate) use plan::{GroupArgs, PlanArgs};
 pub(crate) use space::{LatentSpaceArg, SpaceArgs};
 pub(crate) use values::{ByteSize, Destination, Pair, ShardGridArg};
 
+/// What flags are about: headings in the help and on the man page.
+const VAE: &str = "VAE";
+const LATENTS: &str = "Latents";
+const OUTPUT: &str = "Output";
+const DEVICES: &str = "Devices";
+const CUT: &str = "Ranks and strategy";
+const TILES: &str = "Tiles";
+const MEMORY: &str = "Memory";
+const PROCESSES: &str = "Processes";
+
 /// Decodes latents of diffusion models into images and videos, on one rank or several.
 ///
 /// The latents are cut into tiles, patches or shards, each rank decodes its share, and the pieces are
@@ -79,16 +89,16 @@ impl Command {
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct DecodeArgs {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = VAE)]
     pub(crate) vae: VaeArgs,
     /// Latents: .safetensors, .npy or ComfyUI's .latent, [channels, height, width] or with a batch
     /// in front, of videos [batch, channels, frames, height, width], or packed by a pipeline
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = LATENTS, value_name = "FILE")]
     pub(crate) latents: PathBuf,
     /// Which tensor of a .safetensors file holds the latents; needed if there are several
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = LATENTS, value_name = "NAME")]
     pub(crate) latents_key: Option<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = LATENTS)]
     pub(crate) space: SpaceArgs,
     /// Where the images go: .png, .jpg, .webp, .tiff, or as raw f32 .npy, .safetensors; and videos:
     /// .mp4, .y4m, .gif, with --animated .png, by an installed ffmpeg .mkv, .webm, .mov, numbered frames such as FOLDER/%05d.png,
@@ -105,69 +115,69 @@ pub(crate) struct DecodeArgs {
     /// 50 in a second.
     /// .npy and .safetensors (key `sample`) hold the values that diffusers gives, clamped only where its
     /// class clamps them, NCHW, or NCTHW of several frames.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, help_heading = OUTPUT, value_name = "FILE")]
     pub(crate) output: Destination,
     /// Frames in a second of a video: a whole number or a fraction such as 30000/1001 [default: the
     /// model's own, else 24]
-    #[arg(long, value_name = "N[/N]")]
+    #[arg(long, help_heading = OUTPUT, value_name = "N[/N]")]
     pub(crate) fps: Option<FrameRate>,
     /// Bits a channel of .png, .tiff and .y4m; of videos by ffmpeg the most that the encoder has. The
     /// other formats have no choice
-    #[arg(long, value_enum, default_value_t = BitDepthArg::Eight)]
+    #[arg(long, help_heading = OUTPUT, value_enum, default_value_t = BitDepthArg::Eight)]
     pub(crate) bit_depth: BitDepthArg,
     /// Encode by an installed ffmpeg, with the encoder of that name (`ffmpeg -encoders` lists them), such
     /// as libx265: .mp4, .mkv, .webm, .mov [default: built-in H.264 in .mp4, libvpx-vp9 in .webm,
     /// libx264 in .mkv and .mov]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = OUTPUT, value_name = "NAME")]
     pub(crate) codec: Option<String>,
     /// Quality of an encoder, 0 is best. Of the built-in H.264 from 12 to 51, the quantiser of every
     /// frame; else as ffmpeg's encoder has it [default: 18, of libvpx-vp9 20, of others their own]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u8).range(..=63))]
+    #[arg(long, help_heading = OUTPUT, value_name = "N", value_parser = value_parser!(u8).range(..=63))]
     pub(crate) crf: Option<u8>,
     /// Of a video, write every Nth frame as a PNG as soon as it is decoded, beside the output: from
     /// VIDEO.mp4 VIDEO.preview-00000.png and so on, from frames/%05d.png frames/00000.preview.png. They
     /// stay, also if the decode fails
-    #[arg(long, value_name = "N")]
+    #[arg(long, help_heading = OUTPUT, value_name = "N")]
     pub(crate) preview: Option<NonZeroU32>,
     /// Put all frames of a video into one animated .png
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) animated: bool,
     /// Where a codec has frames of even sides only, repeat the last row or column of odd ones; without
     /// it they are refused, and nothing is ever rescaled
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) pad: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = DEVICES)]
     pub(crate) device: DeviceArgs,
     /// CPU threads over all ranks of this machine [default: all that there are]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=MAX_THREADS))]
+    #[arg(long, help_heading = DEVICES, value_name = "N", value_parser = value_parser!(u32).range(1..=MAX_THREADS))]
     pub(crate) threads: Option<u32>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = CUT)]
     pub(crate) ranks: RankArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = TILES)]
     pub(crate) tiles: TileArgs,
     /// Decode in this memory (such as 4GiB), exactly: a sharded decode takes as many shards as are
     /// needed, and values that wait for their turn and do not fit go to a scratch file. Pages of the
     /// checkpoint's file, which the system drops when it needs them, are not counted
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, help_heading = MEMORY, value_name = "BYTES")]
     pub(crate) max_memory: Option<ByteSize>,
     /// The folder of the scratch file [default: the system's folder for temporary files]
-    #[arg(long, value_name = "DIR", requires = "max_memory")]
+    #[arg(long, help_heading = MEMORY, value_name = "DIR", requires = "max_memory")]
     pub(crate) scratch_dir: Option<PathBuf>,
     /// Write which rank decoded which pieces, and how long it took, as JSON; `-` is stdout
-    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
+    #[arg(long, help_heading = OUTPUT, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
     pub(crate) report: Option<Destination>,
     /// Leave the times of ops out of the report: to measure them, a GPU queues op by op what it would
     /// otherwise repeat as a whole
-    #[arg(long, requires = "report")]
+    #[arg(long, help_heading = OUTPUT, requires = "report")]
     pub(crate) no_op_times: bool,
     /// With ranks that are processes: end the decode when one has been in one op for so many
     /// seconds, or its process has said nothing for as long (at most 15)
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600,
+    #[arg(long, help_heading = PROCESSES, value_name = "SECONDS", default_value_t = 3600,
           value_parser = value_parser!(u64).range(1..=MAX_TIMEOUT))]
     pub(crate) rank_timeout: u64,
     /// Which launcher's variables make this process one of several; one that is named has to be
     /// there; `none` where those of another program were left in the environment
-    #[arg(long, value_enum, default_value_t = LauncherArg::Auto)]
+    #[arg(long, help_heading = PROCESSES, value_enum, default_value_t = LauncherArg::Auto)]
     pub(crate) launcher: LauncherArg,
 }
 
