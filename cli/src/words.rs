@@ -1,6 +1,6 @@
 //! Sizes and pieces in words.
 
-pub(crate) use halovae::extents;
+pub(crate) use halovae::words::{counted, extents, frames_per_latent};
 use halovae_core::{Size, Strategy};
 
 /// What the extents of a size are: `height x width`, with several frames `frames x height x width`.
@@ -18,16 +18,5 @@ pub(crate) fn piece_name(strategy: Strategy) -> &'static str {
         Strategy::Tiled => "tile",
         Strategy::Patch => "patch",
         Strategy::Sharded => "shard",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_videos_tell_frames() {
-        assert_eq!(extents(Size::new(4, 5)), "4 x 5");
-        assert_eq!(extents(Size::video(3, 4, 5)), "3 x 4 x 5");
     }
 }

@@ -20,10 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let latents = vae.read_latents(latents, &LatentsOptions::default())?;
     let decoder = Arc::new(vae.decoder(&DecodeOptions::cpu())?);
     let mut stdout = std::io::stdout().lock();
-    for frame in decoder.frames(latents.tensor) {
+    let frames = decoder.frames(latents.tensor)?;
+    let count = frames.shape().frames;
+    for frame in frames {
         let frame: Frame = frame?;
         stdout.write_all(&frame.to_bytes())?;
-        eprintln!("frame {}", frame.index);
+        eprintln!("frame {} of {count}", frame.index + 1);
     }
     Ok(())
 }

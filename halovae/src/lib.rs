@@ -37,6 +37,7 @@ mod plan;
 mod recipe;
 mod room;
 mod vae;
+pub mod words;
 
 pub use decode::{
     Control, Decoder, Done, Frame, Frames, Job, OpKind, PeakBytes, PerFrame, Piece, Rectangle,
@@ -61,7 +62,7 @@ pub use options::{
 };
 pub use plan::{
     Bytes, Comparison, DecoderFacts, Estimates, Figures, Memory, Planned, Planner, Row, STRATEGIES,
-    Slice, WorkUnit, cells_of_pixels, chunks_waited_for, extents, frames_per_latent,
-    goes_by_chunks, is_streamed, latent_frames, share, slice_count, slices, threads,
+    Slice, WorkUnit, cells_of_pixels, chunks_waited_for, goes_by_chunks, is_streamed,
+    latent_frames, share, slice_count, slices, threads,
 };
 pub use vae::{Vae, for_frames};

@@ -9,6 +9,7 @@ use halovae_engine::room::{Room, WHERE_NOTHING_FITS};
 
 use crate::options::names;
 use crate::room::write_room;
+use crate::words::counted;
 
 /// A decision that the caller may want to know of.
 ///
@@ -195,8 +196,9 @@ impl fmt::Display for Notice {
             ),
             Self::TakenForSquare { images, side } => write!(
                 f,
-                "packed latents do not tell their sides; these were taken for {images} image(s) of \
-                 {side} x {side} pixels; give {} and {} if that is wrong",
+                "packed latents do not tell their sides; these were taken for {} of {side} x {side} pixels; \
+                 give {} and {} if that is wrong",
+                counted(*images as u64, "image"),
                 option("height"),
                 option("width")
             ),

@@ -149,7 +149,7 @@ fn a_batch_of_sixteen_is_not_one_image() {
     setup.refused(&file, "", &words);
     let (got, said) = setup.picture(&file, "--latent-space pipeline");
     assert!(got == expected, "16 packed images make other pictures");
-    assert!(said.contains("16 image(s) of 32 x 32 pixels"), "{said}");
+    assert!(said.contains("16 images of 32 x 32 pixels"), "{said}");
 
     // One image of that shape: as the error says.
     let latents = random_tensor(Shape::new(1, 4, 64, 16), 4);

@@ -74,3 +74,32 @@ fn several_ranks() {
     assert!(stdout(&outputs[0]).contains("rank 0 decoded 1 shard(s)\nthe picture is 1x296x448x3"));
     assert_eq!(stdout(&outputs[1]), "rank 1 decoded 1 shard(s)\n");
 }
+
+/// What docs/library.md shows runs as it stands there.
+#[test]
+fn the_page_of_the_library() {
+    let root = demo_folder().join("../..").canonicalize().expect("the project's folder");
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("a file");
+    let program = lines(&read("tests/examples/library_page.rs"));
+    let page = read("docs/library.md");
+    let blocks = page.split("\n```rust\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+    let mut count = 0;
+    for block in blocks {
+        let wanted = lines(block);
+        let stands = program.windows(wanted.len()).any(|found| found == wanted);
+        assert!(stands, "the program does not have this block of docs/library.md:\n{block}");
+        count += 1;
+    }
+    assert!(count >= 6, "{count} blocks");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(root.join("examples"), folder.path().join("examples"))
+        .expect("a link");
+    let program = example("library_page");
+    let output = Command::new(program).current_dir(folder.path()).output().expect("it runs");
+    stdout(&output);
+    assert!(folder.path().join("video.mp4").exists());
+}

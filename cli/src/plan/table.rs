@@ -3,8 +3,8 @@
 use std::fmt::{Display, Write};
 
 use halovae::Planned;
-use halovae::frames_per_latent;
 use halovae::slices;
+use halovae::words::frames_per_latent;
 use halovae::{Estimates, WorkUnit};
 use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
 use halovae_engine::flow::Flow;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use halovae_engine::event::{Observer, Silent};
 use halovae_engine::group::Cancel;
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::{HostTensor, Shape};
 
 use super::control::Control;
 use super::decoder::Decoder;
+use super::job::Done;
 use crate::error::Error;
 
 /// A finished frame of a video, or an image.
@@ -78,10 +80,21 @@ impl<F> std::fmt::Debug for PerFrame<F> {
 /// Frames that wait to be taken; the decode waits where there are more.
 const WAITING: usize = 2;
 
+/// What the decode's thread says.
+enum Message {
+    Frame(Frame),
+    /// The last of a decode that comes to its end.
+    Done(Box<Done>),
+    /// The last of one that does not.
+    Failed(Error),
+}
+
 /// The frames of a decode that runs on a thread of its own; see [`Decoder::frames`].
 #[derive(Debug)]
 pub struct Frames {
-    frames: Option<Receiver<Result<Frame, Error>>>,
+    shape: Shape,
+    messages: Option<Receiver<Message>>,
+    done: Option<Box<Done>>,
     cancel: Cancel,
     thread: Option<JoinHandle<()>>,
 }
@@ -89,54 +102,86 @@ pub struct Frames {
 impl Decoder {
     /// Decodes on a thread of its own, and gives frames as they are finished. The decode is at most a few
     /// frames ahead of what has been taken, and ends when the stream is dropped.
-    pub fn frames(self: &Arc<Self>, latents: HostTensor) -> Frames {
-        Frames::start(self.clone(), latents)
+    ///
+    /// # Errors
+    /// What is known before the decode begins: the planner's errors, too little memory, options that do
+    /// not go together. What ends the decode later is the stream's last item.
+    pub fn frames(self: &Arc<Self>, latents: HostTensor) -> Result<Frames, Error> {
+        self.frames_with(latents, Arc::new(Silent), Cancel::new())
+    }
+
+    /// The same, with events told to `observer`, and a `cancel` whose clones end the decode. The stream
+    /// cancels it when it is dropped.
+    ///
+    /// # Errors
+    /// As [`frames`](Self::frames).
+    pub fn frames_with(
+        self: &Arc<Self>,
+        latents: HostTensor,
+        observer: Arc<dyn Observer + Send>,
+        cancel: Cancel,
+    ) -> Result<Frames, Error> {
+        // Plans, so that what cannot be is told here. The thread does it again, which costs little beside
+        // a decode.
+        let planned = self.plan(latents.shape())?;
+        let shape = self.job(planned, latents.shape(), None)?.result();
+        let (sender, messages) = sync_channel(WAITING);
+        let (decoder, ended) = (self.clone(), cancel.clone());
+        let decode = move || decode(&decoder, &latents, &sender, &*observer, ended);
+        let thread = std::thread::Builder::new().name("frames".into()).spawn(decode);
+        let thread = thread.map_err(|error| Error::Device(format!("no thread: {error}")))?;
+        Ok(Frames { shape, messages: Some(messages), done: None, cancel, thread: Some(thread) })
     }
 }
 
 impl Frames {
-    fn start(decoder: Arc<Decoder>, latents: HostTensor) -> Self {
-        let (sender, frames) = sync_channel(WAITING);
-        let cancel = Cancel::new();
-        let ended = cancel.clone();
-        let failed = sender.clone();
-        let thread = std::thread::Builder::new().name("frames".into());
-        let thread = thread.spawn(move || decode(&decoder, &latents, &sender, ended));
-        let thread = match thread {
-            Ok(thread) => Some(thread),
-            Err(error) => {
-                // There is room for one message, and nothing else sends.
-                let _ = failed.try_send(Err(Error::Device(format!("no thread: {error}"))));
-                None
-            }
-        };
-        Self { frames: Some(frames), cancel, thread }
+    /// The shape of all that comes: `[batch, frames, height, width, channels]`.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// What the decode did, once the last frame has been taken and the stream has ended.
+    pub fn done(&self) -> Option<&Done> {
+        self.done.as_deref()
     }
 }
 
 fn decode(
     decoder: &Decoder,
     latents: &HostTensor,
-    frames: &SyncSender<Result<Frame, Error>>,
+    messages: &SyncSender<Message>,
+    observer: &dyn Observer,
     cancel: Cancel,
 ) {
     let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-    let mut sink = PerFrame::new(|frame| frames.send(Ok(frame)).map_err(gone));
-    if let Err(error) = decoder.decode_into(latents, &mut sink, &Control::new(cancel)) {
-        // A stream that was dropped has no use for it.
-        let _ = frames.send(Err(error));
-    }
+    let mut sink = PerFrame::new(|frame| messages.send(Message::Frame(frame)).map_err(gone));
+    let control = Control::new(cancel).observed(observer);
+    let last = match decoder.decode_into(latents, &mut sink, &control) {
+        Ok(done) => Message::Done(Box::new(done)),
+        Err(error) => Message::Failed(error),
+    };
+    // A stream that was dropped has no use for it.
+    let _ = messages.send(last);
 }
 
 impl Iterator for Frames {
     type Item = Result<Frame, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.frames.as_ref()?.recv().ok();
-        if !matches!(next, Some(Ok(_))) {
-            self.frames = None;
+        let message = self.messages.as_ref()?.recv();
+        if let Ok(Message::Frame(frame)) = message {
+            return Some(Ok(frame));
         }
-        next
+        self.messages = None;
+        match message {
+            Ok(Message::Failed(error)) => Some(Err(error)),
+            Ok(Message::Done(done)) => {
+                self.done = Some(done);
+                None
+            }
+            // The thread panicked, and said so.
+            Ok(Message::Frame(_)) | Err(_) => None,
+        }
     }
 }
 
@@ -144,7 +189,7 @@ impl Drop for Frames {
     fn drop(&mut self) {
         self.cancel.cancel();
         // First: the decode may wait for a frame to be taken.
-        self.frames = None;
+        self.messages = None;
         if let Some(thread) = self.thread.take() {
             // A panic in it has been told by the panic's own message.
             let _ = thread.join();

@@ -1,11 +1,12 @@
 //! One decode, ready to run.
 
+use std::io;
 use std::time::Duration;
 
 use halovae_engine::decode::{self, DecodeReport, Place};
 use halovae_engine::group::{FirstRanks, Way};
 use halovae_engine::schedule::Schedule;
-use halovae_engine::sink::{Clamped, Sink};
+use halovae_engine::sink::{Clamped, RowsAt, Sink};
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::{Counted, Sent};
 
@@ -98,13 +99,11 @@ impl<'a> Job<'a> {
         Ok(schedule.items().len() as u64)
     }
 
-    /// Decodes. Rank 0 gives rows to its sink; where processes decode together, the others have none.
+    /// Decodes. Rank 0 gives rows to its sink, and without one to nothing; where processes decode together,
+    /// the others have none.
     ///
     /// # Errors
     /// [`Error`].
-    ///
-    /// # Panics
-    /// If a process alone has no sink.
     pub fn run(
         &self,
         latents: &HostTensor,
@@ -134,7 +133,8 @@ impl<'a> Job<'a> {
                 (report, Some(sent))
             }
             None => {
-                let sink = into.expect("a process alone is rank 0, which has a sink");
+                let mut nowhere = Nowhere;
+                let sink = into.unwrap_or(&mut nowhere);
                 let report = run.decode(place.size, latents, &planned.plan, sink, &control)?;
                 let sent = matches!(report.way, Some(Way::Devices(_))).then_some(report.sent);
                 (report, sent)
@@ -160,6 +160,19 @@ impl<'a> Job<'a> {
             process: memory::process_peak(),
             sent,
         })
+    }
+}
+
+/// A sink of rows that are not wanted.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn begin(&mut self, _: Shape) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_rows(&mut self, _: RowsAt, _: &[f32]) -> io::Result<()> {
+        Ok(())
     }
 }
 

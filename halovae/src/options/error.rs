@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::devices::Dtype;
 use super::name::names;
+use crate::words::counted;
 
 /// Options that cannot be, or do not go together.
 ///
@@ -175,8 +176,8 @@ impl fmt::Display for OptionError {
             ),
             Self::ShardsOnRanks { shards, ranks, max } => write!(
                 f,
-                "{shards} shards on {ranks} rank(s), at most {max} a rank take turns; use a coarser {} or \
-                 more ranks",
+                "{shards} shards on {}, at most {max} a rank take turns; use a coarser {} or more ranks",
+                counted(u64::from(*ranks), "rank"),
                 option("shard_grid")
             ),
             Self::Pieces { latents, pieces, max } => write!(

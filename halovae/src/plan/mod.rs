@@ -10,9 +10,9 @@ mod time;
 
 pub use compare::{Bytes, Comparison, Figures, Row, STRATEGIES};
 pub use estimates::{Estimates, Memory, WorkUnit};
+pub use planned::Planned;
 pub(crate) use planned::plan;
-pub use planned::{Planned, extents};
 pub use planner::{DecoderFacts, Planner};
-pub use sizes::{cells_of_pixels, frames_per_latent, latent_frames};
+pub use sizes::{cells_of_pixels, latent_frames};
 pub use threads::{share, threads};
 pub use time::{Slice, chunks_waited_for, goes_by_chunks, is_streamed, slice_count, slices};

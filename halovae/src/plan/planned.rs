@@ -9,6 +9,7 @@ use halovae_engine::shard::{self, UncutError};
 use crate::error::Error;
 use crate::notice::Notice;
 use crate::options::{CutOptions, OptionError};
+use crate::words::extents;
 
 /// More pieces than a decode or a reader can use; bounds the memory of lists of them.
 const MAX_PIECES: u64 = 1 << 22;
@@ -138,14 +139,6 @@ pub(crate) fn plan(
         notices.push(Notice::IdleRanks { ranks: most, pieces: ranks.into() });
     }
     Ok(Planned { plan, requested, group, ranks, scale, notices })
-}
-
-/// `512 x 768`, height before width; with several frames `81 x 512 x 768`.
-pub fn extents(Size { frames, height, width }: Size) -> String {
-    match frames {
-        1 => format!("{height} x {width}"),
-        _ => format!("{frames} x {height} x {width}"),
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Sizes of latents, from what counts pixels and frames.
 
-use halovae_core::{PlanError, TimeLaw, TimeScale};
+use halovae_core::{PlanError, TimeScale};
 
 use crate::error::Error;
 use crate::options::OptionError;
+use crate::words::frames_per_latent;
 
 /// The latent cells along an axis, from pixels; `option` is what counts them.
 ///
@@ -47,17 +48,6 @@ pub fn latent_frames(option: &'static str, frames: u32, scale: TimeScale) -> Res
     Err(OptionError::NotDecoded { option, value: frames, reason, nearest }.into())
 }
 
-/// How many frames come of each frame of the latents, in words.
-pub fn frames_per_latent(TimeScale { factor, law }: TimeScale) -> String {
-    match law {
-        TimeLaw::FirstAlone if factor != 1 => {
-            format!("1 for the first, {factor} for each later one")
-        }
-        TimeLaw::AfterFirst => format!("none for the first, {factor} for each later one"),
-        TimeLaw::Even | TimeLaw::FirstAlone => format!("{factor} for each"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,13 +61,6 @@ mod tests {
         assert!(told(u32::MAX).contains("4294967288 or 4294967296"));
         assert!(cells_of_pixels("height", 0, 8).is_err());
         assert!(cells_of_pixels("height", 8, 0).is_err());
-    }
-
-    #[test]
-    fn frames_are_told_as_they_come() {
-        let wan = frames_per_latent(TimeScale::first_alone(4));
-        assert_eq!(wan, "1 for the first, 4 for each later one");
-        assert_eq!(frames_per_latent(TimeScale::SAME), "1 for each");
     }
 
     #[test]

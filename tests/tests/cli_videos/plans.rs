@@ -168,7 +168,7 @@ fn a_report_has_frames() {
     assert_eq!(report["output"], json!(["-"]));
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("decode of 5 x 9 x 13 latent cells to 17 x 72 x 104 pixels"), "{told}");
-    assert!(told.contains("1 pieces of 1 video(s)"), "{told}");
+    assert!(told.contains("1 piece of 1 video on 1 rank"), "{told}");
 }
 
 #[test]

@@ -74,6 +74,11 @@ fn what_was_done_is_told() {
         let ranks: Vec<u32> = done.report.pieces.iter().map(|piece| piece.rank).collect();
         assert!(ranks.contains(&0) && ranks.contains(&1), "{ranks:?}");
     }
+    // Without a sink the rows go nowhere.
+    let planned = decoder.plan(latents.shape()).unwrap();
+    let job = decoder.job(planned, latents.shape(), None).unwrap();
+    let done = job.run(&latents, None, &Control::default()).unwrap();
+    assert_eq!(done.share.pieces.len(), 2 * latents.shape().batch);
 }
 
 /// A plan is made of the same numbers with and without the weights at hand, and is that of the decode.

@@ -32,8 +32,16 @@ fn a_stream_has_every_frame_once_in_order() {
         let ranks = if strategy == Strategy::Whole { 1 } else { 2 };
         let decoder = Arc::new(vae.decoder(&one_thread().ranks(ranks).strategy(strategy)).unwrap());
         let expected = decoder.decode(&two).unwrap();
-        let pulled: Result<Vec<Frame>, _> = decoder.frames(two.clone()).collect();
+        let written = Arc::new(Written::default());
+        let mut stream = decoder.frames_with(two.clone(), written.clone(), Cancel::new()).unwrap();
+        assert_eq!(stream.shape(), expected.shape());
+        assert!(stream.done().is_none());
+        let pulled: Result<Vec<Frame>, _> = stream.by_ref().collect();
         assert_same_bytes("pulled", &joined(pulled.unwrap(), &expected), &expected);
+        assert!(stream.done().is_some_and(|done| !done.share.pieces.is_empty()));
+        assert!(stream.next().is_none() && stream.done().is_some());
+        let rows = expected.shape().images() * expected.shape().height;
+        assert_eq!(written.rows.load(Ordering::SeqCst), rows);
         let mut pushed = Vec::new();
         let mut sink = PerFrame::new(|frame| {
             pushed.push(frame);
@@ -50,6 +58,7 @@ fn a_stream_has_every_frame_once_in_order() {
 }
 
 /// Counts frames of which all rows are written.
+#[derive(Default)]
 struct Written {
     rows: AtomicUsize,
 }
@@ -68,13 +77,13 @@ fn a_dropped_stream_ends_its_decode() {
     let (vae, _) = golden("wan");
     let decoder = Arc::new(vae.decoder(&one_thread()).unwrap());
     let latents = long_video();
-    let mut frames = decoder.frames(latents.clone());
+    let mut frames = decoder.frames(latents.clone()).unwrap();
     let first = frames.next().expect("a frame").expect("no failure");
     assert_eq!((first.image, first.index), (0, 0));
     // Returns when the thread has ended, which is long before the last frame.
     drop(frames);
     assert_eq!(Arc::strong_count(&decoder), 1, "the decode has ended");
-    let again = decoder.frames(latents).next().expect("a frame").expect("no failure");
+    let again = decoder.frames(latents).unwrap().next().expect("a frame").expect("no failure");
     assert_eq!(again, first);
 }
 
@@ -84,8 +93,20 @@ fn what_ends_a_decode_is_told() {
     let decoder = Arc::new(vae.decoder(&one_thread()).unwrap());
     // Latents of another VAE.
     let wrong = HostTensor::zeros(Shape::new(1, 4, 4, 7)).unwrap();
-    let told: Vec<_> = decoder.frames(wrong).collect();
+    let told: Vec<_> = decoder.frames(wrong).unwrap().collect();
     assert!(matches!(told[..], [Err(Error::Decode(_))]), "{told:?}");
+    // What cannot be planned is told at once.
+    let none = HostTensor::zeros(Shape::new(0, 4, 4, latents.shape().channels)).unwrap();
+    assert!(matches!(decoder.frames(none), Err(Error::Option(_))));
+    // A cancelled stream ends with that.
+    let cancel = Cancel::new();
+    let observer = Arc::new(Written::default());
+    let mut frames = decoder.frames_with(long_video(), observer, cancel.clone()).unwrap();
+    frames.next().expect("a frame").expect("no failure");
+    cancel.cancel();
+    let last = frames.by_ref().find_map(Result::err);
+    assert!(matches!(last, Some(Error::Cancelled)), "{last:?}");
+    assert!(frames.next().is_none() && frames.done().is_none());
     // A sink that takes no more, after which the decoder decodes on.
     let mut sink = PerFrame::new(|frame: Frame| match frame.index {
         2 => Err(io::Error::other("enough")),
@@ -103,7 +124,7 @@ fn what_ends_a_decode_is_told() {
     let cancelled = decoder.decode_into(&latents, &mut sink, &Control::new(cancel));
     assert!(matches!(cancelled, Err(Error::Cancelled)), "{cancelled:?}");
     assert_eq!(taken, 0);
-    let written = Written { rows: AtomicUsize::new(0) };
+    let written = Written::default();
     let mut sink = PerFrame::new(|_| Ok(()));
     let control = Control::default().observed(&written);
     decoder.decode_into(&latents, &mut sink, &control).unwrap();

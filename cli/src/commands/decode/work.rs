@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::notices::{Notice, of_library};
 use crate::processes::Processes;
 use crate::progress::Progress;
-use crate::words::extents;
+use crate::words::{counted, extents, piece_name};
 
 /// Everything that a decode needs.
 pub(super) struct Work<'a> {
@@ -105,13 +105,13 @@ fn say_plan(job: &Job<'_>, latents: Shape, device: &str) -> Result<(), Error> {
     let (input, output) = (plan.input(), plan.output());
     let what = if output.frames > 1 { "video" } else { "image" };
     say(format_args!(
-        "halovae: {} decode of {} latent cells to {} pixels: {} pieces of {} {what}(s) on {ranks} \
-         rank(s), {device}",
+        "halovae: {} decode of {} latent cells to {} pixels: {} of {} on {}, {device}",
         plan.strategy(),
         extents(input),
         extents(output),
-        job.piece_count()?,
-        latents.batch,
+        counted(job.piece_count()?, piece_name(plan.strategy())),
+        counted(latents.batch as u64, what),
+        counted(u64::from(*ranks), "rank"),
     ));
     Ok(())
 }

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use halovae::describe::{VideoFacts, WaitsForAll};
-use halovae::{format_bytes, frames_per_latent};
+use halovae::format_bytes;
 
 use super::{by, line::line};
 use crate::plan::time::flows;
+use crate::words::frames_per_latent;
 
 /// Shown where there is no such decode.
 const NONE: &str = "-";

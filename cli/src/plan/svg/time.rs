@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use halovae::Estimates;
 use halovae::Planned;
-use halovae::frames_per_latent;
+use halovae::words::frames_per_latent;
 use halovae::{Slice, is_streamed, slices};
 use halovae_engine::flow::Flow;
 
