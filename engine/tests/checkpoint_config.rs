@@ -143,6 +143,20 @@ fn another_class_is_named() {
     }
     let absent = json!({"block_out_channels": [32, 32]});
     assert_eq!(parse(&absent).unwrap().scale(), 2);
+    // Fields of other classes tell them, if they are of one alone.
+    let of_flux2 = json!({"batch_norm_eps": 1e-4}).to_string();
+    let read = parse_config(of_flux2.as_bytes()).unwrap();
+    assert_eq!(read.class(), "AutoencoderKLFlux2");
+    for field in ["z_dim", "dim_mult"] {
+        let error = parse(&json!({ field: 16 })).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "has no `_class_name`, and `{field}`, which is no field of an AutoencoderKL; add the \
+                 class, one of AutoencoderKLQwenImage21, AutoencoderKLWan, AutoencoderKLQwenImage"
+            )
+        );
+    }
 }
 
 #[test]
@@ -200,7 +214,11 @@ fn every_impossible_field_is_named() {
         ("scaling_factor", json!("x"), "\"x\", expected a number or null"),
         ("shift_factor", json!(1e7), "10000000, expected a number from -1e6 to 1e6"),
         ("shift_factor", json!([0]), "a list of 1, expected a number or null"),
-        ("latents_mean", json!([0, 0]), "a list of 2, expected one number per latent channel (16)"),
+        (
+            "latents_mean",
+            json!([0, 0]),
+            "a list of 2, expected 16 numbers, one for each latent channel (`latent_channels`)",
+        ),
         ("latents_mean", json!(0), "0, expected a list of numbers or null"),
         ("latents_mean", json!(vec![Value::Null; 16]), "null, expected only numbers in it"),
         ("latents_std", json!(vec![0.0; 16]), "0, expected numbers above 0"),

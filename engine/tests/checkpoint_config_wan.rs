@@ -130,7 +130,12 @@ fn every_impossible_field_is_named() {
         ("base_dim", json!(0), "0, expected a whole number from 1 to 65536"),
         ("base_dim", Value::Null, "null, expected a whole number"),
         ("z_dim", json!(65537), "65537, expected a whole number from 1 to 65536"),
-        ("z_dim", json!(4), "a list of 16, expected one number per latent channel (4)"),
+        (
+            "z_dim",
+            json!(4),
+            "`latents_mean` is absent, expected 4 numbers, one for each latent channel (`z_dim`): those of \
+             the class are for 16",
+        ),
         ("dim_mult", json!([]), "a list of 0 levels, expected 1 to 16 levels"),
         (
             "dim_mult",
@@ -145,7 +150,11 @@ fn every_impossible_field_is_named() {
         ("temperal_downsample", json!([0, 1, 1]), "0, expected only true and false in it"),
         ("temperal_downsample", json!(true), "true, expected a list of true and false"),
         ("attn_scales", json!("x"), "\"x\", expected a list of numbers"),
-        ("latents_mean", json!([0.5]), "a list of 1, expected one number per latent channel (16)"),
+        (
+            "latents_mean",
+            json!([0.5]),
+            "a list of 1, expected 16 numbers, one for each latent channel (`z_dim`)",
+        ),
         ("latents_std", json!(vec![0.0; 16]), "0, expected numbers above 0"),
         ("latents_std", json!(vec![1e-46; 16]), "expected numbers above 0"),
     ];

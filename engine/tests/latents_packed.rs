@@ -138,6 +138,11 @@ fn sides_that_cannot_be_are_explained() {
             }
         }
     }
+    // Sides do not make channels fit, and leaving them out does not either.
+    for shape in [&[1, 6, 32][..], &[4, 16, 16, 16], &[1, 5, 4, 16]] {
+        let error = message(shape, Some([32, 48]), Some(&UNSCALED));
+        assert_eq!(error.contains("the VAE takes 16"), shape[1] != 16, "{error}");
+    }
     // Nothing of this makes other latents fit.
     assert!(pipelines(&[1, 4, 32], None).starts_with("have 1 channels, the VAE takes 16"));
     assert!(pipelines(&[1, 0, 64], None).contains("every extent must be from 1 to"));

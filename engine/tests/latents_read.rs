@@ -224,6 +224,8 @@ fn channels_of_another_model_are_explained() {
     assert_eq!(message(latents(4, 8, 8)), "have 4 channels, the VAE takes 16");
     assert!(message(latents(64, 64, 16)).contains("seem to have the channels last"));
     assert!(message(latents(1, 4096, 64)).contains("seem to be packed"));
+    let one_cell = message(latents(1, 4096, 16));
+    assert!(one_cell.contains("tokens of one cell") && one_cell.contains("last"), "{one_cell}");
 }
 
 #[test]

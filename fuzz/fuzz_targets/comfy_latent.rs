@@ -43,6 +43,7 @@ fn run(input: &Input<'_>) -> Result<(), LatentsError> {
             .mean_and_std
             .then(|| (vec![input.shift_factor; values], vec![input.scaling_factor; values])),
         of_tokens: input.of_tokens.then_some(packing),
+        ..LatentSpace::VAE
     };
     let wanted = Wanted {
         channels,

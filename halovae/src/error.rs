@@ -227,6 +227,14 @@ fn advice(error: &LatentsError) -> Option<Advice> {
             let [height, width] = ["height", "width"].map(names(f));
             write!(f, "leave {height} and {width} out")
         }),
+        LatentsError::CellsUntold { .. } => Box::new(|f| {
+            write!(
+                f,
+                "open the whole folder of the pipeline, whose model_index.json tells, or leave {} pipeline \
+                 out if they are what the VAE takes",
+                names(f)("latent_space")
+            )
+        }),
         LatentsError::InVaeSpace => {
             Box::new(|f| write!(f, "leave {} pipeline out", names(f)("latent_space")))
         }

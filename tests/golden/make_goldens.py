@@ -9,7 +9,7 @@ For each model below it writes, beside this script, a folder
     NAME/diffusion_pytorch_model.safetensors  random weights (decoder only, unless `complete`)
     NAME/latents.safetensors                  key `latents`, f32, [batch, channels, height, width]
     NAME/expected.safetensors                 f32: `whole` (vae.decode), `tiled` (vae.tiled_decode),
-                                              `patch2` to `patch6` (see `patch_decode`), and for
+                                              `patch2` to `patch6` (see `patches`), and for
                                               one model `tiled_overlap_F` with other overlaps
 
     NAME/latents.safetensors has, of an AutoencoderKLFlux2, beside `latents` (as the VAE takes them) what
@@ -100,34 +100,47 @@ def randomize(vae, generator):
         parameter.data.copy_(value)
 
 
-def patch_decode(vae, z, ranks):
+def patches(z, ranks, halo, scale, decode):
     """The patch strategy of vLLM-Omni: one patch a rank, with a halo of latents that is cropped.
 
     The grid has the most rows that are at most sqrt(ranks); a patch is `size * i // rows` onwards.
+    `halo` is the least one, in latent cells; `decode` makes the pixels of a window of `z`, `scale`
+    for each cell. The last two axes are rows and columns.
     """
-    overlap = int(vae.tile_latent_min_size * vae.tile_overlap_factor) // 2
-    scale = 2 ** (len(vae.config.block_out_channels) - 1)
-    batch, _, height, width = z.shape
+    height, width = z.shape[-2:]
     rows = max(r for r in range(1, math.isqrt(ranks) + 1) if ranks % r == 0)
     columns = ranks // rows
-    out = torch.full((batch, vae.config.out_channels, height * scale, width * scale), math.nan)
+    out = None
     for row in range(rows):
         for column in range(columns):
             top, bottom = row * height // rows, (row + 1) * height // rows
             left, right = column * width // columns, (column + 1) * width // columns
             if top == bottom or left == right:
                 continue
-            halo = max(overlap, min(bottom - top, right - left) // 2)
-            first_row, first_column = max(0, top - halo), max(0, left - halo)
-            window = z[:, :, first_row:min(height, bottom + halo),
-                       first_column:min(width, right + halo)]
-            if vae.config.use_post_quant_conv:
-                window = vae.post_quant_conv(window)
-            picture = vae.decoder(window)
+            own = max(halo, min(bottom - top, right - left) // 2)
+            first_row, first_column = max(0, top - own), max(0, left - own)
+            picture = decode(z[..., first_row:min(height, bottom + own),
+                               first_column:min(width, right + own)])
+            if out is None:
+                shape = (*picture.shape[:-2], height * scale, width * scale)
+                out = torch.full(shape, math.nan)
             y, x = (top - first_row) * scale, (left - first_column) * scale
-            out[:, :, top * scale:bottom * scale, left * scale:right * scale] = picture[
-                :, :, y:y + (bottom - top) * scale, x:x + (right - left) * scale]
+            out[..., top * scale:bottom * scale, left * scale:right * scale] = picture[
+                ..., y:y + (bottom - top) * scale, x:x + (right - left) * scale]
     return out
+
+
+def patch_decode(vae, z, ranks):
+    """`patches` of an AutoencoderKL: their least halo is half of what tiles share."""
+    halo = int(vae.tile_latent_min_size * vae.tile_overlap_factor) // 2
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+
+    def picture(window):
+        if vae.config.use_post_quant_conv:
+            window = vae.post_quant_conv(window)
+        return vae.decoder(window)
+
+    return patches(z, ranks, halo, scale, picture)
 
 
 def decode(vae, z, ranks):

@@ -10,7 +10,10 @@ For each model below it writes, beside this script, a folder
     NAME/latents.safetensors                  key `latents`, f32, [1, channels, frames, height, width]
     NAME/expected.safetensors                 f32, of what diffusers makes of all frames: `whole`,
                                               `tiled`, and for Wan 2.1 `qwen_tiled` of its weights in an
-                                              AutoencoderKLQwenImage, which does not clamp there
+                                              AutoencoderKLQwenImage, which does not clamp there;
+                                              of the first PATCHED frames of latents `patch2` and
+                                              `patch6` (see `patches`), whose least halo is half of
+                                              what tiles share, the class's own or `patch_tiles`
 
 of each of which only every STEP-th row and column is kept, `[frames, channels, rows, columns]`, and under
 `NAME.sums` the sum over all pixels of each frame and channel. A decode of fewer frames of latents gives
@@ -26,11 +29,13 @@ import zlib
 
 import torch
 from diffusers import AutoencoderKLQwenImage, AutoencoderKLQwenImage21, AutoencoderKLWan
-from make_goldens import HERE, save
+from make_goldens import HERE, patches, save
 
 STEP = 7
+PATCHED = 2
 
-# `latents` is (frames, height, width). Tiles are of `tile` pixels, `stride` pixels apart.
+# `latents` is (frames, height, width). Tiles are of `tile` pixels, `stride` pixels apart; `patch_tiles`
+# are others, where half of what the class's own share is most of the picture.
 MODELS = {
     # Three levels above the first, as all released models have them.
     "wan": dict(
@@ -38,7 +43,7 @@ MODELS = {
         config=dict(base_dim=8, dim_mult=[1, 2, 4, 4], num_res_blocks=1)),
     # Pictures of four channels, as Qwen-Image-Layered has them; frames are doubled once.
     "qwen-layered": dict(
-        kind=AutoencoderKLQwenImage, tile=32, stride=24, latents=(3, 10, 15), z=16,
+        kind=AutoencoderKLQwenImage, tile=32, stride=24, patch_tiles=(32, 4), latents=(3, 10, 15), z=16,
         config=dict(base_dim=8, dim_mult=[1, 2, 2], num_res_blocks=2,
                     temperal_downsample=[False, True], input_channels=4)),
     # The 5B model of Wan 2.2 in small: shortcuts around levels that keep, halve and double their channels,
@@ -74,6 +79,14 @@ def randomize(vae, generator):
 def tiled(vae, z, spec):
     vae.enable_tiling(spec["tile"], spec["tile"], spec["stride"], spec["stride"])
     return vae.tiled_decode(z).sample
+
+
+def patched(vae, z, ranks, spec):
+    scale = vae.spatial_compression_ratio
+    own = (vae.tile_sample_min_height, vae.tile_sample_stride_height)
+    tile, stride = spec.get("patch_tiles", own)
+    halo = (tile - stride) // scale // 2
+    return patches(z[:, :, :PATCHED], ranks, halo, scale, lambda window: vae.decode(window).sample)
 
 
 def kept(results):
@@ -113,6 +126,15 @@ def make(name, spec):
         results["qwen_tiled"] = tiled(qwen, z, spec)
         beyond = (results["qwen_tiled"].abs() > 1).float().mean()
         assert 0.01 < beyond < 0.1, beyond
+    own = spec["kind"](**config).eval()
+    own.load_state_dict(vae.state_dict())
+    for ranks in (2, 6):
+        picture = patched(own, z, ranks, spec)
+        assert picture.isfinite().all()
+        first = results["whole"][:, :, :picture.shape[2]]
+        assert picture.shape == first.shape
+        assert (picture - first).abs().mean() > 1e-3, "a patch sees all that the whole does"
+        results[f"patch{ranks}"] = picture
 
     folder = HERE / name
     folder.mkdir(exist_ok=True)
@@ -141,7 +163,7 @@ def main():
             for key, result in results.items():
                 if key != "whole":
                     print(f"  {key:12} mean |difference to whole|"
-                          f" {(result - whole).abs().mean():.4f}")
+                          f" {(result - whole[:, :, :result.shape[2]]).abs().mean():.4f}")
 
 
 if __name__ == "__main__":

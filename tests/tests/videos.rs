@@ -2,7 +2,7 @@
 //!
 //! `golden/make_wan_goldens.py` says how the golden values were made, and of which pixels they are.
 
-use halovae_core::Plan;
+use halovae_core::{AxisTiling, PatchGrid, Plan, Tiling};
 use halovae_cpu::CpuBackend;
 use halovae_engine::backend::Backend;
 use halovae_engine::checkpoint::{AutoencoderKlWanConfig, Checkpoint, Naming, VaeConfig, WanClass};
@@ -193,6 +193,38 @@ fn qwen_layered_tiled() {
     let (config, latents) = (case.golden.config(), &case.golden.latents);
     let plan = plan(config, size_of(latents), Cut::Strides(32, 24));
     case.check("tiled", "tiled", &case.decode(config, latents, &plan, 1));
+}
+
+/// Patches of the first two frames of latents, whose least halo is half of what the class's own tiles share,
+/// or such tiles of so many pixels, so many apart.
+#[test]
+fn patches_of_every_class() {
+    for (name, tiles) in [
+        ("qwen-image-21", None),
+        ("qwen-layered", Some((32, 4))),
+        ("wan", None),
+        ("wan-residual", None),
+    ] {
+        for ranks in [2, 6] {
+            let case = Case::on_cpu(name, ranks);
+            let config = case.golden.config();
+            let latents = case.first_frames(case.golden.latents.shape().frames.min(2));
+            let plan = match tiles {
+                None => plan(config, size_of(&latents), Cut::Patch(ranks)),
+                Some((tile_sample_min_size, tile_sample_stride)) => {
+                    let axis = AxisTiling::Stride { tile_sample_min_size, tile_sample_stride };
+                    let tiling = Tiling::new(axis, axis, config.tiling().scale);
+                    let grid = PatchGrid::like(size_of(&latents), ranks, &tiling);
+                    Plan::patch(grid.expect("a grid"))
+                }
+            };
+            let key = format!("patch{ranks}");
+            let picture = case.decode(config, &latents, &plan, 1);
+            case.check(&format!("{name}, {key}"), &key, &picture);
+            let one = Case::on_cpu(name, 1).decode(config, &latents, &plan, 2);
+            assert_same_bytes(&format!("{name}, {key}, one rank"), &one, &picture);
+        }
+    }
 }
 
 /// Files under the names of the original code, in which networks of images keep the axis of frames.

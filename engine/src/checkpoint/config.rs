@@ -147,6 +147,17 @@ pub enum ConfigError {
         /// The classes that are decoded, with their verb.
         supported: String,
     },
+    /// No class, and fields that an `AutoencoderKL` lacks and several others have.
+    #[error(
+        "has no `_class_name`, and `{field}`, which is no field of an AutoencoderKL; add the class, one of \
+         {classes}"
+    )]
+    NoClass {
+        /// The field.
+        field: &'static str,
+        /// The classes that have it.
+        classes: String,
+    },
     /// A field that no decoder can have.
     #[error("`{field}` is {found}, expected {expected}")]
     Field {

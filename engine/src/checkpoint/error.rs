@@ -117,6 +117,14 @@ pub enum CheckpointError {
         /// The tensors that should tell.
         tensors: &'static [&'static str],
     },
+    /// What pipelines normalize latents by is damaged, or of another VAE.
+    #[error("`{}` {problem}", path.display())]
+    Statistics {
+        /// The file or folder of the weights.
+        path: PathBuf,
+        /// What is wrong, with the name of the tensor.
+        problem: String,
+    },
     /// A model that is known and not supported.
     #[error(
         "`{}` holds {models}: it has {}; that is not supported, only {classes_are} ({supported})",

@@ -21,6 +21,14 @@ pub(crate) trait Family: Sync {
     /// The first field that cannot be.
     fn parse(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError>;
 
+    /// As [`parse`](Self::parse), of fields without a class, beside weights that are of this family.
+    ///
+    /// # Errors
+    /// As there.
+    fn parse_without_class(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError> {
+        self.parse(fields)
+    }
+
     /// Released models that have it, with what matters for their latents: one of each kind.
     fn released(&self) -> Vec<Released>;
 
@@ -28,8 +36,15 @@ pub(crate) trait Family: Sync {
     fn names(&self, names: &mut dyn Iterator<Item = &str>) -> Box<dyn Names>;
 
     /// The config with what the files beside it say.
-    fn complete(&self, config: Box<dyn VaeConfig>, _found: &Found<'_>) -> Box<dyn VaeConfig> {
-        config
+    ///
+    /// # Errors
+    /// What of them is damaged or of another VAE, as the end of a sentence.
+    fn complete(
+        &self,
+        config: Box<dyn VaeConfig>,
+        _found: &Found<'_>,
+    ) -> Result<Box<dyn VaeConfig>, String> {
+        Ok(config)
     }
 
     /// The config that weights without one belong to. Not yet validated.
@@ -52,6 +67,8 @@ pub(crate) struct About {
     /// Tensors beside the decoder's that tell the space of a pipeline's latents, where the config does
     /// not.
     pub(crate) space: &'static [&'static str],
+    /// Fields of its configs that those of the first of all families lack.
+    pub(crate) own_fields: &'static [&'static str],
 }
 
 impl About {

@@ -139,9 +139,9 @@ pub(crate) fn check_magnitude(field: &'static str, value: f64) -> Result<(), Con
     })
 }
 
-/// Mean and standard deviation of latents of so many channels.
+/// Mean and standard deviation of latents of so many channels; the field that says how many is named.
 pub(crate) fn check_mean_and_std(
-    channels: u32,
+    channels: (&'static str, u32),
     mean: Option<&[f64]>,
     std: Option<&[f64]>,
 ) -> Result<(), ConfigError> {
@@ -152,14 +152,14 @@ pub(crate) fn check_mean_and_std(
 
 fn check_per_channel(
     field: &'static str,
-    channels: u32,
+    (of_channels, channels): (&'static str, u32),
     values: Option<&[f64]>,
     accepts: impl Fn(f64) -> bool,
 ) -> Result<(), ConfigError> {
     let Some(values) = values else { return Ok(()) };
     let found = values.len();
     ensure(found == channels as usize, field, format_args!("a list of {found}"), || {
-        format!("one number per latent channel ({channels})")
+        format!("{channels} numbers, one for each latent channel (`{of_channels}`)")
     })?;
     for &value in values {
         check_magnitude(field, value)?;

@@ -54,11 +54,12 @@ pub use registry::{parse_config, released};
 pub use verify::{Misshapen, WeightsError};
 pub use view::TensorView;
 
+use config_file::read_text;
 use contents::Sorted;
-use family::{Found, Inferred, UntoldSpace};
+use family::{Family, Found, Inferred, UntoldSpace};
 use folder::Located;
 use keys::Keys;
-use registry::Evidence;
+use registry::{ConfigText, Evidence};
 use tensors::Stored;
 
 use crate::files::storage::Storage;
@@ -127,10 +128,10 @@ impl Checkpoint {
     ) -> Result<Self, CheckpointError> {
         let located = folder::locate(path, variant).map_err(explain_missing_weights)?;
         let config_path = config_override.map(PathBuf::from).or(located.config.clone());
-        let config = config_path
-            .as_ref()
-            .map(|path| read_config(path).map(|config| (config, ConfigSource::File(path.clone()))))
-            .transpose()?;
+        let config = match &config_path {
+            None => None,
+            Some(path) => Some(GivenConfig { text: read_text(path)?, file: Some(path.clone()) }),
+        };
         let files = located
             .weights
             .iter()
@@ -158,14 +159,14 @@ impl Checkpoint {
         if let Some(config) = &config {
             config.validate().map_err(|source| CheckpointError::Config { path, source })?;
         }
-        let config = config.map(|config| (config, ConfigSource::Given));
+        let config = config.map(|config| GivenConfig { text: ConfigText::Of(config), file: None });
         Self::assemble(located, vec![Storage::Owned(bytes)], config)
     }
 
     fn assemble(
         located: Located,
         files: Vec<Storage>,
-        config: Option<(Box<dyn VaeConfig>, ConfigSource)>,
+        config: Option<GivenConfig>,
     ) -> Result<Self, CheckpointError> {
         let tensors = contents::collect(&located, &files)?;
         let Located { path, weights: weight_files, variant, pipeline, .. } = located;
@@ -187,6 +188,7 @@ impl Checkpoint {
                 });
             }
         };
+        let config = config.map(|given| given.beside(told, &path)).transpose()?;
         let family = match &config {
             None => told,
             Some((config, _)) => registry::of_config(&**config)
@@ -230,7 +232,9 @@ impl Checkpoint {
             }
         };
         let Inferred { config, model, mut guessed, untold } = inferred;
-        let config = family.complete(config, &found);
+        let config = family
+            .complete(config, &found)
+            .map_err(|problem| CheckpointError::Statistics { path: path.clone(), problem })?;
         guessed.extend(untold.iter().flat_map(|untold| untold.fields));
         Ok(Self {
             path,
@@ -382,6 +386,32 @@ impl Checkpoint {
             };
             WeightsError { path: self.path.as_path().into(), config: config.into(), class, ..error }
         })
+    }
+}
+
+/// A config that was not inferred.
+struct GivenConfig {
+    text: ConfigText,
+    /// Where it was read.
+    file: Option<PathBuf>,
+}
+
+impl GivenConfig {
+    /// The config, and where it is from, beside weights at `path` that are evidence of a family.
+    fn beside(
+        self,
+        told: &dyn Family,
+        path: &Path,
+    ) -> Result<(Box<dyn VaeConfig>, ConfigSource), CheckpointError> {
+        let Self { text, file } = self;
+        let config = match text {
+            ConfigText::Of(config) => config,
+            ConfigText::OfNoClass(fields) => fields.beside(told).map_err(|source| {
+                let path = file.clone().unwrap_or_else(|| path.into());
+                CheckpointError::Config { path, source }
+            })?,
+        };
+        Ok((config, file.map_or(ConfigSource::Given, ConfigSource::File)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The families that are decoded, and which of them a config or a file is of.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::autoencoder_kl::AutoencoderKl;
 use super::autoencoder_kl_flux2::AutoencoderKlFlux2;
@@ -13,6 +13,7 @@ use super::family::{Family, Released};
 use super::fields::{Fields, shown};
 use super::signs::witness;
 use crate::files::sniff::{FileKind, NotJson, parse_json};
+use crate::files::text::listed;
 
 /// Every family that is decoded, those before others whose evidence they have as well. The first is that
 /// of configs without a class and of files without evidence for any other, supported or not.
@@ -32,11 +33,79 @@ pub(crate) enum Evidence<'a> {
 }
 
 /// Reads and validates the text of a `config.json`, of any family that is decoded. Absent fields take
-/// the defaults of diffusers' class; unknown ones are ignored.
+/// the defaults of diffusers' class; unknown ones are ignored. Without a class it is that of the family whose
+/// own fields are there, else an `AutoencoderKL`'s.
 ///
 /// # Errors
-/// [`ConfigError`] names the first thing that cannot be: no JSON, another class, a field.
+/// [`ConfigError`] names the first thing that cannot be: no JSON, another class, fields that several classes
+/// have where none is named, a field.
 pub fn parse_config(json: &[u8]) -> Result<Box<dyn VaeConfig>, ConfigError> {
+    match ConfigText::parse(json)? {
+        ConfigText::Of(config) => Ok(config),
+        ConfigText::OfNoClass(fields) => fields.alone(),
+    }
+}
+
+/// What the text of a config tells.
+pub(crate) enum ConfigText {
+    Of(Box<dyn VaeConfig>),
+    OfNoClass(ClasslessFields),
+}
+
+/// The fields of a config that names no class.
+pub(crate) struct ClasslessFields(Map<String, Value>);
+
+impl ConfigText {
+    /// Reads and validates a config whose class is told.
+    ///
+    /// # Errors
+    /// As [`parse_config`].
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, ConfigError> {
+        let map = object(json)?;
+        let fields = Fields(&map);
+        let Some(class) = fields.get(CLASS_NAME) else {
+            return Ok(Self::OfNoClass(ClasslessFields(map)));
+        };
+        let family = class.as_str().and_then(of_class);
+        let family = family.ok_or_else(|| unsupported_class(shown(class)))?;
+        family.parse(fields).map(Self::Of)
+    }
+}
+
+impl ClasslessFields {
+    /// The config beside weights that are evidence of a family; of the first one where there is none.
+    ///
+    /// # Errors
+    /// As [`parse_config`].
+    pub(crate) fn beside(&self, told: &dyn Family) -> Result<Box<dyn VaeConfig>, ConfigError> {
+        match told.about().class() == FAMILIES[0].about().class() {
+            true => self.alone(),
+            false => told.parse_without_class(Fields(&self.0)),
+        }
+    }
+
+    /// The config without weights: that of the family whose fields these are, else of the first one.
+    fn alone(&self) -> Result<Box<dyn VaeConfig>, ConfigError> {
+        let fields = Fields(&self.0);
+        let known = |field: &&&'static str| fields.get(field).is_some();
+        let own = |family: &&'static dyn Family| family.about().own_fields.iter().find(known);
+        let mut told = FAMILIES.iter().filter_map(|family| Some((*family, *own(family)?)));
+        match (told.next(), told.next()) {
+            (None, _) => FAMILIES[0].parse(fields),
+            (Some((family, _)), None) => family.parse(fields),
+            (Some((_, field)), Some(_)) => {
+                let has = |family: &&&dyn Family| family.about().own_fields.contains(&field);
+                let of = FAMILIES.iter().filter(has).map(|family| family.about().class());
+                Err(ConfigError::NoClass { field, classes: listed(of) })
+            }
+        }
+    }
+}
+
+/// What names the class in a config.
+const CLASS_NAME: &str = "_class_name";
+
+fn object(json: &[u8]) -> Result<Map<String, Value>, ConfigError> {
     if json.len() > MAX_JSON_BYTES {
         return Err(ConfigError::TooLarge { limit: MAX_JSON_BYTES });
     }
@@ -44,18 +113,10 @@ pub fn parse_config(json: &[u8]) -> Result<Box<dyn VaeConfig>, ConfigError> {
         NotJson::Syntax(error) => ConfigError::Json(error),
         NotJson::Other(found) => ConfigError::OtherFormat { found },
     })?;
-    let Value::Object(map) = value else {
-        return Err(ConfigError::NotAnObject { found: shown(&value) });
-    };
-    let fields = Fields(&map);
-    let family = match fields.get("_class_name") {
-        None => FAMILIES[0],
-        Some(class) => {
-            let known = class.as_str().and_then(of_class);
-            known.ok_or_else(|| unsupported_class(shown(class)))?
-        }
-    };
-    family.parse(fields)
+    match value {
+        Value::Object(map) => Ok(map),
+        value => Err(ConfigError::NotAnObject { found: shown(&value) }),
+    }
 }
 
 /// Released models whose VAEs are decoded, family by family.

@@ -112,14 +112,27 @@ fn is_in_place(shape: &[usize], packing: Packing, wanted: &Wanted<'_>) -> bool {
         }
 }
 
-/// Cells, whose sides the shape tells.
+/// Cells, whose sides the shape tells. What cannot be cells of this decoder is refused for its channels.
 fn cells(shape: &[usize], wanted: &Wanted<'_>) -> Result<Arrangement, LatentsError> {
     match (wanted.sides, shape) {
-        (Some(given), &[.., height, width]) if matches!(shape.len(), 3..=5) => {
+        (Some(given), &[.., height, width]) if has_channels(shape, wanted) => {
             let own = [height, width].map(|cells| pixels(cells, wanted.scale));
             Err(LatentsError::SidesKnown { shape: shown(shape), own, given })
         }
         _ => Ok(Arrangement::Cells),
+    }
+}
+
+/// Whether there are as many channels as the decoder takes where cells have them.
+fn has_channels(shape: &[usize], wanted: &Wanted<'_>) -> bool {
+    match *shape {
+        [channels, _, _] | [_, channels, _, _] | [_, channels, _, _, _]
+            if channels == wanted.channels =>
+        {
+            true
+        }
+        [channels, _, _, _] => wanted.video && channels == wanted.channels,
+        _ => false,
     }
 }
 

@@ -237,6 +237,17 @@ pub enum LatentsError {
         /// Those that were given.
         given: [u32; 2],
     },
+    /// A pipeline's latents, unpacked, where pipelines differ in what these are.
+    #[error(
+        "have the shape {shape}, unpacked: of the pipelines with this VAE {cells}, and nothing beside the \
+         VAE tells which one it was"
+    )]
+    CellsUntold {
+        /// The shape.
+        shape: String,
+        /// Which of them gives what.
+        cells: &'static str,
+    },
     /// ComfyUI's latents for a pipeline's.
     #[error("are ComfyUI's (`latent_tensor`), which are in the VAE's space, not in a pipeline's")]
     InVaeSpace,

@@ -12,7 +12,7 @@ use super::stored::Stored;
 use super::values::Latents;
 use super::{npy, tensors};
 use crate::files::storage::open_regular;
-use crate::files::text::quoted;
+use crate::files::text::{quoted, shape as shown};
 
 /// How latents are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +194,10 @@ impl LatentsFile {
             }
         };
         latents.expect_channels(wanted.channels)?;
+        let untold = space.and_then(|space| space.cells_untold);
+        if let (Arrangement::Cells, Some(cells)) = (arrangement, untold) {
+            return Err(LatentsError::CellsUntold { shape: shown(&stored.shape), cells });
+        }
         if let Some(space) = space {
             latents.to_vae_space(space)?;
         }

@@ -15,10 +15,18 @@ pub struct LatentSpace {
     /// Where mean and deviation are those of the values of a token, and not of the channels of a
     /// cell: how cells lie in tokens.
     pub of_tokens: Option<Packing>,
+    /// Where latents that are not packed may be in this space or in the VAE's, by the pipeline that made
+    /// them, which is not known: which of them gives what, as a clause.
+    pub cells_untold: Option<&'static str>,
 }
 
 impl LatentSpace {
     /// That of latents which are what the decoder takes.
-    pub const VAE: Self =
-        Self { scaling_factor: 1.0, shift_factor: 0.0, mean_and_std: None, of_tokens: None };
+    pub const VAE: Self = Self {
+        scaling_factor: 1.0,
+        shift_factor: 0.0,
+        mean_and_std: None,
+        of_tokens: None,
+        cells_untold: None,
+    };
 }

@@ -40,6 +40,9 @@ impl Latents {
         let hint = if self.frames > 1 && self.frames == expected {
             // As CogVideoX's pipelines give them.
             "; they seem to have frames before channels, swap these axes"
+        } else if self.width == expected && self.channels < 4 && self.frames == 1 {
+            "; they seem to be packed in tokens of one cell, as the pipeline of Qwen-Image 2.1 packs them, \
+             or to have the channels last: move these before height and width"
         } else if self.width == expected && self.frames > 1 {
             "; they seem to have the channels last, move them before frames, height and width"
         } else if self.width == expected {

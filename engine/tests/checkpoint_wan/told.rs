@@ -115,6 +115,51 @@ fn weights_and_config_of_different_families_are_told() {
     }
 }
 
+/// A config without a class is of the class that the weights tell; which of the two that share them, fields
+/// tell that one of these lacks.
+#[test]
+fn a_config_without_a_class_is_of_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let opened = |model: &Model, without: &[&str], with: Option<&str>| {
+        let tensors = model.diffusers("");
+        let whole = Checkpoint::from_bytes(serialize(&tensors), None).unwrap();
+        let mut fields = whole.config().to_json();
+        let fields = fields.as_object_mut().unwrap();
+        for field in ["_class_name"].iter().chain(without) {
+            fields.remove(*field).unwrap();
+        }
+        fields.extend(with.map(|field| (field.to_owned(), fields["z_dim"].clone())));
+        let text = serde_json::Value::Object(fields.clone()).to_string();
+        std::fs::write(path("config.json"), text).unwrap();
+        std::fs::write(path("diffusion_pytorch_model.safetensors"), serialize(&tensors)).unwrap();
+        let opened = Checkpoint::open(folder.path(), None);
+        opened.map(|checkpoint| config(&checkpoint).clone()).map_err(|error| error.to_string())
+    };
+    let plain = Model::default();
+    assert_eq!(opened(&plain, &[], None).unwrap().class, WanClass::Wan);
+    let of_wan = [
+        "decoder_base_dim",
+        "in_channels",
+        "out_channels",
+        "is_residual",
+        "patch_size",
+        "scale_factor_temporal",
+        "scale_factor_spatial",
+    ];
+    assert_eq!(opened(&plain, &of_wan, None).unwrap().class, WanClass::Untold);
+    let of_qwen_image = opened(&plain, &of_wan, Some("input_channels")).unwrap();
+    assert_eq!((of_qwen_image.class, of_qwen_image.in_channels), (WanClass::QwenImage, 16));
+    let residual = Model { residual: true, z_dim: 48, ..Model::default() };
+    let found = opened(&residual, &[], None).unwrap();
+    assert_eq!((found.class, found.is_residual), (WanClass::Wan, true));
+    let images = Model { images: true, z_dim: 64, ..residual };
+    assert_eq!(opened(&images, &[], None).unwrap().class, WanClass::QwenImage21);
+    // Of other numbers of channels than the class has statistics for, the file and the field are named.
+    let error = opened(&Model { z_dim: 5, ..plain }, &["latents_std"], None).unwrap_err();
+    assert!(error.contains("config.json` `latents_std` is absent, expected 5 numbers"), "{error}");
+}
+
 #[test]
 fn a_decoder_with_a_hole_is_told() {
     let model = Model::default();

@@ -167,7 +167,7 @@ impl VaeConfig for AutoencoderKlConfig {
         )?;
         check_magnitude("shift_factor", self.shift_factor)?;
         let [mean, std] = [&self.latents_mean, &self.latents_std].map(Option::as_deref);
-        check_mean_and_std(self.latent_channels, mean, std)
+        check_mean_and_std(("latent_channels", self.latent_channels), mean, std)
     }
 
     /// By overlap factor, of `sample_size`, and of `int(sample_size / scale)` latent cells.

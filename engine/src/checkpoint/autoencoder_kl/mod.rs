@@ -29,6 +29,7 @@ impl Family for AutoencoderKl {
             // Others have that, too, and more; FLUX.2's is the same network.
             evidence: &[&[Lacks("bn"), Is2d("decoder.conv_in.weight")]],
             space: &[],
+            own_fields: &[],
         }
     }
 

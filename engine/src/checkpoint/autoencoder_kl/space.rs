@@ -26,5 +26,6 @@ pub(super) fn latent_space(
         shift_factor: shift_factor as f32,
         mean_and_std: mean_and_std.map(|(mean, std)| (narrowed(mean), narrowed(std))),
         of_tokens: None,
+        cells_untold: None,
     }
 }

@@ -3,10 +3,13 @@
 use halovae_core::Tiling;
 use serde_json::{Value, json};
 
-use super::pipeline::Flux2Pipeline;
+use super::pipeline::{Flux2Pipeline, UNTOLD_CELLS};
+use super::statistics::BatchNorm;
 use crate::checkpoint::autoencoder_kl::AutoencoderKlConfig;
 use crate::checkpoint::config::{ConfigError, Detail, VaeConfig};
-use crate::checkpoint::fields::{Fields, check_magnitude, ensure, ensure_within, wrong};
+use crate::checkpoint::fields::{
+    Fields, MAX_CHANNELS, check_magnitude, ensure, ensure_within, wrong,
+};
 use crate::latents::{LatentSpace, Packing};
 use crate::program::{Model, Program, ProgramError};
 
@@ -34,15 +37,6 @@ pub struct AutoencoderKlFlux2Config {
     pub statistics: Option<BatchNorm>,
     /// The pipeline, where its folder was read.
     pub pipeline: Flux2Pipeline,
-}
-
-/// Statistics of the values of a token.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BatchNorm {
-    /// Their means.
-    pub mean: Vec<f32>,
-    /// Their variances.
-    pub variance: Vec<f32>,
 }
 
 impl Default for AutoencoderKlFlux2Config {
@@ -111,24 +105,46 @@ impl AutoencoderKlFlux2Config {
 
     /// Undoes the batch norm, where its statistics are known and can be used.
     fn unnormalized(&self) -> Option<LatentSpace> {
-        let BatchNorm { mean, variance } = self.statistics.as_ref()?;
-        let packing = self.pipeline.packing(self.patch_size);
-        let values = packing.token_len(self.network.latent_channels as usize);
-        let eps = self.pipeline.eps(self.batch_norm_eps) as f32;
-        let std: Vec<f32> = variance.iter().map(|variance| (variance + eps).sqrt()).collect();
-        let is_usable = [mean.len(), std.len()] == [values; 2]
-            && mean.iter().all(|mean| mean.is_finite())
-            && std.iter().all(|&std| std.is_finite() && std > 0.0);
-        is_usable.then(|| LatentSpace {
-            mean_and_std: Some((mean.clone(), std)),
-            of_tokens: Some(packing),
+        let statistics = self.statistics.as_ref()?;
+        statistics.check(self).ok()?;
+        Some(LatentSpace {
+            mean_and_std: Some((statistics.mean.clone(), statistics.std(self.eps() as f32))),
+            of_tokens: Some(self.pipeline.packing(self.patch_size)),
             ..LatentSpace::VAE
+        })
+    }
+
+    /// What the pipeline adds to the variance.
+    pub(super) fn eps(&self) -> f64 {
+        self.pipeline.eps(self.batch_norm_eps)
+    }
+
+    /// Checks the channels of the decoder, where they have a field of their own.
+    fn validate_decoder_channels(&self) -> Result<(), ConfigError> {
+        let own = &self.network.block_out_channels;
+        if *own == self.block_out_channels {
+            return Ok(());
+        }
+        let [found, expected] = [own, &self.block_out_channels].map(Vec::len);
+        ensure(
+            found == expected,
+            DECODER_CHANNELS,
+            format_args!("a list of {found} levels"),
+            || format!("as many levels as `block_out_channels` has ({expected})"),
+        )?;
+        let groups = self.network.norm_num_groups;
+        ensure_within("norm_num_groups", groups, 1, MAX_CHANNELS)?;
+        own.iter().try_for_each(|&channels| {
+            ensure_within(DECODER_CHANNELS, channels, 1, MAX_CHANNELS)?;
+            ensure(channels.is_multiple_of(groups), DECODER_CHANNELS, channels, || {
+                format!("multiples of `norm_num_groups` ({groups})")
+            })
         })
     }
 }
 
 /// Where the decoder's channels are not the encoder's.
-const DECODER_CHANNELS: &str = "decoder_block_out_channels";
+pub(super) const DECODER_CHANNELS: &str = "decoder_block_out_channels";
 
 impl Model for AutoencoderKlFlux2Config {
     /// That of an `AutoencoderKL`.
@@ -143,20 +159,8 @@ impl VaeConfig for AutoencoderKlFlux2Config {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        let has_own = self.network.block_out_channels != self.block_out_channels;
-        self.network.validate().map_err(|error| match error {
-            ConfigError::Field { field: "block_out_channels", found, expected } if has_own => {
-                ConfigError::Field { field: DECODER_CHANNELS, found, expected }
-            }
-            error => error,
-        })?;
-        let levels = [&self.network.block_out_channels, &self.block_out_channels].map(Vec::len);
-        ensure(
-            levels[0] == levels[1],
-            DECODER_CHANNELS,
-            format_args!("a list of {} levels", levels[0]),
-            || format!("as many levels as `block_out_channels` has ({})", levels[1]),
-        )?;
+        self.validate_decoder_channels()?;
+        self.network.validate()?;
         check_magnitude("batch_norm_eps", self.batch_norm_eps)?;
         ensure(self.batch_norm_eps >= 0.0, "batch_norm_eps", self.batch_norm_eps, || {
             "a number that is not below 0".into()
@@ -173,6 +177,9 @@ impl VaeConfig for AutoencoderKlFlux2Config {
     fn latent_space(&self) -> Option<LatentSpace> {
         match self.pipeline {
             Flux2Pipeline::Klein => Some(LatentSpace::VAE),
+            Flux2Pipeline::Untold => {
+                Some(LatentSpace { cells_untold: Some(UNTOLD_CELLS), ..self.unnormalized()? })
+            }
             _ => self.unnormalized(),
         }
     }
@@ -192,7 +199,7 @@ impl VaeConfig for AutoencoderKlFlux2Config {
             .filter(|(name, _)| !matches!(*name, "scaling_factor" | "shift_factor"))
             .collect();
         details.push(("patch_size", Detail::Counts(self.patch_size.into())));
-        details.push(("batch_norm_eps", Detail::Number(self.pipeline.eps(self.batch_norm_eps))));
+        details.push(("batch_norm_eps", Detail::Number(self.eps())));
         let told = match self.unnormalized() {
             Some(_) => "of each value of a token",
             None => "not in these weights",

@@ -1,7 +1,7 @@
 //! A config from the shapes of the weights, for files that come without one.
 
-use super::STATISTICS;
 use super::config::AutoencoderKlFlux2Config;
+use super::statistics::STATISTICS;
 use crate::checkpoint::autoencoder_kl::infer::{GROUPS, network};
 use crate::checkpoint::family::{Found, Inferred};
 use crate::checkpoint::tensors;

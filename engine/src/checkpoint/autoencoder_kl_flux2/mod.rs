@@ -5,21 +5,21 @@ mod config;
 mod infer;
 mod names;
 mod pipeline;
+mod statistics;
 
-pub use config::{AutoencoderKlFlux2Config, BatchNorm};
+pub use config::AutoencoderKlFlux2Config;
 pub use pipeline::Flux2Pipeline;
+pub use statistics::BatchNorm;
 
-use config::CLASS;
+use config::{CLASS, DECODER_CHANNELS};
 use names::Flux2Names;
+use statistics::STATISTICS;
 
 use super::config::{ConfigError, VaeConfig};
 use super::family::{About, Family, Found, Inferred, Released};
 use super::fields::Fields;
 use super::keys::Names;
 use super::signs::Sign::{Is, Is2d};
-
-/// Mean and variance of the values of a token.
-const STATISTICS: [&str; 2] = ["bn.running_mean", "bn.running_var"];
 
 /// The family.
 pub(crate) struct AutoencoderKlFlux2;
@@ -36,6 +36,7 @@ impl Family for AutoencoderKlFlux2 {
                 &[Is2d("decoder.conv_in.weight"), Is("decoder.post_quant_conv")],
             ],
             space: &STATISTICS,
+            own_fields: &["batch_norm_eps", "batch_norm_momentum", DECODER_CHANNELS],
         }
     }
 
@@ -53,12 +54,22 @@ impl Family for AutoencoderKlFlux2 {
     }
 
     /// The statistics, and what the pipeline does with them.
-    fn complete(&self, config: Box<dyn VaeConfig>, found: &Found<'_>) -> Box<dyn VaeConfig> {
-        let Some(own) = config.downcast_ref::<AutoencoderKlFlux2Config>() else { return config };
+    fn complete(
+        &self,
+        config: Box<dyn VaeConfig>,
+        found: &Found<'_>,
+    ) -> Result<Box<dyn VaeConfig>, String> {
+        let Some(own) = config.downcast_ref::<AutoencoderKlFlux2Config>() else {
+            return Ok(config);
+        };
         let [mean, variance] = STATISTICS.map(|name| found.vector(name));
         let statistics = mean.zip(variance).map(|(mean, variance)| BatchNorm { mean, variance });
         let pipeline = found.pipeline.map_or(Flux2Pipeline::default(), Flux2Pipeline::of_class);
-        AutoencoderKlFlux2Config { statistics, pipeline, ..own.clone() }.into()
+        let config = AutoencoderKlFlux2Config { statistics, pipeline, ..own.clone() };
+        if let Some(statistics) = &config.statistics {
+            statistics.check(&config)?;
+        }
+        Ok(config.into())
     }
 
     fn infer(&self, found: &Found<'_>) -> Result<Inferred, String> {

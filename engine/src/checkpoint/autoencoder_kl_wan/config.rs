@@ -247,7 +247,8 @@ impl VaeConfig for AutoencoderKlWanConfig {
             self.scale_factor_spatial,
             || format!("{spatial}, which {levels} levels and `patch_size` come to"),
         )?;
-        check_mean_and_std(self.z_dim, Some(&self.latents_mean), Some(&self.latents_std))
+        let [mean, std] = [&self.latents_mean, &self.latents_std].map(|list| Some(list.as_slice()));
+        check_mean_and_std(("z_dim", self.z_dim), mean, std)
     }
 
     fn is_video(&self) -> bool {

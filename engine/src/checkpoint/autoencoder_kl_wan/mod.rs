@@ -23,6 +23,9 @@ use super::signs::Sign::{self, Is, IsFlat, IsOverTime, Lacks};
 /// A weight of every decoder, as diffusers and as the original code call it.
 const ANCHORS: &[&str] = &["decoder.conv_in.weight", "decoder.conv1.weight"];
 
+/// Fields of all three classes.
+const OWN_FIELDS: &[&str] = &["base_dim", "dim_mult", "z_dim"];
+
 /// Without shortcuts around levels. HunyuanVideo 1.5 has names like these, and others that tell it.
 const PLAIN: [&[Sign]; 2] = [
     &[Lacks("decoder.upsamples.#.upsamples"), Is("decoder.middle.#.residual")],
@@ -55,11 +58,16 @@ impl Family for AutoencoderKlWan {
                 &[IsOverTime("decoder.conv_in.weight"), Is("decoder.up_blocks.#.upsampler")],
             ],
             space: &[],
+            own_fields: OWN_FIELDS,
         }
     }
 
     fn parse(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError> {
         AutoencoderKlWanConfig::of_wan(fields).map(Into::into)
+    }
+
+    fn parse_without_class(&self, fields: Fields<'_>) -> Result<Box<dyn VaeConfig>, ConfigError> {
+        AutoencoderKlWanConfig::of_no_class(fields).map(Into::into)
     }
 
     fn released(&self) -> Vec<Released> {
@@ -91,6 +99,7 @@ impl Family for AutoencoderKlQwenImage {
             anchors: ANCHORS,
             evidence: &PLAIN,
             space: &[],
+            own_fields: OWN_FIELDS,
         }
     }
 
@@ -129,6 +138,7 @@ impl Family for AutoencoderKlQwenImage21 {
                 &[IsFlat("decoder.conv_in.weight"), Is("decoder.mid_block.resnets.#.norm1.gamma")],
             ],
             space: &[],
+            own_fields: OWN_FIELDS,
         }
     }
 

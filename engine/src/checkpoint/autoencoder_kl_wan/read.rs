@@ -3,12 +3,37 @@
 use super::config::{AutoencoderKlWanConfig, WanClass};
 use super::statistics::Statistics;
 use crate::checkpoint::config::{ConfigError, VaeConfig};
-use crate::checkpoint::fields::{Fields, MAX_CHANNELS};
+use crate::checkpoint::fields::{Fields, MAX_CHANNELS, ensure, ensure_within};
+
+/// Fields of `AutoencoderKLQwenImage` that `AutoencoderKLWan` lacks.
+const FIELDS_OF_QWEN_IMAGE: &[&str] = &["input_channels"];
+/// Fields of `AutoencoderKLWan` that `AutoencoderKLQwenImage` lacks.
+const FIELDS_OF_WAN: &[&str] = &[
+    "decoder_base_dim",
+    "in_channels",
+    "out_channels",
+    "is_residual",
+    "patch_size",
+    "scale_factor_temporal",
+    "scale_factor_spatial",
+];
 
 impl AutoencoderKlWanConfig {
     /// Of the fields of an `AutoencoderKLWan`.
     pub(super) fn of_wan(fields: Fields<'_>) -> Result<Self, ConfigError> {
         Self::of_many_fields(fields, WanClass::Wan)
+    }
+
+    /// Of fields without a class, of a network that an `AutoencoderKLWan` has. Which of the two classes it
+    /// is, is told by a field that the other lacks.
+    pub(super) fn of_no_class(fields: Fields<'_>) -> Result<Self, ConfigError> {
+        let has = |field: &&str| fields.get(field).is_some();
+        if FIELDS_OF_QWEN_IMAGE.iter().any(has) {
+            return Self::of_qwen_image(fields);
+        }
+        let config = Self::of_wan(fields)?;
+        let class = if FIELDS_OF_WAN.iter().any(has) { WanClass::Wan } else { WanClass::Untold };
+        Ok(Self { class, ..config })
     }
 
     /// Of the fields of an `AutoencoderKLQwenImage21`.
@@ -60,18 +85,35 @@ impl AutoencoderKlWanConfig {
     fn of_both(fields: Fields<'_>, class: WanClass) -> Result<Self, ConfigError> {
         let default = Self::default_of(class);
         let base_dim = fields.count("base_dim", default.base_dim)?;
+        let z_dim = fields.count("z_dim", default.z_dim)?;
+        ensure_within("z_dim", z_dim, 1, MAX_CHANNELS)?;
+        let per_channel = |field, of_class: Vec<f64>| {
+            let absent = |values: &Vec<f64>| {
+                ensure(values.len() == z_dim as usize, field, "absent", || {
+                    format!(
+                        "{z_dim} numbers, one for each latent channel (`z_dim`): those of the class are for \
+                         {}",
+                        values.len()
+                    )
+                })
+            };
+            match fields.numbers(field)? {
+                Some(values) => Ok(values),
+                None => absent(&of_class).map(|()| of_class),
+            }
+        };
         let mut config = Self {
             base_dim,
             decoder_base_dim: base_dim,
-            z_dim: fields.count("z_dim", default.z_dim)?,
+            z_dim,
             dim_mult: fields.counts("dim_mult")?.unwrap_or(default.dim_mult),
             num_res_blocks: fields.count("num_res_blocks", default.num_res_blocks)?,
             attn_scales: fields.numbers("attn_scales")?.unwrap_or_default(),
             temperal_downsample: fields
                 .flags("temperal_downsample")?
                 .unwrap_or(default.temperal_downsample),
-            latents_mean: fields.numbers("latents_mean")?.unwrap_or(default.latents_mean),
-            latents_std: fields.numbers("latents_std")?.unwrap_or(default.latents_std),
+            latents_mean: per_channel("latents_mean", default.latents_mean)?,
+            latents_std: per_channel("latents_std", default.latents_std)?,
             ..default
         };
         (config.scale_factor_temporal, config.scale_factor_spatial) = config.scales();
