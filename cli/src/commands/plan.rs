@@ -49,16 +49,10 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
     let (mut planned, estimates) = planner.plan(latents, &args.ranks.cut(), group)?;
     planned.notices.splice(0..0, planner.notices().iter().cloned());
     say_notices(&of_library(&planned.notices), verbosity);
-    let flow = planner.flow(latents, estimates.chunk);
-    let flow = flow.as_ref();
     match format {
-        PlanFormat::Table => {
-            emit(plan::table::table(&planned, &estimates, flow).as_bytes(), output)
-        }
-        PlanFormat::Json => {
-            emit_json(&plan::json::PlanJson::new(&planned, &estimates, flow), output)
-        }
-        PlanFormat::Svg => emit(plan::svg::draw(&planned, &estimates, flow)?.as_bytes(), output),
+        PlanFormat::Table => emit(plan::table::table(&planned, &estimates).as_bytes(), output),
+        PlanFormat::Json => emit_json(&plan::json::PlanJson::new(&planned, &estimates), output),
+        PlanFormat::Svg => emit(plan::svg::draw(&planned, &estimates)?.as_bytes(), output),
     }
 }
 

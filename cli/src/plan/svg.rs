@@ -6,12 +6,8 @@ mod time;
 
 use std::fmt::Write;
 
-use halovae::Estimates;
-use halovae::Planned;
-use halovae::slice_count;
+use halovae::{Estimates, Planned, format_bytes, slice_count};
 use halovae_core::{Piece, Plan, Region, Size, TileAxis};
-use halovae_engine::flow::Flow;
-use halovae_engine::format_bytes;
 
 use crate::error::Error;
 use crate::plan::svg::time::Strip;
@@ -46,15 +42,11 @@ const OVERLAP: &str = r##"<defs><pattern id="overlap" width="7" height="7" patte
 /// How overlaps are filled.
 const OVERLAP_FILL: &str = "url(#overlap)";
 
-/// Draws the plan; with how latents go through the decoder, if one is known.
+/// Draws the plan.
 ///
 /// # Errors
 /// [`Error::Usage`] for more pieces than can be seen.
-pub(crate) fn draw(
-    planned: &Planned,
-    estimates: &Estimates,
-    flow: Option<&Flow>,
-) -> Result<String, Error> {
+pub(crate) fn draw(planned: &Planned, estimates: &Estimates) -> Result<String, Error> {
     let count = planned.plan.piece_count();
     if count > MAX_PIECES {
         return Err(Error::Usage(format!(
@@ -63,7 +55,7 @@ pub(crate) fn draw(
         )));
     }
     let canvas = Canvas::new(planned.plan.input());
-    let strip = Strip::new(planned, estimates, flow);
+    let strip = Strip::new(planned, estimates);
     let below = strip.as_ref().map_or(0.0, |strip| ABOVE_STRIP + strip.height());
     let mut svg = String::new();
     canvas.open(&mut svg, legend_height(estimates), below);

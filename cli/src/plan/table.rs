@@ -5,11 +5,8 @@ use std::fmt::{Display, Write};
 use halovae::Planned;
 use halovae::frames_per_latent;
 use halovae::slices;
-use halovae::{Estimates, WorkUnit};
+use halovae::{Estimates, Traffic, WorkUnit, format_bytes};
 use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
-use halovae_engine::flow::Flow;
-use halovae_engine::format_bytes;
-use halovae_engine::shard::Traffic;
 
 use crate::plan::time::{first_to_last, streams};
 use crate::words::piece_name;
@@ -19,10 +16,10 @@ use crate::words::{axes, extents as by};
 const MAX_RANK_LINES: usize = 32;
 const MAX_PIECE_LINES: usize = 64;
 
-/// The whole plan; with how latents go through the decoder, if one is known.
-pub(crate) fn table(planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) -> String {
+/// The whole plan.
+pub(crate) fn table(planned: &Planned, estimates: &Estimates) -> String {
     let mut text = String::new();
-    describe(&mut text, planned, estimates, flow);
+    describe(&mut text, planned, estimates);
     describe_cost(&mut text, planned, estimates);
     list_ranks(&mut text, planned, estimates);
     list_slices(&mut text, planned);
@@ -36,7 +33,7 @@ fn line(text: &mut String, name: &str, value: impl Display) {
     let _ = writeln!(text, "{name:<16}{value}");
 }
 
-fn describe(text: &mut String, planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) {
+fn describe(text: &mut String, planned: &Planned, estimates: &Estimates) {
     let Planned { plan, requested, group, ranks, .. } = planned;
     let scale = planned.scale.space;
     let (input, output) = (by(plan.input()), by(plan.output()));
@@ -48,8 +45,9 @@ fn describe(text: &mut String, planned: &Planned, estimates: &Estimates, flow: O
         let laid = frames_per_latent(planned.scale.time);
         line(text, "frames", format_args!("{frames} of {latents} frames of latents: {laid}"));
     }
-    if let Some(flow) = flow.filter(|_| plan.input().frames > 1) {
-        line(text, "streams", streams(plan, flow));
+    let streaming = estimates.streaming.as_ref().filter(|_| plan.input().frames > 1);
+    if let Some(streaming) = streaming {
+        line(text, "streams", streams(plan, streaming));
         let chunk = estimates.chunk.min(plan.input().frames);
         line(text, "at a time", format_args!("{} of the latents", plural(chunk.into(), "frame")));
     }

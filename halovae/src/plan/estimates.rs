@@ -7,11 +7,13 @@ use halovae_core::{
     estimate_ranks, piece_costs,
 };
 use halovae_engine::decode::{CHUNK, choose_chunk, stitching_bytes};
+use halovae_engine::flow::Flow;
 use halovae_engine::program::{Analysis, MemoryModel, Program};
 use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::{Cut, Traffic, UncutError, exchanged_layers, peak_bytes};
 
 use super::planned::Planned;
+use super::time::Streaming;
 use crate::error::Error;
 
 /// A decoder as it runs on a backend.
@@ -50,6 +52,8 @@ pub struct Estimates {
     pub memory: Option<Memory>,
     /// How many frames of latents are decoded at a time.
     pub chunk: u32,
+    /// How latents go through the decoder, if one is known.
+    pub streaming: Option<Streaming>,
     /// What the ranks of a sharded decode exchange, if a decoder is known.
     pub traffic: Option<Traffic>,
     /// Frames of the latents before and behind a slice that convs read of the slices beside, if a
@@ -95,6 +99,8 @@ impl Estimates {
         estimate_ranks(plan, &owners, &work, &mut ranks)?;
         let chosen = |model: &Runs<'_>| choose_chunk(plan, model.program, model.memory);
         let chunk = model.map_or(CHUNK, chosen);
+        let frames = plan.input().frames;
+        let streaming = model.map(|model| (&Flow::new(model.program, frames, chunk)).into());
         let memory =
             model.map(|model| memory(model, plan, chunk, &schedule, planned.ranks)).transpose()?;
         let traffic = match (model, plan) {
@@ -109,7 +115,18 @@ impl Estimates {
         };
         let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
         let whole_work = work.flops(plan.input());
-        Ok(Self { owners, ranks, balance, whole_work, unit, memory, chunk, traffic, halo_in_time })
+        Ok(Self {
+            owners,
+            ranks,
+            balance,
+            whole_work,
+            unit,
+            memory,
+            chunk,
+            streaming,
+            traffic,
+            halo_in_time,
+        })
     }
 }
 

@@ -15,4 +15,6 @@ pub use planned::{Planned, extents};
 pub use planner::{DecoderFacts, Planner};
 pub use sizes::{cells_of_pixels, frames_per_latent, latent_frames};
 pub use threads::{share, threads};
-pub use time::{Slice, chunks_waited_for, goes_by_chunks, is_streamed, slice_count, slices};
+pub use time::{
+    Chunk, Slice, Streaming, chunks_waited_for, goes_by_chunks, is_streamed, slice_count, slices,
+};

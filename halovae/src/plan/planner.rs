@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use halovae_core::{LayerHalo, Plan, Size, Tiling};
 use halovae_cpu::CpuModel;
 use halovae_engine::decode::stitching_bytes;
-use halovae_engine::flow::Flow;
 use halovae_engine::program::{MemoryModel, Program, fuse, peak_bytes};
 use halovae_engine::shard::{UncutError, exchanged_layers};
 
@@ -149,12 +148,6 @@ impl Planner {
     /// The decoder of latents of so many frames, if one is known.
     pub fn decoder(&self, frames: u32) -> Option<DecoderFacts> {
         self.known.as_ref().map(|known| known.runnable(frames).decoder)
-    }
-
-    /// How latents go through the decoder, so many frames at a time, if one is known.
-    pub fn flow(&self, latents: Size, chunk: u32) -> Option<Flow> {
-        let known = self.known.as_ref()?;
-        Some(Flow::new(&known.runnable(latents.frames).program, latents.frames, chunk))
     }
 
     /// What is to be told of the checkpoint.
