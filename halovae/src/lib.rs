@@ -60,7 +60,7 @@ pub use options::{
 };
 pub use plan::{
     Bytes, Chunk, Comparison, DecoderFacts, Estimates, Figures, Memory, Planned, Planner, Row,
-    STRATEGIES, Slice, Streaming, WorkUnit, cells_of_pixels, chunks_waited_for, extents,
+    STRATEGIES, Slice, Streaming, Within, WorkUnit, cells_of_pixels, chunks_waited_for, extents,
     frames_per_latent, goes_by_chunks, is_streamed, latent_frames, share, slice_count, slices,
     threads,
 };

@@ -3,8 +3,8 @@
 use std::ops::{Range, Sub};
 
 use halovae::{
-    Chunk, Estimates, Planned, Rectangle, Slice, Traffic, WorkUnit, chunks_waited_for, is_streamed,
-    slice_count, slices,
+    Chunk, Estimates, Planned, Rectangle, Slice, Traffic, Within, WorkUnit, chunks_waited_for,
+    is_streamed, slice_count, slices,
 };
 use halovae_core::{Axis, Plan, Size, TileAxis, TimeLaw};
 use serde::Serialize;
@@ -40,6 +40,9 @@ pub(crate) struct PlanJson {
     /// Bytes of the weights, once a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight_bytes: Option<u64>,
+    /// Where memory is bounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<WithinJson>,
     /// Bytes of finished pieces that rank 0's process holds at most until they are stitched.
     #[serde(skip_serializing_if = "Option::is_none")]
     stitching_bytes: Option<u64>,
@@ -170,6 +173,22 @@ struct Shards {
     traffic: Option<Traffic>,
 }
 
+/// What shards that take turns do within.
+#[derive(Debug, Serialize)]
+struct WithinJson {
+    max_memory_bytes: u64,
+    /// What is needed at the least.
+    needed_bytes: u64,
+    /// Values that wait in each rank's memory at most; others wait in a file.
+    waiting_bytes: u64,
+}
+
+impl From<Within> for WithinJson {
+    fn from(Within { max_memory, needed, waiting, .. }: Within) -> Self {
+        Self { max_memory_bytes: max_memory, needed_bytes: needed, waiting_bytes: waiting }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Load {
     rank: usize,
@@ -252,6 +271,7 @@ impl PlanJson {
                 WorkUnit::Flops => "flops",
             },
             weight_bytes: estimates.memory.as_ref().map(|memory| memory.weights),
+            within: estimates.memory.as_ref().and_then(|memory| memory.within).map(Into::into),
             stitching_bytes: estimates.memory.as_ref().map(|memory| memory.stitching),
             loads: loads.collect(),
             pieces: pieces.collect(),

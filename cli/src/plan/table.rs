@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use halovae::Planned;
 use halovae::frames_per_latent;
 use halovae::slices;
-use halovae::{Estimates, Traffic, WorkUnit, format_bytes};
+use halovae::{Estimates, Traffic, Within, WorkUnit, format_bytes};
 use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
 
 use crate::plan::time::{first_to_last, streams};
@@ -161,6 +161,19 @@ fn describe_cost(text: &mut String, planned: &Planned, estimates: &Estimates) {
             "finished pieces",
             format_args!(
                 "{stitching} at most, which rank 0's process holds until they are written"
+            ),
+        );
+    }
+    if let Some(Within { max_memory, needed, waiting, .. }) =
+        estimates.memory.as_ref().and_then(|memory| memory.within)
+    {
+        let [allowed, needed, waiting] = [max_memory, needed, waiting].map(format_bytes);
+        line(
+            text,
+            "max memory",
+            format_args!(
+                "{allowed}, of which {needed} are needed; {waiting} of values that wait for their turn \
+                 stay in each rank's memory, others go to a file"
             ),
         );
     }

@@ -2,6 +2,7 @@
 
 mod compare;
 mod estimates;
+mod fit;
 mod planned;
 mod planner;
 mod sizes;
@@ -9,7 +10,8 @@ mod threads;
 mod time;
 
 pub use compare::{Bytes, Comparison, Figures, Row, STRATEGIES};
-pub use estimates::{Estimates, Memory, WorkUnit};
+pub use estimates::{Estimates, Memory, Within, WorkUnit};
+pub(crate) use fit::{Allowed, Chosen};
 pub(crate) use planned::plan;
 pub use planned::{Planned, extents};
 pub use planner::{DecoderFacts, Planner};
