@@ -15,7 +15,7 @@ use halovae_engine::conformance::{
 };
 use halovae_engine::decode::{Control, DecodeError, Decoder};
 use halovae_engine::program::{MemoryModel, Op, Program, ValueId, fuse, peak_bytes};
-use halovae_engine::shard::ParkLimit;
+use halovae_engine::shard::{self, Cut, ParkLimit};
 use halovae_engine::sink::MemorySink;
 use halovae_engine::tensor::{HostTensor, Shape};
 use proptest::prelude::*;
@@ -250,5 +250,50 @@ proptest! {
             Err(DecodeError::Uncut(_) | DecodeError::Latents(_)) => {}
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Where nothing may wait on the device, shards that are alike are not all followed. Where a byte may,
+    /// which no value has, they are.
+    #[test]
+    fn shards_that_are_alike_take_the_same(
+        steps in prop::collection::vec(any::<Step>(), 1..9), first_alone: bool, keeps: bool,
+        extent in [1u32..6, 1u32..14, 1u32..14], shards in [1u32..3, 1u32..8, 1u32..8],
+        ranks in 1u32..4, chunk in 1u32..4,
+    ) {
+        let program = program_over_time(2, &steps, first_alone);
+        let size = Size::video(extent[0], extent[1], extent[2]);
+        let shards = Axes::new(shards[0], shards[1], shards[2]);
+        let shards = Axes::from_fn(|axis: Axis| shards[axis].min(size.along(axis)));
+        let grid = ShardGrid::of(size, shards, program.out_scale()).expect("bands of cells");
+        if let Ok(cut) = Cut::new(&program, grid, ranks) {
+            for rank in 0..cut.ranks() {
+                let model = Workspace { keeps };
+                let peak = |limit| shard::peak_bytes(&program, &cut, rank, &model, Some(limit), chunk);
+                prop_assert_eq!(peak(0), peak(1));
+            }
+        }
+    }
+}
+
+/// Ops that need workspace, each its own.
+struct Workspace {
+    keeps: bool,
+}
+
+impl MemoryModel for Workspace {
+    fn in_place(&self, _: &Program, _: &Op) -> Option<ValueId> {
+        None
+    }
+
+    fn workspace_bytes(&self, _: &Program, op: &Op, shapes: &dyn Fn(ValueId) -> Shape) -> u64 {
+        shapes(op.output()).bytes() * (1 + op.output().index() as u64 * 7 % 5)
+    }
+
+    fn prepared_weight_bytes(&self, _: &Program) -> u64 {
+        0
+    }
+
+    fn keeps_workspace(&self) -> bool {
+        self.keeps
     }
 }

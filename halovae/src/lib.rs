@@ -52,6 +52,7 @@ pub use halovae_engine as engine;
 pub use halovae_engine::event::{Event, Observer, Silent};
 pub use halovae_engine::format_bytes;
 pub use halovae_engine::group::{Cancel, Sent};
+pub use halovae_engine::shard::Traffic;
 pub use halovae_engine::sink::{MemorySink, RowsAt, Sink};
 pub use halovae_engine::tensor::{HostTensor, Shape};
 pub use latents::Latents;
@@ -61,8 +62,8 @@ pub use options::{
     LatentsOptions, OpenOptions, OptionError, Space, TileOptions, tile_pixels,
 };
 pub use plan::{
-    Bytes, Comparison, DecoderFacts, Estimates, Figures, Memory, Planned, Planner, Row, STRATEGIES,
-    Slice, WorkUnit, cells_of_pixels, chunks_waited_for, goes_by_chunks, is_streamed,
-    latent_frames, share, slice_count, slices, threads,
+    Bytes, Chunk, Comparison, DecoderFacts, Estimates, Figures, Memory, Planned, Planner, Row,
+    STRATEGIES, Slice, Streaming, Within, WorkUnit, cells_of_pixels, chunks_waited_for,
+    goes_by_chunks, is_streamed, latent_frames, share, slice_count, slices, threads,
 };
 pub use vae::{Vae, for_frames};

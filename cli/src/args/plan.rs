@@ -4,17 +4,18 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueHint, value_parser};
 
-use super::{Destination, Pair, PlanFormat, RankArgs, TileArgs};
+use super::{ByteSize, Destination, Pair, PlanFormat, RankArgs, TileArgs};
 
 /// More ranks than a cluster has; bounds the time of a comparison.
 const MAX_COMPARED_RANKS: i64 = 1 << 16;
 
 /// What a comparison decides for itself.
-const COMPARED: [&str; 10] = [
+const COMPARED: [&str; 11] = [
     "vae_patch_parallel_size",
     "vae_use_tiling",
     "strategy",
     "shard_grid",
+    "max_memory",
     "data_parallel_size",
     "cfg_parallel_size",
     "ulysses_degree",
@@ -67,6 +68,10 @@ pub(crate) struct PlanArgs {
     /// [default: tile-sample-min-size / scale]
     #[arg(long, value_name = "CELLS[xCELLS]", conflicts_with = "tile_sample_stride")]
     pub(crate) tile_latent_min_size: Option<Pair<u32>>,
+    /// Plan a sharded decode in this memory (such as 4GiB): the shards that `halovae decode` chooses for
+    /// it in one process on the CPU
+    #[arg(long, value_name = "BYTES", requires = "vae")]
+    pub(crate) max_memory: Option<ByteSize>,
     /// Plan every strategy over image sizes and numbers of ranks, and compare what each takes: work,
     /// memory, and bytes between ranks
     #[arg(long, conflicts_with_all = COMPARED)]

@@ -7,7 +7,7 @@ use halovae::{Comparison, OptionError, Planner, cells_of_pixels, latent_frames};
 use halovae_core::Size;
 use halovae_media::{Written, check_all, check_place};
 
-use crate::args::{Destination, Pair, PlanArgs, PlanFormat, Verbosity};
+use crate::args::{ByteSize, Destination, Pair, PlanArgs, PlanFormat, Verbosity};
 use crate::console::{emit, emit_json, say_notices};
 use crate::error::Error;
 use crate::notices::of_library;
@@ -46,19 +46,17 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         };
     }
     let latents = latents(args, &planner)?;
-    let (mut planned, estimates) = planner.plan(latents, &args.ranks.cut(), group)?;
+    let cut = args.ranks.cut();
+    let (mut planned, estimates) = match args.max_memory {
+        None => planner.plan(latents, &cut, group)?,
+        Some(ByteSize(bytes)) => planner.plan_within(latents, &cut, group, bytes)?,
+    };
     planned.notices.splice(0..0, planner.notices().iter().cloned());
     say_notices(&of_library(&planned.notices), verbosity);
-    let flow = planner.flow(latents, estimates.chunk);
-    let flow = flow.as_ref();
     match format {
-        PlanFormat::Table => {
-            emit(plan::table::table(&planned, &estimates, flow).as_bytes(), output)
-        }
-        PlanFormat::Json => {
-            emit_json(&plan::json::PlanJson::new(&planned, &estimates, flow), output)
-        }
-        PlanFormat::Svg => emit(plan::svg::draw(&planned, &estimates, flow)?.as_bytes(), output),
+        PlanFormat::Table => emit(plan::table::table(&planned, &estimates).as_bytes(), output),
+        PlanFormat::Json => emit_json(&plan::json::PlanJson::new(&planned, &estimates), output),
+        PlanFormat::Svg => emit(plan::svg::draw(&planned, &estimates)?.as_bytes(), output),
     }
 }
 

@@ -1,10 +1,10 @@
 //! A comparison as JSON: a row for each plan, and why there is none where there is none.
 
-use halovae::{Comparison, Figures, Row};
+use halovae::{Comparison, Figures, Row, Traffic};
 use serde::Serialize;
 
 use crate::error::Chain;
-use crate::plan::json::{Extents, TrafficJson};
+use crate::plan::json::Extents;
 
 /// A comparison.
 #[derive(Debug, Serialize)]
@@ -80,7 +80,7 @@ struct BytesJson {
     exchanged_bytes: u64,
     collectives: u32,
     /// Of these.
-    traffic: TrafficJson,
+    traffic: Traffic,
     /// Finished pieces that travel to the rank that stitches.
     finished_bytes: u64,
     /// Finished pieces that wait there until they are written.
@@ -126,7 +126,7 @@ impl From<&Figures> for FiguresJson {
             peak_live_bytes: bytes.peak_live,
             exchanged_bytes: bytes.traffic.bytes(),
             collectives: bytes.traffic.collectives(),
-            traffic: bytes.traffic.into(),
+            traffic: bytes.traffic,
             finished_bytes: bytes.finished,
             stitching_bytes: bytes.stitching,
         });

@@ -3,9 +3,8 @@
 
 use std::fmt::Write;
 
-use halovae::{Comparison, Row, STRATEGIES};
+use halovae::{Comparison, Row, STRATEGIES, format_bytes};
 use halovae_core::{Size, Strategy};
-use halovae_engine::format_bytes;
 
 use super::measure::{Measure, Unit};
 use crate::log_axis::LogAxis;

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use halovae::{Comparison, Row};
+use halovae::{Comparison, Row, format_bytes};
 use halovae_core::{Size, Strategy};
-use halovae_engine::format_bytes;
 
 use super::measure::{Measure, Unit};
 

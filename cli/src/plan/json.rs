@@ -1,12 +1,12 @@
 //! A plan as JSON: everything that is known about it.
 
-use halovae::Planned;
-use halovae::Rectangle;
-use halovae::{Estimates, WorkUnit};
-use halovae::{Slice, is_streamed, slices};
+use std::ops::{Range, Sub};
+
+use halovae::{
+    Chunk, Estimates, Planned, Rectangle, Slice, Traffic, Within, WorkUnit, chunks_waited_for,
+    is_streamed, slice_count, slices,
+};
 use halovae_core::{Axis, Plan, Size, TileAxis, TimeLaw};
-use halovae_engine::flow::Flow;
-use halovae_engine::shard::Traffic;
 use serde::Serialize;
 
 /// A plan.
@@ -40,6 +40,9 @@ pub(crate) struct PlanJson {
     /// Bytes of the weights, once a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight_bytes: Option<u64>,
+    /// Where memory is bounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<WithinJson>,
     /// Bytes of finished pieces that rank 0's process holds at most until they are stitched.
     #[serde(skip_serializing_if = "Option::is_none")]
     stitching_bytes: Option<u64>,
@@ -60,9 +63,30 @@ struct Frames {
     /// Frames of latents that are decoded at a time, if a decoder is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     latents_at_a_time: Option<u32>,
+    /// How they go through it, and what comes of them: of whatever has all of the frames, piece by
+    /// piece or all pieces together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    chunks: Vec<ChunkJson>,
+    /// How many of these go in before the first frame is finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunks_waited_for: Option<usize>,
     /// Where the plan is cut along time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     slices: Vec<SliceJson>,
+}
+
+/// Latents that are decoded together.
+#[derive(Debug, Serialize)]
+struct ChunkJson {
+    latents: Span<u32>,
+    /// Frames that are finished with them.
+    output: Span<u32>,
+}
+
+impl From<&Chunk> for ChunkJson {
+    fn from(Chunk { latents, frames, .. }: &Chunk) -> Self {
+        Self { latents: latents.clone().into(), output: frames.clone().into() }
+    }
 }
 
 /// Pieces of the same frames.
@@ -84,14 +108,15 @@ struct Span<T> {
     count: T,
 }
 
+impl<T: Copy + Sub<Output = T>> From<Range<T>> for Span<T> {
+    fn from(Range { start, end }: Range<T>) -> Self {
+        Self { first: start, count: end - start }
+    }
+}
+
 impl From<Slice> for SliceJson {
     fn from(Slice { pieces, latents, frames, blended, .. }: Slice) -> Self {
-        Self {
-            pieces: Span { first: pieces.start, count: pieces.end - pieces.start },
-            latents: Span { first: latents.start, count: latents.end - latents.start },
-            output: Span { first: frames.start, count: frames.end - frames.start },
-            blended,
-        }
+        Self { pieces: pieces.into(), latents: latents.into(), output: frames.into(), blended }
     }
 }
 
@@ -145,38 +170,22 @@ struct Shards {
     cols: u32,
     /// With one rank for each shard, if a decoder is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    traffic: Option<TrafficJson>,
+    traffic: Option<Traffic>,
 }
 
-/// What ranks exchange in one decode.
+/// What shards that take turns do within.
 #[derive(Debug, Serialize)]
-pub(crate) struct TrafficJson {
-    halo_bytes: u64,
-    attention_bytes: u64,
-    statistics_bytes: u64,
-    halo_exchanges: u32,
-    reductions: u32,
-    ring_steps: u32,
+struct WithinJson {
+    max_memory_bytes: u64,
+    /// What is needed at the least.
+    needed_bytes: u64,
+    /// Values that wait in each rank's memory at most; others wait in a file.
+    waiting_bytes: u64,
 }
 
-impl From<Traffic> for TrafficJson {
-    fn from(traffic: Traffic) -> Self {
-        let Traffic {
-            halo_bytes,
-            attention_bytes,
-            statistics_bytes,
-            halo_exchanges,
-            reductions,
-            ring_steps,
-        } = traffic;
-        Self {
-            halo_bytes,
-            attention_bytes,
-            statistics_bytes,
-            halo_exchanges,
-            reductions,
-            ring_steps,
-        }
+impl From<Within> for WithinJson {
+    fn from(Within { max_memory, needed, waiting, .. }: Within) -> Self {
+        Self { max_memory_bytes: max_memory, needed_bytes: needed, waiting_bytes: waiting }
     }
 }
 
@@ -205,11 +214,14 @@ struct Piece {
 }
 
 impl PlanJson {
-    /// Collects everything; with how latents go through the decoder, if one is known.
-    pub(crate) fn new(planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) -> Self {
+    /// Collects everything.
+    pub(crate) fn new(planned: &Planned, estimates: &Estimates) -> Self {
         let plan = &planned.plan;
         let known = estimates.memory.is_some();
         let is_video = plan.input().frames > 1;
+        let streaming = estimates.streaming.as_ref();
+        // Slices of a grid do not have all frames.
+        let of_all = streaming.filter(|_| slice_count(plan) == 1);
         let loads = estimates.ranks.iter().enumerate().map(|(rank, estimate)| Load {
             rank,
             pieces: estimate.pieces,
@@ -231,8 +243,11 @@ impl PlanJson {
             frames: (plan.output().frames > 1).then(|| Frames {
                 per_latent: planned.scale.time.factor,
                 first_alone: planned.scale.time.law == TimeLaw::FirstAlone,
-                streams: flow.map(|flow| is_streamed(plan, flow)),
-                latents_at_a_time: flow.map(|_| estimates.chunk.min(plan.input().frames)),
+                streams: streaming.map(|streaming| is_streamed(plan, streaming)),
+                latents_at_a_time: streaming.map(|_| estimates.chunk.min(plan.input().frames)),
+                chunks: of_all
+                    .map_or_else(Vec::new, |all| all.chunks.iter().map(Into::into).collect()),
+                chunks_waited_for: of_all.map(chunks_waited_for),
                 slices: match slices(plan) {
                     all if all.len() > 1 => all.into_iter().map(SliceJson::from).collect(),
                     _ => Vec::new(),
@@ -256,6 +271,7 @@ impl PlanJson {
                 WorkUnit::Flops => "flops",
             },
             weight_bytes: estimates.memory.as_ref().map(|memory| memory.weights),
+            within: estimates.memory.as_ref().and_then(|memory| memory.within).map(Into::into),
             stitching_bytes: estimates.memory.as_ref().map(|memory| memory.stitching),
             loads: loads.collect(),
             pieces: pieces.collect(),
@@ -287,7 +303,7 @@ fn tiles(plan: &Plan) -> Option<Tiles> {
 
 fn shards(plan: &Plan, estimates: &Estimates) -> Option<Shards> {
     let Plan::Sharded(grid) = plan else { return None };
-    let traffic = estimates.traffic.map(Into::into);
+    let traffic = estimates.traffic;
     let slices = several(grid.slices());
     Some(Shards { slices, rows: grid.rows(), cols: grid.cols(), traffic })
 }

@@ -6,18 +6,14 @@ mod time;
 
 use std::fmt::Write;
 
-use halovae::Estimates;
-use halovae::Planned;
-use halovae::slice_count;
+use halovae::{Estimates, Planned, format_bytes, slice_count};
 use halovae_core::{Piece, Plan, Region, Size, TileAxis};
-use halovae_engine::flow::Flow;
-use halovae_engine::format_bytes;
 
 use crate::error::Error;
 use crate::plan::svg::time::Strip;
-use crate::plan::table::{plural, work};
+use crate::plan::table::work;
 use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
-use crate::words::piece_name;
+use crate::words::{counted, piece_name};
 
 /// More pieces are finer than the pixels of a screen.
 const MAX_PIECES: u64 = 4000;
@@ -46,15 +42,11 @@ const OVERLAP: &str = r##"<defs><pattern id="overlap" width="7" height="7" patte
 /// How overlaps are filled.
 const OVERLAP_FILL: &str = "url(#overlap)";
 
-/// Draws the plan; with how latents go through the decoder, if one is known.
+/// Draws the plan.
 ///
 /// # Errors
 /// [`Error::Usage`] for more pieces than can be seen.
-pub(crate) fn draw(
-    planned: &Planned,
-    estimates: &Estimates,
-    flow: Option<&Flow>,
-) -> Result<String, Error> {
+pub(crate) fn draw(planned: &Planned, estimates: &Estimates) -> Result<String, Error> {
     let count = planned.plan.piece_count();
     if count > MAX_PIECES {
         return Err(Error::Usage(format!(
@@ -63,7 +55,7 @@ pub(crate) fn draw(
         )));
     }
     let canvas = Canvas::new(planned.plan.input());
-    let strip = Strip::new(planned, estimates, flow);
+    let strip = Strip::new(planned, estimates);
     let below = strip.as_ref().map_or(0.0, |strip| ABOVE_STRIP + strip.height());
     let mut svg = String::new();
     canvas.open(&mut svg, legend_height(estimates), below);
@@ -123,8 +115,8 @@ impl Canvas {
 
 fn title(svg: &mut String, planned: &Planned, estimates: &Estimates) {
     let (input, output) = (planned.plan.input(), planned.plan.output());
-    let pieces = plural(planned.plan.piece_count(), piece_name(planned.plan.strategy()));
-    let ranks = plural(u64::from(planned.ranks), "rank");
+    let pieces = counted(planned.plan.piece_count(), piece_name(planned.plan.strategy()));
+    let ranks = counted(u64::from(planned.ranks), "rank");
     let bold = format!(r#"{DARK} font-weight="bold""#);
     let first = format!(
         "{} decode of {}{} × {} pixels: {pieces} on {ranks}",
@@ -329,7 +321,7 @@ fn legend(svg: &mut String, canvas: &Canvas, planned: &Planned, estimates: &Esti
         outline(svg, load, colour(index as u32), 1.5, "");
         let memory = estimates.memory.as_ref().map(|memory| memory.live[index]);
         let memory = memory.map(|bytes| format!(", {}", format_bytes(bytes))).unwrap_or_default();
-        let pieces = plural(rank.pieces, piece_name(planned.plan.strategy()));
+        let pieces = counted(rank.pieces, piece_name(planned.plan.strategy()));
         let share = 100.0 * rank.flops / total.max(1.0);
         let what = format!("{share:.1}%, {pieces}{memory}");
         text(svg, [left + 66.0 + BAR + 10.0, y + 15.0], 12.0, DARK, &what);

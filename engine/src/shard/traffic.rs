@@ -1,6 +1,7 @@
 //! What ranks of a sharded decode exchange, known without running it.
 
 use halovae_core::{LayerHalo, ShardGrid};
+use serde::Serialize;
 
 use super::cut::Cut;
 use super::pass::{Segment, UncutError};
@@ -8,7 +9,7 @@ use super::rounds::{Round, Rounds};
 use crate::program::{Op, Program, ValueId};
 
 /// What ranks exchange in one decode, finished pieces not counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
     /// Bytes of halos over all ranks.
     pub halo_bytes: u64,

@@ -4,7 +4,7 @@
 use halovae_core::{Axes, Plan, ShardGrid};
 use halovae_engine::decode::Place;
 use halovae_engine::group::{CHOICE, FirstRanks, Objects};
-use halovae_engine::shard::ParkLimit;
+use halovae_engine::shard::{self, ParkLimit};
 
 use super::control::Together;
 use super::run::Run;
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::memory;
 use crate::notice::Notice;
 use crate::options::DecodeOptions;
-use crate::plan::Planned;
+use crate::plan::{Allowed, Chosen, Planned};
 use crate::room::has_any;
 
 /// What was chosen.
@@ -42,8 +42,12 @@ impl Fitting<'_> {
     /// # Errors
     /// That the memory that is allowed is too little, and what other processes fail with.
     pub(super) fn fit(&self, planned: &mut Planned) -> Result<Fit, Error> {
-        let chunk = self.choose_chunk(&planned.plan)?;
-        let park = self.fit_memory(chunk, planned)?;
+        let Chosen { chunk, fit } = self.choose(planned)?;
+        let park = fit.map(|fit| {
+            planned.plan = Plan::sharded(fit.grid);
+            let scratch = self.options.scratch_dir.clone().unwrap_or_else(std::env::temp_dir);
+            ParkLimit { bytes: fit.limit, scratch }
+        });
         let on_host = self.run.backend() == CPU;
         if on_host {
             let neighbours = self.together.map_or(1, |together| together.neighbours);
@@ -54,61 +58,41 @@ impl Fitting<'_> {
         Ok(Fit { chunk, park, on_host })
     }
 
-    /// How many frames of latents are decoded at a time: as the decoder would have it, or one, where
-    /// that does not fit the memory. Of several processes, whose devices may differ, rank 0 chooses.
-    fn choose_chunk(&self, plan: &Plan) -> Result<u32, Error> {
-        let fits = |chunk| match (self.options.max_memory, plan) {
-            (Some(budget), &Plan::Sharded(grid)) => {
-                let given = self.given_grid(grid);
-                self.run.fit_shards(grid.latents(), self.place, budget, given, chunk).is_ok()
-            }
-            _ => true,
+    /// Chooses frames at a time and shards. Of several processes, whose devices may differ, rank 0
+    /// chooses; the others find out what of their shards may wait in memory.
+    fn choose(&self, planned: &Planned) -> Result<Chosen, Error> {
+        let Self { options, run, place, .. } = *self;
+        let fit_shards =
+            |latents, bytes, given, chunk| run.fit_shards(latents, place, bytes, given, chunk);
+        let allowed = Allowed {
+            max_memory: options.max_memory,
+            is_grid_given: options.cut.shard_grid.is_some(),
+            choose_chunk: &|plan| run.choose_chunk(plan),
+            fit_shards: &fit_shards,
         };
-        let choose = || match self.run.choose_chunk(plan) {
-            chunk if chunk > 1 && !fits(chunk) => 1,
-            chunk => chunk,
+        let Some(together) = self.together else { return Ok(allowed.choose(&planned.plan)?) };
+        let own = (place.first == 0).then(|| allowed.choose(&planned.plan)).transpose()?;
+        let group = FirstRanks::new(together.group, place.size);
+        let latents = planned.plan.input();
+        let chunk = match latents.frames {
+            1 => own.as_ref().map_or(1, |own| own.chunk),
+            _ => group.broadcast_object(0, CHOICE, own.as_ref().map(|own| own.chunk))?,
         };
-        let own = (self.place.first == 0).then(choose);
-        match self.together {
-            Some(together) if plan.input().frames > 1 => {
-                let group = FirstRanks::new(together.group, self.place.size);
-                Ok(group.broadcast_object(0, CHOICE, own)?)
-            }
-            _ => Ok(own.unwrap_or(1)),
-        }
-    }
-
-    /// The grid, if the caller gave it.
-    fn given_grid(&self, grid: ShardGrid) -> Option<ShardGrid> {
-        self.options.cut.shard_grid.is_some().then_some(grid)
-    }
-
-    /// Chooses the shards for `max_memory`, and says what of them may wait in memory. Of several
-    /// processes rank 0 chooses.
-    fn fit_memory(&self, chunk: u32, planned: &mut Planned) -> Result<Option<ParkLimit>, Error> {
-        let (Some(budget), Plan::Sharded(grid)) = (self.options.max_memory, planned.plan) else {
-            return Ok(None);
+        let (Some(bytes), Plan::Sharded(_)) = (options.max_memory, &planned.plan) else {
+            return Ok(Chosen { chunk, fit: None });
         };
-        let latents = grid.latents();
-        let given = self.given_grid(grid);
-        let fit = |given| self.run.fit_shards(latents, self.place, budget, given, chunk);
-        let fit = match self.together {
-            None => fit(given)?,
-            Some(together) => {
-                let own = match self.place.first {
-                    0 => Some(fit(given)?.grid),
-                    _ => None,
-                };
-                let own = own.map(|grid| [grid.slices(), grid.rows(), grid.cols()]);
-                let group = FirstRanks::new(together.group, self.place.size);
-                let [slices, rows, cols]: [u32; 3] = group.broadcast_object(0, CHOICE, own)?;
+        let fit = own.and_then(|own| own.fit);
+        let grid = fit.map(|shard::Fit { grid, .. }| [grid.slices(), grid.rows(), grid.cols()]);
+        let [slices, rows, cols]: [u32; 3] = group.broadcast_object(0, CHOICE, grid)?;
+        let fit = match fit {
+            Some(fit) => fit,
+            None => {
                 let shards = Axes::new(slices, rows, cols);
-                fit(Some(ShardGrid::of(latents, shards, planned.scale)?))?
+                let grid = ShardGrid::of(latents, shards, planned.scale)?;
+                fit_shards(latents, bytes, Some(grid), chunk)?
             }
         };
-        planned.plan = Plan::sharded(fit.grid);
-        let scratch = self.options.scratch_dir.clone().unwrap_or_else(std::env::temp_dir);
-        Ok(Some(ParkLimit { bytes: fit.limit, scratch }))
+        Ok(Chosen { chunk, fit: Some(fit) })
     }
 
     /// That the host has less memory, `available`, than this process will take beside what it has taken

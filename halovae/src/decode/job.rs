@@ -81,7 +81,7 @@ impl<'a> Job<'a> {
     pub fn is_streamed(&self) -> bool {
         let frames = u32::try_from(self.latents.frames).unwrap_or(u32::MAX);
         let flow = self.run.flow(frames, self.fit.chunk);
-        is_streamed(&self.planned.plan, &flow)
+        is_streamed(&self.planned.plan, &(&flow).into())
     }
 
     /// The shape of the result.

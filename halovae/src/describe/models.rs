@@ -9,7 +9,7 @@ use halovae_engine::program::Op;
 use halovae_engine::shard::exchanged_layers;
 use serde::Serialize;
 
-use crate::plan::chunks_waited_for;
+use crate::plan::{Streaming, chunks_waited_for};
 
 /// Frames of latents for which it is told whether a decoder streams.
 const LATENT_FRAMES: u32 = 21;
@@ -104,7 +104,7 @@ impl Model {
             strategies.push(Strategy::Sharded);
         }
         let is_video = config.is_video();
-        let flow = Flow::new(&program, LATENT_FRAMES, CHUNK);
+        let streaming = Streaming::from(&Flow::new(&program, LATENT_FRAMES, CHUNK));
         Some(Self {
             class: config.class(),
             models,
@@ -115,7 +115,7 @@ impl Model {
                 packing,
             },
             out_channels: program.out_channels(),
-            streams: is_video && chunks_waited_for(&flow) < flow.steps().len(),
+            streams: is_video && chunks_waited_for(&streaming) < streaming.chunks.len(),
             // Those of GPUs have no ops over time yet.
             backends: match program.ops().iter().all(Op::is_of_images) {
                 true => &["cpu", "cuda", "wgpu"],

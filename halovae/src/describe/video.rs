@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::options::CutOptions;
-use crate::plan::{Memory, Planner};
+use crate::plan::{Memory, Planner, Streaming};
 
 /// Frames of latents that memory is told for if no number is asked for; enough of the last that nothing
 /// grows any more with decoders that keep a few frames.
@@ -25,8 +25,7 @@ pub struct VideoFacts {
     #[serde(serialize_with = "law_by_name")]
     pub time: TimeScale,
     /// How the latents of the most frames that memory is told for go through the decoder.
-    #[serde(skip)]
-    pub flow: Flow,
+    pub streaming: Streaming,
     /// Ops that read all frames at once: what comes behind them is not streamed.
     pub waits_for_all: Option<WaitsForAll>,
     /// Bytes of the weights for several frames, once a device.
@@ -83,7 +82,7 @@ impl VideoFacts {
         let memory = frames.iter().map(|&frames| memory(planner, Size { frames, ..latents }));
         Ok(Self {
             time: scale.time,
-            flow: Flow::new(program, most, CHUNK),
+            streaming: Streaming::from(&Flow::new(program, most, CHUNK)),
             waits_for_all: WaitsForAll::of(program),
             weight_bytes: planner.decoder(most).map_or(0, |decoder| decoder.weight_bytes),
             pixels: [pixels.height, pixels.width],

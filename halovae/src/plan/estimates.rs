@@ -6,12 +6,15 @@ use halovae_core::{
     Axis, Balance, LayerHalo, Margins, Plan, RankEstimate, RankLoad, Size, WorkModel, balance,
     estimate_ranks, piece_costs,
 };
-use halovae_engine::decode::{CHUNK, choose_chunk, stitching_bytes};
+use halovae_engine::decode::{CHUNK, stitching_bytes};
+use halovae_engine::flow::Flow;
 use halovae_engine::program::{Analysis, MemoryModel, Program};
 use halovae_engine::schedule::Schedule;
 use halovae_engine::shard::{Cut, Traffic, UncutError, exchanged_layers, peak_bytes};
 
+use super::fit::Chosen;
 use super::planned::Planned;
+use super::time::Streaming;
 use crate::error::Error;
 
 /// A decoder as it runs on a backend.
@@ -50,6 +53,8 @@ pub struct Estimates {
     pub memory: Option<Memory>,
     /// How many frames of latents are decoded at a time.
     pub chunk: u32,
+    /// How latents go through the decoder, if one is known.
+    pub streaming: Option<Streaming>,
     /// What the ranks of a sharded decode exchange, if a decoder is known.
     pub traffic: Option<Traffic>,
     /// Frames of the latents before and behind a slice that convs read of the slices beside, if a
@@ -67,6 +72,20 @@ pub struct Memory {
     pub live: Vec<u64>,
     /// Finished pieces that the process of rank 0 holds until they are stitched.
     pub stitching: u64,
+    /// What shards that take turns do within, where memory is bounded.
+    pub within: Option<Within>,
+}
+
+/// A bound of a decode's memory, and how it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Within {
+    /// Bytes that the process may take, weights and what the host holds included.
+    pub max_memory: u64,
+    /// Of these, what is needed at the least.
+    pub needed: u64,
+    /// Bytes of values that wait for their turn on each rank's device; others wait in a file.
+    pub waiting: u64,
 }
 
 impl Estimates {
@@ -75,14 +94,19 @@ impl Estimates {
     /// # Errors
     /// The planner's.
     pub fn of_cells(planned: &Planned) -> Result<Self, Error> {
-        Self::new(planned, None)
+        Self::new(planned, None, None)
     }
 
-    /// The numbers of `planned`, pieces assigned as a decode assigns them.
+    /// The numbers of `planned`, pieces assigned as a decode assigns them; with what was chosen by
+    /// memory, if a decoder is known.
     ///
     /// # Errors
     /// The planner's, and [`Error::Uncut`].
-    pub(crate) fn new(planned: &Planned, model: Option<&Runs<'_>>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        planned: &Planned,
+        model: Option<&Runs<'_>>,
+        chosen: Option<&Chosen>,
+    ) -> Result<Self, Error> {
         let plan = &planned.plan;
         let schedule = Schedule::new(plan, 1, planned.ranks)?;
         let owners: Vec<u32> = schedule.items().iter().map(|item| item.owner).collect();
@@ -93,10 +117,12 @@ impl Estimates {
         piece_costs(plan, &work, &mut costs)?;
         let balance = balance(&costs, &owners, &mut loads)?;
         estimate_ranks(plan, &owners, &work, &mut ranks)?;
-        let chosen = |model: &Runs<'_>| choose_chunk(plan, model.program, model.memory);
-        let chunk = model.map_or(CHUNK, chosen);
-        let memory =
-            model.map(|model| memory(model, plan, chunk, &schedule, planned.ranks)).transpose()?;
+        let chunk = chosen.map_or(CHUNK, |chosen| chosen.chunk);
+        let frames = plan.input().frames;
+        let streaming = model.map(|model| (&Flow::new(model.program, frames, chunk)).into());
+        let limit = chosen.and_then(|chosen| chosen.fit).map(|fit| fit.limit);
+        let of = |model| memory(model, plan, chunk, &schedule, planned.ranks, limit);
+        let memory = model.map(of).transpose()?;
         let traffic = match (model, plan) {
             (Some(model), Plan::Sharded(grid)) => Some(Traffic::new(model.program, *grid, chunk)?),
             _ => None,
@@ -109,7 +135,18 @@ impl Estimates {
         };
         let unit = if model.is_some() { WorkUnit::Flops } else { WorkUnit::Cells };
         let whole_work = work.flops(plan.input());
-        Ok(Self { owners, ranks, balance, whole_work, unit, memory, chunk, traffic, halo_in_time })
+        Ok(Self {
+            owners,
+            ranks,
+            balance,
+            whole_work,
+            unit,
+            memory,
+            chunk,
+            streaming,
+            traffic,
+            halo_in_time,
+        })
     }
 }
 
@@ -141,6 +178,7 @@ fn memory(
     chunk: u32,
     schedule: &Schedule,
     ranks: u32,
+    limit: Option<u64>,
 ) -> Result<Memory, UncutError> {
     let weights = model.memory.prepared_weight_bytes(model.program);
     let stitching = stitching_bytes(plan, model.program, ranks, chunk);
@@ -149,7 +187,7 @@ fn memory(
         // Many ranks, and few sizes of shards.
         let mut known: HashMap<(Size, Margins), u64> = HashMap::new();
         let mut of = |rank| {
-            let peak = || peak_bytes(model.program, &cut, rank, model.memory, None, chunk);
+            let peak = || peak_bytes(model.program, &cut, rank, model.memory, limit, chunk);
             let shards = cut.shards_of(rank);
             match grid.shard(shards.start) {
                 Some(shard) if shards.len() == 1 => {
@@ -160,7 +198,8 @@ fn memory(
                 _ => peak(),
             }
         };
-        return Ok(Memory { weights, live: (0..ranks).map(&mut of).collect(), stitching });
+        let live = (0..ranks).map(&mut of).collect();
+        return Ok(Memory { weights, live, stitching, within: None });
     }
     // A grid has many pieces and few sizes.
     let mut known: HashMap<Size, u64> = HashMap::new();
@@ -172,5 +211,5 @@ fn memory(
         let most: &mut u64 = &mut live[item.owner as usize];
         *most = bytes.max(*most);
     }
-    Ok(Memory { weights, live, stitching })
+    Ok(Memory { weights, live, stitching, within: None })
 }

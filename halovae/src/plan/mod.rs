@@ -2,6 +2,7 @@
 
 mod compare;
 mod estimates;
+mod fit;
 mod planned;
 mod planner;
 mod sizes;
@@ -9,10 +10,13 @@ mod threads;
 mod time;
 
 pub use compare::{Bytes, Comparison, Figures, Row, STRATEGIES};
-pub use estimates::{Estimates, Memory, WorkUnit};
+pub use estimates::{Estimates, Memory, Within, WorkUnit};
+pub(crate) use fit::{Allowed, Chosen};
 pub use planned::Planned;
 pub(crate) use planned::plan;
 pub use planner::{DecoderFacts, Planner};
 pub use sizes::{cells_of_pixels, latent_frames};
 pub use threads::{share, threads};
-pub use time::{Slice, chunks_waited_for, goes_by_chunks, is_streamed, slice_count, slices};
+pub use time::{
+    Chunk, Slice, Streaming, chunks_waited_for, goes_by_chunks, is_streamed, slice_count, slices,
+};

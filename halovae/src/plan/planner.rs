@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use halovae_core::{LayerHalo, Plan, Size, Tiling};
 use halovae_cpu::CpuModel;
-use halovae_engine::decode::stitching_bytes;
-use halovae_engine::flow::Flow;
+use halovae_engine::decode::{choose_chunk, stitching_bytes};
 use halovae_engine::program::{MemoryModel, Program, fuse, peak_bytes};
-use halovae_engine::shard::{UncutError, exchanged_layers};
+use halovae_engine::shard::{Budget, Fit, UncutError, exchanged_layers, fit};
 
-use super::estimates::{Estimates, Runs};
+use super::estimates::{Estimates, Runs, Within};
+use super::fit::Allowed;
 use super::planned::{Planned, plan};
 use super::threads::{share, threads};
 use crate::error::Error;
@@ -151,12 +151,6 @@ impl Planner {
         self.known.as_ref().map(|known| known.runnable(frames).decoder)
     }
 
-    /// How latents go through the decoder, so many frames at a time, if one is known.
-    pub fn flow(&self, latents: Size, chunk: u32) -> Option<Flow> {
-        let known = self.known.as_ref()?;
-        Some(Flow::new(&known.runnable(latents.frames).program, latents.frames, chunk))
-    }
-
     /// What is to be told of the checkpoint.
     pub fn notices(&self) -> &[Notice] {
         self.known.as_ref().map_or(&[], |known| &known.notices)
@@ -187,22 +181,76 @@ impl Planner {
         cut: &CutOptions,
         group: u32,
     ) -> Result<(Planned, Estimates), Error> {
+        self.plan_in(latents, cut, group, None)
+    }
+
+    /// The same for a sharded decode in one process that may take no more than so many bytes: with the
+    /// shards and the frames at a time that a decode on the CPU of this machine chooses for them.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan), that the plan is not sharded or no decoder is known, and that nothing
+    /// fits.
+    pub fn plan_within(
+        &self,
+        latents: Size,
+        cut: &CutOptions,
+        group: u32,
+        max_memory: u64,
+    ) -> Result<(Planned, Estimates), Error> {
+        self.plan_in(latents, cut, group, Some(max_memory))
+    }
+
+    fn plan_in(
+        &self,
+        latents: Size,
+        cut: &CutOptions,
+        group: u32,
+        max_memory: Option<u64>,
+    ) -> Result<(Planned, Estimates), Error> {
         let cut = &CutOptions { tiles: self.tiles, ..cut.clone() };
         if latents.frames > MOST_FRAMES {
             return Err(OptionError::Frames { frames: latents.frames, max: MOST_FRAMES }.into());
         }
         let Some(known) = &self.known else {
+            if max_memory.is_some() {
+                return Err(OptionError::needs("max_memory", ["vae", "DIR"]).into());
+            }
             let planned = plan(latents, 1, cut, group, &self.tiling, Ok(&[]))?;
-            let estimates = Estimates::new(&planned, None)?;
+            let estimates = Estimates::of_cells(&planned)?;
             return Ok((planned, estimates));
         };
         let runnable = known.runnable(latents.frames);
-        let planned = plan(latents, 1, cut, group, &self.tiling, runnable.layers.as_deref())?;
+        let mut planned = plan(latents, 1, cut, group, &self.tiling, runnable.layers.as_deref())?;
+        if max_memory.is_some() && !matches!(planned.plan, Plan::Sharded(_)) {
+            return Err(OptionError::needs("max_memory", ["strategy", "sharded"]).into());
+        }
         // As a decode on this machine would share its threads: they need workspace.
         let threads = share(threads(None), planned.ranks, 0);
         let memory = &CpuModel::new(threads as usize);
-        let runs = Runs { program: &runnable.program, memory };
-        let estimates = Estimates::new(&planned, Some(&runs))?;
+        let program = &runnable.program;
+        // As a process decodes that has all of the ranks.
+        let of_all =
+            |bytes, chunk| Budget { ranks: planned.ranks, together: planned.ranks, bytes, chunk };
+        let allowed = Allowed {
+            max_memory,
+            is_grid_given: cut.shard_grid.is_some(),
+            choose_chunk: &|plan| choose_chunk(plan, program, memory),
+            fit_shards: &|latents, bytes, given, chunk| {
+                fit(program, memory, latents, of_all(bytes, chunk), given)
+            },
+        };
+        let chosen = allowed.choose(&planned.plan)?;
+        if let Some(fit) = chosen.fit {
+            planned.plan = Plan::sharded(fit.grid);
+        }
+        let mut estimates =
+            Estimates::new(&planned, Some(&Runs { program, memory }), Some(&chosen))?;
+        if let (Some(memory), Some(fit), Some(max_memory)) =
+            (&mut estimates.memory, chosen.fit, max_memory)
+        {
+            let Fit { needed, limit: waiting, .. } = fit;
+            memory.within = Some(Within { max_memory, needed, waiting });
+        }
         Ok((planned, estimates))
     }
 }

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use halovae_core::{Plan, Strategy};
-use halovae_engine::flow::Flow;
+use halovae_engine::flow::{Flow, FlowStep};
+use serde::Serialize;
 
 /// Pieces of the same frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,34 @@ pub struct Slice {
     pub frames: Range<u32>,
     /// How many of these, from the first on, are blended with what slices before make of them.
     pub blended: u32,
+}
+
+/// Latents that go through a decoder together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Chunk {
+    /// Their frames.
+    pub latents: Range<u32>,
+    /// Frames that are finished with them; perhaps none.
+    pub frames: Range<u32>,
+}
+
+/// How the latents of a video, or of a part of it that has all of its frames, go through a decoder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Streaming {
+    /// One after the other. Each has as many frames of latents, but perhaps the last.
+    pub chunks: Vec<Chunk>,
+}
+
+impl From<&Flow> for Streaming {
+    fn from(flow: &Flow) -> Self {
+        let chunk = |step: &FlowStep| Chunk {
+            latents: step.latents.clone(),
+            frames: step.finished.clone(),
+        };
+        Self { chunks: flow.steps().iter().map(chunk).collect() }
+    }
 }
 
 /// How many slices there are.
@@ -58,11 +87,11 @@ pub fn goes_by_chunks(plan: &Plan) -> bool {
 }
 
 /// Whether some frames are finished before all latents are in.
-pub fn is_streamed(plan: &Plan, flow: &Flow) -> bool {
-    goes_by_chunks(plan) && chunks_waited_for(flow) < flow.steps().len()
+pub fn is_streamed(plan: &Plan, streaming: &Streaming) -> bool {
+    goes_by_chunks(plan) && chunks_waited_for(streaming) < streaming.chunks.len()
 }
 
 /// How many chunks go in before the first frame is finished.
-pub fn chunks_waited_for(flow: &Flow) -> usize {
-    flow.steps().iter().take_while(|step| step.finished.is_empty()).count() + 1
+pub fn chunks_waited_for(streaming: &Streaming) -> usize {
+    streaming.chunks.iter().take_while(|chunk| chunk.frames.is_empty()).count() + 1
 }

@@ -17,7 +17,7 @@ pub(super) fn describe(text: &mut String, facts: &VideoFacts) {
     text.push_str("\nvideos\n");
     let frames = frames_per_latent(facts.time);
     line(text, "frames", format_args!("{frames} of the latents' frames"));
-    line(text, "streaming", flows(&facts.flow));
+    line(text, "streaming", flows(&facts.streaming));
     if let Some(WaitsForAll { first, others, .. }) = &facts.waits_for_all {
         let more = match others {
             0 => String::new(),

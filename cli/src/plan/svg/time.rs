@@ -3,18 +3,14 @@
 
 use std::fmt::Write;
 
-use halovae::Estimates;
-use halovae::Planned;
 use halovae::words::frames_per_latent;
-use halovae::{Slice, is_streamed, slices};
-use halovae_engine::flow::Flow;
+use halovae::{Estimates, Planned, Slice, Streaming, is_streamed, slices};
 
 use super::frames::{Axis, BAR, GAP, LINE, ROW};
 use super::{OVERLAP_FILL, colour};
-use crate::plan::table::plural;
 use crate::plan::time::{first_to_last, streams};
 use crate::svg::{DARK, Drawn, SOFT, fill, outline, text};
-use crate::words::piece_name;
+use crate::words::{counted, piece_name};
 
 /// The heading, a line below it, and what lies between them and the first row.
 const HEADING: f64 = 14.0;
@@ -37,7 +33,6 @@ const NEUTRAL: &str = "#5b5b5b";
 pub(super) struct Strip<'a> {
     planned: &'a Planned,
     estimates: &'a Estimates,
-    flow: Option<&'a Flow>,
     slices: Vec<Slice>,
     /// Bars below each other on either side, so that none lies over another.
     lanes: [usize; 2],
@@ -45,11 +40,7 @@ pub(super) struct Strip<'a> {
 
 impl<'a> Strip<'a> {
     /// `None` for an image.
-    pub(super) fn new(
-        planned: &'a Planned,
-        estimates: &'a Estimates,
-        flow: Option<&'a Flow>,
-    ) -> Option<Self> {
+    pub(super) fn new(planned: &'a Planned, estimates: &'a Estimates) -> Option<Self> {
         let most = planned.plan.output().frames.max(planned.plan.input().frames);
         if most < 2 {
             return None;
@@ -59,7 +50,7 @@ impl<'a> Strip<'a> {
             lanes(&slices, |slice| slice.latents.clone()),
             lanes(&slices, |slice| slice.frames.clone()),
         ];
-        Some(Self { planned, estimates, flow, slices, lanes })
+        Some(Self { planned, estimates, slices, lanes })
     }
 
     fn is_cut(&self) -> bool {
@@ -127,7 +118,8 @@ impl<'a> Strip<'a> {
 
     /// What is to be said of the rows.
     fn notes(&self) -> Vec<String> {
-        let streams = self.flow.map(|flow| match streams(&self.planned.plan, flow) {
+        let streaming = self.estimates.streaming.as_ref();
+        let streams = streaming.map(|streaming| match streams(&self.planned.plan, streaming) {
             no if no.starts_with("no: ") => no.replacen("no: ", "no streaming: ", 1),
             words => format!("streaming: {words}"),
         });
@@ -208,7 +200,7 @@ impl<'a> Strip<'a> {
         let places = first_to_last(&slice.pieces);
         let pieces = match slice.pieces.end - slice.pieces.start {
             1 => format!("{name} {places}"),
-            count => format!("{}, {places}", plural(count, name)),
+            count => format!("{}, {places}", counted(count, name)),
         };
         let long = format!("slice {index}: {pieces}");
         let short = format!("slice {index}");
@@ -223,14 +215,16 @@ impl<'a> Strip<'a> {
     /// Which frames come of which of the latents'; by chunk, if they are finished by chunk.
     fn fan(&self, svg: &mut String, [(latents, top), (frames, bottom)]: [(&Axis, f64); 2]) {
         let (above, below) = (top + ROW, bottom);
-        if let Some(flow) = self.flow.filter(|flow| is_streamed(&self.planned.plan, flow)) {
-            let together = flow.steps().len().div_ceil(MAX_LINKS as usize).max(1);
-            for (index, steps) in flow.steps().chunks(together).enumerate() {
-                let (Some(first), Some(last)) = (steps.first(), steps.last()) else { continue };
+        let streaming = self.estimates.streaming.as_ref();
+        let streaming = streaming.filter(|streaming| is_streamed(&self.planned.plan, streaming));
+        if let Some(Streaming { chunks, .. }) = streaming {
+            let together = chunks.len().div_ceil(MAX_LINKS as usize).max(1);
+            for (index, chunks) in chunks.chunks(together).enumerate() {
+                let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { continue };
                 let (colour, opacity) = CHUNK[index % CHUNK.len()];
                 let ends = [
                     (latents, first.latents.start, last.latents.end, top),
-                    (frames, first.finished.start, last.finished.end, bottom),
+                    (frames, first.frames.start, last.frames.end, bottom),
                 ];
                 for (axis, start, end, top) in ends.iter().filter(|(_, start, end, _)| start < end)
                 {
@@ -296,7 +290,7 @@ mod tests {
         let mut estimates = Estimates::of_cells(&planned).expect("a plan");
         estimates.halo_in_time = halo_in_time;
         let mut svg = String::new();
-        let strip = Strip::new(&planned, &estimates, None).expect("a video");
+        let strip = Strip::new(&planned, &estimates).expect("a video");
         strip.draw(&mut svg, [0.0, 0.0], 720.0);
         let bottom = strip.height();
         let lowest =

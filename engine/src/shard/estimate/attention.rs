@@ -28,7 +28,7 @@ impl Walk<'_> {
         let lent = |walk: &Self, shard: u32, read: &StepRead| {
             let bytes = |count: u64| walk.bytes(read.id, shard, &(0..count));
             let lent = Lent { frames: &read.frames, by_tap: false, bytes: &bytes };
-            walk.lent(Key::Value(read.id, shard), None, &lent)
+            walk.lent(Key::Value(read.id, walk.alike.to(shard)), None, &lent)
         };
         let state = |walk: &Self, shard: u32| {
             let part = cut.part(program, op.output(), shard);
@@ -67,11 +67,16 @@ impl Walk<'_> {
                 if turn + 1 < ranks {
                     continue;
                 }
-                self.drop_before(Key::Value(query.id, shard), query.needed, states + visitors);
+                let is_walked = self.alike.to(shard) == shard;
+                if is_walked {
+                    self.drop_before(Key::Value(query.id, shard), query.needed, states + visitors);
+                }
                 states -= state(self, shard);
                 let bytes = self.bytes(op.output(), shard, &step.outputs);
                 self.reach(self.here + states + visitors + bytes);
-                self.put(Key::Value(op.output(), shard), step.outputs.clone(), bytes);
+                if is_walked {
+                    self.put(Key::Value(op.output(), shard), step.outputs.clone(), bytes);
+                }
             }
         }
         for shard in own.clone() {
