@@ -23,6 +23,7 @@ pub mod flow;
 pub mod group;
 pub mod latents;
 pub mod model;
+pub mod option_names;
 pub mod program;
 mod progress;
 mod rank;

@@ -73,7 +73,7 @@ impl Format {
         kind.check_choices(path, options)?;
         match kind {
             Kind::Picture(_) if options.animated => {
-                Ok(Self::Video(Arc::new(Apng::new(options.depth))))
+                Ok(Self::Video(Arc::new(Apng::new(options.bit_depth))))
             }
             Kind::Picture(format) => Ok(Self::Picture(format)),
             Kind::Gif => Ok(Self::Video(Arc::new(Gif))),
@@ -81,8 +81,8 @@ impl Format {
             Kind::Container(Container::Mp4) if options.codec.is_none() => built_in(path, options),
             Kind::Container(container) => {
                 let codec = options.codec.as_deref().unwrap_or(container.codec());
-                let Options { depth, crf, pad, .. } = *options;
-                let format = ByFfmpeg::find(path, container, codec, depth, crf, pad)?;
+                let Options { bit_depth, crf, pad, .. } = *options;
+                let format = ByFfmpeg::find(path, container, codec, bit_depth, crf, pad)?;
                 Ok(Self::Video(Arc::new(format)))
             }
             Kind::Npy => Ok(Self::Npy),
@@ -115,9 +115,9 @@ impl Kind {
     /// Refuses options that mean nothing to it.
     fn check_choices(self, path: &Path, options: &Options) -> Result<(), OutputError> {
         let path = || path.to_path_buf();
-        if options.depth != Depth::Eight {
+        if options.bit_depth != Depth::Eight {
             match self {
-                Self::Picture(format) if !format.holds(options.depth) => {
+                Self::Picture(format) if !format.holds(options.bit_depth) => {
                     return Err(OutputError::BitDepth { path: path(), format: format.name() });
                 }
                 Self::Npy | Self::Safetensors => {
@@ -137,25 +137,25 @@ impl Kind {
                     OutputError::AnimatedWebp { path: path() }
                 }
                 _ => {
-                    let (flag, formats) = ("--animated", ".png");
-                    OutputError::NoChoice { path: path(), flag, formats }
+                    let (option, formats) = ("animated", ".png");
+                    OutputError::NoChoice { path: path(), option, formats }
                 }
             });
         }
         let is_timed =
             options.animated || matches!(self, Self::Y4m | Self::Gif | Self::Container(_));
-        if options.rate.is_some() && !is_timed {
+        if options.fps.is_some() && !is_timed {
             return Err(OutputError::Rate { path: path() });
         }
         let is_coded = matches!(self, Self::Container(_));
-        for (is_given, flag) in [
-            (options.codec.is_some(), "--codec"),
-            (options.crf.is_some(), "--crf"),
-            (options.pad, "--pad"),
+        for (is_given, option) in [
+            (options.codec.is_some(), "codec"),
+            (options.crf.is_some(), "crf"),
+            (options.pad, "pad"),
         ] {
             if is_given && !is_coded {
                 let formats = ".mp4, .mkv, .webm or .mov";
-                return Err(OutputError::NoChoice { path: path(), flag, formats });
+                return Err(OutputError::NoChoice { path: path(), option, formats });
             }
         }
         Ok(())

@@ -32,6 +32,7 @@ mod stage;
 mod take_over;
 mod temporary;
 mod tiff;
+mod unfit;
 #[cfg(target_os = "linux")]
 mod unnamed;
 mod video;
@@ -39,11 +40,12 @@ mod written;
 
 pub use error::OutputError;
 pub use file_sink::FileSink;
-pub use frame_rate::FrameRate;
+pub use frame_rate::{FrameRate, FrameRateError};
 pub use options::Options;
 pub use output::OutputFile;
 pub use pixel::Depth;
 pub use place::{check_place, check_scratch};
 pub use planar::channels_first;
 pub use temporary::Temporary;
+pub use unfit::Unfit;
 pub use written::{Written, check_all};

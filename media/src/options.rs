@@ -6,13 +6,15 @@ use crate::frame_rate::FrameRate;
 use crate::pixel::Depth;
 
 /// How an output is to be written, beside its format. Formats that have no such choice refuse it.
+///
+/// Errors name these fields, or in their alternate form the flags of the command line that are called so.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// Bits a channel.
-    pub depth: Depth,
+    pub bit_depth: Depth,
     /// Frames in a second, if that is given.
-    pub rate: Option<FrameRate>,
+    pub fps: Option<FrameRate>,
     /// An encoder of the program ffmpeg, by ffmpeg's name for it, in the place of the format's own.
     pub codec: Option<String>,
     /// The quality of an encoder that loses some: 0 is best. Its scale is the encoder's: the quantiser of

@@ -10,9 +10,10 @@ use crate::format::Format;
 use crate::frame_rate::FrameRate;
 use crate::names::Names;
 use crate::options::Options;
-use crate::pictures::{PictureFormat, Pictures};
+use crate::pictures::Pictures;
 use crate::planar::{self, Planar};
 use crate::preview::{self, Preview};
+use crate::unfit::Unfit;
 use crate::video::Videos;
 use crate::video::y4m::{self, Y4m};
 use crate::{npy, place, safetensors};
@@ -63,24 +64,19 @@ impl OutputFile {
     pub fn files(&self, shape: Shape) -> Result<Vec<PathBuf>, OutputError> {
         let fits = match &self.format {
             Format::Picture(format) => match &self.names {
-                Some(names) if !names.has_frames() && shape.frames > 1 => Err(format!(
-                    "a {} holds one image, and the decoder gives {} frames; write .mp4, .y4m, .npy or \
-                     .safetensors, or number the frames, as in %05d.{}{}",
-                    format.name(),
-                    shape.frames,
-                    self.path.extension().unwrap_or_default().display(),
-                    if *format == PictureFormat::Png { ", or give --animated" } else { "" }
-                )),
-                _ => format.check(shape, self.options.depth).map(drop),
+                Some(names) if !names.has_frames() && shape.frames > 1 => Err(Unfit::OneImage {
+                    format: format.name(),
+                    frames: shape.frames,
+                    extension: self.path.extension().unwrap_or_default().to_string_lossy().into(),
+                }),
+                _ => format.check(shape, self.options.bit_depth).map(drop),
             },
-            Format::Y4m if self.is_stdout() && shape.batch > 1 => Err(format!(
-                "standard output takes one video, and the latents are {}; write a .y4m, which becomes \
-                 one file for each",
-                shape.batch
-            )),
-            Format::Y4m => y4m::check(shape, self.options.depth).map(drop),
+            Format::Y4m if self.is_stdout() && shape.batch > 1 => {
+                Err(Unfit::OneVideo { videos: shape.batch })
+            }
+            Format::Y4m => y4m::check(shape, self.options.bit_depth).map(drop),
             Format::Video(format) => {
-                let rate = self.options.rate.map_or(Ok(()), |rate| format.check_rate(rate));
+                let rate = self.options.fps.map_or(Ok(()), |rate| format.check_rate(rate));
                 rate.and_then(|()| format.fit(shape).map(drop))
             }
             Format::Npy | Format::Safetensors => planar::check(shape).map(drop),
@@ -124,7 +120,7 @@ impl OutputFile {
 
     /// Whether it says how many frames there are in a second, and nothing has told that.
     pub fn lacks_rate(&self) -> bool {
-        self.format.has_rate() && self.options.rate.is_none()
+        self.format.has_rate() && self.options.fps.is_none()
     }
 
     /// The sink that writes it; with `rate` frames in a second unless another number was given.
@@ -139,10 +135,10 @@ impl OutputFile {
     /// The one that writes the files themselves.
     fn plain_sink(&self, rate: FrameRate) -> Box<dyn FileSink> {
         let path = self.path.clone();
-        let rate = self.options.rate.unwrap_or(rate);
+        let rate = self.options.fps.unwrap_or(rate);
         match (&self.format, self.names.clone()) {
             (&Format::Picture(format), Some(names)) => {
-                Box::new(Pictures::new(names, format, self.options.depth))
+                Box::new(Pictures::new(names, format, self.options.bit_depth))
             }
             (Format::Video(format), Some(names)) => {
                 Box::new(Videos::new(names, format.clone(), rate))
@@ -150,7 +146,7 @@ impl OutputFile {
             (Format::Npy, _) => Box::new(Planar::new(path, npy::header)),
             (Format::Safetensors, _) => Box::new(Planar::new(path, safetensors::header)),
             (Format::Picture(_) | Format::Video(_) | Format::Y4m, names) => {
-                Box::new(Y4m::new(names, rate, self.options.depth))
+                Box::new(Y4m::new(names, rate, self.options.bit_depth))
             }
         }
     }
@@ -174,7 +170,7 @@ mod tests {
         let check = |name: &str| refused(name, eight());
         assert!(matches!(check("a.bmp"), OutputError::Extension { extension: Some(_), .. }));
         assert!(matches!(check("a"), OutputError::Extension { extension: None, .. }));
-        assert!(check("a.AVI").to_string().contains("--output - | ffmpeg"));
+        assert!(format!("{:#}", check("a.AVI")).contains("--output - | ffmpeg"));
         assert!(matches!(check("%05d.npy"), OutputError::Numbered { .. }));
         assert!(matches!(check("none/a.png"), OutputError::NoFolder { .. }));
         assert!(matches!(check("%d-%d.png"), OutputError::Fields { .. }));
@@ -184,12 +180,12 @@ mod tests {
         std::fs::create_dir(folder.path().join("b.png")).unwrap();
         assert!(matches!(check("b.png"), OutputError::NotAFile { .. }));
         assert!(matches!(check(""), OutputError::NotAFile { .. }));
-        let deep = |name: &str| refused(name, Options { depth: Depth::Sixteen, ..eight() });
+        let deep = |name: &str| refused(name, Options { bit_depth: Depth::Sixteen, ..eight() });
         assert!(matches!(deep("a.jpg"), OutputError::BitDepth { format: "JPEG", .. }));
         assert!(matches!(deep("a.webp"), OutputError::BitDepth { format: "WebP", .. }));
         assert!(matches!(deep("a.mp4"), OutputError::BuiltInDepth { .. }));
         assert!(matches!(deep("a.npy"), OutputError::RawDepth { .. }));
-        let timed = Options { rate: Some(FrameRate::DEFAULT), ..eight() };
+        let timed = Options { fps: Some(FrameRate::DEFAULT), ..eight() };
         for name in ["a.png", "%05d.png", "a.npy", "a.safetensors"] {
             assert!(matches!(refused(name, timed.clone()), OutputError::Rate { .. }), "{name}");
         }

@@ -14,6 +14,7 @@ use crate::picture::{Colour, Extents, Picture};
 use crate::pixel::{self, Depth};
 use crate::png::PngPicture;
 use crate::temporary::{Stages, Temporary};
+use crate::unfit::Unfit;
 
 /// What images are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,22 +56,15 @@ impl PictureFormat {
     }
 
     /// Whether the format can hold an image of that shape; else why not.
-    pub(crate) fn check(self, shape: Shape, depth: Depth) -> Result<Extents, String> {
+    pub(crate) fn check(self, shape: Shape, depth: Depth) -> Result<Extents, Unfit> {
         let colour = match shape.channels {
             1 => Colour::Gray,
             3 => Colour::Rgb,
             4 if self == Self::Encoded(EncodedFormat::Jpeg) => {
-                return Err("a JPEG has no transparency, and the decoder gives 4 channels; write \
-                            .png, .tiff or .webp"
-                    .into());
+                return Err(Unfit::Transparency { format: self.name(), is_video: false });
             }
             4 => Colour::Rgba,
-            channels => {
-                return Err(format!(
-                    "the decoder gives {channels} channels, an image has 1, 3 or 4; write .npy or \
-                     .safetensors"
-                ));
-            }
+            channels => return Err(Unfit::Channels { channels, video: None }),
         };
         let max = self.max_extent();
         let [height, width] = [shape.height, shape.width].map(|extent| {
@@ -81,19 +75,13 @@ impl PictureFormat {
             .and_then(|pixels| pixels.checked_mul((shape.channels * depth.bytes()) as u64))
             .filter(|&bytes| bytes <= self.max_bytes());
         let (Some(height), Some(width), Some(bytes)) = (height, width, bytes) else {
-            let bytes = self.max_bytes();
-            let and_bytes = match bytes {
-                u64::MAX => String::new(),
-                bytes => format!(" and {}", halovae_engine::format_bytes(bytes)),
-            };
-            return Err(format!(
-                "an image of {} x {} pixels (height x width) does not fit a {} file, which holds up \
-                 to {max} along an axis{and_bytes}; write {}",
-                shape.height,
-                shape.width,
-                self.name(),
-                if self == Self::Png { ".npy or .safetensors" } else { ".png or .npy" }
-            ));
+            return Err(Unfit::ImageSides {
+                format: self.name(),
+                sides: [shape.height, shape.width],
+                max,
+                max_bytes: Some(self.max_bytes()).filter(|&bytes| bytes != u64::MAX),
+                instead: if self == Self::Png { ".npy or .safetensors" } else { ".png or .npy" },
+            });
         };
         Ok(Extents { height, width, colour, depth, bytes })
     }
@@ -141,8 +129,7 @@ impl Pictures {
 
 impl Sink for Pictures {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
-        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
-        let extents = self.format.check(shape, self.depth).map_err(refused)?;
+        let extents = self.format.check(shape, self.depth)?;
         let mut begun = Begun {
             batch: shape.batch,
             pictures: shape.images(),
@@ -350,7 +337,7 @@ mod tests {
     fn what_a_format_cannot_hold_is_refused_at_the_beginning() {
         let refused = |format: PictureFormat, height, width, channels| {
             let shape = Shape::new(1, height, width, channels);
-            format.check(shape, Depth::Eight).unwrap_err()
+            format.check(shape, Depth::Eight).unwrap_err().to_string()
         };
         let [png, jpeg, webp, tiff] = FORMATS.map(|(format, _)| format);
         assert!(refused(jpeg, 65536, 8, 3).contains("65535"));
@@ -365,7 +352,7 @@ mod tests {
         // 3.2 GB of bytes fit into a TIFF, twice as many do not.
         let large = Shape::new(1, 32768, 32768, 3);
         assert!(tiff.check(large, Depth::Eight).is_ok());
-        assert!(tiff.check(large, Depth::Sixteen).unwrap_err().contains("TIFF"));
+        assert!(tiff.check(large, Depth::Sixteen).unwrap_err().to_string().contains("TIFF"));
         assert!(png.check(large, Depth::Sixteen).is_ok());
     }
 

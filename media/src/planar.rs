@@ -11,6 +11,7 @@ use crate::disk_room;
 use crate::error::about;
 use crate::file_sink::FileSink;
 use crate::temporary::Temporary;
+use crate::unfit::Unfit;
 
 /// Makes what precedes the values, from the shape `[N, C, H, W]` or `[N, C, T, H, W]` and the bytes of
 /// the values.
@@ -39,12 +40,13 @@ impl Planar {
 }
 
 /// Whether a file can hold the values of that shape, and in how many bytes; else why not.
-pub(crate) fn check(shape: Shape) -> Result<u64, String> {
+pub(crate) fn check(shape: Shape) -> Result<u64, Unfit> {
     // `Shape::bytes` saturates, so what overflows is refused here as well.
     let bytes = shape.bytes();
     if bytes > i64::MAX as u64 / 2 {
         let extents: Vec<_> = channels_first(shape).iter().map(usize::to_string).collect();
-        return Err(format!("{} values exceed what a file can hold", extents.join(" x ")));
+        let what = format!("{} values", extents.join(" x "));
+        return Err(Unfit::TooMany { what, holder: "a file" });
     }
     Ok(bytes)
 }
@@ -61,8 +63,7 @@ pub fn channels_first(shape: Shape) -> Vec<usize> {
 
 impl Sink for Planar {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
-        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
-        let bytes = check(shape).map_err(refused)?;
+        let bytes = check(shape)?;
         let header = (self.header)(&channels_first(shape), bytes);
         let create = || {
             let mut file = Temporary::create(&self.path)?;

@@ -15,6 +15,7 @@ use crate::pictures::PictureFormat;
 use crate::pixel::{self, Depth};
 use crate::png::PngPicture;
 use crate::temporary::Temporary;
+use crate::unfit::Unfit;
 
 /// Writes each frame whose number is a multiple of `every` as a PNG of 8 bits beside the output. Each
 /// has its name as soon as it is complete, and keeps it whatever becomes of the rest.
@@ -42,15 +43,9 @@ struct Current {
 ///
 /// # Errors
 /// That there are none.
-pub(crate) fn names(
-    names: &Names,
-    every: NonZeroU32,
-    shape: Shape,
-) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn names(names: &Names, every: NonZeroU32, shape: Shape) -> Result<Vec<PathBuf>, Unfit> {
     if shape.frames == 1 {
-        return Err(
-            "--preview shows frames of a video, and the decoder gives images; leave it out".into(),
-        );
+        return Err(Unfit::PreviewOfImages);
     }
     PictureFormat::Png.check(shape, Depth::Eight)?;
     let frames = (0..shape.frames).step_by(every.get() as usize);
@@ -68,8 +63,7 @@ impl Preview {
 impl Sink for Preview {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
         self.sink.begin(shape)?;
-        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
-        let extents = PictureFormat::Png.check(shape, Depth::Eight).map_err(refused)?;
+        let extents = PictureFormat::Png.check(shape, Depth::Eight)?;
         self.begun = Some(Begun { shape, extents, current: None, bytes: Vec::new() });
         Ok(())
     }
@@ -189,7 +183,12 @@ mod tests {
         let two = Shape { batch: 2, ..shape.over(2) };
         let names = ["c-0.preview-00000.png", "c-1.preview-00000.png"].map(str::to_owned);
         assert_eq!(of("c.npy", two), Ok(names.into()));
-        assert!(of("c.npy", shape.over(1)).unwrap_err().contains("images"));
-        assert!(of("c.npy", Shape::new(1, 5, 4, 5).over(3)).unwrap_err().contains("5 channels"));
+        assert!(of("c.npy", shape.over(1)).unwrap_err().to_string().contains("images"));
+        assert!(
+            of("c.npy", Shape::new(1, 5, 4, 5).over(3))
+                .unwrap_err()
+                .to_string()
+                .contains("5 channels")
+        );
     }
 }

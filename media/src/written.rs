@@ -8,12 +8,20 @@ use crate::identity::Identity;
 use crate::place::Places;
 
 /// A file that will be written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Written {
-    /// The flag that names it.
-    pub flag: &'static str,
+    /// The option that names it, as a field: `output`.
+    pub option: &'static str,
     /// Its name.
     pub path: PathBuf,
+}
+
+impl Written {
+    /// The file of that name, which the option asks for.
+    pub fn new(option: &'static str, path: impl Into<PathBuf>) -> Self {
+        Self { option, path: path.into() }
+    }
 }
 
 /// Checks that every file can be written, that no two of them are one, and that none of them is one
@@ -29,22 +37,22 @@ pub fn check_all(written: &[Written], read: &[PathBuf]) -> Result<(), OutputErro
         }
     }
     let mut places = Places::default();
-    for Written { flag, path } in written {
+    for Written { option, path } in written {
         places.check(path)?;
         for identity in Identity::all_of(path) {
             match known.get(&identity) {
                 Some(&(None, read)) => {
                     let (path, read) = (path.clone(), read.clone());
-                    return Err(OutputError::Read { flag, path, read });
+                    return Err(OutputError::Read { option, path, read });
                 }
-                Some(&(Some(other_flag), other)) => {
+                Some(&(Some(other_option), other)) => {
                     let (path, other) = (path.clone(), other.clone());
-                    return Err(OutputError::Twice { flag, path, other_flag, other });
+                    return Err(OutputError::Twice { option, path, other_option, other });
                 }
                 None => {}
             }
         }
-        known.extend(Identity::all_of(path).into_iter().map(|id| (id, (Some(*flag), path))));
+        known.extend(Identity::all_of(path).into_iter().map(|id| (id, (Some(*option), path))));
     }
     Ok(())
 }

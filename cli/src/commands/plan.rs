@@ -31,7 +31,7 @@ pub(crate) fn run(args: &PlanArgs, verbosity: Verbosity) -> Result<(), Error> {
         None => Planner::of_scale(args.scale.unwrap_or(0), tiles)?,
     };
     if let Some(path) = output {
-        let written = Written { flag: "--output", path: path.into() };
+        let written = Written::new("output", path);
         check_all(&[written], planner.sources())?;
     }
     let format = args.format.map_or_else(|| format_of(output), Ok)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::devices::Dtype;
-use super::name::names;
+use super::names;
 use crate::words::counted;
 
 /// Options that cannot be, or do not go together.

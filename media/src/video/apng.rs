@@ -14,6 +14,7 @@ use crate::pictures::PictureFormat;
 use crate::pixel::Depth;
 use crate::png::{bit_depth, color_type, into_io};
 use crate::temporary::Temporary;
+use crate::unfit::Unfit;
 
 /// An animated PNG, shown again and again.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct Apng {
 }
 
 /// How long a frame is shown, in seconds, as a fraction of numbers of 16 bits.
-fn delay(rate: FrameRate) -> Result<[u16; 2], String> {
+fn delay(rate: FrameRate) -> Result<[u16; 2], Unfit> {
     let (mut a, mut b) = (rate.frames(), rate.seconds());
     while b != 0 {
         (a, b) = (b, a % b);
@@ -31,11 +32,7 @@ fn delay(rate: FrameRate) -> Result<[u16; 2], String> {
         [rate.seconds(), rate.frames()].map(|number| u16::try_from(number / a).ok());
     match (seconds, frames) {
         (Some(seconds), Some(frames)) => Ok([seconds, frames]),
-        _ => Err(format!(
-            "an animated .png has a number of frames in a number of seconds, both at most {}, and not \
-             {rate}; give another --fps",
-            u16::MAX
-        )),
+        _ => Err(Unfit::Rate { rate, format: "animated .png", most: u16::MAX.into() }),
     }
 }
 
@@ -46,15 +43,16 @@ impl Apng {
 }
 
 impl VideoFormat for Apng {
-    fn fit(&self, shape: Shape) -> Result<Shape, String> {
+    fn fit(&self, shape: Shape) -> Result<Shape, Unfit> {
         // The number of the last chunk, of which each frame has at least two, has 31 bits.
         if shape.frames > 1 << 20 {
-            return Err(format!("{} frames exceed what an animated .png can hold", shape.frames));
+            let what = format!("{} frames", shape.frames);
+            return Err(Unfit::TooMany { what, holder: "an animated .png" });
         }
         PictureFormat::Png.check(shape, self.depth).map(|_| shape)
     }
 
-    fn check_rate(&self, rate: FrameRate) -> Result<(), String> {
+    fn check_rate(&self, rate: FrameRate) -> Result<(), Unfit> {
         delay(rate).map(drop)
     }
 
@@ -63,9 +61,8 @@ impl VideoFormat for Apng {
     }
 
     fn begin(&self, file: &mut Temporary, video: Video) -> io::Result<Box<dyn Encoder>> {
-        let refused = |message| io::Error::new(io::ErrorKind::InvalidInput, message);
-        let extents = PictureFormat::Png.check(video.shape, self.depth).map_err(refused)?;
-        let [seconds, frames] = delay(video.rate).map_err(refused)?;
+        let extents = PictureFormat::Png.check(video.shape, self.depth)?;
+        let [seconds, frames] = delay(video.rate)?;
         let out = BufWriter::new(file.handle()?);
         let mut encoder = PngEncoder::new(out, extents.width, extents.height);
         encoder.set_compression(Compression::Fast);

@@ -12,6 +12,7 @@ use super::{VideoFormat, check_colours};
 use crate::frame_rate::FrameRate;
 use crate::pixel::Depth;
 use crate::temporary::Temporary;
+use crate::unfit::Unfit;
 
 /// How many pixels one is looked at of when colours are chosen, from 1 to 30.
 const SPEED: i32 = 10;
@@ -31,32 +32,23 @@ fn begin_of(frame: u64, rate: FrameRate) -> u64 {
 }
 
 impl VideoFormat for Gif {
-    fn fit(&self, shape: Shape) -> Result<Shape, String> {
+    fn fit(&self, shape: Shape) -> Result<Shape, Unfit> {
         check_colours(shape, ".gif")?;
-        let most = usize::from(u16::MAX);
-        let fits = |side| (1..=most).contains(&side);
+        let max = usize::from(u16::MAX);
+        let fits = |side| (1..=max).contains(&side);
         match fits(shape.height) && fits(shape.width) {
             true => Ok(shape),
-            false => Err(format!(
-                "a .gif has up to {most} pixels along an axis, and these have {} x {} (height x \
-                 width); write .png with --animated, or .y4m",
-                shape.height, shape.width
-            )),
+            false => Err(Unfit::GifSides { sides: [shape.height, shape.width], max }),
         }
     }
 
-    fn check_rate(&self, rate: FrameRate) -> Result<(), String> {
+    fn check_rate(&self, rate: FrameRate) -> Result<(), Unfit> {
         let hundredths = begin_of(1, rate);
         let is_slow = hundredths > u64::from(u16::MAX);
         let is_fast = u64::from(rate.frames()) * SHORTEST > 100 * u64::from(rate.seconds());
         match is_slow || is_fast {
             false => Ok(()),
-            true => Err(format!(
-                "a .gif shows frames for {}/100 s to {}/100 s, and not {rate} in a second; give another \
-                 --fps, or write .png with --animated, or .mp4",
-                SHORTEST,
-                u16::MAX
-            )),
+            true => Err(Unfit::GifRate { rate, hundredths: [SHORTEST, u16::MAX.into()] }),
         }
     }
 
@@ -151,7 +143,7 @@ mod tests {
             assert_eq!(check(rate), Ok(()), "{rate}");
         }
         for rate in ["51", "60", "60000/1001", "4294967295", "1/656", "1/4294967295"] {
-            assert!(check(rate).unwrap_err().contains("--fps"), "{rate}");
+            assert!(matches!(check(rate), Err(Unfit::GifRate { .. })), "{rate}");
         }
     }
 }

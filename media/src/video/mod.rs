@@ -19,6 +19,7 @@ use halovae_engine::tensor::Shape;
 
 use crate::frame_rate::FrameRate;
 use crate::temporary::Temporary;
+use crate::unfit::Unfit;
 use encoder::{Encoder, Video};
 use frames::Layout;
 pub(crate) use videos::Videos;
@@ -30,13 +31,13 @@ pub(crate) trait VideoFormat: fmt::Debug {
     ///
     /// # Errors
     /// Why, and what to do.
-    fn fit(&self, shape: Shape) -> Result<Shape, String>;
+    fn fit(&self, shape: Shape) -> Result<Shape, Unfit>;
 
     /// Whether the format has so many frames in a second; else why not.
     ///
     /// # Errors
     /// Why, and what to do.
-    fn check_rate(&self, _rate: FrameRate) -> Result<(), String> {
+    fn check_rate(&self, _rate: FrameRate) -> Result<(), Unfit> {
         Ok(())
     }
 
@@ -56,16 +57,11 @@ pub(crate) trait VideoFormat: fmt::Debug {
 }
 
 /// Refuses results without the colours of a video.
-fn check_colours(shape: Shape, name: &str) -> Result<(), String> {
+fn check_colours(shape: Shape, format: &'static str) -> Result<(), Unfit> {
     match shape.channels {
         1 | 3 => Ok(()),
-        4 => Err(format!(
-            "a {name} has no transparency, and the decoder gives 4 channels; write frames such as \
-             %05d.png, a .png with --animated, or .npy or .safetensors"
-        )),
-        channels => Err(format!(
-            "the decoder gives {channels} channels, a {name} has 1 or 3; write .npy or .safetensors"
-        )),
+        4 => Err(Unfit::Transparency { format, is_video: true }),
+        channels => Err(Unfit::Channels { channels, video: Some(format) }),
     }
 }
 
@@ -73,14 +69,10 @@ fn check_colours(shape: Shape, name: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// That a side is odd and may not be padded.
-fn fit_even(shape: Shape, pads: bool, name: &str) -> Result<Shape, String> {
+fn fit_even(shape: Shape, pads: bool, format: &'static str) -> Result<Shape, Unfit> {
     let even = frames::even(shape);
     if even == shape || pads {
         return Ok(even);
     }
-    Err(format!(
-        "its codec has frames of even sides, and these have {} x {} (height x width); give --pad, which \
-         repeats the last row or column, or write .y4m, or frames such as %05d.png instead of a {name}",
-        shape.height, shape.width
-    ))
+    Err(Unfit::OddSides { sides: [shape.height, shape.width], format })
 }

@@ -50,11 +50,10 @@ impl Videos {
 
 impl Sink for Videos {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
-        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
         let Self { names, format, rate, .. } = self;
-        format.check_rate(*rate).map_err(refused)?;
+        format.check_rate(*rate)?;
         let from = Shape { batch: 1, ..shape };
-        let to = format.fit(from).map_err(refused)?;
+        let to = format.fit(from)?;
         let mut begun = Begun {
             videos: shape.batch,
             frames_of_each: shape.frames,

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
+use super::check_colours;
 use super::planes::{Planes, Samples, Siting};
 use crate::disk_room;
 use crate::error::about;
@@ -20,6 +21,7 @@ use crate::names::Names;
 use crate::pixel::Depth;
 use crate::temporary::Stages;
 use crate::temporary::Temporary;
+use crate::unfit::Unfit;
 
 /// What every frame begins with.
 const FRAME: &[u8] = b"FRAME\n";
@@ -74,30 +76,17 @@ impl Y4m {
 
 /// Whether a file can hold a video of that shape, and in how many bytes behind its header; else why
 /// not.
-pub(crate) fn check(shape: Shape, depth: Depth) -> Result<u64, String> {
-    let Shape { frames, height, width, channels, .. } = shape;
-    match channels {
-        1 | 3 => {}
-        4 => {
-            return Err(
-                "a .y4m has no transparency, and the decoder gives 4 channels; write frames \
-                        such as %05d.png, or .npy or .safetensors"
-                    .into(),
-            );
-        }
-        channels => {
-            return Err(format!(
-                "the decoder gives {channels} channels, a .y4m has 1 or 3; write .npy or .safetensors"
-            ));
-        }
-    }
+pub(crate) fn check(shape: Shape, depth: Depth) -> Result<u64, Unfit> {
+    let Shape { frames, height, width, .. } = shape;
+    check_colours(shape, ".y4m")?;
     let bytes = samples(depth)
         .frame_bytes(shape)
         .and_then(|planes| planes.checked_add(FRAME.len() as u64))
         .and_then(|frame| frame.checked_mul(frames as u64))
         .filter(|&bytes| bytes <= i64::MAX as u64 / 2);
-    bytes.ok_or_else(|| {
-        format!("{frames} frames of {height} x {width} pixels exceed what a file can hold")
+    bytes.ok_or_else(|| Unfit::TooMany {
+        what: format!("{frames} frames of {height} x {width} pixels"),
+        holder: "a file",
     })
 }
 
@@ -125,8 +114,7 @@ fn header(shape: Shape, rate: FrameRate, depth: Depth) -> Vec<u8> {
 
 impl Sink for Y4m {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
-        let refused = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
-        let bytes = check(shape, self.depth).map_err(refused)?;
+        let bytes = check(shape, self.depth)?;
         let header = header(shape, self.rate, self.depth);
         let length = header.len() as u64 + bytes;
         let mut begun = Begun {
@@ -311,7 +299,7 @@ mod tests {
 
     #[test]
     fn what_it_cannot_hold_is_refused() {
-        let refused = |shape: Shape| check(shape, Depth::Eight).unwrap_err();
+        let refused = |shape: Shape| check(shape, Depth::Eight).unwrap_err().to_string();
         assert!(refused(Shape::new(1, 8, 8, 4).over(5)).contains("%05d.png"));
         assert!(refused(Shape::new(1, 8, 8, 2)).contains(".npy"));
         assert!(refused(Shape::new(1, 1 << 40, 1 << 40, 1)).contains("exceed"));

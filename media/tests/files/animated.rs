@@ -8,8 +8,8 @@ use crate::ffmpeg::{assert_fields, frames, probe, times, words};
 
 fn options(depth: Depth, rate: &str) -> Options {
     let mut options = Options::default();
-    options.depth = depth;
-    options.rate = Some(rate.parse().unwrap());
+    options.bit_depth = depth;
+    options.fps = Some(rate.parse().unwrap());
     options
 }
 

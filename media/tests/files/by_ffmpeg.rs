@@ -17,8 +17,8 @@ fn clip() -> Clip {
 fn options(codec: Option<&str>, depth: Depth) -> Options {
     let mut options = Options::default();
     options.codec = codec.map(str::to_owned);
-    options.depth = depth;
-    options.rate = Some("30000/1001".parse().unwrap());
+    options.bit_depth = depth;
+    options.fps = Some("30000/1001".parse().unwrap());
     options
 }
 

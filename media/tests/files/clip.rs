@@ -48,7 +48,8 @@ impl Clip {
 
     /// Writes it as a decode does, and gives the files.
     pub(crate) fn write(&self, path: &Path, options: Options) -> Result<Vec<PathBuf>, String> {
-        let told = |error: &dyn std::fmt::Display| error.to_string();
+        // As the command line tells it.
+        let told = |error: &dyn std::fmt::Display| format!("{error:#}");
         let output = OutputFile::check(Some(path), options).map_err(|error| told(&error))?;
         let names = output.files(self.shape).map_err(|error| told(&error))?;
         let mut sink = output.sink(FrameRate::DEFAULT);

@@ -22,7 +22,7 @@ fn others_read_what_was_written() {
     {
         let clip = Clip::new(Shape::new(1, 144, 208, 3).over(frames_of_it));
         let path = folder.path().join("a.mp4");
-        let options = options(|options| options.rate = Some(rate.parse().unwrap()));
+        let options = options(|options| options.fps = Some(rate.parse().unwrap()));
         clip.write(&path, options).unwrap();
         let stream = probe(&path);
         let rate = if rate.contains('/') { rate.to_owned() } else { format!("{rate}/1") };
@@ -127,7 +127,7 @@ fn what_it_cannot_hold_is_refused() {
     let refused = |shape: Shape, options: Options| {
         let path = folder.path().join("a.mp4");
         let output = halovae_media::OutputFile::check(Some(&path), options).unwrap();
-        output.files(shape).unwrap_err().to_string()
+        format!("{:#}", output.files(shape).unwrap_err())
     };
     for shape in [(2162, 3840), (2160, 3842), (3842, 16), (14, 64), (64, 2)] {
         let told = refused(Shape::new(1, shape.0, shape.1, 3), Options::default());
@@ -156,7 +156,7 @@ fn rates_that_no_reader_takes_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let clip = Clip::new(Shape::new(1, 16, 16, 3).over(2));
     for rate in ["4294967295", "1/4294967295", "4294967295/4294967294"] {
-        let timed = options(|options| options.rate = Some(rate.parse().unwrap()));
+        let timed = options(|options| options.fps = Some(rate.parse().unwrap()));
         let refused = clip.write(&folder.path().join("a.mp4"), timed).unwrap_err();
         assert!(refused.contains("--fps"), "{refused}");
     }

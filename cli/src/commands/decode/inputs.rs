@@ -15,11 +15,11 @@ use crate::terminal;
 /// What can be known to fail about the files that will be written, before anything is read.
 pub(super) fn check_outputs(args: &DecodeArgs) -> Result<OutputFile, Error> {
     let mut options = Options::default();
-    options.depth = match args.bit_depth {
+    options.bit_depth = match args.bit_depth {
         BitDepthArg::Eight => Depth::Eight,
         BitDepthArg::Sixteen => Depth::Sixteen,
     };
-    options.rate = args.fps;
+    options.fps = args.fps;
     options.codec = args.codec.clone();
     options.crf = args.crf;
     options.pad = args.pad;
@@ -56,11 +56,10 @@ pub(super) fn check_written(
     result: Shape,
 ) -> Result<(), Error> {
     let files = output.files(result)?.into_iter();
-    let mut written: Vec<_> = files.map(|path| Written { flag: "--output", path }).collect();
+    let mut written: Vec<_> = files.map(|path| Written::new("output", path)).collect();
     let previews = output.previews(result)?.into_iter();
-    written.extend(previews.map(|path| Written { flag: "--preview", path }));
-    let report = report_file(args).map(Into::into);
-    written.extend(report.map(|path| Written { flag: "--report", path }));
+    written.extend(previews.map(|path| Written::new("preview", path)));
+    written.extend(report_file(args).map(|path| Written::new("report", path)));
     let mut read = checkpoint.sources().to_vec();
     read.push(args.latents.clone());
     Ok(check_all(&written, &read)?)

@@ -16,6 +16,7 @@ use super::{VideoFormat, check_colours, fit_even};
 use crate::error::OutputError;
 use crate::pixel::Depth;
 use crate::temporary::Temporary;
+use crate::unfit::Unfit;
 use arguments::{Arguments, Input};
 use child::Ffmpeg;
 use encoder_help::EncoderHelp;
@@ -100,7 +101,7 @@ impl ByFfmpeg {
 }
 
 impl VideoFormat for ByFfmpeg {
-    fn fit(&self, shape: Shape) -> Result<Shape, String> {
+    fn fit(&self, shape: Shape) -> Result<Shape, Unfit> {
         check_colours(shape, self.container.extension())?;
         match self.input {
             Input::Planes { .. } => fit_even(shape, self.pads, self.container.extension()),

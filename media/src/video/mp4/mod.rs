@@ -16,6 +16,7 @@ use super::planes::{Samples, Siting};
 use super::{VideoFormat, check_colours, fit_even};
 use crate::frame_rate::FrameRate;
 use crate::temporary::Temporary;
+use crate::unfit::Unfit;
 use h264::H264;
 use muxer::Muxer;
 use track::Track;
@@ -26,8 +27,8 @@ pub(crate) const QUANTISERS: std::ops::RangeInclusive<u8> = 12..=51;
 /// Real frames come back with some 44 dB, at three times the size of 24.
 const DEFAULT_QUANTISER: u8 = 18;
 
-/// The longer and the shorter side that OpenH264 takes at most, in pixels.
-const MOST: [usize; 2] = [3840, 2160];
+/// The shorter and the longer side that OpenH264 takes at most, in pixels.
+const MOST: [usize; 2] = [2160, 3840];
 /// The shorter side that it takes at least.
 const LEAST: usize = 16;
 
@@ -49,36 +50,32 @@ impl Mp4 {
 }
 
 impl VideoFormat for Mp4 {
-    fn fit(&self, shape: Shape) -> Result<Shape, String> {
+    fn fit(&self, shape: Shape) -> Result<Shape, Unfit> {
         check_colours(shape, ".mp4")?;
         let even = fit_even(shape, self.pads, ".mp4")?;
         let mut sides = [even.height, even.width];
         sides.sort_unstable();
         let [short, long] = sides;
-        if long > MOST[0] || short > MOST[1] || short < LEAST {
-            return Err(format!(
-                "the built-in H.264 has frames of {LEAST} x {LEAST} to {} x {} pixels, and these have \
-                 {} x {} (height x width); give --codec libx264 for that of an installed ffmpeg, or \
-                 write .y4m",
-                MOST[1], MOST[0], shape.height, shape.width
-            ));
+        if short > MOST[0] || long > MOST[1] || short < LEAST {
+            return Err(Unfit::H264Sides {
+                sides: [shape.height, shape.width],
+                least: LEAST,
+                most: MOST,
+            });
         }
         if u32::try_from(shape.frames).is_err() {
-            return Err(format!("{} frames exceed what an .mp4 can hold", shape.frames));
+            let what = format!("{} frames", shape.frames);
+            return Err(Unfit::TooMany { what, holder: "an .mp4" });
         }
         Ok(even)
     }
 
-    fn check_rate(&self, rate: FrameRate) -> Result<(), String> {
+    fn check_rate(&self, rate: FrameRate) -> Result<(), Unfit> {
         // Readers take these numbers for signed ones, of a track that is no longer than they count.
-        let most = u32::MAX / 2;
-        match rate.frames().max(rate.seconds()) <= most / LONGEST {
+        let most = u32::MAX / 2 / LONGEST;
+        match rate.frames().max(rate.seconds()) <= most {
             true => Ok(()),
-            false => Err(format!(
-                "an .mp4 has frames in a second as a fraction of numbers up to {}, and not {rate}; give \
-                 another --fps",
-                most / LONGEST
-            )),
+            false => Err(Unfit::Rate { rate, format: ".mp4", most }),
         }
     }
 

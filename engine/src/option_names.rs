@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// The name of an option in a message: as the field of the library's options (`max_memory`), or in the
+/// The name of an option in a message: as the field of a library's options (`max_memory`), or in the
 /// alternate form (`{:#}`) as the flag of the command line (`--max-memory`).
 ///
 /// Errors and notices are written once and read through both doors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Named {
+pub struct Named {
     option: &'static str,
     as_flag: bool,
 }
@@ -26,7 +26,7 @@ impl fmt::Display for Named {
 }
 
 /// How a message that is written to `f` names options.
-pub(crate) fn names(f: &fmt::Formatter<'_>) -> impl Fn(&'static str) -> Named + use<> {
+pub fn names(f: &fmt::Formatter<'_>) -> impl Fn(&'static str) -> Named + use<> {
     let as_flag = f.alternate();
     move |option| Named { option, as_flag }
 }
