@@ -89,6 +89,25 @@ impl OutputFile {
         })
     }
 
+    /// Tries what cannot be known otherwise: where an installed ffmpeg encodes, it encodes one black frame
+    /// of a result of that shape, into a temporary file beside the output. That takes a moment, of slow
+    /// encoders some seconds, and is over after 20 seconds. What [`files`](Self::files) refuses is not
+    /// tried. There are `rate` frames in a second unless another number was given.
+    ///
+    /// # Errors
+    /// What ffmpeg says.
+    pub fn probe(&self, shape: Shape, rate: FrameRate) -> Result<(), OutputError> {
+        let Format::Video(format) = &self.format else { return Ok(()) };
+        let Some(names) = &self.names else { return Ok(()) };
+        let first = names.get(0, shape.batch, 0);
+        format.probe(&first, Shape { batch: 1, ..shape }, self.rate(rate))
+    }
+
+    /// Frames in a second: as asked for, else `rate`.
+    fn rate(&self, rate: FrameRate) -> FrameRate {
+        self.options.fps.unwrap_or(rate)
+    }
+
     /// The names of the pictures that show frames of a result of that shape while others are decoded,
     /// if that was asked for.
     ///
@@ -135,7 +154,7 @@ impl OutputFile {
     /// The one that writes the files themselves.
     fn plain_sink(&self, rate: FrameRate) -> Box<dyn FileSink> {
         let path = self.path.clone();
-        let rate = self.options.fps.unwrap_or(rate);
+        let rate = self.rate(rate);
         match (&self.format, self.names.clone()) {
             (&Format::Picture(format), Some(names)) => {
                 Box::new(Pictures::new(names, format, self.options.bit_depth))

@@ -13,10 +13,12 @@ mod thread;
 mod videos;
 pub(crate) mod y4m;
 
+use std::path::Path;
 use std::{fmt, io};
 
 use halovae_engine::tensor::Shape;
 
+use crate::error::OutputError;
 use crate::frame_rate::FrameRate;
 use crate::temporary::Temporary;
 use crate::unfit::Unfit;
@@ -38,6 +40,15 @@ pub(crate) trait VideoFormat: fmt::Debug {
     /// # Errors
     /// Why, and what to do.
     fn check_rate(&self, _rate: FrameRate) -> Result<(), Unfit> {
+        Ok(())
+    }
+
+    /// Tries whether what encodes outside of this process encodes a video of a result of that shape, to
+    /// a file of that name; the file is not there afterwards.
+    ///
+    /// # Errors
+    /// What it says.
+    fn probe(&self, _path: &Path, _shape: Shape, _rate: FrameRate) -> Result<(), OutputError> {
         Ok(())
     }
 
