@@ -6,6 +6,7 @@
 //! [`check_all`], and what only an installed ffmpeg knows in [`OutputFile::probe`]. Files get their names only when all of them are complete: a [`FileSink`] gives
 //! [`Temporary`] files, and [`Temporary::commit`] names them, all or none.
 
+mod buffer;
 mod children;
 mod disk_room;
 mod encoded;

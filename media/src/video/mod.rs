@@ -24,7 +24,7 @@ use crate::temporary::Temporary;
 use crate::unfit::Unfit;
 use encoder::{Encoder, Video};
 use frames::Layout;
-pub(crate) use videos::Videos;
+pub(crate) use videos::{Videos, bytes};
 
 /// A kind of file that holds a video, with what was chosen for it.
 pub(crate) trait VideoFormat: fmt::Debug {
@@ -58,6 +58,15 @@ pub(crate) trait VideoFormat: fmt::Debug {
     /// Whether the encoder writes to the name of a file.
     fn needs_name(&self) -> bool {
         false
+    }
+
+    /// Bytes that its encoder holds at most for frames of a shape that it [fits](Self::fit), beside the frame
+    /// that it is given.
+    fn encoder_bytes(&self, shape: Shape) -> u64;
+
+    /// Threads of this process that an encode takes.
+    fn threads(&self) -> u64 {
+        1
     }
 
     /// Begins a file.

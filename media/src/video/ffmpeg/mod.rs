@@ -138,6 +138,16 @@ impl VideoFormat for ByFfmpeg {
         true
     }
 
+    /// Frames go to ffmpeg as they are, and its memory is not this process's.
+    fn encoder_bytes(&self, _: Shape) -> u64 {
+        0
+    }
+
+    /// One hands it frames, and one reads what it says.
+    fn threads(&self) -> u64 {
+        2
+    }
+
     fn begin(&self, file: &mut Temporary, video: Video) -> io::Result<Box<dyn Encoder>> {
         Ok(Box::new(self.start(file, video)?))
     }

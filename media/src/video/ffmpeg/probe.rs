@@ -37,7 +37,7 @@ pub(super) fn encode_black(
         }
         is_late
     })?;
-    let mut frames = Frames::new(Shape { frames: 1, ..from }, Shape { frames: 1, ..to }, layout);
+    let mut frames = Frames::new(Shape { frames: 1, ..from }, Shape { frames: 1, ..to }, layout)?;
     let row = vec![-1.0; from.width * from.channels];
     let mut written = Ok(());
     for _ in 0..from.height {
