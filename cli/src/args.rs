@@ -18,6 +18,7 @@ pub(crate) use choices::{
 };
 pub(crate) use plan::{GroupArgs, PlanArgs};
 pub(crate) use space::{LatentSpaceArg, SpaceArgs};
+use values::frames_apart;
 pub(crate) use values::{ByteSize, Destination, Pair, ShardGridArg};
 
 /// What flags are about: headings in the help and on the man page.
@@ -137,7 +138,7 @@ pub(crate) struct DecodeArgs {
     /// Of a video, write every Nth frame as a PNG as soon as it is decoded, beside the output: from
     /// VIDEO.mp4 VIDEO.preview-00000.png and so on, from frames/%05d.png frames/00000.preview.png. They
     /// stay, also if the decode fails
-    #[arg(long, help_heading = OUTPUT, value_name = "N")]
+    #[arg(long, help_heading = OUTPUT, value_name = "N", value_parser = frames_apart)]
     pub(crate) preview: Option<NonZeroU32>,
     /// Put all frames of a video into one animated .png
     #[arg(long, help_heading = OUTPUT)]

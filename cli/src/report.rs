@@ -18,6 +18,9 @@ pub(crate) struct Report {
     pub(crate) image: ImageReport,
     /// The files that were written.
     pub(crate) output: Vec<PathBuf>,
+    /// The pictures of some frames of a video that were written beside them, if that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) previews: Vec<PathBuf>,
     /// What decoded.
     pub(crate) backend: String,
     /// CPU threads over all ranks of a process.

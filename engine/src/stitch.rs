@@ -10,8 +10,8 @@ use halovae_core::{Band, Block, Piece, Plan, Size, Term};
 use crate::group::MESSAGES_UNDER_WAY;
 use crate::sink::{RowsAt, Sink};
 
-/// Rows that are blended before they go to the sink; bounds the memory of unfinished rows.
-const ROWS_AT_ONCE: u32 = 32;
+/// The most rows that go to a sink together, blended; bounds the memory of unfinished rows.
+pub const ROWS_AT_ONCE: u32 = 32;
 
 /// Finished pieces of a rank that are on their way: those that it may have sent, the one that it
 /// holds, and the one that is copied.

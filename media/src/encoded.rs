@@ -7,6 +7,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 
+use crate::buffer;
 use crate::latch::Latch;
 use crate::picture::{Colour, Extents, Picture};
 use crate::temporary::Temporary;
@@ -66,18 +67,31 @@ impl EncodedPicture {
         file: &Temporary,
         extents: Extents,
     ) -> io::Result<Self> {
-        let no_room = || {
-            let needed = halovae_engine::format_bytes(extents.bytes);
-            let message = format!(
-                "no memory for the pixels of a {} ({needed}); .png and .npy are written row by row",
-                format.name()
-            );
-            io::Error::new(io::ErrorKind::OutOfMemory, message)
-        };
-        let mut pixels = Vec::new();
-        let bytes = usize::try_from(extents.bytes).map_err(|_| no_room())?;
-        pixels.try_reserve_exact(bytes).map_err(|_| no_room())?;
+        let what =
+            format!("the pixels of a {}; .png and .npy are written row by row", format.name());
+        // What encoding takes is there once more in the beginning, since it is at the end.
+        buffer::check(bytes(format, extents), &what)?;
+        let pixels = buffer::reserve(extents.bytes, &what)?;
         Ok(Self { format, extents, file: file.handle()?, pixels })
+    }
+}
+
+/// Bytes that are held to encode an image: its pixels, and what the encoder makes of them.
+pub(crate) fn bytes(format: EncodedFormat, extents: Extents) -> u64 {
+    extents.bytes.saturating_add(encoder_bytes(format, extents))
+}
+
+/// What encoders hold beside the pixels. That of WebP has four channels of all of them, and its output, in
+/// a buffer that grows by doubling; the others go through the pixels in parts.
+fn encoder_bytes(format: EncodedFormat, extents: Extents) -> u64 {
+    match format {
+        EncodedFormat::Webp => {
+            let pixels = u64::from(extents.height) * u64::from(extents.width);
+            pixels.saturating_mul(4).saturating_add(extents.bytes.saturating_mul(2))
+        }
+        EncodedFormat::Jpeg => 0,
+        // A strip, and the samples of it.
+        EncodedFormat::Tiff => 4 << 20,
     }
 }
 
@@ -104,6 +118,7 @@ impl Picture for EncodedPicture {
                     .and_then(|()| out.close())
             }
             EncodedFormat::Webp => {
+                buffer::check(encoder_bytes(self.format, self.extents), "the encoder of WebP")?;
                 let out = Latch::new(self.file);
                 WebPEncoder::new_lossless(out.share())
                     .write_image(pixels, width, height, colour)

@@ -179,6 +179,15 @@ pub enum OutputError {
         #[source]
         source: io::Error,
     },
+    /// It does not encode such a video.
+    Refused {
+        /// The output.
+        path: PathBuf,
+        /// The encoder.
+        codec: String,
+        /// What it says.
+        said: String,
+    },
     /// It has no such encoder.
     NoEncoder {
         /// The output.

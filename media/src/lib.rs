@@ -3,9 +3,10 @@
 //!
 //! Whatever can be known to fail is refused before anything is decoded: the extension and the
 //! folder in [`OutputFile::check`], sizes, channels and all names in [`OutputFile::files`] and
-//! [`check_all`]. Files get their names only when all of them are complete: a [`FileSink`] gives
+//! [`check_all`], and what only an installed ffmpeg knows in [`OutputFile::probe`]. Files get their names only when all of them are complete: a [`FileSink`] gives
 //! [`Temporary`] files, and [`Temporary::commit`] names them, all or none.
 
+mod buffer;
 mod children;
 mod disk_room;
 mod encoded;

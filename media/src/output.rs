@@ -10,12 +10,12 @@ use crate::format::Format;
 use crate::frame_rate::FrameRate;
 use crate::names::Names;
 use crate::options::Options;
-use crate::pictures::Pictures;
+use crate::pictures::{self, Pictures};
 use crate::planar::{self, Planar};
 use crate::preview::{self, Preview};
 use crate::unfit::Unfit;
-use crate::video::Videos;
 use crate::video::y4m::{self, Y4m};
+use crate::video::{self, Videos};
 use crate::{npy, place, safetensors};
 
 /// An output that can be written, as far as can be told before it is.
@@ -89,6 +89,42 @@ impl OutputFile {
         })
     }
 
+    /// Tries what cannot be known otherwise: where an installed ffmpeg encodes, it encodes one black frame
+    /// of a result of that shape, into a temporary file beside the output. That takes a moment, of slow
+    /// encoders some seconds, and is over after 20 seconds. What [`files`](Self::files) refuses is not
+    /// tried. There are `rate` frames in a second unless another number was given.
+    ///
+    /// # Errors
+    /// What ffmpeg says.
+    pub fn probe(&self, shape: Shape, rate: FrameRate) -> Result<(), OutputError> {
+        let Format::Video(format) = &self.format else { return Ok(()) };
+        let Some(names) = &self.names else { return Ok(()) };
+        let first = names.get(0, shape.batch, 0);
+        format.probe(&first, Shape { batch: 1, ..shape }, self.rate(rate))
+    }
+
+    /// Frames in a second: as asked for, else `rate`.
+    fn rate(&self, rate: FrameRate) -> FrameRate {
+        self.options.fps.unwrap_or(rate)
+    }
+
+    /// The most bytes of this process that the [sink](Self::sink) holds for a result of that shape: of the
+    /// formats of pictures that are encoded as a whole the pixels and what their encoders make of them, of
+    /// videos the frames that are made of rows, wait, and are encoded, of all some rows and buffers. It is an
+    /// upper bound, but for the memory of OpenH264, which was measured. An ffmpeg that encodes is
+    /// a process of its own, and takes more.
+    pub fn bytes(&self, shape: Shape) -> u64 {
+        let depth = self.options.bit_depth;
+        let sink = match &self.format {
+            &Format::Picture(format) => pictures::bytes(shape, format, depth),
+            Format::Y4m => y4m::bytes(shape, depth),
+            Format::Video(format) => video::bytes(shape, format.as_ref()),
+            Format::Npy | Format::Safetensors => planar::bytes(shape),
+        };
+        let previews = self.options.preview.map_or(0, |_| preview::bytes(shape));
+        sink.saturating_add(previews)
+    }
+
     /// The names of the pictures that show frames of a result of that shape while others are decoded,
     /// if that was asked for.
     ///
@@ -135,7 +171,7 @@ impl OutputFile {
     /// The one that writes the files themselves.
     fn plain_sink(&self, rate: FrameRate) -> Box<dyn FileSink> {
         let path = self.path.clone();
-        let rate = self.options.fps.unwrap_or(rate);
+        let rate = self.rate(rate);
         match (&self.format, self.names.clone()) {
             (&Format::Picture(format), Some(names)) => {
                 Box::new(Pictures::new(names, format, self.options.bit_depth))

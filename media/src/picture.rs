@@ -23,6 +23,13 @@ pub(crate) struct Extents {
     pub(crate) bytes: u64,
 }
 
+impl Extents {
+    /// Bytes of a row.
+    pub(crate) fn row_bytes(self) -> u64 {
+        self.bytes / u64::from(self.height.max(1))
+    }
+}
+
 /// Writes the rows of one image.
 pub(crate) trait Picture {
     /// Takes the next rows: a byte a channel, or two in big endian.

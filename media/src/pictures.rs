@@ -4,15 +4,17 @@ use std::io;
 use std::path::Path;
 
 use halovae_engine::sink::{RowsAt, Sink};
+use halovae_engine::stitch::ROWS_AT_ONCE;
 use halovae_engine::tensor::Shape;
 
-use crate::encoded::{EncodedFormat, EncodedPicture};
+use crate::buffer::FIXED_BYTES;
+use crate::encoded::{self, EncodedFormat, EncodedPicture};
 use crate::error::about;
 use crate::file_sink::FileSink;
 use crate::names::Names;
 use crate::picture::{Colour, Extents, Picture};
 use crate::pixel::{self, Depth};
-use crate::png::PngPicture;
+use crate::png::{self, PngPicture};
 use crate::temporary::{Stages, Temporary};
 use crate::unfit::Unfit;
 
@@ -92,6 +94,26 @@ impl PictureFormat {
             Self::Encoded(format) => Box::new(EncodedPicture::begin(format, file, extents)?),
         })
     }
+}
+
+/// What the name of a finished file takes, in bytes.
+const NAME_BYTES: u64 = 512;
+
+/// Bytes that are held to write images of that shape, which the format holds: some rows, what its encoder
+/// holds, and the names of all files.
+pub(crate) fn bytes(shape: Shape, format: PictureFormat, depth: Depth) -> u64 {
+    let Ok(extents) = format.check(shape, depth) else { return 0 };
+    let of_format = match format {
+        PictureFormat::Png => png::bytes(extents),
+        PictureFormat::Encoded(format) => encoded::bytes(format, extents),
+    };
+    let names = (shape.images() as u64).saturating_mul(NAME_BYTES);
+    rows_bytes(extents).saturating_add(of_format).saturating_add(names).saturating_add(FIXED_BYTES)
+}
+
+/// Bytes of the rows that come together.
+pub(crate) fn rows_bytes(extents: Extents) -> u64 {
+    extents.row_bytes().saturating_mul(ROWS_AT_ONCE.into())
 }
 
 /// Writes all frames of a batch as images.

@@ -5,8 +5,10 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use halovae_engine::sink::{RowsAt, Sink};
+use halovae_engine::stitch::ROWS_AT_ONCE;
 use halovae_engine::tensor::Shape;
 
+use crate::buffer::FIXED_BYTES;
 use crate::disk_room;
 use crate::error::about;
 use crate::file_sink::FileSink;
@@ -49,6 +51,13 @@ pub(crate) fn check(shape: Shape) -> Result<u64, Unfit> {
         return Err(Unfit::TooMany { what, holder: "a file" });
     }
     Ok(bytes)
+}
+
+/// Bytes that are held to write values of that shape: some rows of a channel.
+pub(crate) fn bytes(shape: Shape) -> u64 {
+    let rows = 4 * u64::from(ROWS_AT_ONCE) * shape.width as u64;
+    // A buffer that grows may take twice what it is filled with.
+    rows.saturating_mul(2).saturating_add(FIXED_BYTES)
 }
 
 /// The extents of an array of images or videos, in the order in which models have them: batch,

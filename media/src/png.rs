@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, StreamWriter};
+use ::png::{BitDepth, ColorType, Compression, Encoder, EncodingError, StreamWriter};
 
 use crate::latch::Latch;
 use crate::picture::{Colour, Extents, Picture};
@@ -13,6 +13,14 @@ use crate::temporary::Temporary;
 pub(crate) struct PngPicture {
     rows: StreamWriter<'static, Latch<File>>,
     out: Latch<File>,
+}
+
+/// Rows that its writer holds: this one and the one before, as they are and filtered.
+const ROWS: u64 = 4;
+
+/// Bytes that its writer holds, beside a chunk of what comes of them.
+pub(crate) fn bytes(extents: Extents) -> u64 {
+    extents.row_bytes().saturating_mul(ROWS)
 }
 
 impl PngPicture {

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
+use crate::buffer::FIXED_BYTES;
 use crate::error::about;
 use crate::file_sink::FileSink;
 use crate::names::Names;
 use crate::picture::{Extents, Picture};
-use crate::pictures::PictureFormat;
+use crate::pictures::{self, PictureFormat};
 use crate::pixel::{self, Depth};
-use crate::png::PngPicture;
+use crate::png::{self, PngPicture};
 use crate::temporary::Temporary;
 use crate::unfit::Unfit;
 
@@ -51,6 +52,12 @@ pub(crate) fn names(names: &Names, every: NonZeroU32, shape: Shape) -> Result<Ve
     let frames = (0..shape.frames).step_by(every.get() as usize);
     let places = (0..shape.batch).flat_map(|image| frames.clone().map(move |frame| (image, frame)));
     Ok(places.map(|(image, frame)| names.preview(image, shape.batch, frame)).collect())
+}
+
+/// Bytes that are held to write previews of that shape.
+pub(crate) fn bytes(shape: Shape) -> u64 {
+    let Ok(extents) = PictureFormat::Png.check(shape, Depth::Eight) else { return 0 };
+    pictures::rows_bytes(extents).saturating_add(png::bytes(extents)).saturating_add(FIXED_BYTES)
 }
 
 impl Preview {

@@ -1,6 +1,7 @@
 //! Values of flags that are more than a number or a word.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -60,6 +61,15 @@ impl FromStr for ShardGridArg {
             _ => Err("expected auto, ROWSxCOLUMNS such as 2x3, or SLICESxROWSxCOLUMNS".into()),
         }
     }
+}
+
+/// How many frames lie from one to the next of those that are shown.
+///
+/// # Errors
+/// What was expected.
+pub(super) fn frames_apart(text: &str) -> Result<NonZeroU32, &'static str> {
+    let expected = "expected a whole number from 1 on, such as 8 for the frames 0, 8, 16 and so on";
+    text.parse().map_err(|_| expected)
 }
 
 /// A number of bytes: `4GiB`, `512MiB`, `2G` (powers of 1024), or plain bytes.
@@ -149,6 +159,15 @@ mod tests {
         assert_eq!(bytes("100"), Ok(100));
         for wrong in ["", "0", "GiB", "-1", "4XiB", "4..5", "1e999"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn frames_apart_are_counted_from_one() {
+        assert_eq!(frames_apart("1").map(NonZeroU32::get), Ok(1));
+        assert_eq!(frames_apart("4294967295").map(NonZeroU32::get), Ok(u32::MAX));
+        for wrong in ["", "0", "-1", "1.5", "4294967296", "all"] {
+            assert!(frames_apart(wrong).is_err_and(|error| error.contains("from 1")), "{wrong}");
         }
     }
 

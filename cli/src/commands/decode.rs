@@ -16,7 +16,7 @@ use crate::launcher;
 use crate::notices::{Notice, of_library};
 use crate::processes::Processes;
 use inputs::{check_outputs, check_scratch_dir, check_written};
-use work::{Work, assumed_rate};
+use work::{Work, assumed_rate, rate};
 
 /// Decodes, alone or as one of several processes.
 ///
@@ -70,6 +70,7 @@ fn decode(
     if let Some(output) = &output {
         let result = vae.result(&planned, latents.tensor.shape());
         check_written(args, output, vae.checkpoint(), result)?;
+        output.probe(result, rate(vae.config().frames_per_second()))?;
         let left_over = output.frame_left_over(result);
         notices.extend(left_over.map(|path| Notice::FrameLeftOver { path }));
         if output.is_raw() {

@@ -133,6 +133,9 @@ impl fmt::Display for OutputError {
                 option("codec")
             ),
             Self::Ffmpeg { .. } => f.write_str(": the program ffmpeg does not run"),
+            Self::Refused { codec, said, .. } => {
+                write!(f, " cannot be encoded with {codec}, as a trial with one frame shows: {said}")
+            }
             Self::NoEncoder { codec, .. } => write!(
                 f,
                 ": ffmpeg has no encoder of videos called `{}`; `ffmpeg -encoders` lists them",
@@ -190,6 +193,7 @@ impl OutputError {
             | Self::BuiltInDepth { path }
             | Self::NoFfmpeg { path }
             | Self::Ffmpeg { path, .. }
+            | Self::Refused { path, .. }
             | Self::NoEncoder { path, .. }
             | Self::NoCrf { path, .. }
             | Self::CodecDepth { path, .. }

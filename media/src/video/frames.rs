@@ -1,8 +1,12 @@
 //! From rows to whole frames, as an encoder takes them.
 
+use std::io;
+
+use halovae_engine::stitch::ROWS_AT_ONCE;
 use halovae_engine::tensor::Shape;
 
 use super::planes::{Planes, Samples};
+use crate::buffer;
 use crate::pixel::{self, Depth};
 
 /// How a frame lies in memory.
@@ -12,6 +16,28 @@ pub(crate) enum Layout {
     Planes(Samples),
     /// Pixel by pixel, of the decoder's channels; 16 bits in big endian.
     Pixels(Depth),
+}
+
+impl Layout {
+    /// Bytes of a frame.
+    pub(crate) fn frame_bytes(self, shape: Shape) -> u64 {
+        match self {
+            Self::Planes(samples) => samples.frame_bytes(shape).unwrap_or(u64::MAX),
+            Self::Pixels(depth) => (shape.frame_len() as u64).saturating_mul(depth.bytes() as u64),
+        }
+    }
+}
+
+/// Bytes that are held to make frames of `shape` from rows of `from`: a frame, and the rows that are
+/// padded.
+pub(crate) fn bytes(from: Shape, shape: Shape, layout: Layout) -> u64 {
+    let rows = ROWS_AT_ONCE as usize + 1;
+    let padded = match from == shape {
+        true => 0,
+        false => 4 * Shape { height: rows.min(shape.height), ..shape }.frame_len() as u64,
+    };
+    // A buffer that grows may take twice what it is filled with.
+    layout.frame_bytes(shape).saturating_add(2 * padded)
 }
 
 /// Makes frames of rows.
@@ -40,12 +66,18 @@ pub(crate) fn even(shape: Shape) -> Shape {
 
 impl Frames {
     /// Those of a video of the extents `from`, repeating the last column and row up to those of `shape`.
-    pub(crate) fn new(from: Shape, shape: Shape, layout: Layout) -> Self {
+    ///
+    /// # Errors
+    /// That there is no memory for a frame.
+    pub(crate) fn new(from: Shape, shape: Shape, layout: Layout) -> io::Result<Self> {
         let maker = match layout {
-            Layout::Planes(samples) => Maker::Planes(Planes::new(shape, samples)),
-            Layout::Pixels(depth) => Maker::Pixels { depth, bytes: Vec::new() },
+            Layout::Planes(samples) => Maker::Planes(Planes::new(shape, samples)?),
+            Layout::Pixels(depth) => {
+                let bytes = buffer::reserve(layout.frame_bytes(shape), "a frame")?;
+                Maker::Pixels { depth, bytes }
+            }
         };
-        Self { from, shape, rows: 0, padded: Vec::new(), maker }
+        Ok(Self { from, shape, rows: 0, padded: Vec::new(), maker })
     }
 
     /// Takes rows from top to bottom. Returns the frame when it is complete; the next rows are the
@@ -128,14 +160,14 @@ mod tests {
                 let places = places.flat_map(|(y, x)| (0..channels).map(move |c| (y, x, c)));
                 places.map(|(y, x, c)| value(frame, y.min(height - 1), x.min(width - 1), c)).collect()
             };
-            let mut frames = Frames::new(from, shape, layout);
+            let mut frames = Frames::new(from, shape, layout).unwrap();
             for number in 0..2 {
                 let rows = frame(number, from);
                 let mut made = Vec::new();
                 for rows in rows.chunks(portion * width * channels) {
                     made.extend(frames.push(rows).unwrap().map(<[u8]>::to_vec));
                 }
-                let mut whole = Frames::new(shape, shape, layout);
+                let mut whole = Frames::new(shape, shape, layout).unwrap();
                 let expected = whole.push(&frame(number, shape)).unwrap().unwrap().to_vec();
                 proptest::prop_assert_eq!(made, vec![expected]);
             }

@@ -13,16 +13,18 @@ mod thread;
 mod videos;
 pub(crate) mod y4m;
 
+use std::path::Path;
 use std::{fmt, io};
 
 use halovae_engine::tensor::Shape;
 
+use crate::error::OutputError;
 use crate::frame_rate::FrameRate;
 use crate::temporary::Temporary;
 use crate::unfit::Unfit;
 use encoder::{Encoder, Video};
 use frames::Layout;
-pub(crate) use videos::Videos;
+pub(crate) use videos::{Videos, bytes};
 
 /// A kind of file that holds a video, with what was chosen for it.
 pub(crate) trait VideoFormat: fmt::Debug {
@@ -41,12 +43,30 @@ pub(crate) trait VideoFormat: fmt::Debug {
         Ok(())
     }
 
+    /// Tries whether what encodes outside of this process encodes a video of a result of that shape, to
+    /// a file of that name; the file is not there afterwards.
+    ///
+    /// # Errors
+    /// What it says.
+    fn probe(&self, _path: &Path, _shape: Shape, _rate: FrameRate) -> Result<(), OutputError> {
+        Ok(())
+    }
+
     /// How its encoder takes frames.
     fn layout(&self) -> Layout;
 
     /// Whether the encoder writes to the name of a file.
     fn needs_name(&self) -> bool {
         false
+    }
+
+    /// Bytes that its encoder holds at most for frames of a shape that it [fits](Self::fit), beside the frame
+    /// that it is given.
+    fn encoder_bytes(&self, shape: Shape) -> u64;
+
+    /// Threads of this process that an encode takes.
+    fn threads(&self) -> u64 {
+        1
     }
 
     /// Begins a file.

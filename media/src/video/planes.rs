@@ -2,7 +2,11 @@
 //!
 //! BT.709, limited range, 8 to 16 bits; samples of more than 8 bits are two bytes in little endian.
 
+use std::io;
+
 use halovae_engine::tensor::Shape;
+
+use crate::buffer;
 
 /// The weights of red, green and blue in luma.
 const LUMA: [f32; 3] = [0.2126, 0.7152, 0.0722];
@@ -76,19 +80,24 @@ pub(crate) struct Planes {
 
 impl Planes {
     /// Those of a gray (1 channel) or coloured (3 channels) frame of that shape.
-    pub(crate) fn new(shape: Shape, samples: Samples) -> Self {
+    ///
+    /// # Errors
+    /// That there is no memory for them.
+    pub(crate) fn new(shape: Shape, samples: Samples) -> io::Result<Self> {
         let Shape { height, width, channels, .. } = shape;
         let columns = if samples.has_chroma(channels) { width.div_ceil(2) } else { 0 };
         let len = height * width + 2 * height.div_ceil(2) * columns;
         let sums = vec![[0.0; 2]; columns];
-        let mut bytes = vec![0; len * samples.bytes()];
+        let mut bytes = buffer::reserve((len * samples.bytes()) as u64, "the planes of a frame")?;
+        // Within what is reserved.
+        bytes.resize(len * samples.bytes(), 0);
         if channels != 3 {
             let middle = level(CHROMA_MIDDLE * samples.factor());
             for at in height * width..len {
                 put(&mut bytes, at, middle, samples);
             }
         }
-        Self { samples, height, width, channels, bytes, rows: 0, sums }
+        Ok(Self { samples, height, width, channels, bytes, rows: 0, sums })
     }
 
     /// Takes rows from top to bottom. Returns the frame when it is complete; the next rows are the
@@ -204,7 +213,7 @@ mod tests {
     fn flat(height: usize, width: usize, colour: [f32; 3]) -> Vec<u8> {
         let values = colour.map(|level| level / 255.0 * 2.0 - 1.0);
         let rows: Vec<f32> = values.iter().copied().cycle().take(height * width * 3).collect();
-        let mut planes = Planes::new(Shape::new(1, height, width, 3), EIGHT);
+        let mut planes = Planes::new(Shape::new(1, height, width, 3), EIGHT).unwrap();
         planes.push(&rows).unwrap().unwrap().to_vec()
     }
 
@@ -231,7 +240,7 @@ mod tests {
 
     #[test]
     fn values_beyond_the_range_are_cut_off() {
-        let mut planes = Planes::new(Shape::new(1, 1, 4, 1), EIGHT);
+        let mut planes = Planes::new(Shape::new(1, 1, 4, 1), EIGHT).unwrap();
         let row = [-7.0, 7.0, f32::NEG_INFINITY, f32::INFINITY];
         assert_eq!(planes.push(&row), Some(Some([16, 235, 16, 235].as_slice())));
     }
@@ -240,8 +249,8 @@ mod tests {
     fn rows_come_in_any_portions() {
         let shape = Shape::new(1, 7, 5, 3);
         let values: Vec<f32> = (0..7 * 15).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
-        let whole = Planes::new(shape, EIGHT).push(&values).unwrap().unwrap().to_vec();
-        let mut planes = Planes::new(shape, EIGHT);
+        let whole = Planes::new(shape, EIGHT).unwrap().push(&values).unwrap().unwrap().to_vec();
+        let mut planes = Planes::new(shape, EIGHT).unwrap();
         for _ in 0..2 {
             for (from, to) in [(0, 1), (1, 2), (2, 5)] {
                 assert_eq!(planes.push(&values[from * 15..to * 15]), Some(None));
@@ -303,7 +312,7 @@ mod tests {
             let samples = Samples { bits, siting, fills_gray };
             let shape = Shape::new(1, height, width, channels);
             let values = &seed[..shape.frame_len()];
-            let mut planes = Planes::new(shape, samples);
+            let mut planes = Planes::new(shape, samples).unwrap();
             // A frame before it leaves nothing behind.
             planes.push(&vec![0.7; values.len()]).unwrap().unwrap();
             let bytes = planes.push(values).unwrap().unwrap();

@@ -5,18 +5,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use super::encoder::{Encoder, Stop};
+use crate::buffer;
 
 /// The most frames that there are at a time between the decode and the encoder: one is encoded while
 /// one waits and one is copied.
 pub(crate) const FRAMES_HELD: usize = 3;
 
-/// An encoder on a thread of its own. Frames go there in buffers that come back; as there are
-/// [`FRAMES_HELD`] of them, a slow encoder holds the decode back. Dropped before its end, it gives up
-/// the video.
+/// An encoder on a thread of its own. Frames go there in buffers that come back; as there are few of
+/// them, a slow encoder holds the decode back. Dropped before its end, it gives up the video.
 pub(crate) struct EncoderThread {
     to: Option<Sender<Message>>,
     returned: Receiver<Vec<u8>>,
-    buffers: usize,
     stop: Option<Stop>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -27,13 +26,21 @@ enum Message {
 }
 
 impl EncoderThread {
-    /// Starts it.
+    /// Starts it, with so many buffers for frames of so many bytes.
     ///
     /// # Errors
-    /// That the system has no thread.
-    pub(crate) fn start(mut encoder: Box<dyn Encoder>) -> io::Result<Self> {
+    /// That the system has no thread, or no memory for the frames.
+    pub(crate) fn start(
+        mut encoder: Box<dyn Encoder>,
+        buffers: usize,
+        frame_bytes: u64,
+    ) -> io::Result<Self> {
         let (to, from) = channel();
         let (give_back, returned) = channel();
+        for _ in 0..buffers {
+            // Its receiver is here.
+            let _ = give_back.send(buffer::reserve(frame_bytes, "frames on their way to a file")?);
+        }
         let stop = encoder.stop();
         let run = move || {
             for message in from {
@@ -49,7 +56,7 @@ impl EncoderThread {
             Ok(())
         };
         let thread = std::thread::Builder::new().name("encoder".into()).spawn(run)?;
-        Ok(Self { to: Some(to), returned, buffers: 0, stop, thread: Some(thread) })
+        Ok(Self { to: Some(to), returned, stop, thread: Some(thread) })
     }
 
     /// Hands a frame to the encoder; waits while there are as many frames as may be.
@@ -57,18 +64,8 @@ impl EncoderThread {
     /// # Errors
     /// What the encoder failed with, at this frame or one before.
     pub(crate) fn send(&mut self, frame: &[u8]) -> io::Result<()> {
-        let mut buffer = match self.returned.try_recv() {
-            Ok(buffer) => buffer,
-            Err(_) if self.buffers < FRAMES_HELD => {
-                self.buffers += 1;
-                let mut buffer = Vec::new();
-                buffer.try_reserve_exact(frame.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
-                buffer
-            }
-            Err(_) => match self.returned.recv() {
-                Ok(buffer) => buffer,
-                Err(_) => return self.end().and(Err(gone())),
-            },
+        let Ok(mut buffer) = self.returned.recv() else {
+            return self.end().and(Err(gone()));
         };
         buffer.clear();
         buffer.extend_from_slice(frame);
@@ -164,7 +161,7 @@ mod tests {
     fn send(frames: usize, fails_at: usize) -> (io::Result<()>, Seen) {
         let seen = Arc::new((Mutex::default(), Condvar::new()));
         let slow = Slow { seen: seen.clone(), frames, fails_at };
-        let mut thread = EncoderThread::start(Box::new(slow)).unwrap();
+        let mut thread = EncoderThread::start(Box::new(slow), FRAMES_HELD, 5).unwrap();
         let mut send = |frame: usize| {
             thread.send(&[frame as u8; 5])?;
             seen.0.lock().unwrap().sent += 1;
@@ -207,7 +204,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut thread = EncoderThread::start(Box::new(Panics)).unwrap();
+        let mut thread = EncoderThread::start(Box::new(Panics), FRAMES_HELD, 1).unwrap();
         let sent = (0..2 * FRAMES_HELD).try_for_each(|_| thread.send(&[0]));
         assert!(sent.unwrap_err().to_string().contains("encoder has ended"));
     }
@@ -234,7 +231,7 @@ mod tests {
                 }))
             }
         }
-        let mut thread = EncoderThread::start(Box::new(Waits(Arc::default()))).unwrap();
+        let mut thread = EncoderThread::start(Box::new(Waits(Arc::default())), 1, 1).unwrap();
         thread.send(&[1]).unwrap();
         drop(thread);
     }

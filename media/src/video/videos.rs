@@ -8,8 +8,9 @@ use halovae_engine::tensor::Shape;
 
 use super::VideoFormat;
 use super::encoder::Video;
-use super::frames::Frames;
-use super::thread::EncoderThread;
+use super::frames::{self, Frames};
+use super::thread::{EncoderThread, FRAMES_HELD};
+use crate::buffer::{FIXED_BYTES, STACK_BYTES};
 use crate::error::about;
 use crate::file_sink::FileSink;
 use crate::frame_rate::FrameRate;
@@ -48,6 +49,23 @@ impl Videos {
     }
 }
 
+/// Bytes that are held to write videos of that shape, which the format holds: those of a frame that is made
+/// of rows, of the frames on their way to the encoder, and of the encoder. The programs that it starts
+/// are not among them.
+pub(crate) fn bytes(shape: Shape, format: &dyn VideoFormat) -> u64 {
+    let Ok(to) = format.fit(shape) else { return 0 };
+    let frame = format.layout().frame_bytes(to);
+    [
+        frames::bytes(shape, to, format.layout()),
+        frame.saturating_mul(FRAMES_HELD.min(shape.frames) as u64),
+        format.encoder_bytes(to),
+        format.threads().saturating_mul(STACK_BYTES),
+        FIXED_BYTES,
+    ]
+    .into_iter()
+    .fold(0, u64::saturating_add)
+}
+
 impl Sink for Videos {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
         let Self { names, format, rate, .. } = self;
@@ -58,7 +76,7 @@ impl Sink for Videos {
             videos: shape.batch,
             frames_of_each: shape.frames,
             video: Video { shape: to, rate: *rate },
-            frames: Frames::new(from, to, format.layout()),
+            frames: Frames::new(from, to, format.layout())?,
             current: None,
             begun: 0,
             complete: Vec::new(),
@@ -91,7 +109,10 @@ impl Begun {
             true => Temporary::create_in(&mut self.stages, &path)?,
             false => Temporary::create(&path)?,
         };
-        let encoder = EncoderThread::start(format.begin(&mut file, self.video)?)?;
+        let frame_bytes = format.layout().frame_bytes(self.video.shape);
+        let buffers = FRAMES_HELD.min(self.frames_of_each);
+        let encoder = format.begin(&mut file, self.video)?;
+        let encoder = EncoderThread::start(encoder, buffers, frame_bytes)?;
         self.begun += 1;
         self.current = Some(Current { encoder, frames_left: self.frames_of_each, file });
         Ok(())

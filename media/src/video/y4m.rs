@@ -13,6 +13,7 @@ use halovae_engine::tensor::Shape;
 
 use super::check_colours;
 use super::planes::{Planes, Samples, Siting};
+use crate::buffer::FIXED_BYTES;
 use crate::disk_room;
 use crate::error::about;
 use crate::file_sink::FileSink;
@@ -90,6 +91,11 @@ pub(crate) fn check(shape: Shape, depth: Depth) -> Result<u64, Unfit> {
     })
 }
 
+/// Bytes that are held to write a video of that shape.
+pub(crate) fn bytes(shape: Shape, depth: Depth) -> u64 {
+    samples(depth).frame_bytes(shape).unwrap_or(u64::MAX).saturating_add(FIXED_BYTES)
+}
+
 /// How planes are made for it.
 fn samples(depth: Depth) -> Samples {
     let (bits, siting) = match depth {
@@ -121,7 +127,7 @@ impl Sink for Y4m {
             shape,
             header,
             length,
-            planes: Planes::new(shape, samples(self.depth)),
+            planes: Planes::new(shape, samples(self.depth))?,
             current: None,
             videos_left: shape.batch,
             complete: Vec::new(),
@@ -269,7 +275,7 @@ mod tests {
                     )
                     .into_bytes();
                     for frame in 0..3 {
-                        let mut planes = Planes::new(shape, samples(depth));
+                        let mut planes = Planes::new(shape, samples(depth)).unwrap();
                         expected.extend(FRAME);
                         expected.extend(planes.push(&rows(shape, image, frame)).unwrap().unwrap());
                     }

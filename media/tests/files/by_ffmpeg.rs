@@ -1,7 +1,7 @@
 //! Videos by the program ffmpeg.
 
 use halovae_engine::tensor::Shape;
-use halovae_media::{Depth, Options};
+use halovae_media::{Depth, FrameRate, Options, OutputError, OutputFile};
 
 use crate::clip::{Clip, psnr, psnr_of_words};
 use crate::ffmpeg::{BT709, assert_fields, frames, probe, words};
@@ -136,8 +136,45 @@ fn what_an_encoder_has_not_is_refused() {
     let mut quality = options(Some("mpeg4"), Depth::Eight);
     quality.crf = Some(20);
     assert!(refused("a.mkv", quality).contains("no --crf"));
-    // That a container does not take a codec is ffmpeg's to say.
-    let told = refused("a.webm", options(Some("libx264"), Depth::Eight));
-    assert!(told.contains("ffmpeg failed") && told.contains("WebM"), "{told}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// What ffmpeg alone can tell, it tells before there are frames: one of them is tried.
+#[test]
+fn what_ffmpeg_refuses_is_told_before_the_first_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let coded = |codec: &str, crf: Option<u8>| {
+        let mut options = options(Some(codec), Depth::Eight);
+        options.crf = crf;
+        options
+    };
+    let shape = |height, width| Shape::new(2, height, width, 3).over(5);
+    for (name, options, sides, words) in [
+        // A codec that the container does not take,
+        ("a.webm", coded("libx264", None), [144, 208], &["libx264", "WebM"][..]),
+        ("a.mp4", coded("ffv1", None), [144, 208], &["ffv1", "mp4: ", "codec"]),
+        // a quality that the encoder has not,
+        ("a.mkv", coded("libx265", Some(63)), [144, 208], &["libx265", "51"]),
+        // and sides.
+        ("a.mov", coded("h263", None), [144, 208], &["h263", "176x144"]),
+        ("a.mkv", coded("libx265", None), [8, 8], &["libx265", "too small"]),
+    ] {
+        let output = OutputFile::check(Some(&path(name)), options).unwrap();
+        let shape = shape(sides[0], sides[1]);
+        output.files(shape).unwrap();
+        let error = output.probe(shape, FrameRate::DEFAULT).unwrap_err();
+        assert!(matches!(error, OutputError::Refused { .. }), "{error}");
+        let told = error.to_string();
+        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+        for noise in [".halovae", "0x", "[info]", "Error initializing", "\n"] {
+            assert!(!told.contains(noise), "{told}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{name}");
+    }
+    for (name, options) in [("a.mkv", coded("libx264", None)), ("a.y4m", Options::default())] {
+        let output = OutputFile::check(Some(&path(name)), options).unwrap();
+        output.probe(shape(144, 208), FrameRate::DEFAULT).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{name}");
+    }
 }

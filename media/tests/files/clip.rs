@@ -52,6 +52,7 @@ impl Clip {
         let told = |error: &dyn std::fmt::Display| format!("{error:#}");
         let output = OutputFile::check(Some(path), options).map_err(|error| told(&error))?;
         let names = output.files(self.shape).map_err(|error| told(&error))?;
+        output.probe(self.shape, FrameRate::DEFAULT).map_err(|error| told(&error))?;
         let mut sink = output.sink(FrameRate::DEFAULT);
         let written = || {
             sink.begin(self.shape)?;

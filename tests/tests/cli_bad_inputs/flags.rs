@@ -53,7 +53,7 @@ pub(crate) fn outputs(setup: &mut Setup) {
         setup.decode("a full disk and frames", &["cannot write"], "a.png", "--animated");
         setup.on(Way::FullDisk);
         let words = &["cannot write", "ffmpeg failed"];
-        for (output, codec) in [("a.mkv", "ffv1"), ("a.mp4", "ffv1"), ("a.mov", "png")] {
+        for (output, codec) in [("a.mkv", "ffv1"), ("a.mp4", "png"), ("a.mov", "png")] {
             setup.decode("a full disk and ffmpeg", words, output, &format!("--codec {codec}"));
             setup.on(Way::FullDisk);
         }

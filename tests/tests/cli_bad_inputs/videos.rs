@@ -45,7 +45,10 @@ pub(crate) fn outputs(setup: &mut Setup) {
         let flags = format!("--fps {rate}");
         video("a rate that is none", &["--fps", "30000/1001"], "a.mp4", &flags);
     }
-    video("no previews", &["--preview"], "a.mp4", "--preview 0");
+    for number in ["0", "-1", "1.5", "all"] {
+        let flags = format!("--preview {number}");
+        video("no previews", &["--preview", "whole number from 1", "0, 8, 16"], "a.mp4", &flags);
+    }
     video("a quality beyond the encoder's", &["crf", "51"], "a.mp4", "--crf 60");
     video("an encoder of raw values", &["--codec"], "a.npy", "--codec libx264");
     video("an animation of a format that has none", &["--animated"], "a.jpg", "--animated");

@@ -117,8 +117,20 @@ fn previews_stay_whatever_becomes_of_the_video() {
             std::fs::remove_file(setup.path(name)).expect("a preview");
         }
     };
-    let run = setup.decode("--output a.mp4 --preview 8").expect_success();
+    let run = setup.decode("--output a.mp4 --preview 8 --report a.json").expect_success();
     assert_eq!(run.stderr, "");
+    let report = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&setup.read(name)).expect("JSON")
+    };
+    let [told, without] = [report("a.json"), {
+        setup.decode("--output b.mp4 --report b.json").expect_success();
+        report("b.json")
+    }];
+    assert_eq!(told["output"], serde_json::json!(["a.mp4"]));
+    let previews: Vec<_> =
+        ["00000", "00008", "00016"].map(|frame| format!("a.preview-{frame}.png")).into();
+    assert_eq!(told["previews"], serde_json::json!(previews));
+    assert!(without.get("previews").is_none(), "{without}");
     let all = [("a.preview-00000.png", 0), ("a.preview-00008.png", 8), ("a.preview-00016.png", 16)];
     assert_previews(&all);
     setup.decode("--output %d.tiff --preview 16").expect_success();
@@ -140,6 +152,8 @@ fn previews_stay_whatever_becomes_of_the_video() {
     }
     let image = Setup::new("f4-batch");
     image.assert_refused("--output a.png --preview 4", &["--preview", "gives images"]);
+    setup
+        .assert_refused("--output - --preview 4", &["--preview", "standard output", "name a file"]);
 }
 
 /// What no format of pictures has: a file that grows over time, on a thread of its own.
@@ -181,6 +195,21 @@ fn an_installed_ffmpeg_encodes_if_that_is_asked_for() {
     assert_eq!(listing(setup.folder.path()), ["a.mkv", "a.mov", "a.webm"]);
 }
 
+/// What ffmpeg refuses is told before the decode, in the words that tell why.
+#[test]
+fn what_ffmpeg_refuses_is_told_before_the_decode() {
+    let setup = Setup::new("wan");
+    let refused = |flags: &str, words: &[&str]| {
+        setup.assert_refused(flags, words);
+        let run = setup.decode(&format!("{flags} --verbose"));
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+        assert!(!run.stderr.contains(".halovae-"), "{}", run.stderr);
+    };
+    refused("--output a.webm --codec libx264", &["`a.webm`", "libx264", "WebM"]);
+    refused("--output a.mkv --codec libx265 --crf 60", &["`a.mkv`", "libx265", "51"]);
+    refused("--output a.mov --codec h263 --preview 4", &["`a.mov`", "h263", "104x72", "352x288"]);
+}
+
 /// Stands in for ffmpeg: tells of an encoder, and then does this.
 #[cfg(unix)]
 fn fake_ffmpeg(setup: &Setup, script: &str) {
@@ -191,6 +220,16 @@ fn fake_ffmpeg(setup: &Setup, script: &str) {
     let text = format!("#!/bin/sh\ncase \"$*\" in *encoder=*) {help}; exit 0;; esac\n{script}\n");
     std::fs::write(&path, text).expect("a script");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a mode");
+}
+
+/// The same, with a first frame, that of the trial, which all goes well with.
+#[cfg(unix)]
+fn fake_ffmpeg_after_trial(setup: &Setup, script: &str) {
+    let tried = setup.path("bin/tried");
+    let _ = std::fs::remove_file(&tried);
+    let write = "while read a; do :; done; for to; do :; done; echo x > \"${to#file:}\"; exit 0";
+    let tried = tried.display();
+    fake_ffmpeg(setup, &format!("if [ ! -e {tried} ]; then : > {tried}; {write}; fi\n{script}"));
 }
 
 #[cfg(unix)]
@@ -211,18 +250,29 @@ fn an_ffmpeg_that_is_missing_or_dies_is_told() {
     };
     assert_told(2, &["not on the PATH", "apt-get install ffmpeg", ".y4m"]);
     let dies = "echo one >&2; echo 'Error: no such luck' >&2; exit 3";
+    // At the trial.
     fake_ffmpeg(&setup, dies);
+    assert_told(2, &["`a.mkv`", "libx264", "ffmpeg failed", "3", "no such luck"]);
+    let names = "for to; do :; done; echo \"cannot open $to\" >&2; exit 3";
+    fake_ffmpeg(&setup, names);
+    assert_told(2, &["cannot open a.mkv\n"]);
+    fake_ffmpeg(&setup, "while read a; do :; done; exit 0");
+    assert_told(2, &["ffmpeg failed", "it said nothing"]);
+    // At the video's beginning.
+    fake_ffmpeg_after_trial(&setup, dies);
     assert_told(1, &["cannot write `a.mkv`", "ffmpeg failed", "3", "no such luck"]);
-    // In the middle of the video.
-    fake_ffmpeg(&setup, &format!("read a; read b; {dies}"));
+    fake_ffmpeg_after_trial(&setup, names);
+    assert_told(1, &["cannot open a.mkv\n"]);
+    // In the middle of it.
+    fake_ffmpeg_after_trial(&setup, &format!("read a; read b; {dies}"));
     assert_told(1, &["cannot write `a.mkv`", "no such luck"]);
     // At its end.
-    fake_ffmpeg(&setup, &format!("while read a; do :; done; {dies}"));
+    fake_ffmpeg_after_trial(&setup, &format!("while read a; do :; done; {dies}"));
     assert_told(1, &["cannot write `a.mkv`", "no such luck"]);
-    fake_ffmpeg(&setup, "kill -9 $$");
+    fake_ffmpeg_after_trial(&setup, "kill -9 $$");
     assert_told(1, &["ffmpeg failed", "signal", "it said nothing"]);
     // It says that all went well, and there is nothing.
-    fake_ffmpeg(&setup, "while read a; do :; done; exit 0");
+    fake_ffmpeg_after_trial(&setup, "while read a; do :; done; exit 0");
     assert_told(1, &["ffmpeg failed"]);
     std::fs::write(setup.path("bin/ffmpeg"), "#!/bin/sh\necho broken >&2\nexit 1")
         .expect("a script");
@@ -258,28 +308,32 @@ fn nothing_outlives_the_program() {
         command
     };
     let leaves = format!("sleep 600 & echo $! > {}; echo bad >&2; exit 3", pid.display());
-    fake_ffmpeg(&setup, &leaves);
     let begun = std::time::Instant::now();
-    let run = halovae_tests::binary::run_command(command());
-    assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
-    assert!(run.stderr.contains("bad") && begun.elapsed().as_secs() < 300, "{}", run.stderr);
-    assert!(ends(&pid));
-    std::fs::remove_file(&pid).expect("a file");
+    // At the trial, and at the video.
+    let begin: [(fn(&Setup, &str), i32); 2] = [(fake_ffmpeg, 2), (fake_ffmpeg_after_trial, 1)];
+    for (fake, code) in begin {
+        fake(&setup, &leaves);
+        let run = halovae_tests::binary::run_command(command());
+        assert_eq!(run.status.code(), Some(code), "{}", run.stderr);
+        assert!(run.stderr.contains("bad") && begun.elapsed().as_secs() < 300, "{}", run.stderr);
+        assert!(ends(&pid));
+        std::fs::remove_file(&pid).expect("a file");
+    }
 
     // One that reads nothing, and would not end.
-    fake_ffmpeg(
-        &setup,
-        &format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", pid.display()),
-    );
-    let child = command().spawn().expect("the binary");
-    while !pid.exists() {
-        std::thread::yield_now();
+    for (fake, _) in begin {
+        fake(&setup, &format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600", pid.display()));
+        let child = command().spawn().expect("the binary");
+        while !pid.exists() {
+            std::thread::yield_now();
+        }
+        let id = child.id().to_string();
+        let kill = std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill");
+        assert!(kill.success());
+        let run = halovae_tests::binary::finish(child);
+        assert_eq!(run.status.code(), Some(130), "{}", run.stderr);
+        assert!(ends(&pid));
+        std::fs::remove_file(&pid).expect("a file");
+        assert!(listing(setup.folder.path()).iter().all(|name| name == "bin"));
     }
-    let id = child.id().to_string();
-    let kill = std::process::Command::new("kill").args(["-INT", &id]).status().expect("kill");
-    assert!(kill.success());
-    let run = halovae_tests::binary::finish(child);
-    assert_eq!(run.status.code(), Some(130), "{}", run.stderr);
-    assert!(ends(&pid));
-    assert!(listing(setup.folder.path()).iter().all(|name| name == "bin"));
 }

@@ -32,6 +32,8 @@ pub(super) struct Ending<'a> {
     pub(super) notices: Vec<Notice>,
     pub(super) latents: Shape,
     pub(super) to_stdout: bool,
+    /// Pictures of frames, which have their names.
+    pub(super) previews: Vec<PathBuf>,
 }
 
 impl Ending<'_> {
@@ -122,6 +124,7 @@ impl Ending<'_> {
             },
             image: ImageReport { shape: channels_first(self.job.result()) },
             output,
+            previews: self.previews,
             backend: self.decoder.description(),
             threads: self.decoder.threads(),
             strategy: planned.plan.strategy().to_string(),

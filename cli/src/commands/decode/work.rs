@@ -55,7 +55,7 @@ impl Work<'_> {
             say_plan(&job, latents.shape(), &decoder.description())?;
         }
 
-        let rate = decoder.frames_per_second().map_or(FrameRate::DEFAULT, FrameRate::whole);
+        let rate = rate(decoder.frames_per_second());
         let mut sink = output.as_ref().map(|output| output.sink(rate));
         let progress = Progress::new(verbosity, job.planned().plan.output(), job.is_streamed());
         let control = Control::new(cancel.clone()).observed(&progress);
@@ -74,7 +74,7 @@ impl Work<'_> {
             None => vec![done.share.clone()],
             Some(processes) => processes.close(&done.share)?,
         };
-        let Some(sink) = sink else { return Ok(()) };
+        let Some((sink, output)) = sink.zip(output) else { return Ok(()) };
         let ending = Ending {
             args,
             verbosity,
@@ -84,10 +84,16 @@ impl Work<'_> {
             job: &job,
             notices,
             latents: latents.shape(),
-            to_stdout: output.is_some_and(|output| output.is_stdout()),
+            to_stdout: output.is_stdout(),
+            previews: output.previews(job.result())?,
         };
         ending.finish(sink, &done, shares)
     }
+}
+
+/// Frames in a second of a video, if no flag says so.
+pub(super) fn rate(of_model: Option<NonZeroU32>) -> FrameRate {
+    of_model.map_or(FrameRate::DEFAULT, FrameRate::whole)
 }
 
 /// That a video is written with a number of frames in a second which neither flags nor model say.

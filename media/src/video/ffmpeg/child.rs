@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 
+use super::said;
 use crate::children::Program;
 use crate::video::encoder::{Encoder, Stop};
 
@@ -22,20 +23,43 @@ const NOT_WRITTEN: [&str; 4] = [
     "file will be unreadable",
 ];
 
+/// Where an ffmpeg writes.
+pub(super) struct Target {
+    /// The file, as it is called until it is complete.
+    pub(super) staged: PathBuf,
+    /// The file that it will be.
+    pub(super) shown: PathBuf,
+}
+
 /// A running ffmpeg. Dropped before its end, it is killed.
 pub(super) struct Ffmpeg {
     program: Program,
     frames: Option<ChildStdin>,
     said: Option<JoinHandle<Vec<u8>>>,
-    to: PathBuf,
+    to: Target,
+}
+
+/// How an ffmpeg ended that has written no file.
+pub(super) struct Died {
+    status: ExitStatus,
+    lines: Vec<String>,
+}
+
+impl Died {
+    /// In words, with some of the lines that it said.
+    pub(super) fn told(&self, some: impl FnOnce(&[String]) -> &[String]) -> String {
+        let said = some(&self.lines).join("; ");
+        let said = if said.is_empty() { "it said nothing" } else { &said };
+        format!("ffmpeg failed ({}): {said}", self.status)
+    }
 }
 
 impl Ffmpeg {
-    /// Starts it; it writes the file `to`.
+    /// Starts it; it writes the file `to`, which the arguments name.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn start(arguments: &[OsString], to: PathBuf) -> io::Result<Self> {
+    pub(super) fn start(arguments: &[OsString], to: Target) -> io::Result<Self> {
         let mut command = Command::new("ffmpeg");
         command.args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -51,24 +75,41 @@ impl Ffmpeg {
         Ok(ffmpeg)
     }
 
-    /// Waits for its end, and tells what it died of.
-    fn end(&mut self) -> io::Result<()> {
+    /// Hands it bytes of frames.
+    ///
+    /// # Errors
+    /// That it takes no more.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let frames = self.frames.as_mut().ok_or_else(|| io::Error::other("ffmpeg has ended"))?;
+        frames.write_all(bytes)
+    }
+
+    /// Waits for its end; gives how it died, if it has.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn end(&mut self) -> io::Result<Option<Died>> {
         self.frames = None;
         // First: what it has left behind would keep its errors open.
         let status = self.program.wait()?;
         let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
-        let file = self.to.symlink_metadata();
+        let file = self.to.staged.symlink_metadata();
         let is_there = file.is_ok_and(|file| file.is_file() && file.len() > 0);
         let is_written = !NOT_WRITTEN.iter().any(|words| said.contains(words));
         if status.success() && is_there && is_written {
-            return Ok(());
+            return Ok(None);
         }
-        let lines: Vec<&str> =
-            said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let last = lines[lines.len().saturating_sub(LINES)..].join("; ");
-        let said = if last.is_empty() { "it said nothing".into() } else { last };
-        Err(io::Error::other(format!("ffmpeg failed ({status}): {said}")))
+        Ok(Some(Died { status, lines: said::lines(&said, &self.to.staged, &self.to.shown) }))
+    }
+
+    /// Waits for its end; that it died is an error, told with the last that it said.
+    fn end_well(&mut self) -> io::Result<()> {
+        let last = |lines: &[String]| lines.len().saturating_sub(LINES);
+        match self.end()? {
+            None => Ok(()),
+            Some(died) => Err(io::Error::other(died.told(|lines| &lines[last(lines)..]))),
+        }
     }
 }
 
@@ -85,16 +126,15 @@ fn end_of(mut pipe: impl Read) -> Vec<u8> {
 
 impl Encoder for Ffmpeg {
     fn write(&mut self, frame: &[u8]) -> io::Result<()> {
-        let frames = self.frames.as_mut().ok_or_else(|| io::Error::other("ffmpeg has ended"))?;
         // A broken pipe is not told as such: the reader of the video is not ffmpeg, and it tells more.
-        frames.write_all(frame).or_else(|_| {
-            self.end()?;
+        self.feed(frame).or_else(|_| {
+            self.end_well()?;
             Err(io::Error::other("ffmpeg ended before the video"))
         })
     }
 
     fn finish(mut self: Box<Self>) -> io::Result<()> {
-        self.end()
+        self.end_well()
     }
 
     fn stop(&self) -> Option<Stop> {

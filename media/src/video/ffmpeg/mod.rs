@@ -3,6 +3,8 @@
 mod arguments;
 mod child;
 mod encoder_help;
+mod probe;
+mod said;
 
 use std::io;
 use std::path::Path;
@@ -14,11 +16,12 @@ use super::frames::Layout;
 use super::planes::{Samples, Siting};
 use super::{VideoFormat, check_colours, fit_even};
 use crate::error::OutputError;
+use crate::frame_rate::FrameRate;
 use crate::pixel::Depth;
-use crate::temporary::Temporary;
+use crate::temporary::{Stages, Temporary};
 use crate::unfit::Unfit;
 use arguments::{Arguments, Input};
-use child::Ffmpeg;
+use child::{Ffmpeg, Target};
 use encoder_help::EncoderHelp;
 
 /// What holds the stream.
@@ -100,6 +103,19 @@ impl ByFfmpeg {
     }
 }
 
+impl ByFfmpeg {
+    /// Has ffmpeg write that file.
+    fn start(&self, file: &mut Temporary, video: Video) -> io::Result<Ffmpeg> {
+        let staged = file.staged_name().ok_or_else(|| io::Error::other("a file without a name"))?;
+        let Self { container, codec, crf, input, .. } = self;
+        let arguments = Arguments { container: *container, codec, crf: *crf, input: *input, video };
+        let to = Target { staged: staged.to_path_buf(), shown: file.target().to_path_buf() };
+        let ffmpeg = Ffmpeg::start(&arguments.list(&to.staged), to)?;
+        file.close();
+        Ok(ffmpeg)
+    }
+}
+
 impl VideoFormat for ByFfmpeg {
     fn fit(&self, shape: Shape) -> Result<Shape, Unfit> {
         check_colours(shape, self.container.extension())?;
@@ -122,12 +138,37 @@ impl VideoFormat for ByFfmpeg {
         true
     }
 
+    /// Frames go to ffmpeg as they are, and its memory is not this process's.
+    fn encoder_bytes(&self, _: Shape) -> u64 {
+        0
+    }
+
+    /// One hands it frames, and one reads what it says.
+    fn threads(&self) -> u64 {
+        2
+    }
+
     fn begin(&self, file: &mut Temporary, video: Video) -> io::Result<Box<dyn Encoder>> {
-        let name = file.staged_name().ok_or_else(|| io::Error::other("a file without a name"))?;
-        let Self { container, codec, crf, input, .. } = self;
-        let arguments = Arguments { container: *container, codec, crf: *crf, input: *input, video };
-        let encoder = Ffmpeg::start(&arguments.list(name), name.to_path_buf())?;
-        file.close();
-        Ok(Box::new(encoder))
+        Ok(Box::new(self.start(file, video)?))
+    }
+
+    fn probe(&self, path: &Path, shape: Shape, rate: FrameRate) -> Result<(), OutputError> {
+        let path = path.to_path_buf();
+        let even = match self.fit(shape) {
+            Ok(even) => even,
+            Err(problem) => return Err(OutputError::Unfit { path, problem }),
+        };
+        let try_it = || {
+            // Dropped behind the file.
+            let mut stages = Stages::default();
+            let mut file = Temporary::create_in(&mut stages, &path)?;
+            let ffmpeg = self.start(&mut file, Video { shape: even, rate })?;
+            probe::encode_black(ffmpeg, [shape, even], self.layout())
+        };
+        match try_it() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(said)) => Err(OutputError::Refused { path, codec: self.codec.clone(), said }),
+            Err(source) => Err(OutputError::Ffmpeg { path, source }),
+        }
     }
 }

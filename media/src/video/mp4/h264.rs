@@ -65,6 +65,15 @@ impl H264 {
     }
 }
 
+/// What OpenH264 holds for each pixel of a frame, and what it makes of one: measured, of noise.
+const BYTES_OF_PIXEL: u64 = 13;
+
+/// Bytes that OpenH264 holds for frames of that shape.
+pub(super) fn bytes(shape: Shape) -> u64 {
+    let pixels = (shape.height as u64).saturating_mul(shape.width as u64);
+    pixels.saturating_mul(BYTES_OF_PIXEL)
+}
+
 fn encoder(video: Video, quantiser: u8) -> io::Result<OpenH264> {
     let config = EncoderConfig::new()
         .vui(VuiConfig::bt709())

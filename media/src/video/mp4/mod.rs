@@ -83,6 +83,10 @@ impl VideoFormat for Mp4 {
         Layout::Planes(Samples { bits: 8, siting: Siting::Left, fills_gray: true })
     }
 
+    fn encoder_bytes(&self, shape: Shape) -> u64 {
+        h264::bytes(shape)
+    }
+
     fn begin(&self, file: &mut Temporary, video: Video) -> io::Result<Box<dyn Encoder>> {
         let Shape { height, width, frames, .. } = video.shape;
         let track = Track { width, height, frames, rate: video.rate };

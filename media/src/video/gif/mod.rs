@@ -1,5 +1,9 @@
 //! GIF: every frame with up to 256 colours of its own.
 
+mod codes;
+mod colours;
+
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
@@ -13,9 +17,8 @@ use crate::frame_rate::FrameRate;
 use crate::pixel::Depth;
 use crate::temporary::Temporary;
 use crate::unfit::Unfit;
-
-/// How many pixels one is looked at of when colours are chosen, from 1 to 30.
-const SPEED: i32 = 10;
+use codes::Codes;
+use colours::Colours;
 
 /// Browsers show a frame for a tenth of a second that says less.
 const SHORTEST: u64 = 2;
@@ -62,43 +65,60 @@ impl VideoFormat for Gif {
         let out = BufWriter::new(file.handle()?);
         let mut encoder = GifEncoder::new(out, width, height, &[]).map_err(into_io)?;
         encoder.set_repeat(Repeat::Infinite).map_err(into_io)?;
-        let Video { shape, rate } = video;
-        Ok(Box::new(Animation {
-            encoder,
-            height,
-            width,
-            channels: shape.channels,
-            rate,
-            frames: 0,
-        }))
+        let pixels = pixels(video.shape);
+        let colours = (video.shape.channels != 1).then(|| Colours::new(pixels)).transpose()?;
+        let codes = Codes::new(pixels)?;
+        let rate = video.rate;
+        Ok(Box::new(Animation { encoder, height, width, colours, codes, rate, frames: 0 }))
     }
+
+    fn encoder_bytes(&self, shape: Shape) -> u64 {
+        let pixels = pixels(shape);
+        let colours = if shape.channels == 1 { 0 } else { colours::bytes(pixels) };
+        colours.saturating_add(codes::bytes(pixels))
+    }
+}
+
+/// Pixels of a frame.
+fn pixels(shape: Shape) -> u64 {
+    (shape.height as u64).saturating_mul(shape.width as u64)
+}
+
+/// The colours of gray frames: every level.
+fn grays() -> Vec<u8> {
+    (0..=u8::MAX).flat_map(|level| [level; 3]).collect()
 }
 
 struct Animation {
     encoder: GifEncoder<BufWriter<File>>,
     height: u16,
     width: u16,
-    channels: usize,
+    /// Unless frames are gray.
+    colours: Option<Colours>,
+    codes: Codes,
     rate: FrameRate,
     frames: u64,
 }
 
 impl Encoder for Animation {
     fn write(&mut self, frame: &[u8]) -> io::Result<()> {
-        let coloured: Vec<u8>;
-        let pixels = match self.channels {
-            1 => {
-                coloured = frame.iter().flat_map(|&level| [level; 3]).collect();
-                &coloured
-            }
-            _ => frame,
+        let (palette, indices) = match &mut self.colours {
+            None => (grays(), frame),
+            Some(colours) => colours.choose(frame),
         };
-        let mut frame = Frame::from_rgb_speed(self.width, self.height, pixels, SPEED);
+        let codes = self.codes.encode(indices, palette.len() / 3)?;
         // So that roundings do not add up.
         let hundredths = begin_of(self.frames + 1, self.rate) - begin_of(self.frames, self.rate);
-        frame.delay = u16::try_from(hundredths).unwrap_or(u16::MAX);
         self.frames += 1;
-        self.encoder.write_frame(&frame).map_err(into_io)
+        let frame = Frame {
+            width: self.width,
+            height: self.height,
+            delay: u16::try_from(hundredths).unwrap_or(u16::MAX),
+            palette: Some(palette),
+            buffer: Cow::Borrowed(codes),
+            ..Frame::default()
+        };
+        self.encoder.write_lzw_pre_encoded_frame(&frame).map_err(into_io)
     }
 
     fn finish(self: Box<Self>) -> io::Result<()> {

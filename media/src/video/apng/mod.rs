@@ -1,10 +1,11 @@
 //! Animated PNG: every frame as it is, of 8 or 16 bits, with alpha if there is some.
 
+mod animation;
+
 use std::fs::File;
 use std::io::{self, BufWriter};
 
 use halovae_engine::tensor::Shape;
-use png::{Compression, Encoder as PngEncoder, Writer};
 
 use super::VideoFormat;
 use super::encoder::{Encoder, Video};
@@ -12,9 +13,10 @@ use super::frames::Layout;
 use crate::frame_rate::FrameRate;
 use crate::pictures::PictureFormat;
 use crate::pixel::Depth;
-use crate::png::{bit_depth, color_type, into_io};
+use crate::png;
 use crate::temporary::Temporary;
 use crate::unfit::Unfit;
+use animation::{Animation, CHUNK};
 
 /// An animated PNG, shown again and again.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +46,14 @@ impl Apng {
 
 impl VideoFormat for Apng {
     fn fit(&self, shape: Shape) -> Result<Shape, Unfit> {
-        // The number of the last chunk, of which each frame has at least two, has 31 bits.
-        if shape.frames > 1 << 20 {
+        let extents = PictureFormat::Png.check(shape, self.depth)?;
+        // The number of the last chunk has 31 bits; a frame has one chunk that tells of it.
+        let chunks_of_frame = extents.bytes.saturating_mul(2) / CHUNK as u64 + 2;
+        if chunks_of_frame.saturating_mul(shape.frames as u64) > i32::MAX as u64 {
             let what = format!("{} frames", shape.frames);
             return Err(Unfit::TooMany { what, holder: "an animated .png" });
         }
-        PictureFormat::Png.check(shape, self.depth).map(|_| shape)
+        Ok(shape)
     }
 
     fn check_rate(&self, rate: FrameRate) -> Result<(), Unfit> {
@@ -62,28 +66,25 @@ impl VideoFormat for Apng {
 
     fn begin(&self, file: &mut Temporary, video: Video) -> io::Result<Box<dyn Encoder>> {
         let extents = PictureFormat::Png.check(video.shape, self.depth)?;
-        let [seconds, frames] = delay(video.rate)?;
+        let delay = delay(video.rate)?;
         let out = BufWriter::new(file.handle()?);
-        let mut encoder = PngEncoder::new(out, extents.width, extents.height);
-        encoder.set_compression(Compression::Fast);
-        encoder.set_depth(bit_depth(self.depth));
-        encoder.set_color(color_type(extents.colour));
-        encoder.set_animated(video.shape.frames as u32, 0).map_err(into_io)?;
-        encoder.set_frame_delay(seconds, frames).map_err(into_io)?;
-        // A frame with alpha takes the place of the one before, and does not lie on it.
-        encoder.set_blend_op(png::BlendOp::Source).map_err(into_io)?;
-        Ok(Box::new(Animation(encoder.write_header().map_err(into_io)?)))
+        // The number of frames is checked by `fit`.
+        let frames = video.shape.frames as u32;
+        Ok(Box::new(Animation::begin(out, extents, frames, delay)?))
+    }
+
+    fn encoder_bytes(&self, shape: Shape) -> u64 {
+        let rows = PictureFormat::Png.check(shape, self.depth).map_or(0, png::bytes);
+        rows.saturating_add(4 * CHUNK as u64)
     }
 }
 
-struct Animation(Writer<BufWriter<File>>);
-
-impl Encoder for Animation {
+impl Encoder for Animation<BufWriter<File>> {
     fn write(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.0.write_image_data(frame).map_err(into_io)
+        self.write(frame)
     }
 
     fn finish(self: Box<Self>) -> io::Result<()> {
-        self.0.finish().map_err(into_io)
+        (*self).finish()
     }
 }
