@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use halovae::OpKind;
+use halovae::report::OpKind;
 
 /// Prints them as a table.
 pub(crate) struct OpTable<'a>(pub(crate) &'a [OpKind]);

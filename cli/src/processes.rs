@@ -8,7 +8,8 @@ mod tcp;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halovae::{Share, share, threads};
+use halovae::report::Share;
+use halovae::{share, threads};
 use halovae_engine::group::{Cancel, Cause, Failure, Limits, Neighbours, ProcessGroup};
 use halovae_media::Temporary;
 

@@ -1,4 +1,4 @@
-//! Whether a person sees what is written to stdout.
+//! Whether a person sees what is written to stdout and stderr.
 
 use std::io::{self, IsTerminal};
 
@@ -8,4 +8,9 @@ use crate::launcher;
 /// passes on what they write to it.
 pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal() && !launcher::passes_output_on()
+}
+
+/// Whether a person sees what is written to stderr.
+pub(crate) fn is_watched() -> bool {
+    io::stderr().is_terminal() && !launcher::passes_output_on()
 }

@@ -35,14 +35,12 @@ mod notice;
 mod options;
 mod plan;
 mod recipe;
+pub mod report;
 mod room;
 mod vae;
 pub mod words;
 
-pub use decode::{
-    Control, Decoder, Done, Frame, Frames, Job, OpKind, PeakBytes, PerFrame, Piece, Rectangle,
-    Share, Shares, Together,
-};
+pub use decode::{Control, Decoder, Done, Frame, Frames, Job, PerFrame, Together};
 pub use describe::{DescribeOptions, Description, models};
 pub use devices::{Device, list as devices, quiet_drivers};
 pub use error::{Chain, Error};
@@ -51,7 +49,7 @@ pub use halovae_core::{Axes, Plan, Size, Strategy};
 pub use halovae_engine as engine;
 pub use halovae_engine::event::{Event, Observer, Silent};
 pub use halovae_engine::format_bytes;
-pub use halovae_engine::group::{Cancel, Sent};
+pub use halovae_engine::group::Cancel;
 pub use halovae_engine::shard::Traffic;
 pub use halovae_engine::sink::{MemorySink, RowsAt, Sink};
 pub use halovae_engine::tensor::{HostTensor, Shape};
@@ -66,4 +64,5 @@ pub use plan::{
     STRATEGIES, Slice, Streaming, Within, WorkUnit, cells_of_pixels, chunks_waited_for,
     goes_by_chunks, is_streamed, latent_frames, share, slice_count, slices, threads,
 };
+pub use report::Report;
 pub use vae::{Vae, for_frames};

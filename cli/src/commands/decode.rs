@@ -6,7 +6,8 @@ mod work;
 
 use std::time::{Duration, Instant};
 
-use halovae::{Cancel, Share, Vae, threads};
+use halovae::report::Share;
+use halovae::{Cancel, Vae, threads};
 use halovae_media::Temporary;
 
 use crate::args::{DecodeArgs, Verbosity};

@@ -2,9 +2,10 @@
 
 use std::ops::{Range, Sub};
 
+use halovae::report::Rectangle;
 use halovae::{
-    Chunk, Estimates, Planned, Rectangle, Slice, Traffic, Within, WorkUnit, chunks_waited_for,
-    is_streamed, slice_count, slices,
+    Chunk, Estimates, Planned, Slice, Traffic, Within, WorkUnit, chunks_waited_for, is_streamed,
+    slice_count, slices,
 };
 use halovae_core::{Axis, Plan, Size, TileAxis, TimeLaw};
 use serde::Serialize;

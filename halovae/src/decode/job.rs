@@ -11,15 +11,15 @@ use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_engine::wrap::{Counted, Sent};
 
 use super::control::{Control, Together};
-use super::figures::{Piece, Share};
 use super::fit::{Fit, Fitting};
 use super::run::Run;
 use crate::error::Error;
 use crate::memory;
 use crate::notice::Notice;
 use crate::options::DecodeOptions;
-use crate::plan::{Planned, is_streamed};
+use crate::plan::{Planned, is_streamed, threads};
 use crate::recipe::Recipe;
+use crate::report::{Piece, Share};
 
 /// Shorter waits go unnoticed.
 const WORTH_TELLING: Duration = Duration::from_millis(500);
@@ -31,6 +31,7 @@ pub struct Job<'a> {
     planned: Planned,
     latents: Shape,
     together: Option<Together<'a>>,
+    threads: u32,
     place: Place,
     fit: Fit,
 }
@@ -63,7 +64,18 @@ impl<'a> Job<'a> {
         let images = u32::try_from(latents.batch).unwrap_or(u32::MAX);
         let fitting = Fitting { options, run, place, together, images };
         let fit = fitting.fit(&mut planned)?;
-        Ok(Self { run, recipe, planned, latents, together, place, fit })
+        let threads = threads(options.devices.threads);
+        Ok(Self { run, recipe, planned, latents, together, threads, place, fit })
+    }
+
+    /// What decodes, in words: the device and its type of values.
+    pub fn description(&self) -> String {
+        self.run.description()
+    }
+
+    /// CPU threads over all ranks of this process.
+    pub fn threads(&self) -> u32 {
+        self.threads
     }
 
     /// The plan, with what was noticed of it.

@@ -13,7 +13,7 @@ use halovae_engine::sink::Sink;
 use halovae_engine::tensor::HostTensor;
 use halovae_engine::wrap::Traced;
 
-use super::ops::OpKind;
+use crate::report::OpKind;
 
 /// What a decode asks of a decoder, on any kind of backend.
 ///

@@ -310,7 +310,8 @@ fn nothing_outlives_the_program() {
     let leaves = format!("sleep 600 & echo $! > {}; echo bad >&2; exit 3", pid.display());
     let begun = std::time::Instant::now();
     // At the trial, and at the video.
-    let begin: [(fn(&Setup, &str), i32); 2] = [(fake_ffmpeg, 2), (fake_ffmpeg_after_trial, 1)];
+    type Fake = fn(&Setup, &str);
+    let begin: [(Fake, i32); 2] = [(fake_ffmpeg, 2), (fake_ffmpeg_after_trial, 1)];
     for (fake, code) in begin {
         fake(&setup, &leaves);
         let run = halovae_tests::binary::run_command(command());

@@ -46,10 +46,23 @@ fn a_plan_says_how_many_frames_come_out() {
     assert!(!image.contains("frames") && !image.contains("streams"), "{image}");
 
     let plan = parsed(&setup.run(&format!("{PLAN} --frames 17 --format json")).stdout);
-    let frames = json!({
-        "per_latent": 4, "first_alone": true, "streams": true, "latents_at_a_time": 1,
-    });
-    assert_eq!(plan["frames"], frames);
+    let frames = &plan["frames"];
+    for (key, value) in [
+        ("per_latent", json!(4)),
+        ("first_alone", json!(true)),
+        ("streams", json!(true)),
+        ("latents_at_a_time", json!(1)),
+        ("chunks_waited_for", json!(1)),
+    ] {
+        assert_eq!(frames[key], value, "{key}: {frames:#}");
+    }
+    // Each frame of the latents goes in alone, and its frames come out with it.
+    let counts = |of: &str| -> Vec<u64> {
+        let chunks = frames["chunks"].as_array().expect("chunks").iter();
+        chunks.map(|chunk| chunk[of]["count"].as_u64().expect("a number")).collect()
+    };
+    assert_eq!(counts("latents"), [1; 5]);
+    assert_eq!(counts("output"), [1, 4, 4, 4, 4]);
     assert_eq!(plan["latents"], json!({ "frames": 5, "height": 9, "width": 13 }));
     assert_eq!(plan["output"], json!({ "frames": 17, "height": 72, "width": 104 }));
     assert_eq!(plan["pieces"][0]["window"]["frames"], 5);

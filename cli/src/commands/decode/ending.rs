@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use halovae::engine::group::Way;
-use halovae::{Decoder, Done, Job, OpKind, PeakBytes, Shape, Share, Shares, format_bytes};
+use halovae::report::{Report, Seconds, Share};
+use halovae::{Done, Job, Shape, format_bytes};
 use halovae_media::{FileSink, Temporary, channels_first};
 
 use crate::args::{DecodeArgs, Destination, Verbosity};
@@ -12,7 +12,8 @@ use crate::console::{emit, json, say, say_notices, say_text, write_temporary};
 use crate::error::Error;
 use crate::notices::{Notice, of_library};
 use crate::ops::OpTable;
-use crate::report::{ImageReport, LatentsReport, RanksReport, Report, Seconds};
+use crate::report::{ImageJson, LatentsJson, ReportJson};
+use crate::terminal::is_watched;
 
 /// More files than these are told by their number.
 const MOST_NAMED: usize = 8;
@@ -25,8 +26,6 @@ pub(super) struct Ending<'a> {
     pub(super) start: Instant,
     /// How long it took until the decode began.
     pub(super) load: Duration,
-    /// What decoded.
-    pub(super) decoder: &'a Decoder,
     pub(super) job: &'a Job<'a>,
     /// What has been told.
     pub(super) notices: Vec<Notice>,
@@ -48,27 +47,22 @@ impl Ending<'_> {
         shares: Vec<Share>,
     ) -> Result<(), Error> {
         self.say_what_was_noticed(done);
-        let shares = Shares::new(shares);
         let finishing = Instant::now();
         let mut files = sink.finish().map_err(Error::Commit)?;
-        let seconds = Seconds {
-            load: self.load.as_secs_f64(),
-            decode: done.report.seconds,
-            tuning: done.tuning.as_secs_f64(),
-            stitch: done.report.stitch.stitch.as_secs_f64(),
-            write: (done.report.stitch.write + finishing.elapsed()).as_secs_f64(),
-            total: self.start.elapsed().as_secs_f64(),
-        };
-        let verbose = self.verbosity.verbose;
-        if verbose {
-            say_figures(&shares.ops, seconds, &shares.peak_bytes);
+        let mut report = self.job.report(done, shares);
+        report.seconds.load = Some(self.load.as_secs_f64());
+        report.seconds.write += finishing.elapsed().as_secs_f64();
+        report.seconds.total = Some(self.start.elapsed().as_secs_f64());
+        let verbosity = self.verbosity;
+        if verbosity.verbose {
+            say_figures(&report, self.start.elapsed());
         }
         if let Some(to) = &self.args.report {
             let stdout = self.to_stdout.then(|| PathBuf::from("-"));
             let targets = files.iter().map(|file| file.target().into());
             let output = targets.chain(stdout).collect();
             // Before any file has its name: all get theirs, or none does.
-            let report = json(&self.report(output, done.report.way.clone(), shares, seconds))?;
+            let report = json(&self.into_json(output, report))?;
             match to {
                 Destination::File(path) => files.push(write_temporary(&report, path)?),
                 Destination::Stdout => match emit(&report, None) {
@@ -79,20 +73,8 @@ impl Ending<'_> {
             }
         }
         let written = Temporary::commit(files).map_err(Error::Commit)?;
-        if verbose {
-            match &written[..] {
-                [first, .., last] if written.len() > MOST_NAMED => say(format_args!(
-                    "halovae: wrote {} files, `{}` to `{}`",
-                    written.len(),
-                    first.display(),
-                    last.display()
-                )),
-                files => {
-                    for file in files {
-                        say(format_args!("halovae: wrote `{}`", file.display()));
-                    }
-                }
-            }
+        if verbosity.verbose || (!verbosity.quiet && is_watched()) {
+            say_written(&written);
         }
         Ok(())
     }
@@ -105,50 +87,44 @@ impl Ending<'_> {
         self.notices.extend(late);
     }
 
-    fn report(
-        self,
-        output: Vec<PathBuf>,
-        way: Option<Way>,
-        shares: Shares,
-        seconds: Seconds,
-    ) -> Report {
-        let Shares { pieces, ops, peak_bytes, sent, .. } = shares;
-        let planned = self.job.planned();
-        let frames_at_a_time = self.job.latent_frames_at_a_time();
-        Report {
+    fn into_json(self, output: Vec<PathBuf>, decode: Report) -> ReportJson {
+        ReportJson {
             version: env!("CARGO_PKG_VERSION"),
             vae: self.args.vae.vae.clone(),
-            latents: LatentsReport {
+            latents: LatentsJson {
                 path: self.args.latents.clone(),
                 shape: channels_first(self.latents),
             },
-            image: ImageReport { shape: channels_first(self.job.result()) },
+            image: ImageJson { shape: channels_first(self.job.result()) },
             output,
             previews: self.previews,
-            backend: self.decoder.description(),
-            threads: self.decoder.threads(),
-            strategy: planned.plan.strategy().to_string(),
-            streamed: (self.latents.frames > 1).then(|| self.job.is_streamed()),
-            latent_frames_at_a_time: (self.latents.frames > 1).then_some(frames_at_a_time),
-            ranks: RanksReport { requested: planned.requested, effective: planned.ranks },
             notices: self.notices.iter().map(ToString::to_string).collect(),
-            pieces,
-            seconds,
-            peak_bytes,
-            exchange: way.map(|way| match way {
-                Way::Devices(name) => name,
-                Way::Host(_) => "host".into(),
-            }),
-            sent,
-            ops,
+            decode,
         }
     }
 }
 
-fn say_figures(ops: &[OpKind], seconds: Seconds, peak: &PeakBytes) {
+fn say_written(files: &[PathBuf]) {
+    match files {
+        [first, .., last] if files.len() > MOST_NAMED => say(format_args!(
+            "halovae: wrote {} files, `{}` to `{}`",
+            files.len(),
+            first.display(),
+            last.display()
+        )),
+        files => {
+            for file in files {
+                say(format_args!("halovae: wrote `{}`", file.display()));
+            }
+        }
+    }
+}
+
+fn say_figures(Report { ops, seconds, peak_bytes: peak, .. }: &Report, total: Duration) {
     say_text(&OpTable(ops).to_string());
     // A notice has told of the tuning.
-    let Seconds { load, decode, tuning: _, stitch, write, total } = seconds;
+    let Seconds { decode, stitch, write, .. } = seconds;
+    let (load, total) = (seconds.load.unwrap_or_default(), total.as_secs_f64());
     say(format_args!(
         "halovae: load {load:.2} s, decode {decode:.2} s (stitching {stitch:.2} s and writing \
          {write:.2} s meanwhile), total {total:.2} s"

@@ -80,7 +80,6 @@ impl Work<'_> {
             verbosity,
             start,
             load,
-            decoder: &decoder,
             job: &job,
             notices,
             latents: latents.shape(),

@@ -25,7 +25,7 @@ pub struct Piece {
 
 impl Piece {
     /// Of an image, or of a video.
-    pub(super) fn new(piece: &PieceReport, is_video: bool) -> Self {
+    pub(crate) fn new(piece: &PieceReport, is_video: bool) -> Self {
         Self {
             image: piece.image,
             index: piece.piece,
