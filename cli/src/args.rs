@@ -31,12 +31,21 @@ const TILES: &str = "Tiles";
 const MEMORY: &str = "Memory";
 const PROCESSES: &str = "Processes";
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    Done; also where a reader of standard output had enough
+  1    It failed: an input is missing, damaged or of another model, the machine lacks a device or memory
+  2    What was asked for cannot be: flags, values and outputs, which other flags may mend
+  129  The terminal was closed
+  130  Ctrl-C, here or at another process of a launch
+  143  SIGTERM";
+
 /// Decodes latents of diffusion models into images and videos, on one rank or several.
 ///
 /// The latents are cut into tiles, patches or shards, each rank decodes its share, and the pieces are
 /// put together into one image or video.
 #[derive(Debug, Parser)]
-#[command(name = "halovae", version, max_term_width = 100)]
+#[command(name = "halovae", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,

@@ -10,6 +10,8 @@ use halovae_engine::decode::DecodeError;
 use halovae_engine::group::{Cause, Failure, GroupError};
 use halovae_media::OutputError;
 
+use crate::signals;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -37,7 +39,7 @@ pub(crate) enum Error {
     /// What the library says.
     #[error(transparent)]
     Library(Box<halovae::Error>),
-    /// Ctrl-C.
+    /// Ctrl-C, or another signal that asks for an end.
     #[error("cancelled")]
     Cancelled,
     /// The system lacks something of this process.
@@ -96,15 +98,15 @@ impl Error {
         }
     }
 
-    /// What the process returns: 2 for wrong flags (as for those that the parser refuses), outputs
-    /// that cannot be, and a variant that is not there or has to be chosen; 130 for
-    /// Ctrl-C (128 + SIGINT, as shells have it), 1 for everything else.
+    /// What the process returns: 2 where what was asked for cannot be and other flags may do, as for
+    /// flags that the parser refuses; 128 and the number of the signal that ended it; 1 for everything
+    /// else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::BrokenPipe => 0,
             Self::Usage(_) | Self::Output(_) => 2,
             Self::Library(error) if error.is_of_options() => 2,
-            Self::Cancelled => 130,
+            Self::Cancelled => signals::exit_code(),
             _ => 1,
         }
     }

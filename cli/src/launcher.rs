@@ -133,7 +133,7 @@ pub(crate) fn launch(allowed: Allowed) -> Option<Launch> {
 }
 
 /// Why the variables of a launcher cannot be used, and are not just those of another program: one that
-/// was asked for lacks some, or all are there and some are no numbers.
+/// was asked for lacks some, or all are there and some are no numbers, or none of a rank of so many.
 pub(crate) fn unusable(allowed: Allowed) -> Option<String> {
     find_unusable(allowed, |name| env::var_os(name))
 }
@@ -166,6 +166,19 @@ impl Variables {
         let is_whole = size.is_some() || (cfg!(feature = "mpi") && launcher == Launcher::Mpi);
         let is_sure = also.is_none_or(|also| is_set(variable, also));
         (is_whole && is_sure).then_some(Launch { launcher, rank, size })
+    }
+
+    /// What is wrong where there is no such rank among so many.
+    fn rank_beyond_size(&self, variable: &impl Fn(&str) -> Option<OsString>) -> Option<String> {
+        let Self { rank: of_rank, size: of_size, .. } = *self;
+        let (rank, size) = (number(variable, of_rank)?, number(variable, of_size)?);
+        (rank >= size && size > 0).then(|| {
+            format!(
+                "{of_rank} is {rank} and {of_size} is {size}, expected a rank from 0 to {}; --launcher none \
+                 decodes with this process alone",
+                size - 1
+            )
+        })
     }
 
     /// What is lacking for one of several processes.
@@ -207,19 +220,25 @@ fn find(allowed: Allowed, variable: impl Fn(&str) -> Option<OsString>) -> Option
 }
 
 fn find_unusable(allowed: Allowed, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
-    if find(allowed, &variable).is_some() {
-        return None;
+    if let Some(known) = launchers(allowed).find(|known| known.launch(&variable).is_some()) {
+        return known.rank_beyond_size(&variable);
     }
     let are_set = |known: &&Variables| known.all().all(|name| is_set(&variable, name));
     if let Some(known) = launchers(allowed).find(are_set) {
-        let mut numbers = [known.rank, known.size].into_iter();
-        let wrong = numbers.find(|name| number(&variable, name).is_none())?;
+        // A job step of no tasks tells of nothing; what a user sets is to be right.
+        let is_zero_wrong = known.also.is_some();
+        let is_wrong = |name: &&str| match number(&variable, name) {
+            None => true,
+            Some(number) => number == 0 && *name == known.size && is_zero_wrong,
+        };
+        let wrong = [known.rank, known.size].into_iter().find(is_wrong)?;
         let value = variable(wrong).unwrap_or_default();
         return Some(format!(
-            "{wrong} is `{}`, expected a number as {} sets it; --launcher none decodes with this \
+            "{wrong} is `{}`, expected a number as {} sets it{}; --launcher none decodes with this \
              process alone",
             value.display(),
-            known.starter
+            known.starter,
+            if wrong == known.size { ", 1 or more" } else { "" },
         ));
     }
     let Allowed::Only(_) = allowed else { return None };
@@ -287,6 +306,28 @@ mod tests {
             assert_eq!(told(Allowed::None, &torch(rank)), None);
         }
         assert_eq!(told(Allowed::Any, &torch("1")), None);
+        for (rank, size) in [("2", "2"), ("7", "2"), ("1", "1")] {
+            let set = [("RANK", rank), ("WORLD_SIZE", size), ("MASTER_ADDR", "a")];
+            let why = told(Allowed::Any, &set).expect("there is no such rank");
+            assert!(why.contains(&format!("RANK is {rank} and WORLD_SIZE is {size}")), "{why}");
+            assert_eq!(told(Allowed::None, &set), None);
+        }
+        for size in ["0", "-1", "4294967296"] {
+            let set = [("RANK", "0"), ("WORLD_SIZE", size), ("MASTER_ADDR", "a")];
+            let why = told(Allowed::Any, &set).expect("there is no such number");
+            assert!(why.contains(&format!("WORLD_SIZE is `{size}`")), "{why}");
+            assert!(why.contains("1 or more"), "{why}");
+        }
+        // A process of one alone, whatever else is set or empty.
+        for set in [
+            &[("WORLD_SIZE", "1")][..],
+            &[("WORLD_SIZE", "1"), ("RANK", ""), ("MASTER_ADDR", "")],
+            &[("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "a")],
+            &[("RANK", ""), ("WORLD_SIZE", ""), ("MASTER_ADDR", "")],
+        ] {
+            assert_eq!(told(Allowed::Any, set), None, "{set:?}");
+            assert_eq!(half(set), None, "{set:?}");
+        }
         // Left over, or of another program.
         assert_eq!(told(Allowed::Any, &torch("")), None);
         assert_eq!(told(Allowed::Any, &[("RANK", "gold")]), None);

@@ -76,14 +76,19 @@ impl Error {
         }
     }
 
-    /// Whether other options would do: the caller asked for what cannot be, or did not say enough.
+    /// Whether other options would do: the caller asked for what cannot be, or did not say enough. What
+    /// the machine lacks is not among it, nor what is wrong with a file.
     pub fn is_of_options(&self) -> bool {
         match self {
             Self::Option(_)
+            | Self::Plan(_)
+            | Self::Uncut(_)
+            | Self::Fit(_)
+            | Self::Unsupported(_)
             | Self::Checkpoint(
                 CheckpointError::Variant { .. } | CheckpointError::UntoldSpace { .. },
             ) => true,
-            Self::Latents(error) => advice(error).is_some(),
+            Self::Latents(error) => advice(error).is_some() || is_of_key(error),
             _ => false,
         }
     }
@@ -191,6 +196,12 @@ fn write_no_room(f: &mut fmt::Formatter<'_>, failure: &Failure) -> fmt::Result {
     let failure = Failure { cause: Cause::Backend(error.clone()), ..failure.clone() };
     write!(f, "{failure}; it has room for ")?;
     write_room(f, room)
+}
+
+/// Whether another key would do, or none.
+fn is_of_key(error: &LatentsError) -> bool {
+    let LatentsError::InFile { source, .. } = error else { return false };
+    matches!(**source, LatentsError::NoSuchKey { .. } | LatentsError::KeyWithoutUse { .. })
 }
 
 /// Writes what would do, to the end of the sentence.

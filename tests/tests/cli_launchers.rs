@@ -28,7 +28,10 @@ fn half_a_launcher() {
     let tasks = [("SLURM_NTASKS", "4"), ("SLURM_NPROCS", "4")];
     let of_batch_script = [&batch_script[..], &tasks].concat();
     let of_shell = [&of_batch_script[..], &[("SLURM_STEP_NUM_TASKS", "1")]].concat();
-    let cases: [(Set<'_>, &[&str]); 9] = [
+    let cases: [(Set<'_>, &[&str]); 12] = [
+        (&[("WORLD_SIZE", "1")], &[]),
+        (&[("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "127.0.0.1")], &[]),
+        (&[("RANK", ""), ("WORLD_SIZE", ""), ("MASTER_ADDR", "")], &[]),
         (&of_batch_script, &["SLURM_NTASKS is 4", "SLURM_STEP_NUM_TASKS is not set", "srun"]),
         (&tasks, &["SLURM_NTASKS is 4", "SLURM_STEP_NUM_TASKS is not set", "srun"]),
         (&of_shell, &["SLURM_NTASKS is 4", "SLURM_STEP_NUM_TASKS is 1", "srun"]),
@@ -67,17 +70,15 @@ fn variables_of_a_parent() {
 fn every_rank_alone_is_heard() {
     let golden = Golden::load("f2-complete");
     let folder = TempDir::new().expect("a temporary folder");
-    let torch = |rank| [("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")];
-    let mut command = binary::command(["decode"]);
-    command.arg("--vae").arg(&golden.folder).arg("--latents").arg(golden.latents_file());
-    command.arg("--output").arg(folder.path().join("picture.png")).envs(torch("5"));
-    let run = binary::run_command(command);
-    assert_eq!((run.status.code(), run.stderr.lines().count()), (Some(1), 1), "{run:?}");
-    assert!(run.stderr.contains("rank 5 of 2"), "{run:?}");
+    let alone = |rank, size| [("RANK", rank), ("WORLD_SIZE", size), ("MASTER_ADDR", "127.0.0.1")];
+    let torch = |rank| alone(rank, "2");
     // A launcher that is asked for has to be there, and tells numbers.
     for (set, flags, words) in [
         (torch("0"), "slurm", "SLURM_PROCID is not set"),
         (torch("first"), "auto", "RANK is `first`"),
+        (torch("5"), "auto", "RANK is 5 and WORLD_SIZE is 2"),
+        (alone("3", "1"), "auto", "RANK is 3 and WORLD_SIZE is 1"),
+        (alone("0", "0"), "auto", "WORLD_SIZE is `0`"),
     ] {
         let mut command = binary::command(["decode", "--launcher", flags]);
         command.arg("--vae").arg(&golden.folder).arg("--latents").arg(golden.latents_file());

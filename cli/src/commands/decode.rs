@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::launcher;
 use crate::notices::{Notice, of_library};
 use crate::processes::Processes;
+use crate::signals;
 use inputs::{check_outputs, check_scratch_dir, check_written};
 use work::{Work, assumed_rate, rate};
 
@@ -114,7 +115,7 @@ fn decode(
 /// How long a cancelled decode may take to end by itself.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
-/// Ctrl-C (and SIGTERM) ends the decode, which then cleans up after itself. An op cannot be
+/// Ctrl-C (and SIGTERM, SIGHUP) ends the decode, which then cleans up after itself. An op cannot be
 /// interrupted, and attention over a large image takes minutes: a decode that has not ended in
 /// time is left behind with the process.
 fn cancel_on_signal(cancel: &Cancel, processes: Option<&Processes>) -> Result<(), Error> {
@@ -129,6 +130,6 @@ fn cancel_on_signal(cancel: &Cancel, processes: Option<&Processes>) -> Result<()
         say_error(&Error::Cancelled);
         Temporary::delete_all_and_exit(Error::Cancelled.exit_code());
     };
-    ctrlc::set_handler(end)
+    signals::on_end(end)
         .map_err(|error| Error::System(format!("cannot listen for Ctrl-C: {error}")))
 }

@@ -144,4 +144,5 @@ pub(crate) fn configs(setup: &mut Setup) {
     let missing = setup.input("no-config.json");
     let flag = format!("--config {}", missing.display());
     setup.decode("a config that is not there", &["no-config.json"], "a.png", &flag);
+    setup.of_input();
 }

@@ -31,8 +31,10 @@ pub(crate) fn outputs(setup: &mut Setup) {
     let vae = setup.golden.folder.clone();
     let arguments = decode_arguments(&vae, &wide, "a.jpg", "");
     setup.add("a picture too wide for JPEG", &["65536", "65535", "JPEG"], arguments);
+    setup.of_flags();
     let arguments = decode_arguments(&vae, &wide, "a.webp", "");
     setup.add("a picture too wide for WebP", &["65536", "16383", "WebP"], arguments);
+    setup.of_flags();
     let grey = setup.with_changed("five-channels", |file| {
         file.tensors.insert(
             "decoder.conv_out.weight".into(),
@@ -44,6 +46,7 @@ pub(crate) fn outputs(setup: &mut Setup) {
     std::fs::write(grey.join(CONFIG), text.replace("\"out_channels\": 3", "\"out_channels\": 5"))
         .expect("a config");
     setup.vae("five channels in a PNG", &["5 channels", ".npy"], &grey);
+    setup.of_flags();
 
     if cfg!(unix) {
         for output in ["a.png", "a.jpg", "a.webp", "a.tiff", "a.npy", "a.safetensors", "a.mp4"] {
@@ -254,6 +257,7 @@ pub(crate) fn plans(setup: &mut Setup) {
 pub(crate) fn other_commands(setup: &mut Setup) {
     setup.flags("an unknown command", &["encode"], "encode --vae somewhere");
     setup.flags("a checkpoint to inspect that is not there", &["nowhere"], "inspect --vae nowhere");
+    setup.of_input();
     let vae = setup.golden.folder.display().to_string();
     setup.flags(
         "inspect at part of a cell",

@@ -83,12 +83,6 @@ pub(crate) fn latents_files(setup: &mut Setup) {
     );
     bytes("safetensors: no tensor", &["no tensor"], "d2.safetensors", &tensors(&[]));
     bytes(
-        "safetensors: two tensors and no key",
-        &["2 tensors", "first", "second", "key"],
-        "d3.safetensors",
-        &tensors(&[("first", one.clone()), ("second", one.clone())]),
-    );
-    bytes(
         "safetensors: of integers",
         &["I64", "expected"],
         "d4.safetensors",
@@ -97,24 +91,38 @@ pub(crate) fn latents_files(setup: &mut Setup) {
             RawTensor { dtype: Dtype::I64, shape: vec![1, 4, 2, 2], bytes: vec![0; 128] },
         )]),
     );
-    bytes(
+
+    // Other flags would do for these.
+    let mut flags = |what, words, name: &str, bytes: &[u8], flags: &str| {
+        let file = setup.file(name, bytes);
+        setup.latents(what, words, &file, flags);
+        setup.of_flags();
+    };
+    flags(
+        "safetensors: two tensors and no key",
+        &["2 tensors", "first", "second", "key"],
+        "d3.safetensors",
+        &tensors(&[("first", one.clone()), ("second", one.clone())]),
+        "",
+    );
+    flags(
         "comfy: no latents",
         &["2 tensors", "other", "key"],
         "d5.latent",
         &tensors(&[("other", one.clone()), ("latent_format_version_0", one.clone())]),
+        "",
     );
-
-    let file = setup.file("d8.latent", tensors(&[("latent_tensor", one.clone())]));
-    setup.latents(
+    flags(
         "comfy's for a pipeline's",
         &["latent_tensor", "leave --latent-space pipeline out"],
-        &file,
+        "d8.latent",
+        &tensors(&[("latent_tensor", one.clone())]),
         "--latent-space pipeline",
     );
-    let file = setup.file("d6.safetensors", tensors(&[("latents", one)]));
-    setup.latents("an unknown key", &["samples", "latents"], &file, "--latents-key samples");
-    let file = setup.file("d7.npy", &good);
-    setup.latents("a key for an npy", &["key", "samples"], &file, "--latents-key samples");
+    let key = "--latents-key samples";
+    let file = tensors(&[("latents", one)]);
+    flags("an unknown key", &["samples", "latents"], "d6.safetensors", &file, key);
+    flags("a key for an npy", &["key", "samples"], "d7.npy", &good, key);
 }
 
 pub(crate) fn latents_values(setup: &mut Setup) {

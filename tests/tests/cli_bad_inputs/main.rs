@@ -32,6 +32,8 @@ struct Case {
     arguments: Vec<OsString>,
     /// What the error line must contain, in any case of letters.
     words: &'static [&'static str],
+    /// What it returns: 2 where the command line cannot be, 1 where an input cannot or where it fails.
+    code: i32,
     way: Way,
 }
 
@@ -110,12 +112,23 @@ impl Setup {
         words: &'static [&'static str],
         arguments: Vec<OsString>,
     ) {
-        self.cases.push(Case { what, arguments, words, way: Way::Plain });
+        self.cases.push(Case { what, arguments, words, code: 1, way: Way::Plain });
+    }
+
+    /// The last case is refused for its command line.
+    fn of_flags(&mut self) {
+        self.cases.last_mut().expect("a case").code = 2;
+    }
+
+    /// The last case is not refused for its command line.
+    fn of_input(&mut self) {
+        self.cases.last_mut().expect("a case").code = 1;
     }
 
     /// The binary with these words as arguments.
     fn flags(&mut self, what: &'static str, words: &'static [&'static str], line: &str) {
         self.add(what, words, line.split_whitespace().map(OsString::from).collect());
+        self.of_flags();
     }
 
     /// `decode` with this checkpoint and otherwise good arguments.
@@ -147,11 +160,13 @@ impl Setup {
         let arguments =
             decode_arguments(&self.golden.folder, &self.golden.latents_file(), output, flags);
         self.add(what, words, arguments);
+        self.of_flags();
     }
 
-    /// The last case is run in another way.
+    /// The last case is run in another way, and fails.
     fn on(&mut self, way: Way) {
         self.cases.last_mut().expect("a case").way = way;
+        self.of_input();
     }
 }
 
@@ -252,9 +267,8 @@ fn judge(case: &Case, run: &binary::Run) -> Result<(), String> {
     if run.status.success() {
         return Err("it succeeded".into());
     }
-    match run.status.code() {
-        Some(1 | 2) => {}
-        _ => return Err(format!("it ended with {}", run.status)),
+    if run.status.code() != Some(case.code) {
+        return Err(format!("it ended with {}, expected {}", run.status, case.code));
     }
     if run.stderr.contains("panicked") || run.stderr.contains("RUST_BACKTRACE") {
         return Err("it panicked".into());
