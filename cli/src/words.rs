@@ -21,6 +21,15 @@ pub(crate) fn piece_name(strategy: Strategy) -> &'static str {
     }
 }
 
+/// `1 tile`, `2 tiles`.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    match (count, noun) {
+        (1, noun) => format!("1 {noun}"),
+        (count, "patch") => format!("{count} patches"),
+        (count, noun) => format!("{count} {noun}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +38,12 @@ mod tests {
     fn only_videos_tell_frames() {
         assert_eq!(extents(Size::new(4, 5)), "4 x 5");
         assert_eq!(extents(Size::video(3, 4, 5)), "3 x 4 x 5");
+    }
+
+    #[test]
+    fn nouns_agree() {
+        assert_eq!(plural(1, "patch"), "1 patch");
+        assert_eq!(plural(2, "patch"), "2 patches");
+        assert_eq!(plural(2, "tile"), "2 tiles");
     }
 }

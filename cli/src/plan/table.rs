@@ -9,8 +9,7 @@ use halovae::{Estimates, Traffic, Within, WorkUnit, format_bytes};
 use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
 
 use crate::plan::time::{first_to_last, streams};
-use crate::words::piece_name;
-use crate::words::{axes, extents as by};
+use crate::words::{axes, extents as by, piece_name, plural};
 
 /// Longer lists are cut: the JSON has everything.
 const MAX_RANK_LINES: usize = 32;
@@ -270,15 +269,6 @@ fn with_frames(size: Size) -> String {
     format!("{frames} x {height} x {width}")
 }
 
-/// `1 tile`, `2 tiles`.
-pub(crate) fn plural(count: u64, noun: &str) -> String {
-    match (count, noun) {
-        (1, noun) => format!("1 {noun}"),
-        (count, "patch") => format!("{count} patches"),
-        (count, noun) => format!("{count} {noun}s"),
-    }
-}
-
 /// Work with its unit.
 pub(crate) fn work(amount: f64, unit: WorkUnit) -> String {
     match unit {
@@ -316,12 +306,5 @@ mod tests {
         assert_eq!(flops(1.24e12), "1.24 TFLOP");
         assert_eq!(flops(1e24), "1000000.00 EFLOP");
         assert_eq!(work(4096.0, WorkUnit::Cells), "4096 latent cells");
-    }
-
-    #[test]
-    fn nouns_agree() {
-        assert_eq!(plural(1, "patch"), "1 patch");
-        assert_eq!(plural(2, "patch"), "2 patches");
-        assert_eq!(plural(2, "tile"), "2 tiles");
     }
 }

@@ -6,11 +6,11 @@ use std::fmt::Write;
 use halovae::{Estimates, Planned, Slice, Streaming, frames_per_latent, is_streamed, slices};
 
 use super::frames::{Axis, BAR, GAP, LINE, ROW};
-use super::{OVERLAP_FILL, colour};
-use crate::plan::table::plural;
+use crate::drawing::colour;
+use crate::drawing::cut::OVERLAP_FILL;
 use crate::plan::time::{first_to_last, streams};
 use crate::svg::{DARK, Drawn, SOFT, fill, outline, text};
-use crate::words::piece_name;
+use crate::words::{piece_name, plural};
 
 /// The heading, a line below it, and what lies between them and the first row.
 const HEADING: f64 = 14.0;
