@@ -194,3 +194,98 @@ fn kept(piece: &Piece, chunk: &Chunk) -> Range<u32> {
     let place = |frame: u32| frame.clamp(keep.first, keep.first + keep.frames) - keep.first;
     output.first + place(chunk.frames.start)..output.first + place(chunk.frames.end)
 }
+
+#[cfg(test)]
+mod tests {
+    use halovae_core::{Axes, Size, Strategy};
+
+    use super::*;
+    use crate::options::{CutOptions, OpenOptions, TileOptions};
+    use crate::plan::Planner;
+
+    const WAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/wan-vae-config");
+
+    fn course(cut: &CutOptions, tiles: TileOptions) -> (Planned, Course) {
+        let planner = Planner::open(WAN, &OpenOptions::default(), tiles).expect("a config");
+        let ranks = cut.vae_patch_parallel_size.unwrap_or(1);
+        let (planned, estimates) =
+            planner.plan(Size::video(9, 40, 56), cut, ranks).expect("a plan");
+        let course = Course::new(&planned, &estimates);
+        (planned, course)
+    }
+
+    /// What holds of every course.
+    fn check(planned: &Planned, course: &Course) {
+        let mut next = 0;
+        let mut before = 0.0;
+        for Finished { frames, at } in &course.finished {
+            assert_eq!(frames.start, next, "{course:?}");
+            assert!(*at >= before && *at <= course.end * (1.0 + 1e-9), "{course:?}");
+            (next, before) = (frames.end, *at);
+        }
+        assert_eq!(next, planned.plan.output().frames);
+        assert!((before - course.end).abs() <= 1e-9 * course.end, "the last frame ends it");
+        let pieces: u64 = course.turns.iter().map(|turn| turn.pieces.end - turn.pieces.start).sum();
+        assert_eq!(pieces, planned.plan.piece_count());
+        for rank in 0..planned.ranks {
+            let of_rank: Vec<&Turn> =
+                course.turns.iter().filter(|turn| turn.rank == rank).collect();
+            assert!(of_rank.windows(2).all(|pair| pair[0].end <= pair[1].start), "{of_rank:?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_decode_takes_one_and_streams() {
+        let (planned, course) = course(&CutOptions::of(Strategy::Whole, 1), TileOptions::default());
+        check(&planned, &course);
+        assert!((course.end - 1.0).abs() < 1e-9);
+        // One frame of 33, then four at a time.
+        assert!((course.first_frame().expect("a decoder") - 1.0 / 33.0).abs() < 1e-9);
+        assert_eq!(course.finished.len(), 9);
+    }
+
+    #[test]
+    fn shards_stream_and_slices_of_them_do_not() {
+        let sharded = CutOptions::of(Strategy::Sharded, 4);
+        let (planned, course_of_four) = course(&sharded, TileOptions::default());
+        check(&planned, &course_of_four);
+        assert!((course_of_four.end - 0.25).abs() < 1e-9, "{}", course_of_four.end);
+        assert!((course_of_four.first_frame().expect("a decoder") - 1.0 / 33.0).abs() < 1e-9);
+        let slices = CutOptions { shard_grid: Some(Axes::new(2, 2, 1)), ..sharded };
+        let (planned, course_of_slices) = course(&slices, TileOptions::default());
+        check(&planned, &course_of_slices);
+        assert_eq!(course_of_slices.first_frame(), Some(1.0));
+    }
+
+    /// The last tile is the only one whose frames are not waited for.
+    #[test]
+    fn tiles_wait_for_each_other() {
+        for ranks in [1, 2, 3, 7] {
+            let cut = CutOptions::of(Strategy::Tiled, ranks);
+            let (planned, course) = course(&cut, TileOptions::default());
+            check(&planned, &course);
+            let last = planned.plan.piece_count() - 1;
+            let others = course.turns.iter().filter(|turn| turn.pieces.start != last);
+            let others = others.map(|turn| turn.end).fold(0.0, f64::max);
+            let first = course.finished[0].at;
+            assert!(first >= others, "{ranks} ranks: {first} is before {others}");
+        }
+        let patch = CutOptions::of(Strategy::Patch, 4);
+        let (planned, course) = course(&patch, TileOptions::default());
+        check(&planned, &course);
+    }
+
+    /// Of tiles in time, frames are finished slice by slice.
+    #[test]
+    fn slices_of_tiles_end_one_after_the_other() {
+        let mut tiles = TileOptions::default();
+        tiles.tile_sample_min_frames = Some(16);
+        tiles.tile_sample_stride_frames = Some(12);
+        for ranks in [1, 3] {
+            let (planned, course) = course(&CutOptions::of(Strategy::Tiled, ranks), tiles);
+            assert!(slice_count(&planned.plan) > 1);
+            check(&planned, &course);
+            assert!(course.first_frame().expect("a decoder") < 0.7, "{course:?}");
+        }
+    }
+}

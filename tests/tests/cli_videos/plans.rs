@@ -46,8 +46,11 @@ fn a_plan_says_how_many_frames_come_out() {
     assert!(!image.contains("frames") && !image.contains("streams"), "{image}");
 
     let plan = parsed(&setup.run(&format!("{PLAN} --frames 17 --format json")).stdout);
+    let chunk = |latent: u32, first: u32, count: u32| json!({ "latents": { "first": latent, "count": 1 }, "output": { "first": first, "count": count } });
     let frames = json!({
         "per_latent": 4, "first_alone": true, "streams": true, "latents_at_a_time": 1,
+        "chunks": [chunk(0, 0, 1), chunk(1, 1, 4), chunk(2, 5, 4), chunk(3, 9, 4), chunk(4, 13, 4)],
+        "chunks_waited_for": 1,
     });
     assert_eq!(plan["frames"], frames);
     assert_eq!(plan["latents"], json!({ "frames": 5, "height": 9, "width": 13 }));

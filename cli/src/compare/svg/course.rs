@@ -33,7 +33,8 @@ const LEAST_LANE: f64 = 4.0;
 const LEAST_TOLD: f64 = 12.0;
 
 const ABOUT: &str = "From left to right: work, of ranks that are all as fast, without what they exchange. Each \
-                     strip begins with the decode and ends with it; light lines are between chunks of latents.";
+                     strip begins with the decode and ends with it";
+const CHUNKS: &str = "; light lines are between chunks of latents";
 
 /// Strips of all strategies: a row for each strategy, a column for each size.
 pub(super) struct Strips<'a> {
@@ -79,7 +80,8 @@ impl<'a> Strips<'a> {
     pub(super) fn draw(&self, svg: &mut String) {
         let Self { comparison, columns, top } = self;
         let title = "Which rank decodes when, and when frames are finished";
-        heading(svg, top + ABOVE, title, ABOUT);
+        let chunks = if self.is_decoder_known() { CHUNKS } else { "" };
+        heading(svg, top + ABOVE, title, &format!("{ABOUT}{chunks}."));
         columns.headings(svg, comparison, self.first());
         let mut top = self.first();
         for strategy in STRATEGIES {
