@@ -9,6 +9,7 @@ mod args;
 mod commands;
 mod compare;
 mod console;
+mod drawing;
 mod error;
 mod launcher;
 mod log_axis;

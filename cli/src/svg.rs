@@ -65,6 +65,15 @@ pub(crate) fn fill(svg: &mut String, place: Drawn, colour: &str, opacity: f64) {
     let _ = writeln!(svg, r#"<rect {at} fill="{colour}" fill-opacity="{opacity}"/>"#);
 }
 
+/// Many rectangles in one path, painted as its attributes say.
+pub(crate) fn rectangles(svg: &mut String, places: &[Drawn], paint: &str) {
+    svg.push_str("<path d=\"");
+    for Drawn { x, y, width, height } in places {
+        let _ = write!(svg, "M{x:.1} {y:.1}h{width:.1}v{height:.1}h-{width:.1}z");
+    }
+    let _ = writeln!(svg, r#"" {paint}/>"#);
+}
+
 /// The rim of a rectangle.
 pub(crate) fn outline(svg: &mut String, place: Drawn, colour: &str, width: f64, dash: &str) {
     let at = place.attributes();

@@ -60,9 +60,10 @@ pub use options::{
     LatentsOptions, OpenOptions, OptionError, Space, TileOptions, tile_pixels,
 };
 pub use plan::{
-    Bytes, Chunk, Comparison, DecoderFacts, Estimates, Figures, Memory, Planned, Planner, Row,
-    STRATEGIES, Slice, Streaming, Within, WorkUnit, cells_of_pixels, chunks_waited_for,
-    goes_by_chunks, is_streamed, latent_frames, share, slice_count, slices, threads,
+    Bytes, Chunk, Comparison, Course, DecoderFacts, Estimates, Figures, Finished, InTime, Memory,
+    Planned, Planner, Row, STRATEGIES, Slice, Streaming, Turn, Within, WorkUnit, cells_of_pixels,
+    chunks_waited_for, goes_by_chunks, is_streamed, latent_frames, share, slice_count, slices,
+    threads,
 };
 pub use report::Report;
 pub use vae::{Vae, for_frames};

@@ -1,6 +1,6 @@
 //! A comparison as JSON: a row for each plan, and why there is none where there is none.
 
-use halovae::{Comparison, Figures, Row, Traffic};
+use halovae::{Comparison, Figures, InTime, Row, Traffic};
 use serde::Serialize;
 
 use crate::error::Chain;
@@ -69,7 +69,25 @@ struct FiguresJson {
     imbalance: f64,
     #[serde(flatten)]
     bytes: Option<BytesJson>,
+    #[serde(flatten)]
+    time: Option<TimeJson>,
     notices: Vec<String>,
+}
+
+/// Of a video whose decoder is known.
+#[derive(Debug, Serialize)]
+struct TimeJson {
+    /// Whether some frames are finished before all latents are in.
+    streams: bool,
+    latents_at_a_time: u32,
+    /// When the first frame is finished, as a part of the decode's time, by the work that is done then.
+    first_frame: Option<f64>,
+}
+
+impl From<InTime> for TimeJson {
+    fn from(InTime { streams, latents_at_a_time, first_frame, .. }: InTime) -> Self {
+        Self { streams, latents_at_a_time, first_frame }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -143,6 +161,7 @@ impl From<&Figures> for FiguresJson {
             busiest_ratio: figures.busiest_ratio,
             imbalance: figures.imbalance,
             bytes,
+            time: figures.time.map(Into::into),
             notices: figures.notices.iter().map(|notice| format!("{notice:#}")).collect(),
         }
     }

@@ -1,12 +1,20 @@
 //! A comparison as a drawing: a row of panels for each figure, a column for each size of the image,
-//! a line for each strategy over the number of ranks.
+//! a line for each strategy over the number of ranks. Below, for the most ranks, how each strategy cuts the
+//! latents, and of a video how the decode goes in time.
+
+mod course;
+mod cuts;
 
 use std::fmt::Write;
 
 use halovae::{Comparison, Row, STRATEGIES, format_bytes};
 use halovae_core::{Size, Strategy};
 
+use self::course::Strips;
+use self::cuts::Pictures;
+
 use super::measure::{Measure, Unit};
+use crate::drawing::cut::OVERLAP;
 use crate::log_axis::LogAxis;
 use crate::svg::{self, DARK, Drawn, SOFT, fill, outline, text};
 
@@ -34,35 +42,74 @@ const ZERO: f64 = 22.0;
 /// Letters of a line beside a row of panels.
 const LINE: usize = 25;
 
+/// Columns of panels, one for each size.
+#[derive(Clone, Copy)]
+struct Columns {
+    left: f64,
+    width: f64,
+    count: usize,
+}
+
+impl Columns {
+    fn new(count: usize) -> Self {
+        let width = ((LEAST_WIDTH + GAP) / count.max(1) as f64 - GAP).max(LEAST_PANEL_WIDTH);
+        Self { left: MARGIN + NAMES + VALUES, width, count }
+    }
+
+    /// Where the last one ends.
+    fn right(&self) -> f64 {
+        self.left + self.count as f64 * (self.width + GAP) - GAP
+    }
+
+    fn place(&self, column: usize, top: f64, height: f64) -> Drawn {
+        let x = self.left + column as f64 * (self.width + GAP);
+        Drawn { x, y: top, width: self.width, height }
+    }
+
+    /// The sizes above their columns, whose panels begin at `top`.
+    fn headings(&self, svg: &mut String, comparison: &Comparison, top: f64) {
+        for (column, &latents) in comparison.sizes.iter().enumerate() {
+            let [height, width] = comparison.pixels(latents);
+            let heading = format!("{}{height} × {width} pixels", comparison.frames_of(latents));
+            let panel = self.place(column, top, 0.0);
+            text(svg, [panel.x + panel.width / 2.0, top - 9.0], 13.0, &bold("middle"), &heading);
+        }
+    }
+}
+
+/// A name and what it means beside a row of panels, around their middle.
+fn name(svg: &mut String, name: &str, about: &str, middle: f64) {
+    let about = wrapped(about);
+    let top = middle - 8.0 * about.len() as f64;
+    text(svg, [MARGIN, top], 14.0, &bold("start"), name);
+    for (index, line) in about.iter().enumerate() {
+        text(svg, [MARGIN, top + 18.0 + 16.0 * index as f64], 12.0, SOFT, line);
+    }
+}
+
 /// Draws the comparison.
 pub(crate) fn draw(comparison: &Comparison) -> String {
     let measures: Vec<&Measure> = Measure::of_drawings(comparison.decoder.is_some()).collect();
-    let columns = comparison.sizes.len() as f64;
-    let panel_width = ((LEAST_WIDTH + GAP) / columns - GAP).max(LEAST_PANEL_WIDTH);
-    let (left, top) = (MARGIN + NAMES + VALUES, TITLE + LEGEND + HEADING);
-    let right = left + columns * (panel_width + GAP) - GAP;
+    let columns = Columns::new(comparison.sizes.len());
+    let (left, right, top) = (columns.left, columns.right(), TITLE + LEGEND + HEADING);
     let bottom = top + measures.len() as f64 * (PANEL_HEIGHT + GAP) - GAP;
+    let pictures = Pictures { comparison, columns, top: bottom + FOOTING };
+    let strips = Strips::new(comparison, columns, pictures.bottom());
+    let end = strips.as_ref().map_or_else(|| pictures.bottom(), Strips::bottom);
     let mut svg = String::new();
-    svg::open(&mut svg, [right + MARGIN, bottom + FOOTING + MARGIN / 2.0]);
+    svg::open(&mut svg, [right + MARGIN, end + MARGIN / 2.0]);
+    svg.push_str(OVERLAP);
     title(&mut svg, comparison);
     legend(&mut svg, left);
-    let place = |row: usize, column: usize| Drawn {
-        x: left + column as f64 * (panel_width + GAP),
-        y: top + row as f64 * (PANEL_HEIGHT + GAP),
-        width: panel_width,
-        height: PANEL_HEIGHT,
+    columns.headings(&mut svg, comparison, top);
+    let place = |row: usize, column: usize| {
+        columns.place(column, top + row as f64 * (PANEL_HEIGHT + GAP), PANEL_HEIGHT)
     };
     for (index, measure) in measures.iter().enumerate() {
         let scale = Scale::new(comparison, measure, place(index, 0));
         names(&mut svg, measure, &scale);
         for (column, &latents) in comparison.sizes.iter().enumerate() {
             let panel = place(index, column);
-            let [height, width] = comparison.pixels(latents);
-            if index == 0 {
-                let heading = format!("{}{height} × {width} pixels", comparison.frames_of(latents));
-                let centre = [panel.x + panel.width / 2.0, panel.y - 9.0];
-                text(&mut svg, centre, 13.0, &bold("middle"), &heading);
-            }
             let ranks = Ranks::new(&comparison.ranks, panel);
             grid(&mut svg, panel, &scale, &ranks, index + 1 == measures.len());
             let rows: Vec<&Row> = comparison.rows_of(latents).collect();
@@ -71,6 +118,10 @@ pub(crate) fn draw(comparison: &Comparison) -> String {
     }
     let centre = [(left + right) / 2.0, bottom + FOOTING];
     text(&mut svg, centre, 13.0, &anchored(DARK, "middle"), "ranks");
+    pictures.draw(&mut svg);
+    if let Some(strips) = strips {
+        strips.draw(&mut svg);
+    }
     svg.push_str("</svg>\n");
     svg
 }
@@ -146,12 +197,7 @@ impl Scale {
 fn names(svg: &mut String, measure: &Measure, scale: &Scale) {
     let [low, high] = [scale.axis.lines().next(), scale.axis.lines().last()];
     let ends = [low, high].map(|value| value.map_or(0.0, |value| scale.axis.place(value)));
-    let about = wrapped(measure.about);
-    let top = (ends[0] + ends[1]) / 2.0 - 8.0 * about.len() as f64;
-    text(svg, [MARGIN, top], 14.0, &bold("start"), measure.name);
-    for (index, line) in about.iter().enumerate() {
-        text(svg, [MARGIN, top + 18.0 + 16.0 * index as f64], 12.0, SOFT, line);
-    }
+    name(svg, measure.name, measure.about, (ends[0] + ends[1]) / 2.0);
     let right = MARGIN + NAMES + VALUES - 8.0;
     let mut value = |y: f64, shown: &str| {
         text(svg, [right, y + 4.0], 11.0, &anchored(SOFT, "end"), shown);

@@ -14,6 +14,17 @@ const NONE: &str = "-";
 const GRID: [&str; 2] =
     ["grid", "rows and columns of pieces, and before them slices where time is cut"];
 
+/// Behind the measures, of videos whose decoder is known.
+const TIME: [[&str; 2]; 3] = [
+    ["streams", "whether frames are finished before all latents are in"],
+    ["at a time", "frames of latents that are decoded at a time"],
+    [
+        "first frame",
+        "when it is finished, as a part of the decode's time, if that is the work of ranks that are all as \
+         fast",
+    ],
+];
+
 /// All sizes, one after the other.
 pub(crate) fn table(comparison: &Comparison) -> String {
     let mut text = String::new();
@@ -24,6 +35,7 @@ pub(crate) fn table(comparison: &Comparison) -> String {
         let _ = writeln!(text, "\n{frames}{height} x {width} pixels:\n");
         let names = measures(comparison).map(|measure| measure.name);
         let headings = ["strategy", "ranks", GRID[0]].into_iter().chain(names);
+        let headings = headings.chain(times(comparison).iter().map(|[name, _]| *name));
         let mut lines: Vec<Vec<String>> = vec![headings.map(str::to_owned).collect()];
         let rows = comparison.rows_of(latents).filter(|row| !is_repeated(comparison, row));
         lines.extend(rows.map(|row| line(comparison, row)));
@@ -34,6 +46,11 @@ pub(crate) fn table(comparison: &Comparison) -> String {
 
 fn measures(comparison: &Comparison) -> impl Iterator<Item = &'static Measure> {
     Measure::of_tables(comparison.decoder.is_some())
+}
+
+fn times(comparison: &Comparison) -> &'static [[&'static str; 2]] {
+    let figures = comparison.rows.iter().filter_map(|row| row.figures.as_ref().ok());
+    if figures.into_iter().any(|figures| figures.time.is_some()) { &TIME } else { &[] }
 }
 
 fn line(comparison: &Comparison, row: &Row) -> Vec<String> {
@@ -48,8 +65,15 @@ fn line(comparison: &Comparison, row: &Row) -> Vec<String> {
     });
     let shown = measures(comparison)
         .map(|measure| figures.and_then(measure.value).map(|value| show(measure.unit, value)));
-    let figures =
-        std::iter::once(grid).chain(shown).map(|cell| cell.unwrap_or_else(|| NONE.into()));
+    let time = figures.and_then(|figures| figures.time);
+    let in_time = [
+        time.map(|time| if time.streams { "yes" } else { "no" }.to_owned()),
+        time.map(|time| time.latents_at_a_time.to_string()),
+        time.and_then(|time| time.first_frame).map(ratio),
+    ];
+    let in_time = in_time.into_iter().take(times(comparison).len());
+    let figures = std::iter::once(grid).chain(shown).chain(in_time);
+    let figures = figures.map(|cell| cell.unwrap_or_else(|| NONE.into()));
     [row.strategy.to_string(), ranks].into_iter().chain(figures).collect()
 }
 
@@ -74,7 +98,8 @@ fn explain(text: &mut String, comparison: &Comparison) {
         ),
     };
     let measures = measures(comparison).map(|measure| [measure.name, measure.about]);
-    for [name, about] in std::iter::once(GRID).chain(measures) {
+    let times = times(comparison).iter().copied();
+    for [name, about] in std::iter::once(GRID).chain(measures).chain(times) {
         let _ = writeln!(text, "- {name}: {about}");
     }
     if comparison.rows.iter().any(|row| row.figures.is_err()) {

@@ -6,17 +6,15 @@ use std::time::Instant;
 use super::{delegate_backend, delegate_memory_model};
 use crate::backend::{Backend, BackendError, Operands, Timer};
 use crate::program::{Op, Program, attention_flops};
-use crate::tensor::Shape;
 
-/// One op that ran.
+/// An op that ran; on a device without a [`Timer`] all ops of a kind, since shards that take turns run
+/// millions of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpRecord {
-    /// Its name, as in the checkpoint.
-    pub name: String,
     /// Its kind, fused parts included.
     pub kind: &'static str,
-    /// The extents of what it wrote.
-    pub output: Shape,
+    /// How often it ran.
+    pub count: u64,
     /// Multiplications and additions of convs and attention, 0 for the rest.
     pub flops: u128,
     /// Seconds until its result was there, the wait for a halo included.
@@ -48,7 +46,7 @@ impl<B: Backend> Traced<B> {
         Ok(Self { inner, enabled, timer, records: Mutex::default() })
     }
 
-    /// Takes what was recorded, in the order in which it ran.
+    /// Takes what was recorded, in the order in which it first ran.
     ///
     /// # Errors
     /// What the device says of what it measured.
@@ -75,24 +73,31 @@ impl<B: Backend> Traced<B> {
     /// Measures an op, which gives its result and what is to be recorded of that.
     fn measure<T>(
         &self,
-        program: &Program,
         op: &Op,
-        run: impl FnOnce() -> Result<(T, Shape, u128), BackendError>,
+        run: impl FnOnce() -> Result<(T, u128), BackendError>,
     ) -> Result<T, BackendError> {
         let start = Instant::now();
         if let Some(timer) = &self.timer {
             timer.begin()?;
         }
-        let (result, output, flops) = run()?;
+        let (result, flops) = run()?;
         match &self.timer {
             Some(timer) => timer.end()?,
             None => self.inner.synchronize()?,
         }
         // Of what is only queued the timer knows better.
         let seconds = start.elapsed().as_secs_f64();
-        let name = program.op_name(op).to_owned();
-        let record = OpRecord { name, kind: op.kind(), output, flops, seconds };
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        let record = OpRecord { kind: op.kind(), count: 1, flops, seconds };
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_alike = |known: &&mut OpRecord| self.timer.is_none() && known.kind == record.kind;
+        match records.iter_mut().find(is_alike) {
+            Some(known) => {
+                known.count += 1;
+                known.flops += flops;
+                known.seconds += seconds;
+            }
+            None => records.push(record),
+        }
         Ok(result)
     }
 }
@@ -114,14 +119,13 @@ impl<B: Backend> Backend for Traced<B> {
             Op::Attention { .. } => self.attention_flops(&operands),
             _ => 0,
         };
-        self.measure(program, op, || {
+        self.measure(op, || {
             let tensor = self.inner.run(program, op, weights, operands)?;
-            let output = self.inner.shape(&tensor);
             let flops = match op {
-                Op::Conv(conv) => conv.flops(output),
+                Op::Conv(conv) => conv.flops(self.inner.shape(&tensor)),
                 _ => attention,
             };
-            Ok((tensor, output, flops))
+            Ok((tensor, flops))
         })
     }
 
@@ -149,9 +153,6 @@ impl<B: Backend> Backend for Traced<B> {
             return self.inner.attend(program, op, operands, so_far);
         }
         let flops = self.attention_flops(&operands);
-        let output = self.inner.shape(operands.get(0));
-        self.measure(program, op, || {
-            Ok((self.inner.attend(program, op, operands, so_far)?, output, flops))
-        })
+        self.measure(op, || Ok((self.inner.attend(program, op, operands, so_far)?, flops)))
     }
 }

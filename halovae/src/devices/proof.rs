@@ -79,7 +79,11 @@ mod tests {
         compare(&with(None), 1e-6).unwrap();
         let traced = Traced::new(super::super::set::cpu(1).unwrap(), true).unwrap();
         compare(&traced, 1e-6).unwrap();
-        let ops = traced.take_records().unwrap().len() as u64;
+        let records = traced.take_records().unwrap();
+        // However many ops there are, they are added up by kind.
+        let kinds: std::collections::BTreeSet<_> = records.iter().map(|op| op.kind).collect();
+        assert_eq!(kinds.len(), records.len());
+        let ops: u64 = records.iter().map(|op| op.count).sum();
         // The last is in the last image.
         for after_ops in [0, 3, 10, ops - 5] {
             let wrong = with(Some(Fault { after_ops, kind: FaultKind::Wrong }));

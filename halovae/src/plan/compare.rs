@@ -3,9 +3,11 @@
 use halovae_core::{AxisTiling, Plan, Scale, Size, Strategy};
 use halovae_engine::shard::Traffic;
 
+use super::course::Course;
 use super::estimates::Estimates;
 use super::planned::Planned;
 use super::planner::{DecoderFacts, Planner};
+use super::time::is_streamed;
 use crate::error::Error;
 use crate::notice::Notice;
 use crate::options::{CutOptions, OptionError, tile_pixels};
@@ -51,6 +53,8 @@ pub struct Row {
     pub ranks: u32,
     /// What it takes, or why there is no such plan.
     pub figures: Result<Figures, Error>,
+    /// The plan itself, where the ranks are the most of those that are compared.
+    pub plan: Option<Box<(Planned, Estimates)>>,
 }
 
 /// What a plan takes.
@@ -77,6 +81,8 @@ pub struct Figures {
     pub imbalance: f64,
     /// Bytes, if a decoder is known.
     pub bytes: Option<Bytes>,
+    /// When frames are finished, of a video whose decoder is known.
+    pub time: Option<InTime>,
     /// What differs from the request.
     pub notices: Vec<Notice>,
 }
@@ -93,6 +99,18 @@ pub struct Bytes {
     pub finished: u64,
     /// Finished pieces that wait there until they are written.
     pub stitching: u64,
+}
+
+/// When the frames of a video are finished.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct InTime {
+    /// Whether some are before all latents are in.
+    pub streams: bool,
+    /// Frames of latents that are decoded at a time.
+    pub latents_at_a_time: u32,
+    /// The part of the decode's time after which the first is, by the work that is done by then.
+    pub first_frame: Option<f64>,
 }
 
 impl Comparison {
@@ -122,14 +140,15 @@ impl Comparison {
         let mut rows = Vec::new();
         for &latents in &sizes {
             for strategy in STRATEGIES {
-                for &ranks in &ranks {
-                    let figures =
-                        match planner.plan(latents, &CutOptions::of(strategy, ranks), ranks) {
-                            Ok((planned, estimates)) => Ok(Figures::new(planned, &estimates)),
-                            Err(refused) if refused.is_of_plan() => Err(refused),
-                            Err(failed) => return Err(failed),
-                        };
-                    rows.push(Row { strategy, latents, ranks, figures });
+                for (index, &count) in ranks.iter().enumerate() {
+                    let cut = CutOptions::of(strategy, count);
+                    let (figures, plan) = match planner.plan(latents, &cut, count) {
+                        Ok(planned) => (Ok(Figures::new(&planned)), Some(Box::new(planned))),
+                        Err(refused) if refused.is_of_plan() => (Err(refused), None),
+                        Err(failed) => return Err(failed),
+                    };
+                    let plan = plan.filter(|_| index + 1 == ranks.len());
+                    rows.push(Row { strategy, latents, ranks: count, figures, plan });
                 }
             }
         }
@@ -179,7 +198,7 @@ impl Comparison {
 }
 
 impl Figures {
-    fn new(planned: Planned, estimates: &Estimates) -> Self {
+    fn new((planned, estimates): &(Planned, Estimates)) -> Self {
         let work: f64 = estimates.ranks.iter().map(|rank| rank.flops).sum();
         let busiest = estimates.ranks.iter().map(|rank| rank.flops).fold(0.0, f64::max);
         let finished = estimates.ranks.iter().map(|rank| rank.sent_bytes);
@@ -188,6 +207,12 @@ impl Figures {
             traffic: estimates.traffic.unwrap_or_default(),
             finished: finished.fold(0, u64::saturating_add),
             stitching: memory.stitching,
+        });
+        let streaming = estimates.streaming.as_ref().filter(|_| planned.plan.input().frames > 1);
+        let time = streaming.map(|streaming| InTime {
+            streams: is_streamed(&planned.plan, streaming),
+            latents_at_a_time: estimates.chunk.min(planned.plan.input().frames),
+            first_frame: Course::new(planned, estimates).first_frame(),
         });
         Self {
             grid: grid(&planned.plan),
@@ -199,7 +224,8 @@ impl Figures {
             busiest_ratio: busiest / estimates.whole_work,
             imbalance: estimates.balance.imbalance(),
             bytes,
-            notices: planned.notices,
+            time,
+            notices: planned.notices.clone(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The numbers of a plan: who has which piece, how much work and memory that is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use halovae_core::{
     Axis, Balance, LayerHalo, Margins, Plan, RankEstimate, RankLoad, Size, WorkModel, balance,
@@ -14,7 +14,7 @@ use halovae_engine::shard::{Cut, Traffic, UncutError, exchanged_layers, peak_byt
 
 use super::fit::Chosen;
 use super::planned::Planned;
-use super::time::Streaming;
+use super::time::{Streaming, slices};
 use crate::error::Error;
 
 /// A decoder as it runs on a backend.
@@ -55,6 +55,10 @@ pub struct Estimates {
     pub chunk: u32,
     /// How latents go through the decoder, if one is known.
     pub streaming: Option<Streaming>,
+    /// The same for the windows of all pieces, by their frames.
+    pub(crate) streams: BTreeMap<u32, Streaming>,
+    /// What work there is.
+    pub(crate) work: WorkModel,
     /// What the ranks of a sharded decode exchange, if a decoder is known.
     pub traffic: Option<Traffic>,
     /// Frames of the latents before and behind a slice that convs read of the slices beside, if a
@@ -118,8 +122,16 @@ impl Estimates {
         let balance = balance(&costs, &owners, &mut loads)?;
         estimate_ranks(plan, &owners, &work, &mut ranks)?;
         let chunk = chosen.map_or(CHUNK, |chosen| chosen.chunk);
-        let frames = plan.input().frames;
-        let streaming = model.map(|model| (&Flow::new(model.program, frames, chunk)).into());
+        let stream =
+            |model: &Runs<'_>, frames| Streaming::from(&Flow::new(model.program, frames, chunk));
+        let streaming = model.map(|model| stream(model, plan.input().frames));
+        let mut streams = BTreeMap::new();
+        if let Some(model) = model {
+            for slice in slices(plan) {
+                let frames = slice.latents.end - slice.latents.start;
+                streams.entry(frames).or_insert_with(|| stream(model, frames));
+            }
+        }
         let limit = chosen.and_then(|chosen| chosen.fit).map(|fit| fit.limit);
         let of = |model| memory(model, plan, chunk, &schedule, planned.ranks, limit);
         let memory = model.map(of).transpose()?;
@@ -144,6 +156,8 @@ impl Estimates {
             memory,
             chunk,
             streaming,
+            streams,
+            work,
             traffic,
             halo_in_time,
         })

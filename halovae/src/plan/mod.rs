@@ -1,6 +1,7 @@
 //! Plans, and what they take, without decoding.
 
 mod compare;
+mod course;
 mod estimates;
 mod fit;
 mod planned;
@@ -9,7 +10,8 @@ mod sizes;
 mod threads;
 mod time;
 
-pub use compare::{Bytes, Comparison, Figures, Row, STRATEGIES};
+pub use compare::{Bytes, Comparison, Figures, InTime, Row, STRATEGIES};
+pub use course::{Course, Finished, Turn};
 pub use estimates::{Estimates, Memory, Within, WorkUnit};
 pub(crate) use fit::{Allowed, Chosen};
 pub use planned::Planned;

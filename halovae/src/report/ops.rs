@@ -28,8 +28,8 @@ impl OpKind {
 }
 
 impl From<OpRecord> for OpKind {
-    fn from(OpRecord { kind, seconds, flops, .. }: OpRecord) -> Self {
-        Self { kind: kind.into(), count: 1, seconds, flops }
+    fn from(OpRecord { kind, count, seconds, flops }: OpRecord) -> Self {
+        Self { kind: kind.into(), count, seconds, flops }
     }
 }
 
@@ -50,20 +50,12 @@ pub(super) fn by_kind(ops: impl IntoIterator<Item = OpKind>) -> Vec<OpKind> {
 
 #[cfg(test)]
 mod tests {
-    use halovae_engine::tensor::Shape;
-
     use super::*;
 
     #[test]
     fn records_add_up_by_kind() {
-        let record = |kind, seconds, flops| OpRecord {
-            name: "a".into(),
-            kind,
-            output: Shape::new(1, 1, 1, 1),
-            flops,
-            seconds,
-        };
-        let record = |kind, seconds, flops| OpKind::from(record(kind, seconds, flops));
+        let record =
+            |kind, seconds, flops| OpKind::from(OpRecord { kind, count: 1, flops, seconds });
         let kinds = by_kind([
             record("conv", 1.0, 10u128.pow(9)),
             record("norm", 3.0, 0),

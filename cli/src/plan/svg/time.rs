@@ -7,7 +7,8 @@ use halovae::words::frames_per_latent;
 use halovae::{Estimates, Planned, Slice, Streaming, is_streamed, slices};
 
 use super::frames::{Axis, BAR, GAP, LINE, ROW};
-use super::{OVERLAP_FILL, colour};
+use crate::drawing::colour;
+use crate::drawing::cut::OVERLAP_FILL;
 use crate::plan::time::{first_to_last, streams};
 use crate::svg::{DARK, Drawn, SOFT, fill, outline, text};
 use crate::words::{counted, piece_name};

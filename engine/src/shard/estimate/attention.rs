@@ -51,13 +51,13 @@ impl Walk<'_> {
                 _ => both(self, &ring[(here + ranks - turn) % ranks]),
             };
             self.reach(self.here + states + visitors);
+            // The rank's own keys and values come one shard's after the other's.
+            let of_pair = |other| pair.iter().map(|read| lent(self, other, read)).sum::<u128>();
+            let owns = match turn {
+                0 => own.clone().map(of_pair).max().unwrap_or(0),
+                _ => 0,
+            };
             for shard in own.clone() {
-                // The rank's own keys and values come one shard's after the other's.
-                let of_pair = |other| pair.iter().map(|read| lent(self, other, read)).sum::<u128>();
-                let owns = match turn {
-                    0 => own.clone().map(of_pair).max().unwrap_or(0),
-                    _ => 0,
-                };
                 if turn == 0 {
                     states += state(self, shard);
                 }
