@@ -14,8 +14,10 @@ For each model below it writes, beside this script, a folder
                                               of the first PATCHED frames of latents `patch2` and
                                               `patch6` (see `patches`), whose least halo is half of
                                               what tiles share, the class's own or `patch_tiles`
+    NAME/pipeline.safetensors                 of Qwen-Image 2.1, key `tokens`: what its pipeline would have
+                                              given for these latents, normalized and packed
 
-of each of which only every STEP-th row and column is kept, `[frames, channels, rows, columns]`, and under
+Of each result only every STEP-th row and column is kept, `[frames, channels, rows, columns]`, and under
 `NAME.sums` the sum over all pixels of each frame and channel. A decode of fewer frames of latents gives
 the first frames of these, which the script checks.
 
@@ -29,6 +31,7 @@ import zlib
 
 import torch
 from diffusers import AutoencoderKLQwenImage, AutoencoderKLQwenImage21, AutoencoderKLWan
+from diffusers.pipelines.qwenimage21.pipeline_qwenimage21 import QwenImage21Pipeline
 from make_goldens import HERE, patches, save
 
 STEP = 7
@@ -89,6 +92,14 @@ def patched(vae, z, ranks, spec):
     return patches(z[:, :, :PATCHED], ranks, halo, scale, lambda window: vae.decode(window).sample)
 
 
+def tokens(vae, z):
+    """Latents of Qwen-Image 2.1 as its pipeline has them, packed by its own code."""
+    batch, channels, _, height, width = z.shape
+    mean, std = (torch.tensor(values).view(1, channels, 1, 1, 1)
+                 for values in [vae.config.latents_mean, vae.config.latents_std])
+    return QwenImage21Pipeline._pack_latents((z - mean) / std, batch, channels, height, width)
+
+
 def kept(results):
     """Of each result some pixels of all frames, and sums of all pixels."""
     tensors = {}
@@ -146,6 +157,8 @@ def make(name, spec):
     save(weights, folder / "diffusion_pytorch_model.safetensors")
     save({"latents": z}, folder / "latents.safetensors")
     save(kept(results), folder / "expected.safetensors")
+    if spec["kind"] is AutoencoderKLQwenImage21:
+        save({"tokens": tokens(vae, z)}, folder / "pipeline.safetensors")
     return results
 
 

@@ -95,7 +95,7 @@ fn says_what_cannot_be() {
     assert_fails(
         "a video",
         &video,
-        1,
+        2,
         &["the wgpu backend has no conv over time", "--backend cpu"],
     );
     let left = listing(folder.path());

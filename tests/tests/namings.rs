@@ -114,19 +114,37 @@ fn ldm_from_converters_that_know_the_new_attention() {
     }
 }
 
-/// FLUX.2's own code has the convs around the latents within encoder and decoder.
+/// FLUX.2's own code, and ComfyUI's files, have the convs around the latents within encoder and decoder.
 #[test]
 fn flux2_own_names() {
     let case = Case::new("flux2");
     let file = case.path("flux2-vae.safetensors");
-    let own = |name: &str, tensor| match name.strip_prefix("post_quant_conv.") {
-        Some(part) => (format!("decoder.post_quant_conv.{part}"), tensor),
-        None => (name.to_owned(), tensor),
-    };
-    case.ldm("").renamed(own).write(&file);
-    let checkpoint = case.check("FLUX.2's own names", &file, Some(&case.config()));
-    let space = checkpoint.latent_space().expect("statistics");
-    assert_eq!(space, case.golden.checkpoint.latent_space().expect("statistics"));
+    for prefix in ["", "vae.", "first_stage_model."] {
+        let conv = format!("{prefix}post_quant_conv.");
+        let own = |name: &str, tensor| match name.strip_prefix(&conv) {
+            Some(part) => (format!("{prefix}decoder.post_quant_conv.{part}"), tensor),
+            None => (name.to_owned(), tensor),
+        };
+        case.ldm(prefix).renamed(own).write(&file);
+        // The shapes tell the same network, and the statistics the family.
+        for config in [Some(case.config()), None] {
+            let what = format!("FLUX.2's own names under `{prefix}`, config: {}", config.is_some());
+            let checkpoint = case.check(&what, &file, config.as_deref());
+            assert_eq!(checkpoint.prefix(), prefix);
+            let space = checkpoint.latent_space().expect("statistics");
+            assert_eq!(space, case.golden.checkpoint.latent_space().expect("statistics"), "{what}");
+        }
+    }
+}
+
+/// Diffusers' names in a file of a whole model, without a config.
+#[test]
+fn flux2_under_a_prefix() {
+    let case = Case::new("flux2");
+    let file = case.path("whole-model.safetensors");
+    case.weights.renamed(|name, tensor| (format!("vae.{name}"), tensor)).write(&file);
+    let checkpoint = case.check("diffusers' names under `vae.`", &file, None);
+    assert_eq!((checkpoint.naming(), checkpoint.prefix()), (Naming::Diffusers, "vae."));
 }
 
 /// Without a config the shapes say what the model is. This one has 32 groups, as all real ones.

@@ -227,36 +227,70 @@ fn patches_of_every_class() {
     }
 }
 
-/// Files under the names of the original code, in which networks of images keep the axis of frames.
+/// A golden model's weights under the names of its original code, which ComfyUI's files have as well. Networks
+/// of images keep the axis of frames there.
+fn original(golden: &Golden, prefix: &str) -> RawFile {
+    let config = golden.config().downcast_ref::<AutoencoderKlWanConfig>().expect("a Wan");
+    let res_blocks = config.num_res_blocks as usize;
+    RawFile::read(&golden.folder.join(WEIGHTS)).renamed(|name, mut tensor| {
+        let of_image = [".to_qkv.", ".proj.", ".resample."].iter().any(|part| name.contains(part));
+        if tensor.shape.len() == 4 && name.ends_with(".weight") && !of_image {
+            tensor.shape.insert(2, 1);
+        }
+        let name = match config.is_residual {
+            true => naming::to_wan_residual(res_blocks, name),
+            false => naming::to_wan(res_blocks, name),
+        };
+        (format!("{prefix}{name}"), tensor)
+    })
+}
+
+/// Under the original names, alone or in a file of a whole model, with a config and without.
 #[test]
 fn original_names_give_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for name in ["wan-residual", "qwen-image-21"] {
+    for name in golden::VIDEOS {
+        let case = Case::on_cpu(name, 1);
+        let (config, latents) = (case.golden.config(), case.first_frames(1));
+        let plan = whole(config, &latents);
+        let expected = case.decode(config, &latents, &plan, 1);
+        for prefix in ["", "vae.", "first_stage_model."] {
+            let file = folder.path().join(format!("{name}.safetensors"));
+            original(&case.golden, prefix).write(&file);
+            let given = case.golden.folder.join(CONFIG);
+            for given in [Some(given.as_path()), None] {
+                let checkpoint = Checkpoint::open(&file, given).expect("a checkpoint");
+                assert_eq!(checkpoint.naming(), Naming::Original("Wan"));
+                assert_eq!(checkpoint.prefix(), prefix);
+                let [found, network] = [checkpoint.config(), config].map(|config| config.class());
+                assert_eq!(found, network, "{name}");
+                let decoder = Decoder::new(&program(&checkpoint), &checkpoint, cpu_ranks(1, 1));
+                let renamed = Case { golden: Golden::load(name), decoder: decoder.expect("one") };
+                let got = renamed.decode(config, &latents, &plan, 1);
+                let what = format!("{name} under `{prefix}`, config: {}", given.is_some());
+                assert_same_bytes(&what, &got, &expected);
+            }
+        }
+    }
+}
+
+/// Under diffusers' names in a file of a whole model, without a config.
+#[test]
+fn a_prefix_changes_no_byte() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in golden::VIDEOS {
         let case = Case::on_cpu(name, 1);
         let (config, latents) = (case.golden.config(), case.first_frames(1));
         let plan = whole(config, &latents);
         let expected = case.decode(config, &latents, &plan, 1);
         let weights = RawFile::read(&case.golden.folder.join(WEIGHTS));
-        let renamed = weights.renamed(|name, mut tensor| {
-            let of_image =
-                [".to_qkv.", ".proj.", ".resample."].iter().any(|part| name.contains(part));
-            if tensor.shape.len() == 4 && name.ends_with(".weight") && !of_image {
-                tensor.shape.insert(2, 1);
-            }
-            (naming::to_wan_residual(1, name), tensor)
-        });
         let file = folder.path().join(format!("{name}.safetensors"));
-        renamed.write(&file);
-        let given = case.golden.folder.join(CONFIG);
-        let checkpoint = Checkpoint::open(&file, Some(&given)).expect("a checkpoint");
-        assert_eq!(checkpoint.naming(), Naming::Original("Wan"));
+        weights.renamed(|name, tensor| (format!("vae.{name}"), tensor)).write(&file);
+        let checkpoint = Checkpoint::open(&file, None).expect("a checkpoint");
+        assert_eq!((checkpoint.naming(), checkpoint.prefix()), (Naming::Diffusers, "vae."));
         let decoder = Decoder::new(&program(&checkpoint), &checkpoint, cpu_ranks(1, 1));
         let renamed = Case { golden: Golden::load(name), decoder: decoder.expect("a decoder") };
         assert_same_bytes(name, &renamed.decode(config, &latents, &plan, 1), &expected);
-        // Without a config the network is the same, whatever its latents are.
-        let told = Checkpoint::open(&file, None).expect("a checkpoint");
-        assert_eq!(told.config().class(), config.class());
-        assert_eq!(told.config().decoder(), config.decoder(), "{name}");
     }
 }
 

@@ -30,7 +30,7 @@ fn a_gpu_that_lacks_an_op_is_passed_over() {
     let folder = tempfile::tempdir().expect("a folder");
     let with = |flags: &[&str]| run(decode(&golden, folder.path(), flags));
     let named = with(&["--backend", "cuda"]);
-    assert_fails("a GPU that was named", &named, 1, &["has no conv over time"]);
+    assert_fails("a GPU that was named", &named, 2, &["has no conv over time"]);
     assert!(!folder.path().join("picture.npy").exists());
     let passed = with(&[]).expect_success();
     for words in ["note: ", "has no conv over time", "CUDA is left out"] {

@@ -1,0 +1,101 @@
+//! In which space latents are, and what tells it.
+
+use halovae_engine::tensor::Shape;
+use halovae_tests::decode::random_tensor;
+use halovae_tests::disk::{CONFIG, RawFile, RawTensor, WEIGHTS};
+use halovae_tests::{binary, naming};
+use serde_json::Value;
+
+use crate::{Setup, plain};
+
+/// ComfyUI's files are known by their keys, and are in the VAE's space.
+#[test]
+fn comfyuis_latents_whatever_they_are_called() {
+    let setup = Setup::new("f8-sd");
+    let mut latents = random_tensor(Shape::new(1, 3, 5, 4), 5);
+    let version = ("latent_format_version_0", RawTensor::f32(&[0], &[]));
+    let new = [("latent_tensor", plain(&latents)), version];
+    let old = [("latent_tensor", plain(&latents))];
+    let as_it_is = setup.write("as-it-is.safetensors", &[("latents", plain(&latents))]);
+    latents.data_mut().iter_mut().for_each(|value| *value *= (1.0 / 0.18215) as f32);
+    let divided = setup.write("divided.safetensors", &[("latents", plain(&latents))]);
+    for (what, tensors, expected) in [("new", &new[..], &as_it_is), ("old", &old, &divided)] {
+        let (expected, _) = setup.picture(expected, "");
+        for name in ["a.latent", "a.safetensors"] {
+            let file = setup.write(name, tensors);
+            let (got, _) = setup.picture(&file, "");
+            assert!(got == expected, "{what}, as {name}: another picture");
+            let words = ["latent_tensor", "leave --latent-space pipeline out"];
+            setup.refused(&file, "--latent-space pipeline", &words);
+        }
+    }
+}
+
+/// Checkpoints of whole models, without a config: what is beside the VAE tells how to scale.
+#[test]
+fn a_whole_checkpoint_scales_a_pipelines_latents() {
+    let mut setup = Setup::new("f8-sd");
+    let weights = RawFile::read(&setup.golden.folder.join(WEIGHTS));
+    let of_decoder = |name: &str| name.starts_with("decoder.") || name.starts_with("post_quant");
+    let decoder = RawFile {
+        tensors: weights.tensors.into_iter().filter(|(name, _)| of_decoder(name)).collect(),
+    };
+    let vae = decoder.renamed(|name, tensor| naming::to_ldm("first_stage_model.", 4, name, tensor));
+    let latents = setup.golden.latents_file();
+    let text = std::fs::read(setup.golden.folder.join(CONFIG)).expect("a config");
+    let config: Value = serde_json::from_slice(&text).expect("JSON");
+
+    let one = RawTensor::f32(&[1], &[0.0]);
+    let mean = [-1.6574f32, 1.886, -1.383, 2.5155];
+    let std = [8.4927f32, 5.9022, 6.5498, 5.2299];
+    let [edm_mean, edm_std] = [mean, std].map(|values| RawTensor::f32(&[4], &values));
+    let sdxl = "conditioner.embedders.1.model.ln_final.weight";
+    let cases = [
+        ("SDXL", vec![(sdxl, one.clone())], serde_json::json!({ "scaling_factor": 0.13025 })),
+        (
+            "Playground 2.5",
+            vec![(sdxl, one.clone()), ("edm_mean", edm_mean), ("edm_std", edm_std)],
+            serde_json::json!({
+                "scaling_factor": 0.5,
+                "latents_mean": [-1.6574, 1.886, -1.383, 2.5155],
+                "latents_std": [8.4927, 5.9022, 6.5498, 5.2299],
+            }),
+        ),
+        (
+            "SD 1.x",
+            vec![("cond_stage_model.transformer.text_model.final_layer_norm.bias", one.clone())],
+            serde_json::json!({ "scaling_factor": 0.18215 }),
+        ),
+        ("nothing", vec![("model.diffusion_model.out.2.weight", one)], Value::Null),
+    ];
+    for (model, beside, fields) in cases {
+        let mut file = vae.clone();
+        file.tensors.extend(beside.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)));
+        setup.vae = setup.path("model.safetensors");
+        file.write(&setup.vae);
+        let mut config = config.clone();
+        for (field, value) in fields.as_object().into_iter().flatten() {
+            config[field] = value.clone();
+        }
+        let config_file = setup.path("config.json");
+        std::fs::write(&config_file, config.to_string()).expect("a config");
+        let with_config =
+            format!("--latent-space pipeline --config {}", config_file.to_str().expect("UTF-8"));
+        let (expected, _) = setup.picture(&latents, &with_config);
+        std::fs::remove_file(config_file).expect("the config");
+        if fields.is_null() {
+            // Neither quietly nor with a note; in the VAE's space nothing has to be told.
+            let words = ["model.safetensors", "--config", "vae"];
+            setup.refused(&latents, "--latent-space pipeline", &words);
+            setup.refused(&latents, "-q --latent-space pipeline", &words);
+            setup.picture(&latents, "");
+            continue;
+        }
+        let (got, _) = setup.picture(&latents, "--latent-space pipeline");
+        assert!(got == expected, "{model}: another picture than with its config");
+        let mut inspect = binary::command(["inspect", "--vae"]);
+        inspect.arg(&setup.vae);
+        let told = binary::run_command(inspect).expect_success().stdout;
+        assert!(told.contains(model), "{model}: {told}");
+    }
+}
