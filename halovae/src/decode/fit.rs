@@ -1,10 +1,10 @@
 //! What is chosen for a decode once its weights are on the devices: frames at a time, shards, what waits
 //! where.
 
-use halovae_core::{Axes, Plan, ShardGrid};
+use halovae_core::{Axes, Plan, ShardGrid, Size};
 use halovae_engine::decode::Place;
 use halovae_engine::group::{CHOICE, FirstRanks, Objects};
-use halovae_engine::shard::ParkLimit;
+use halovae_engine::shard::{self, FitError, ParkLimit};
 
 use super::control::Together;
 use super::run::Run;
@@ -60,7 +60,7 @@ impl Fitting<'_> {
         let fits = |chunk| match (self.options.max_memory, plan) {
             (Some(budget), &Plan::Sharded(grid)) => {
                 let given = self.given_grid(grid);
-                self.run.fit_shards(grid.latents(), self.place, budget, given, chunk).is_ok()
+                self.fit_shards(grid.latents(), budget, given, chunk).is_ok()
             }
             _ => true,
         };
@@ -78,6 +78,29 @@ impl Fitting<'_> {
         }
     }
 
+    /// What the sink holds, if this process has it.
+    fn sink_bytes(&self) -> u64 {
+        if self.place.first == 0 { self.options.sink_bytes } else { 0 }
+    }
+
+    /// The shards that fit `budget` bytes beside what the sink holds.
+    fn fit_shards(
+        &self,
+        latents: Size,
+        budget: u64,
+        given: Option<ShardGrid>,
+        chunk: u32,
+    ) -> Result<shard::Fit, FitError> {
+        let sink = self.sink_bytes();
+        let left = budget.saturating_sub(sink);
+        self.run.fit_shards(latents, self.place, left, given, chunk).map_err(|error| match error {
+            FitError::Memory { latents, least, .. } => {
+                FitError::Memory { latents, budget, least: least.saturating_add(sink) }
+            }
+            error => error,
+        })
+    }
+
     /// The grid, if the caller gave it.
     fn given_grid(&self, grid: ShardGrid) -> Option<ShardGrid> {
         self.options.cut.shard_grid.is_some().then_some(grid)
@@ -91,7 +114,7 @@ impl Fitting<'_> {
         };
         let latents = grid.latents();
         let given = self.given_grid(grid);
-        let fit = |given| self.run.fit_shards(latents, self.place, budget, given, chunk);
+        let fit = |given| self.fit_shards(latents, budget, given, chunk);
         let fit = match self.together {
             None => fit(given)?,
             Some(together) => {
@@ -122,12 +145,13 @@ impl Fitting<'_> {
     ) -> Result<Option<Notice>, Error> {
         let Self { run, place, images, .. } = *self;
         let estimate = run.estimate(plan, images, place, park, chunk)?;
-        let host = run.host_bytes(plan, place, chunk);
+        let host = run.host_bytes(plan, place, chunk).saturating_add(self.sink_bytes());
         let needed = estimate.saturating_sub(run.taken()).saturating_add(host);
         if needed <= available {
             return Ok(None);
         }
-        let room = run.room(plan, images, place, chunk, available)?;
+        let left = available.saturating_sub(self.sink_bytes());
+        let room = run.room(plan, images, place, chunk, left)?;
         let instead = has_any(&room).then_some(room);
         Ok(Some(Notice::Memory { needed, available, instead }))
     }
