@@ -5,6 +5,9 @@ use std::io;
 use crate::backend::BackendError;
 use crate::tensor::{HostTensor, Shape};
 
+/// The most rows that go to a sink together; bounds the memory of unfinished rows.
+pub const ROWS_AT_ONCE: u32 = 32;
+
 /// Where rows lie in the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowsAt {
@@ -33,7 +36,7 @@ pub trait Sink {
     fn begin(&mut self, shape: Shape) -> io::Result<()>;
 
     /// Takes rows: f32 as the decoder gave them (not clamped), channels last,
-    /// `rows.len() / (width * channels)` rows. Rows of a frame come in order without gaps, the frames
+    /// `rows.len() / (width * channels)` rows, at most [`ROWS_AT_ONCE`] of a decode. Rows of a frame come in order without gaps, the frames
     /// in order, and the images in order.
     ///
     /// # Errors
@@ -57,6 +60,10 @@ impl<'a> Clamped<'a> {
 
 impl Sink for Clamped<'_> {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
+        if self.range.is_some() {
+            let most = shape.width * shape.channels * ROWS_AT_ONCE as usize;
+            self.rows.try_reserve_exact(most).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        }
         self.sink.begin(shape)
     }
 

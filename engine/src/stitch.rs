@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 use halovae_core::{Band, Block, Piece, Plan, Size, Term};
 
 use crate::group::MESSAGES_UNDER_WAY;
-use crate::sink::{RowsAt, Sink};
-
-/// The most rows that go to a sink together, blended; bounds the memory of unfinished rows.
-pub const ROWS_AT_ONCE: u32 = 32;
+use crate::sink::{ROWS_AT_ONCE, RowsAt, Sink};
 
 /// Finished pieces of a rank that are on their way: those that it may have sent, the one that it
 /// holds, and the one that is copied.
@@ -111,6 +108,11 @@ pub fn stitch_image<E>(
 ) -> Result<StitchTimes, StitchError<E>> {
     let mut times = StitchTimes::default();
     let mut held = Held::default();
+    let mut rows = Vec::new();
+    // Taken while there is room to tell that there is none.
+    let row_len = plan.output().width as usize * channels;
+    rows.try_reserve_exact(row_len * ROWS_AT_ONCE as usize)
+        .map_err(|_| StitchError::Sink(io::ErrorKind::OutOfMemory.into()))?;
     let mut parts = parts.into_iter();
     let mut bands = plan.bands().peekable();
     while let Some(first) = bands.peek().map(|band| band.first) {
@@ -133,7 +135,9 @@ pub fn stitch_image<E>(
             while done < band.height {
                 let height = ROWS_AT_ONCE.min(band.height - done);
                 let start = Instant::now();
-                let rows = blend_rows(plan, channels, spans, &held, t, done, height);
+                rows.clear();
+                rows.resize(row_len * height as usize, 0.0);
+                blend_rows(&mut rows, plan, channels, spans, &held, t, done);
                 times.stitch += start.elapsed();
                 let start = Instant::now();
                 let frame = (first + t) as usize;
@@ -236,18 +240,17 @@ impl Span {
     }
 }
 
-/// Rows `done..done + height` of frame `t` of a band.
+/// Blends into `rows`, which are zeros, those of frame `t` of a band from `done` on.
 fn blend_rows(
+    rows: &mut [f32],
     plan: &Plan,
     channels: usize,
     spans: &[Span],
     held: &Held,
     t: u32,
     done: u32,
-    height: u32,
-) -> Vec<f32> {
+) {
     let row_len = plan.output().width as usize * channels;
-    let mut rows = vec![0.0; row_len * height as usize];
     for (y, row) in (done..).zip(rows.chunks_exact_mut(row_len)) {
         for span in spans {
             let out = &mut row[span.left * channels..][..span.width * channels];
@@ -269,7 +272,6 @@ fn blend_rows(
             }
         }
     }
-    rows
 }
 
 fn add_weighted(out: &mut [f32], source: &[f32], channels: usize, columns: &[f32], row: f32) {

@@ -25,11 +25,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Tiled over four ranks, on the first GPUs or else on the CPU.
     let options = DecodeOptions::default().ranks(4).tiled();
     let planned = vae.plan(latents.shape(), &options, None)?;
-    output.files(vae.result(&planned, latents.shape()))?;
+    let result = vae.result(&planned, latents.shape());
+    output.files(result)?;
+    let rate = vae.config().frames_per_second().map_or(FrameRate::DEFAULT, FrameRate::whole);
+    output.probe(result, rate)?;
 
+    let options = options.sink_bytes(output.bytes(result));
     let decoder = vae.decoder_for(&planned, &options)?;
-    let mut sink =
-        output.sink(decoder.frames_per_second().map_or(FrameRate::DEFAULT, FrameRate::whole));
+    let mut sink = output.sink(rate);
     let done = decoder.decode_into(&latents, sink.as_mut(), &Control::default())?;
     for notice in decoder.notices().iter().chain(&done.notices) {
         eprintln!("note: {notice}");

@@ -13,14 +13,15 @@ pub(crate) const STACK_BYTES: u64 = 2 << 20;
 /// What else a sink takes: buffers of files, tables of encoders, whatever does not grow with pictures.
 pub(crate) const FIXED_BYTES: u64 = 1 << 20;
 
-/// An empty buffer with room for so many bytes, for `what`.
+/// An empty buffer with room for so many bytes or other values, for `what`.
 ///
 /// # Errors
 /// That there is no such room.
-pub(crate) fn reserve(bytes: u64, what: &str) -> io::Result<Vec<u8>> {
+pub(crate) fn reserve<T>(count: u64, what: &str) -> io::Result<Vec<T>> {
     let mut buffer = Vec::new();
-    let reserved = usize::try_from(bytes).is_ok_and(|len| buffer.try_reserve_exact(len).is_ok());
-    reserved.then_some(buffer).ok_or_else(|| no_room(bytes, what))
+    let reserved = usize::try_from(count).is_ok_and(|len| buffer.try_reserve_exact(len).is_ok());
+    let bytes = || count.saturating_mul(size_of::<T>() as u64);
+    reserved.then_some(buffer).ok_or_else(|| no_room(bytes(), what))
 }
 
 /// Fails if so many bytes cannot be taken now, as something that cannot fail will take them.
@@ -28,11 +29,11 @@ pub(crate) fn reserve(bytes: u64, what: &str) -> io::Result<Vec<u8>> {
 /// # Errors
 /// That there is no such room.
 pub(crate) fn check(bytes: u64, what: &str) -> io::Result<()> {
-    reserve(bytes, what).map(drop)
+    reserve::<u8>(bytes, what).map(drop)
 }
 
 /// That there is no room.
-pub(crate) fn no_room(bytes: u64, what: &str) -> io::Error {
+fn no_room(bytes: u64, what: &str) -> io::Error {
     let message = format!("no memory for {what} ({} needed)", format_bytes(bytes));
     io::Error::new(io::ErrorKind::OutOfMemory, message)
 }
@@ -43,10 +44,10 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_an_error() {
-        let buffer = reserve(1000, "a frame").unwrap();
+        let buffer: Vec<u16> = reserve(1000, "a frame").unwrap();
         assert!(buffer.is_empty() && buffer.capacity() >= 1000);
         for bytes in [1 << 62, u64::MAX] {
-            let error = reserve(bytes, "a frame").unwrap_err();
+            let error = reserve::<u8>(bytes, "a frame").unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
             assert!(error.to_string().starts_with("no memory for a frame ("), "{error}");
             assert!(check(bytes, "a frame").is_err());

@@ -3,11 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use halovae_engine::sink::{RowsAt, Sink};
-use halovae_engine::stitch::ROWS_AT_ONCE;
+use halovae_engine::sink::{ROWS_AT_ONCE, RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
-use crate::buffer::FIXED_BYTES;
+use crate::buffer::{self, FIXED_BYTES};
 use crate::encoded::{self, EncodedFormat, EncodedPicture};
 use crate::error::about;
 use crate::file_sink::FileSink;
@@ -160,7 +159,7 @@ impl Sink for Pictures {
             current: None,
             complete: Vec::new(),
             stages: Stages::default(),
-            bytes: Vec::new(),
+            bytes: buffer::reserve(rows_bytes(extents), "rows of a picture")?,
         };
         if begun.pictures > 0 {
             // Whether there is room for pixels shows now, and not when some have been decoded.

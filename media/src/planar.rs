@@ -4,11 +4,10 @@
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use halovae_engine::sink::{RowsAt, Sink};
-use halovae_engine::stitch::ROWS_AT_ONCE;
+use halovae_engine::sink::{ROWS_AT_ONCE, RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
-use crate::buffer::FIXED_BYTES;
+use crate::buffer::{self, FIXED_BYTES};
 use crate::disk_room;
 use crate::error::about;
 use crate::file_sink::FileSink;
@@ -55,9 +54,12 @@ pub(crate) fn check(shape: Shape) -> Result<u64, Unfit> {
 
 /// Bytes that are held to write values of that shape: some rows of a channel.
 pub(crate) fn bytes(shape: Shape) -> u64 {
-    let rows = 4 * u64::from(ROWS_AT_ONCE) * shape.width as u64;
-    // A buffer that grows may take twice what it is filled with.
-    rows.saturating_mul(2).saturating_add(FIXED_BYTES)
+    rows_bytes(shape).saturating_add(FIXED_BYTES)
+}
+
+/// Bytes of a channel of the rows that come together.
+fn rows_bytes(shape: Shape) -> u64 {
+    (4 * u64::from(ROWS_AT_ONCE)).saturating_mul(shape.width as u64)
 }
 
 /// The extents of an array of images or videos, in the order in which models have them: batch,
@@ -85,7 +87,8 @@ impl Sink for Planar {
         let file = create().map_err(|error| about(&self.path, error))?;
         let rows_left = shape.images() as u64 * shape.height as u64;
         let start = header.len() as u64;
-        self.begun = Some(Begun { file, shape, start, rows_left, plane: Vec::new() });
+        let plane = buffer::reserve(rows_bytes(shape), "rows of a channel")?;
+        self.begun = Some(Begun { file, shape, start, rows_left, plane });
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use halovae_engine::sink::{RowsAt, Sink};
 use halovae_engine::tensor::Shape;
 
-use crate::buffer::FIXED_BYTES;
+use crate::buffer::{self, FIXED_BYTES};
 use crate::error::about;
 use crate::file_sink::FileSink;
 use crate::names::Names;
@@ -71,7 +71,8 @@ impl Sink for Preview {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
         self.sink.begin(shape)?;
         let extents = PictureFormat::Png.check(shape, Depth::Eight)?;
-        self.begun = Some(Begun { shape, extents, current: None, bytes: Vec::new() });
+        let bytes = buffer::reserve(pictures::rows_bytes(extents), "rows of a preview")?;
+        self.begun = Some(Begun { shape, extents, current: None, bytes });
         Ok(())
     }
 

@@ -4,8 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use halovae_engine::sink::RowsAt;
-use halovae_engine::stitch::ROWS_AT_ONCE;
+use halovae_engine::sink::{ROWS_AT_ONCE, RowsAt};
 use halovae_engine::tensor::Shape;
 use halovae_media::{Depth, FrameRate, Options, OutputFile, Temporary};
 

@@ -4,8 +4,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use halovae_tests::binary::{self, Run};
-use halovae_tests::golden::demo_folder;
+use halovae_engine::tensor::Shape;
+use halovae_tests::binary::{self, Run, listing};
+use halovae_tests::decode::random_tensor;
+use halovae_tests::golden::{self, demo_folder};
+use halovae_tests::npy;
+use halovae_tests::tensors::video_channels_first;
 use halovae_tests::torchrun::{Ranks, free_port};
 
 /// A shell that limits its address space to so many KiB, and then is the binary.
@@ -131,4 +135,59 @@ fn refused_threads_end_a_decode_with_a_line() {
         told += usize::from(is_refused && is_line && run.status.code() == Some(1));
     }
     assert!(told > 0, "no limit refused a thread, and said so in one line");
+}
+
+/// A decode of five frames of 384 x 512 pixels into that output.
+fn video(kib: u64, folder: &Path, output: &str) -> Run {
+    let latents = folder.join("latents.npy");
+    let (values, shape) = video_channels_first(&random_tensor(Shape::new(1, 48, 64, 4).over(2), 3));
+    std::fs::write(&latents, npy::write(&values, &shape)).expect("latents");
+    let mut command = Command::new("sh");
+    command.args(["-c", LIMITED, &kib.to_string()]).arg(binary::path()).arg("decode");
+    command.args(["--backend", "cpu", "--threads", "2", "--quiet", "--latents"]).arg(&latents);
+    command.arg("--vae").arg(golden::folder().join("wan")).arg("--output");
+    command.args(output.split(' ')).current_dir(folder);
+    binary::run_command(command)
+}
+
+/// What encoders hold they take before the decode, or are refused: little memory ends a decode with a file or
+/// with a line, and not in the middle of a frame. `scripts/memory_limits` tries many more limits.
+#[test]
+fn encoders_in_little_memory_end_with_a_file_or_a_line() {
+    let mut ends = [0; 2];
+    for output in ["a.gif", "a.png --animated", "a.webm", "%d.webp", "a.mp4"] {
+        for kib in [56_000, 64_000, 72_000, 90_000, 110_000, 400_000] {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let run = video(kib, folder.path(), output);
+            let what = format!("{output}, {kib} KiB: {:?}: {}", run.status, run.stderr);
+            let files = listing(folder.path()).len() - 1;
+            if run.status.success() {
+                assert!(files > 0 && run.stderr.is_empty(), "{what}");
+            } else {
+                assert!(matches!(run.status.code(), Some(1 | 2)), "{what}");
+                assert!(run.stderr.starts_with("halovae: error: "), "{what}");
+                assert!(run.stderr.lines().count() == 1 && files == 0, "{what}");
+            }
+            ends[usize::from(run.status.success())] += 1;
+        }
+    }
+    assert!(ends.iter().all(|&count| count > 4), "failed and done: {ends:?}");
+}
+
+/// A sink that holds more leaves less for shards, and less than nothing is told with what would do.
+#[test]
+fn what_encoders_hold_counts_in_max_memory() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let least = |output: &str| -> u64 {
+        let output = format!("{output} --strategy sharded --max-memory 1MiB");
+        let run = video(4 << 20, folder.path(), &output);
+        assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
+        let (_, behind) = run.stderr.split_once("the least is ").expect("the least");
+        behind.split(' ').next().expect("a number").parse().expect("MiB")
+    };
+    // Of 384 x 512 pixels 18.5 bytes for each, and of rows of .npy nearly none.
+    let (gif, npy) = (least("a.gif"), least("a.npy"));
+    assert!((npy + 3..npy + 8).contains(&gif), "{gif} and {npy} MiB");
+    let enough = format!("a.gif --strategy sharded --max-memory {gif}MiB");
+    video(4 << 20, folder.path(), &enough).expect_success();
 }

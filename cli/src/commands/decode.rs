@@ -61,7 +61,7 @@ fn decode(
     let latents = vae.read_latents(&args.latents, &args.latents_options())?;
     let trace = verbosity.verbose || (args.report.is_some() && !args.no_op_times);
     let threads = processes.map_or_else(|| threads(args.threads), |all| all.threads(args.threads));
-    let options = args.options(Some(threads), trace);
+    let mut options = args.options(Some(threads), trace);
     let group_size = processes.map(|processes| processes.group().size());
     let planned = vae.plan(latents.tensor.shape(), &options, group_size)?;
 
@@ -72,6 +72,7 @@ fn decode(
     if let Some(output) = &output {
         let result = vae.result(&planned, latents.tensor.shape());
         check_written(args, output, vae.checkpoint(), result)?;
+        options.sink_bytes = output.bytes(result);
         output.probe(result, rate(vae.config().frames_per_second()))?;
         let left_over = output.frame_left_over(result);
         notices.extend(left_over.map(|path| Notice::FrameLeftOver { path }));

@@ -1,10 +1,10 @@
 //! What is chosen for a decode once its weights are on the devices: frames at a time, shards, what waits
 //! where.
 
-use halovae_core::{Axes, Plan, ShardGrid};
+use halovae_core::{Axes, Plan, ShardGrid, Size};
 use halovae_engine::decode::Place;
 use halovae_engine::group::{CHOICE, FirstRanks, Objects};
-use halovae_engine::shard::{self, ParkLimit};
+use halovae_engine::shard::{self, FitError, ParkLimit};
 
 use super::control::Together;
 use super::run::Run;
@@ -63,7 +63,7 @@ impl Fitting<'_> {
     fn choose(&self, planned: &Planned) -> Result<Chosen, Error> {
         let Self { options, run, place, .. } = *self;
         let fit_shards =
-            |latents, bytes, given, chunk| run.fit_shards(latents, place, bytes, given, chunk);
+            |latents, bytes, given, chunk| self.fit_shards(latents, bytes, given, chunk);
         let allowed = Allowed {
             max_memory: options.max_memory,
             is_grid_given: options.cut.shard_grid.is_some(),
@@ -95,6 +95,29 @@ impl Fitting<'_> {
         Ok(Chosen { chunk, fit: Some(fit) })
     }
 
+    /// What the sink holds, if this process has it.
+    fn sink_bytes(&self) -> u64 {
+        if self.place.first == 0 { self.options.sink_bytes } else { 0 }
+    }
+
+    /// The shards that fit `budget` bytes beside what the sink holds.
+    fn fit_shards(
+        &self,
+        latents: Size,
+        budget: u64,
+        given: Option<ShardGrid>,
+        chunk: u32,
+    ) -> Result<shard::Fit, FitError> {
+        let sink = self.sink_bytes();
+        let left = budget.saturating_sub(sink);
+        self.run.fit_shards(latents, self.place, left, given, chunk).map_err(|error| match error {
+            FitError::Memory { latents, least, .. } => {
+                FitError::Memory { latents, budget, least: least.saturating_add(sink) }
+            }
+            error => error,
+        })
+    }
+
     /// That the host has less memory, `available`, than this process will take beside what it has taken
     /// already.
     fn memory_notice(
@@ -106,12 +129,13 @@ impl Fitting<'_> {
     ) -> Result<Option<Notice>, Error> {
         let Self { run, place, images, .. } = *self;
         let estimate = run.estimate(plan, images, place, park, chunk)?;
-        let host = run.host_bytes(plan, place, chunk);
+        let host = run.host_bytes(plan, place, chunk).saturating_add(self.sink_bytes());
         let needed = estimate.saturating_sub(run.taken()).saturating_add(host);
         if needed <= available {
             return Ok(None);
         }
-        let room = run.room(plan, images, place, chunk, available)?;
+        let left = available.saturating_sub(self.sink_bytes());
+        let room = run.room(plan, images, place, chunk, left)?;
         let instead = has_any(&room).then_some(room);
         Ok(Some(Notice::Memory { needed, available, instead }))
     }

@@ -55,8 +55,12 @@ pub struct DecodeOptions {
     /// Which devices decode.
     pub devices: DeviceOptions,
     /// Bytes in which a sharded decode has to do: shards take turns, and what does not fit waits in a
-    /// file.
+    /// file, in `scratch_dir`.
     pub max_memory: Option<u64>,
+    /// Bytes of this process that the sink of a decode holds at most, as `halovae_media`'s `OutputFile::bytes`
+    /// tells them; where there are several processes, of that of rank 0. They are counted against `max_memory`,
+    /// and in what is [noticed](crate::Notice::Memory) of too little memory.
+    pub sink_bytes: u64,
     /// The folder of that file; the system's for temporary files if not given.
     pub scratch_dir: Option<PathBuf>,
     /// Whether the time of every op is taken.
@@ -116,6 +120,13 @@ impl DecodeOptions {
     #[must_use]
     pub fn max_memory(mut self, bytes: u64) -> Self {
         self.max_memory = Some(bytes);
+        self
+    }
+
+    /// Into sinks that hold so many bytes.
+    #[must_use]
+    pub fn sink_bytes(mut self, bytes: u64) -> Self {
+        self.sink_bytes = bytes;
         self
     }
 }

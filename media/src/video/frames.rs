@@ -2,7 +2,7 @@
 
 use std::io;
 
-use halovae_engine::stitch::ROWS_AT_ONCE;
+use halovae_engine::sink::ROWS_AT_ONCE;
 use halovae_engine::tensor::Shape;
 
 use super::planes::{Planes, Samples};
@@ -31,13 +31,16 @@ impl Layout {
 /// Bytes that are held to make frames of `shape` from rows of `from`: a frame, and the rows that are
 /// padded.
 pub(crate) fn bytes(from: Shape, shape: Shape, layout: Layout) -> u64 {
+    layout.frame_bytes(shape).saturating_add(padded_values(from, shape).saturating_mul(4))
+}
+
+/// Values of rows that come together, padded.
+fn padded_values(from: Shape, shape: Shape) -> u64 {
     let rows = ROWS_AT_ONCE as usize + 1;
-    let padded = match from == shape {
+    match from == shape {
         true => 0,
-        false => 4 * Shape { height: rows.min(shape.height), ..shape }.frame_len() as u64,
-    };
-    // A buffer that grows may take twice what it is filled with.
-    layout.frame_bytes(shape).saturating_add(2 * padded)
+        false => Shape { height: rows.min(shape.height), ..shape }.frame_len() as u64,
+    }
 }
 
 /// Makes frames of rows.
@@ -77,7 +80,8 @@ impl Frames {
                 Maker::Pixels { depth, bytes }
             }
         };
-        Ok(Self { from, shape, rows: 0, padded: Vec::new(), maker })
+        let padded = buffer::reserve(padded_values(from, shape), "padded rows")?;
+        Ok(Self { from, shape, rows: 0, padded, maker })
     }
 
     /// Takes rows from top to bottom. Returns the frame when it is complete; the next rows are the

@@ -55,7 +55,13 @@ impl EncoderThread {
             }
             Ok(())
         };
-        let thread = std::thread::Builder::new().name("encoder".into()).spawn(run)?;
+        let thread = std::thread::Builder::new().name("encoder".into()).spawn(run);
+        let thread = thread.map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("the system has no thread for the encoder: {error}"),
+            )
+        })?;
         Ok(Self { to: Some(to), returned, stop, thread: Some(thread) })
     }
 

@@ -72,18 +72,19 @@ impl Sink for Videos {
         format.check_rate(*rate)?;
         let from = Shape { batch: 1, ..shape };
         let to = format.fit(from)?;
+        let path = names.get(0, shape.batch, 0);
+        let frames = Frames::new(from, to, format.layout()).map_err(|error| about(&path, error))?;
         let mut begun = Begun {
             videos: shape.batch,
             frames_of_each: shape.frames,
             video: Video { shape: to, rate: *rate },
-            frames: Frames::new(from, to, format.layout())?,
+            frames,
             current: None,
             begun: 0,
             complete: Vec::new(),
             stages: Stages::default(),
         };
         // Whether a file can be begun shows now, and not when some of the video has been decoded.
-        let path = names.get(0, shape.batch, 0);
         begun.next(names, format.as_ref()).map_err(|error| about(&path, error))?;
         self.begun = Some(begun);
         Ok(())

@@ -123,11 +123,13 @@ impl Sink for Y4m {
         let bytes = check(shape, self.depth)?;
         let header = header(shape, self.rate, self.depth);
         let length = header.len() as u64 + bytes;
+        let planes = Planes::new(shape, samples(self.depth));
+        let planes = planes.map_err(|error| self.about(0, shape.batch, error))?;
         let mut begun = Begun {
             shape,
             header,
             length,
-            planes: Planes::new(shape, samples(self.depth))?,
+            planes,
             current: None,
             videos_left: shape.batch,
             complete: Vec::new(),
