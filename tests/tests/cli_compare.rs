@@ -183,11 +183,15 @@ fn as_a_drawing() {
     assert_eq!(listing(folder.path()), ["scaling.svg"]);
     let svg = std::fs::read_to_string(&file).expect("the drawing");
     assert_is_svg(&svg);
-    for word in [&STRATEGIES[..], &["512 × 512 pixels", "memory", "exchanged"]].concat() {
+    let words = ["512 × 512 pixels", "memory", "exchanged", "cuts the latents, on 4 ranks"];
+    for word in [&STRATEGIES[..], &words].concat() {
         assert!(svg.contains(word), "no {word:?}");
     }
     // A mark for each of three numbers of ranks in six panels a size, and one in the legend.
     assert_eq!(svg.matches("<circle").count(), 3 * 6 * 2 + 1);
+    // Tiles of both sizes overlap, and nothing is told of time.
+    assert!(svg.matches("url(#overlap)").count() >= 4, "{svg}");
+    assert!(!svg.contains("frames"), "{svg}");
     for not_a_number in ["NaN", "inf"] {
         assert!(!svg.contains(not_a_number), "{not_a_number}");
     }

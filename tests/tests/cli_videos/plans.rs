@@ -90,17 +90,33 @@ fn a_plan_says_how_many_frames_come_out() {
     let image = setup.run(&format!("{PLAN} --format svg")).expect_success().stdout;
     assert!(!image.contains("frames"), "{image}");
 
-    let sizes = "--compare-sizes 64 --compare-ranks 1,2 --frames 9";
+    let sizes = "--compare-sizes 64 --compare-ranks 1,2 --frames 17";
     let compare = |format: &str| {
         let line = format!("plan --vae VAE --compare {sizes} --format {format}");
         setup.run(&line).expect_success().stdout
     };
-    assert!(compare("table").contains("\n9 frames of 64 x 64 pixels:\n"));
-    assert!(compare("svg").contains("9 frames of 64 × 64 pixels"));
+    let table = compare("table");
+    assert!(table.contains("\n17 frames of 64 x 64 pixels:\n"));
+    for heading in [" streams |", " at a time |", " first frame |"] {
+        assert!(table.contains(heading), "{heading}\n{table}");
+    }
+    let drawing = compare("svg");
+    assert_is_svg(&drawing);
+    for words in ["17 frames of 64 × 64 pixels", "Which rank decodes when", "all frames at the end"]
+    {
+        assert!(drawing.contains(words), "{words}");
+    }
     let rows = parsed(&compare("json"));
+    // By strategy, then by ranks: 1 frame of 17 comes of the first of the latents, and patches wait.
+    for (row, streams, first) in [(0, true, 1.0 / 17.0), (5, false, 1.0), (7, true, 1.0 / 17.0)] {
+        let row = &rows["rows"][row];
+        assert_eq!((&row["streams"], &row["latents_at_a_time"]), (&json!(streams), &json!(1)));
+        let at = row["first_frame"].as_f64().expect("a number");
+        assert!((at - first).abs() < 1e-9, "{row:#}");
+    }
     assert_eq!(
         (&rows["rows"][0]["frames"], &rows["rows"][0]["latents"]["frames"]),
-        (&json!(9), &json!(3))
+        (&json!(17), &json!(5))
     );
 }
 
