@@ -5,9 +5,9 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use halovae_core::PlanError;
-use halovae_engine::decode::DecodeError;
-use halovae_engine::group::{Cause, Failure, GroupError};
+use halovae::core::PlanError;
+use halovae::engine::decode::DecodeError;
+use halovae::engine::group::{Cause, Failure, GroupError};
 use halovae_media::OutputError;
 
 use crate::signals;

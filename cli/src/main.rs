@@ -43,7 +43,7 @@ const SPEAKER_WAIT: Duration = Duration::from_secs(3);
 const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
-    halovae::quiet_drivers();
+    halovae::devices::quiet_drivers();
     signals::ignore_file_size_limit();
     // Processes that were started together do the same, and one of them tells of it.
     console::set_speaker(launcher::speaks(launcher::Allowed::Any));

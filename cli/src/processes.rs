@@ -8,9 +8,9 @@ mod tcp;
 use std::sync::Arc;
 use std::time::Duration;
 
+use halovae::engine::group::{Cancel, Cause, Failure, Limits, Neighbours, ProcessGroup};
+use halovae::plan::{share, threads};
 use halovae::report::Share;
-use halovae::{share, threads};
-use halovae_engine::group::{Cancel, Cause, Failure, Limits, Neighbours, ProcessGroup};
 use halovae_media::Temporary;
 
 use crate::console::{say_error, set_speaker};

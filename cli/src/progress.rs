@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use halovae_core::Size;
-use halovae_engine::event::{Event, Observer};
+use halovae::Size;
+use halovae::{Event, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::Verbosity;

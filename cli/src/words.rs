@@ -1,7 +1,7 @@
 //! Sizes and pieces in words.
 
 pub(crate) use halovae::words::{counted, extents, frames_per_latent};
-use halovae_core::{Size, Strategy};
+use halovae::{Size, Strategy};
 
 /// What the extents of a size are: `height x width`, with several frames `frames x height x width`.
 pub(crate) fn axes(size: Size) -> &'static str {

@@ -27,13 +27,13 @@
 
 mod decode;
 pub mod describe;
-mod devices;
+pub mod devices;
 mod error;
 mod latents;
 pub mod memory;
 mod notice;
 mod options;
-mod plan;
+pub mod plan;
 mod recipe;
 pub mod report;
 mod room;
@@ -42,28 +42,21 @@ pub mod words;
 
 pub use decode::{Control, Decoder, Done, Frame, Frames, Job, PerFrame, Together};
 pub use describe::{DescribeOptions, Description, models};
-pub use devices::{Device, list as devices, quiet_drivers};
+pub use devices::list as devices;
 pub use error::{Chain, Error};
 pub use halovae_core as core;
 pub use halovae_core::{Axes, Plan, Size, Strategy};
 pub use halovae_engine as engine;
 pub use halovae_engine::event::{Event, Observer, Silent};
-pub use halovae_engine::format_bytes;
 pub use halovae_engine::group::Cancel;
-pub use halovae_engine::shard::Traffic;
 pub use halovae_engine::sink::{MemorySink, RowsAt, Sink};
 pub use halovae_engine::tensor::{HostTensor, Shape};
 pub use latents::Latents;
 pub use notice::Notice;
 pub use options::{
     BackendChoice, Cudnn, CutOptions, DecodeOptions, DeviceOptions, Dtype, Exchange,
-    LatentsOptions, OpenOptions, OptionError, Space, TileOptions, tile_pixels,
+    LatentsOptions, OpenOptions, OptionError, Space, TileOptions,
 };
-pub use plan::{
-    Bytes, Chunk, Comparison, Course, DecoderFacts, Estimates, Figures, Finished, InTime, Memory,
-    Planned, Planner, Row, STRATEGIES, Slice, Streaming, Turn, Within, WorkUnit, cells_of_pixels,
-    chunks_waited_for, goes_by_chunks, is_streamed, latent_frames, share, slice_count, slices,
-    threads,
-};
+pub use plan::{Comparison, Estimates, Planned, Planner};
 pub use report::Report;
-pub use vae::{Vae, for_frames};
+pub use vae::Vae;

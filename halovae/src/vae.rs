@@ -67,6 +67,11 @@ impl Vae {
         &self.checkpoint
     }
 
+    /// The files that were read.
+    pub fn sources(&self) -> &[PathBuf] {
+        self.checkpoint.sources()
+    }
+
     /// The config.
     pub fn config(&self) -> &dyn VaeConfig {
         self.checkpoint.config()
@@ -191,7 +196,7 @@ impl Vae {
 }
 
 /// The decoder for latents of that many frames: of a single one there is less to compute.
-pub fn for_frames(program: Program, frames: u32) -> Program {
+pub(crate) fn for_frames(program: Program, frames: u32) -> Program {
     match frames {
         1 => fold_single_frame(&program),
         _ => program,

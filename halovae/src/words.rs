@@ -1,6 +1,7 @@
 //! Sizes and numbers in words.
 
 use halovae_core::{Size, TimeLaw, TimeScale};
+pub use halovae_engine::format_bytes;
 
 /// `512 x 768`, height before width; with several frames `81 x 512 x 768`.
 pub fn extents(Size { frames, height, width }: Size) -> String {

@@ -1,10 +1,10 @@
 //! From flags to the library's options.
 
+use halovae::Axes;
 use halovae::{
     BackendChoice, Cudnn, CutOptions, DecodeOptions, DeviceOptions, Dtype, Exchange,
     LatentsOptions, OpenOptions, Space, Strategy, TileOptions,
 };
-use halovae_core::Axes;
 
 use super::{
     BackendArg, ByteSize, CudnnArg, DecodeArgs, DeviceArgs, DtypeArg, ExchangeArg, LatentSpaceArg,

@@ -6,8 +6,9 @@ mod work;
 
 use std::time::{Duration, Instant};
 
+use halovae::plan::threads;
 use halovae::report::Share;
-use halovae::{Cancel, Vae, threads};
+use halovae::{Cancel, Vae};
 use halovae_media::Temporary;
 
 use crate::args::{DecodeArgs, Verbosity};
@@ -71,7 +72,7 @@ fn decode(
     notices.extend(of_library(&latents.notices));
     if let Some(output) = &output {
         let result = vae.result(&planned, latents.tensor.shape());
-        check_written(args, output, vae.checkpoint(), result)?;
+        check_written(args, output, vae.sources(), result)?;
         options.sink_bytes = output.bytes(result);
         output.probe(result, rate(vae.config().frames_per_second()))?;
         let left_over = output.frame_left_over(result);

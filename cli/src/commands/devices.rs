@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use halovae::Device;
+use halovae::devices::Device;
 
 use crate::args::DevicesArgs;
 use crate::console::{emit, emit_json};

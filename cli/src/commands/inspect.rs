@@ -10,7 +10,8 @@ use halovae::describe::{
     TileStep,
 };
 use halovae::engine::checkpoint::Detail;
-use halovae::{DescribeOptions, Description, Vae, format_bytes};
+use halovae::words::format_bytes;
+use halovae::{DescribeOptions, Description, Vae};
 use serde::Serialize;
 
 use crate::args::{InspectArgs, Verbosity};

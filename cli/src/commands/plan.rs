@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use halovae::{Comparison, OptionError, Planner, cells_of_pixels, latent_frames};
-use halovae_core::Size;
+use halovae::Size;
+use halovae::plan::{cells_of_pixels, latent_frames};
+use halovae::{Comparison, OptionError, Planner};
 use halovae_media::{Written, check_all, check_place};
 
 use crate::args::{ByteSize, Destination, Pair, PlanArgs, PlanFormat, Verbosity};

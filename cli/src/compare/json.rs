@@ -1,6 +1,7 @@
 //! A comparison as JSON: a row for each plan, and why there is none where there is none.
 
-use halovae::{Comparison, Figures, InTime, Row, Traffic};
+use halovae::Comparison;
+use halovae::plan::{Figures, InTime, Row, Traffic};
 use serde::Serialize;
 
 use crate::error::Chain;

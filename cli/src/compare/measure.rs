@@ -1,6 +1,6 @@
 //! The figures of plans, as tables and drawings show them.
 
-use halovae::Figures;
+use halovae::plan::Figures;
 
 /// A figure that is a number.
 pub(super) struct Measure {

@@ -7,12 +7,13 @@ mod cuts;
 
 use std::fmt::Write;
 
-use halovae::{Comparison, Row, STRATEGIES, format_bytes};
-use halovae_core::{Size, Strategy};
+use halovae::Comparison;
+use halovae::plan::{Row, STRATEGIES};
+use halovae::words::format_bytes;
+use halovae::{Size, Strategy};
 
 use self::course::Strips;
 use self::cuts::Pictures;
-
 use super::measure::{Measure, Unit};
 use crate::drawing::cut::OVERLAP;
 use crate::log_axis::LogAxis;

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
-use halovae::{Comparison, Row, format_bytes};
-use halovae_core::{Size, Strategy};
+use halovae::Comparison;
+use halovae::plan::Row;
+use halovae::words::format_bytes;
+use halovae::{Size, Strategy};
 
 use super::measure::{Measure, Unit};
 

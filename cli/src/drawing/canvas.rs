@@ -1,6 +1,6 @@
 //! Latent cells on paper.
 
-use halovae_core::{Region, Size};
+use halovae::core::{Region, Size};
 
 use super::colour;
 use crate::svg::{self, Drawn, PALETTE, fill, outline};

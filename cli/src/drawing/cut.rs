@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use halovae::core::{Piece, Plan, Region, TileAxis};
 use halovae::{Estimates, Planned};
-use halovae_core::{Piece, Plan, Region, TileAxis};
 
 use super::canvas::Canvas;
 use crate::svg::{DARK, Drawn, outline, text};
@@ -36,7 +36,7 @@ pub(crate) fn picture(svg: &mut String, canvas: &Canvas, planned: &Planned, esti
         Plan::Patch(grid) => {
             let ranks = pieces.iter().map(|&(_, rank)| rank);
             let patches: Vec<_> = grid.patches().zip(ranks).collect();
-            let part = |of: fn(&halovae_core::Patch) -> Region| -> Vec<(Region, u32)> {
+            let part = |of: fn(&halovae::core::Patch) -> Region| -> Vec<(Region, u32)> {
                 patches.iter().map(|(patch, rank)| (of(patch), *rank)).collect()
             };
             let (cores, windows) = (part(|patch| patch.core), part(|patch| patch.window));

@@ -1,6 +1,6 @@
 //! The ranks that there are, from the sizes of a diffusion transformer's groups.
 
-use halovae_core::{DitParallel, PlanError};
+use halovae::core::{DitParallel, PlanError};
 
 use crate::args::GroupArgs;
 

@@ -2,12 +2,12 @@
 
 use std::ops::{Range, Sub};
 
-use halovae::report::Rectangle;
-use halovae::{
-    Chunk, Estimates, Planned, Slice, Traffic, Within, WorkUnit, chunks_waited_for, is_streamed,
-    slice_count, slices,
+use halovae::core::{Axis, Plan, Size, TileAxis, TimeLaw};
+use halovae::plan::{
+    Chunk, Slice, Traffic, Within, WorkUnit, chunks_waited_for, is_streamed, slice_count, slices,
 };
-use halovae_core::{Axis, Plan, Size, TileAxis, TimeLaw};
+use halovae::report::Rectangle;
+use halovae::{Estimates, Planned};
 use serde::Serialize;
 
 /// A plan.

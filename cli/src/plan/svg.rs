@@ -6,8 +6,10 @@ mod time;
 
 use std::fmt::Write;
 
-use halovae::{Estimates, Planned, format_bytes, slice_count};
-use halovae_core::{Plan, Size, TileAxis};
+use halovae::core::{Plan, Size, TileAxis};
+use halovae::plan::slice_count;
+use halovae::words::format_bytes;
+use halovae::{Estimates, Planned};
 
 use crate::drawing::canvas::Canvas;
 use crate::drawing::colour;

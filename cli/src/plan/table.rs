@@ -2,11 +2,13 @@
 
 use std::fmt::{Display, Write};
 
+use halovae::Estimates;
 use halovae::Planned;
-use halovae::slices;
+use halovae::core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
+use halovae::plan::slices;
+use halovae::plan::{Traffic, Within, WorkUnit};
+use halovae::words::format_bytes;
 use halovae::words::frames_per_latent;
-use halovae::{Estimates, Traffic, Within, WorkUnit, format_bytes};
-use halovae_core::{Axis, PatchGrid, Plan, Region, ShardGrid, Size, TileAxis, TileGrid};
 
 use crate::plan::time::{first_to_last, streams};
 use crate::words::{axes, extents as by};

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use halovae::{Streaming, chunks_waited_for, goes_by_chunks, is_streamed, slice_count};
-use halovae_core::{Plan, Strategy};
+use halovae::core::{Plan, Strategy};
+use halovae::plan::{Streaming, chunks_waited_for, goes_by_chunks, is_streamed, slice_count};
 
 use crate::words::piece_name;
 
@@ -50,12 +50,12 @@ pub(crate) fn first_to_last<T: Copy + Into<u64>>(range: &Range<T>) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use halovae_core::{
+    use halovae::core::{
         Axes, AxisTiling, Direction, DroppedFrame, Scale, ShardGrid, Size, TileGrid, Tiling,
         TimeScale, TimeTiling,
     };
 
-    use halovae::{Slice, slices};
+    use halovae::plan::{Slice, slices};
 
     use super::*;
 

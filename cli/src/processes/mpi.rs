@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use halovae_engine::group::{Cancel, Limits};
+use halovae::engine::group::{Cancel, Limits};
 use halovae_mpi::World;
 
 use super::Processes;

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use halovae_engine::group::{Cause, Failure, ProcessGroup};
-use halovae_engine::sink::{RowsAt, Sink};
-use halovae_engine::tensor::Shape;
+use halovae::Shape;
+use halovae::engine::group::{Cause, Failure, ProcessGroup};
+use halovae::{RowsAt, Sink};
 
 use super::Processes;
 

@@ -13,4 +13,5 @@ pub use error::OptionError;
 pub(crate) use halovae_engine::option_names::names;
 pub use latents::{LatentsOptions, Space};
 pub use open::OpenOptions;
-pub use tiles::{TileOptions, tile_pixels};
+pub use tiles::TileOptions;
+pub(crate) use tiles::tile_pixels;

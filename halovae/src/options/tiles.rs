@@ -196,7 +196,7 @@ impl AxisOptions {
 }
 
 /// A tile in pixels, along one axis, where there are tiles.
-pub fn tile_pixels(axis: AxisTiling) -> Option<u32> {
+pub(crate) fn tile_pixels(axis: AxisTiling) -> Option<u32> {
     match axis {
         AxisTiling::Overlap { tile_sample_min_size, .. }
         | AxisTiling::Stride { tile_sample_min_size, .. } => Some(tile_sample_min_size),

@@ -14,6 +14,7 @@ pub use compare::{Bytes, Comparison, Figures, InTime, Row, STRATEGIES};
 pub use course::{Course, Finished, Turn};
 pub use estimates::{Estimates, Memory, Within, WorkUnit};
 pub(crate) use fit::{Allowed, Chosen};
+pub use halovae_engine::shard::Traffic;
 pub use planned::Planned;
 pub(crate) use planned::plan;
 pub use planner::{DecoderFacts, Planner};

@@ -1,8 +1,7 @@
 //! What is decoded is what the engine decodes, however the library is asked.
 
-use halovae::{
-    Axes, Control, CutOptions, MemorySink, Planner, Strategy, TileOptions, Vae, cells_of_pixels,
-};
+use halovae::plan::cells_of_pixels;
+use halovae::{Axes, Control, CutOptions, MemorySink, Planner, Strategy, TileOptions, Vae};
 use halovae_core::Size;
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};

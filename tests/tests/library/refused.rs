@@ -2,9 +2,10 @@
 
 use std::error::Error as _;
 
+use halovae::plan::latent_frames;
 use halovae::{
     BackendChoice, Chain, CutOptions, DecodeOptions, Dtype, Error, Exchange, LatentsOptions,
-    OpenOptions, OptionError, Planner, Shape, Strategy, TileOptions, Vae, latent_frames,
+    OpenOptions, OptionError, Planner, Shape, Strategy, TileOptions, Vae,
 };
 use halovae_core::{Axes, Size, TimeScale};
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use halovae::report::{Report, Seconds, Share};
-use halovae::{Done, Job, Shape, format_bytes};
+use halovae::words::format_bytes;
+use halovae::{Done, Job, Shape};
 use halovae_media::{FileSink, Temporary, channels_first};
 
 use crate::args::{DecodeArgs, Destination, Verbosity};

@@ -1,9 +1,8 @@
 //! What a decode is made from, checked before anything is decoded.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use halovae::Shape;
-use halovae_engine::checkpoint::Checkpoint;
 use halovae_media::{
     Depth, Options, OutputError, OutputFile, Written, check_all, check_place, check_scratch,
 };
@@ -52,7 +51,7 @@ pub(super) fn check_scratch_dir(args: &DecodeArgs) -> Result<(), Error> {
 pub(super) fn check_written(
     args: &DecodeArgs,
     output: &OutputFile,
-    checkpoint: &Checkpoint,
+    sources: &[PathBuf],
     result: Shape,
 ) -> Result<(), Error> {
     let files = output.files(result)?.into_iter();
@@ -60,7 +59,7 @@ pub(super) fn check_written(
     let previews = output.previews(result)?.into_iter();
     written.extend(previews.map(|path| Written::new("preview", path)));
     written.extend(report_file(args).map(|path| Written::new("report", path)));
-    let mut read = checkpoint.sources().to_vec();
+    let mut read = sources.to_vec();
     read.push(args.latents.clone());
     Ok(check_all(&written, &read)?)
 }

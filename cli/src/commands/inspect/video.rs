@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use halovae::describe::{VideoFacts, WaitsForAll};
-use halovae::format_bytes;
+use halovae::words::format_bytes;
 
 use super::{by, line::line};
 use crate::plan::time::flows;

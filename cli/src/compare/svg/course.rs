@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
-use halovae::{Comparison, Course, Estimates, Finished, Planned, STRATEGIES, Turn};
-use halovae_core::Strategy;
+use halovae::core::Strategy;
+use halovae::plan::{Course, Finished, STRATEGIES, Turn};
+use halovae::{Comparison, Estimates, Planned};
 
 use super::cuts::{heading, nothing, plan_of};
 use super::{Columns, GAP, HEADING, MARGIN, NAMES, VALUES, anchored, name};

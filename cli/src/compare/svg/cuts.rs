@@ -1,7 +1,8 @@
 //! How each strategy cuts the latents, for the most ranks that are compared.
 
-use halovae::{Comparison, Estimates, Planned, Row, STRATEGIES};
-use halovae_core::{Plan, Strategy};
+use halovae::core::{Plan, Strategy};
+use halovae::plan::{Row, STRATEGIES};
+use halovae::{Comparison, Estimates, Planned};
 
 use super::{Columns, GAP, HEADING, MARGIN, anchored, bold, name};
 use crate::drawing::canvas::Canvas;

@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
+use halovae::plan::{Slice, Streaming, is_streamed, slices};
 use halovae::words::frames_per_latent;
-use halovae::{Estimates, Planned, Slice, Streaming, is_streamed, slices};
+use halovae::{Estimates, Planned};
 
 use super::frames::{Axis, BAR, GAP, LINE, ROW};
 use crate::drawing::colour;
@@ -279,7 +280,7 @@ fn lanes(slices: &[Slice], of: impl Fn(&Slice) -> std::ops::Range<u32>) -> usize
 
 #[cfg(test)]
 mod tests {
-    use halovae_core::{Axes, Plan};
+    use halovae::core::{Axes, Plan};
 
     use super::*;
     use crate::plan::time::tests::{SCALE, shards, tiles_of_frames};
