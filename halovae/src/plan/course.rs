@@ -278,9 +278,11 @@ mod tests {
     /// Of tiles in time, frames are finished slice by slice.
     #[test]
     fn slices_of_tiles_end_one_after_the_other() {
-        let mut tiles = TileOptions::default();
-        tiles.tile_sample_min_frames = Some(16);
-        tiles.tile_sample_stride_frames = Some(12);
+        let tiles = TileOptions {
+            tile_sample_min_frames: Some(16),
+            tile_sample_stride_frames: Some(12),
+            ..TileOptions::default()
+        };
         for ranks in [1, 3] {
             let (planned, course) = course(&CutOptions::of(Strategy::Tiled, ranks), tiles);
             assert!(slice_count(&planned.plan) > 1);

@@ -32,11 +32,11 @@ pub(super) fn heading(svg: &mut String, top: f64, title: &str, about: &str) {
 }
 
 /// The plan of a strategy for a size, of the most ranks; an error says why there is none.
-pub(super) fn plan_of<'a>(
-    comparison: &'a Comparison,
+pub(super) fn plan_of(
+    comparison: &Comparison,
     strategy: Strategy,
     size: usize,
-) -> Option<&'a (Planned, Estimates)> {
+) -> Option<&(Planned, Estimates)> {
     let latents = *comparison.sizes.get(size)?;
     let row = comparison.rows_of(latents).filter(|row| row.strategy == strategy);
     row.filter_map(|row: &Row| row.plan.as_deref()).last()
