@@ -19,6 +19,9 @@ use crate::schedule::{Item, Schedule};
 use crate::shard::{self, Cut, Finished, ParkLimit, ShardJob, ShardStop};
 use crate::tensor::{HostTensor, Shape};
 
+/// What is free at least where it is found out what fits in it.
+const ROOM_TO_THINK: u64 = 8 << 20;
+
 /// One rank's device, its fused program and the weights there.
 pub(crate) struct RankDevice<B: Backend> {
     pub(crate) backend: B,
@@ -297,7 +300,12 @@ impl<B: Backend, G: Group + ?Sized> RankJob<'_, B, G> {
             others.map(|rank| rank.held()).sum::<u64>()
         };
         let before = others();
-        let bytes = match self.free.and_then(|free| free()) {
+        let free = self.free.and_then(|free| free());
+        if free.is_some_and(|free| free < ROOM_TO_THINK) {
+            // What fits is found by trials, which take memory themselves.
+            return Room { held: 0, tile: None, sharded: None };
+        }
+        let bytes = match free {
             // Each of them no more than was too much for this one.
             Some(free) => free
                 .saturating_add(before.min(others()))

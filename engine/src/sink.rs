@@ -8,6 +8,11 @@ use crate::tensor::{HostTensor, Shape};
 /// The most rows that go to a sink together; bounds the memory of unfinished rows.
 pub const ROWS_AT_ONCE: u32 = 32;
 
+/// That there is no memory for the rows that go to a sink together.
+pub(crate) fn no_room_for_rows() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "no memory for rows of the result")
+}
+
 /// Where rows lie in the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowsAt {
@@ -62,7 +67,7 @@ impl Sink for Clamped<'_> {
     fn begin(&mut self, shape: Shape) -> io::Result<()> {
         if self.range.is_some() {
             let most = shape.width * shape.channels * ROWS_AT_ONCE as usize;
-            self.rows.try_reserve_exact(most).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            self.rows.try_reserve_exact(most).map_err(|_| no_room_for_rows())?;
         }
         self.sink.begin(shape)
     }

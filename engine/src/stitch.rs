@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use halovae_core::{Band, Block, Piece, Plan, Size, Term};
 
 use crate::group::MESSAGES_UNDER_WAY;
-use crate::sink::{ROWS_AT_ONCE, RowsAt, Sink};
+use crate::sink::{ROWS_AT_ONCE, RowsAt, Sink, no_room_for_rows};
 
 /// Finished pieces of a rank that are on their way: those that it may have sent, the one that it
 /// holds, and the one that is copied.
@@ -112,7 +112,7 @@ pub fn stitch_image<E>(
     // Taken while there is room to tell that there is none.
     let row_len = plan.output().width as usize * channels;
     rows.try_reserve_exact(row_len * ROWS_AT_ONCE as usize)
-        .map_err(|_| StitchError::Sink(io::ErrorKind::OutOfMemory.into()))?;
+        .map_err(|_| StitchError::Sink(no_room_for_rows()))?;
     let mut parts = parts.into_iter();
     let mut bands = plan.bands().peekable();
     while let Some(first) = bands.peek().map(|band| band.first) {

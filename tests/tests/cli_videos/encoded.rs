@@ -222,6 +222,10 @@ fn fake_ffmpeg(setup: &Setup, script: &str) {
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("a mode");
 }
 
+/// Makes a program that stands in for ffmpeg, of a script.
+#[cfg(target_os = "linux")]
+type Fake = fn(&Setup, &str);
+
 /// The same, with a first frame, that of the trial, which all goes well with.
 #[cfg(unix)]
 fn fake_ffmpeg_after_trial(setup: &Setup, script: &str) {
@@ -310,7 +314,6 @@ fn nothing_outlives_the_program() {
     let leaves = format!("sleep 600 & echo $! > {}; echo bad >&2; exit 3", pid.display());
     let begun = std::time::Instant::now();
     // At the trial, and at the video.
-    type Fake = fn(&Setup, &str);
     let begin: [(Fake, i32); 2] = [(fake_ffmpeg, 2), (fake_ffmpeg_after_trial, 1)];
     for (fake, code) in begin {
         fake(&setup, &leaves);
