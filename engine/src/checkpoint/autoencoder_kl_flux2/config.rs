@@ -106,12 +106,21 @@ impl AutoencoderKlFlux2Config {
     /// Undoes the batch norm, where its statistics are known and can be used.
     fn unnormalized(&self) -> Option<LatentSpace> {
         let statistics = self.statistics.as_ref()?;
-        statistics.check(self).ok()?;
+        self.check(statistics).ok()?;
         Some(LatentSpace {
             mean_and_std: Some((statistics.mean.clone(), statistics.std(self.eps() as f32))),
             of_tokens: Some(self.pipeline.packing(self.patch_size)),
             ..LatentSpace::VAE
         })
+    }
+
+    /// Checks that these can be the statistics of its tokens.
+    ///
+    /// # Errors
+    /// As [`BatchNorm::check`].
+    pub(super) fn check(&self, statistics: &BatchNorm) -> Result<(), String> {
+        let [height, width] = self.patch_size;
+        statistics.check([height, width, self.network.latent_channels], self.eps() as f32)
     }
 
     /// What the pipeline adds to the variance.

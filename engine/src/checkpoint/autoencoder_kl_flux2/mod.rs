@@ -67,7 +67,7 @@ impl Family for AutoencoderKlFlux2 {
         let pipeline = found.pipeline.map_or(Flux2Pipeline::default(), Flux2Pipeline::of_class);
         let config = AutoencoderKlFlux2Config { statistics, pipeline, ..own.clone() };
         if let Some(statistics) = &config.statistics {
-            statistics.check(&config)?;
+            config.check(statistics)?;
         }
         Ok(config.into())
     }

@@ -1,7 +1,5 @@
 //! The statistics by which pipelines normalize latents.
 
-use super::config::AutoencoderKlFlux2Config;
-
 /// Tensors with mean and variance of the values of a token.
 pub(super) const STATISTICS: [&str; 2] = ["bn.running_mean", "bn.running_var"];
 
@@ -20,15 +18,14 @@ impl BatchNorm {
         self.variance.iter().map(|variance| (variance + eps).sqrt()).collect()
     }
 
-    /// Checks that they can be those of a VAE with this config.
+    /// Checks that they can be those of tokens of so many rows, columns and channels, where `eps` is added
+    /// to the variances.
     ///
     /// # Errors
     /// What cannot be, with the name of the tensor, as the end of a sentence.
-    pub(super) fn check(&self, config: &AutoencoderKlFlux2Config) -> Result<(), String> {
-        let [height, width] = config.patch_size;
-        let channels = config.network.latent_channels;
-        let expected = [height, width, channels].map(u64::from).iter().product::<u64>();
-        let eps = config.eps() as f32;
+    pub(super) fn check(&self, token: [u32; 3], eps: f32) -> Result<(), String> {
+        let [height, width, channels] = token;
+        let expected = token.map(u64::from).iter().product::<u64>();
         let lists = [&self.mean, &self.variance];
         for (name, list) in STATISTICS.into_iter().zip(lists) {
             if list.len() as u64 != expected {
