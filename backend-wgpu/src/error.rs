@@ -11,7 +11,7 @@ pub enum OpenError {
     NoAdapter,
     /// Nothing but software.
     #[error(
-        "no GPU was found, only software ({}); ask for it by its name to use it all the same",
+        "no GPU was found, only software ({}); ask for it by its index or name as the device to use it all the same",
         .found.join(", ")
     )]
     OnlySoftware {

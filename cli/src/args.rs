@@ -292,10 +292,10 @@ pub(crate) struct ModelsArgs {
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub(crate) vae: VaeArgs,
-    /// Height in pixels for the figures of work and memory [default: the VAE's sample_size]
+    /// Height in pixels for the figures of work and memory [default: that of one of its tiles]
     #[arg(long, value_name = "PX")]
     pub(crate) height: Option<u32>,
-    /// Width in pixels for the figures of work and memory [default: the VAE's sample_size]
+    /// Width in pixels for the figures of work and memory [default: that of one of its tiles]
     #[arg(long, value_name = "PX")]
     pub(crate) width: Option<u32>,
     /// Frames of a video for the figures of its memory [default: several numbers of frames]

@@ -132,8 +132,9 @@ pub(crate) fn launch(allowed: Allowed) -> Option<Launch> {
     find(allowed, |name| env::var_os(name))
 }
 
-/// Why the variables of a launcher cannot be used, and are not just those of another program: one that
-/// was asked for lacks some, or all are there and some are no numbers, or none of a rank of so many.
+/// Why the variables of a launcher cannot be used, and are not just those of another program: a launcher
+/// that was asked for lacks some; or all are there, and some are no numbers, or the rank is not below the
+/// number of ranks.
 pub(crate) fn unusable(allowed: Allowed) -> Option<String> {
     find_unusable(allowed, |name| env::var_os(name))
 }
@@ -225,7 +226,7 @@ fn find_unusable(allowed: Allowed, variable: impl Fn(&str) -> Option<OsString>) 
     }
     let are_set = |known: &&Variables| known.all().all(|name| is_set(&variable, name));
     if let Some(known) = launchers(allowed).find(are_set) {
-        // A job step of no tasks tells of nothing; what a user sets is to be right.
+        // Slurm sets 0 tasks where a job has no step; what a user sets must be right.
         let is_zero_wrong = known.also.is_some();
         let is_wrong = |name: &&str| match number(&variable, name) {
             None => true,

@@ -43,7 +43,8 @@ const SPEAKER_WAIT: Duration = Duration::from_secs(3);
 const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
-    halovae::devices::quiet_drivers();
+    // SAFETY: the process has begun, and has one thread.
+    unsafe { halovae::devices::quiet_drivers() };
     signals::ignore_file_size_limit();
     // Processes that were started together do the same, and one of them tells of it.
     console::set_speaker(launcher::speaks(launcher::Allowed::Any));

@@ -1,13 +1,14 @@
 //! Progress: a bar on a terminal; elsewhere, where that is asked for, a line now and then.
 
+use std::fmt;
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use halovae::Size;
 use halovae::{Event, Observer};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::args::Verbosity;
 use crate::console::say;
@@ -22,6 +23,9 @@ pub(crate) struct Progress {
     rows: AtomicU64,
     /// Frames of all videos.
     frames: AtomicU64,
+    /// Whether frames come of a video whose pieces are counted: the last of them then takes as long as
+    /// frames are written, and what is left cannot be told by pieces.
+    frames_come: Arc<AtomicBool>,
     /// Whether turns are counted, and not pieces.
     turns: AtomicBool,
     start: Instant,
@@ -49,7 +53,10 @@ impl Progress {
         let last_line = (verbose && !is_terminal).then(|| Mutex::new(start));
         let counts_frames = frame.is_some() && streamed;
         let turns = AtomicBool::new(false);
-        Self { bar, frame, counts_frames, rows, frames, turns, start, last_line }
+        let frames_come = Arc::default();
+        // The time goes on where nothing else does.
+        bar.enable_steady_tick(Duration::from_secs(1));
+        Self { bar, frame, counts_frames, rows, frames, frames_come, turns, start, last_line }
     }
 
     /// Writes a line, if lines are written and the last one was long ago.
@@ -59,17 +66,17 @@ impl Progress {
         if last.elapsed() >= BETWEEN_LINES {
             *last = Instant::now();
             let elapsed = self.start.elapsed();
-            let left = self.left(elapsed).map(|left| format!(" ({} s left)", left.as_secs()));
+            let left = match self.frames_come.load(Ordering::Relaxed) {
+                false => self.left(elapsed).map(|left| format!(" ({} s left)", left.as_secs())),
+                true => None,
+            };
             let left = left.unwrap_or_default();
             say(format_args!("halovae: {}, {} s{left}", self.told(), elapsed.as_secs()));
         }
     }
 
-    /// The time that is left if the rest goes as fast.
     fn left(&self, elapsed: Duration) -> Option<Duration> {
-        let (done, all) = (self.bar.position(), self.bar.length()?);
-        let rest = all.checked_sub(done)? as f64 / done as f64;
-        Duration::try_from_secs_f64(elapsed.as_secs_f64() * rest).ok()
+        left(self.bar.position(), self.bar.length()?, elapsed)
     }
 
     /// How much is done, in words.
@@ -87,11 +94,25 @@ impl Progress {
     }
 
     fn style(&self, template: &str) {
+        let frames_come = self.frames_come.clone();
+        let tell_left = move |state: &ProgressState, to: &mut dyn fmt::Write| {
+            let all = state.len().filter(|_| !frames_come.load(Ordering::Relaxed));
+            if let Some(left) = all.and_then(|all| left(state.pos(), all, state.elapsed())) {
+                // Writing into the line cannot fail.
+                let _ = write!(to, " ({} s left)", left.as_secs());
+            }
+        };
         // A template of known fields is always one.
         if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style);
+            self.bar.set_style(style.with_key("left", tell_left));
         }
     }
+}
+
+/// The time that is left if the rest goes as fast; `None` before anything is done.
+fn left(done: u64, all: u64, elapsed: Duration) -> Option<Duration> {
+    let rest = all.checked_sub(done)? as f64 / done as f64;
+    Duration::try_from_secs_f64(elapsed.as_secs_f64() * rest).ok()
 }
 
 impl Observer for Progress {
@@ -106,13 +127,11 @@ impl Observer for Progress {
                     (false, None) => ("pieces", pieces),
                     (false, Some(_)) => ("pieces, {msg}", pieces),
                 };
-                self.style(&format!(
-                    "{{bar:32}} {{pos}}/{{len}} {what}, {{elapsed}} ({{eta}} left)"
-                ));
-                self.bar.set_length(count);
                 if !self.counts_frames {
                     self.say_frames();
                 }
+                self.style(&format!("{{bar:32}} {{pos}}/{{len}} {what}, {{elapsed}}{{left}}"));
+                self.bar.set_length(count);
             }
             // The shards of a sharded decode are all finished at the end.
             Event::PieceDone { .. } | Event::PieceReceived { .. }
@@ -121,10 +140,10 @@ impl Observer for Progress {
             Event::Turns { rank: 0, done, of } => {
                 if !self.turns.swap(true, Ordering::Relaxed) {
                     let frames = if self.frame.is_some() { "{msg}, " } else { "" };
-                    self.style(&format!(
-                        "{{bar:32}} {{percent}}% of {{len}} turns, {frames}{{elapsed}} ({{eta}} left)"
-                    ));
                     self.say_frames();
+                    self.style(&format!(
+                        "{{bar:32}} {{percent}}% of {{len}} turns, {frames}{{elapsed}}{{left}}"
+                    ));
                 }
                 self.bar.set_length(of);
                 self.bar.set_position(done);
@@ -134,6 +153,10 @@ impl Observer for Progress {
                 self.rows.fetch_add(rows, Ordering::Relaxed);
                 match (counts_turns, self.counts_frames) {
                     (false, true) => self.bar.set_position(self.frames_written().unwrap_or(0)),
+                    (false, false) if self.frame.is_some() => {
+                        self.frames_come.store(true, Ordering::Relaxed);
+                        self.say_frames();
+                    }
                     _ => self.say_frames(),
                 }
             }
@@ -192,6 +215,8 @@ mod tests {
         assert_eq!([image.told(), video.told()], ["1/4 pieces", "3/5 frames"]);
         assert_eq!(tiled.told(), "1/4 pieces, 3/5 frames");
         assert_eq!(image.left(Duration::from_secs(2)), Some(Duration::from_secs(6)));
+        assert_eq!(left(0, 4, Duration::from_secs(2)), None);
+        assert_eq!(left(4, 4, Duration::from_secs(2)), Some(Duration::ZERO));
     }
 
     #[test]

@@ -59,6 +59,23 @@ pub(crate) fn text(svg: &mut String, [x, y]: [f64; 2], size: f64, attributes: &s
     );
 }
 
+/// Dark text on a rim of white that is so wide: written twice, since not every viewer can paint the rim
+/// first.
+pub(crate) fn rimmed(
+    svg: &mut String,
+    at: [f64; 2],
+    size: f64,
+    attributes: &str,
+    rim: f64,
+    words: &str,
+) {
+    let white = format!(
+        r##"{attributes} fill="#ffffff" stroke="#ffffff" stroke-width="{rim}" opacity="0.6""##
+    );
+    text(svg, at, size, &white, words);
+    text(svg, at, size, &format!("{attributes} {DARK}"), words);
+}
+
 /// A rectangle of one colour.
 pub(crate) fn fill(svg: &mut String, place: Drawn, colour: &str, opacity: f64) {
     let at = place.attributes();

@@ -29,6 +29,7 @@ use stitched::stitch_all;
 
 /// Why a decode gave no picture.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// A rank failed.
     #[error(transparent)]

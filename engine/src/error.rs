@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a backend could not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum BackendError {
     /// The backend does not have this op.
     #[error("the {backend} backend has no {op}")]

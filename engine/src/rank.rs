@@ -11,7 +11,9 @@ use halovae_core::{Plan, Region};
 use crate::backend::{Backend, BackendError, Memory};
 use crate::execute::{Execution, Stop, execute};
 use crate::flow::Flows;
-use crate::group::{Cause, Failure, FirstRanks, Group, LINKS, Links, Objects, Tag, Way};
+use crate::group::{
+    Cause, Failure, FirstRanks, Group, LINKS, Links, Objects, Tag, Way, panic_message,
+};
 use crate::program::{Program, frames_at_once, peak_bytes};
 use crate::progress::{PieceReport, Progress};
 use crate::room::{Room, Tried};
@@ -354,10 +356,4 @@ impl From<BackendError> for RankStop {
     fn from(error: BackendError) -> Self {
         Self::Failed { piece: None, op: None, cause: Cause::Backend(error) }
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
 }

@@ -8,6 +8,13 @@ use crate::tensor::{HostTensor, Shape};
 /// The most rows that go to a sink together; bounds the memory of unfinished rows.
 pub const ROWS_AT_ONCE: u32 = 32;
 
+/// A value from -1 to 1 as a byte: `clamp(x / 2 + 0.5, 0, 1) * 255`, halves rounded to even, as diffusers'
+/// `VaeImageProcessor` and numpy's `round` have it.
+pub fn byte(x: f32) -> u8 {
+    // `as` keeps 0..=255 exactly, and the clamp leaves nothing else.
+    ((x * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
+}
+
 /// That there is no memory for the rows that go to a sink together.
 pub(crate) fn no_room_for_rows() -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, "no memory for rows of the result")

@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     // All files get their names, or none does.
     for file in Temporary::commit(sink.finish()?)? {
-        println!("{} in {:.1} s", file.display(), done.report.seconds);
+        println!("{} in {:.1} s", file.display(), done.report.seconds.decode);
     }
     Ok(())
 }

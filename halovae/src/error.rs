@@ -50,6 +50,11 @@ pub enum Error {
     Backend(BackendError),
     /// The machine has no device of that kind, or not as asked for.
     Device(String),
+    /// The system starts no thread.
+    Thread(std::io::Error),
+    /// The thread of a stream of frames panicked, with that message: a fault of this program, or of an
+    /// observer.
+    Panicked(String),
     /// The decode failed.
     Decode(DecodeError),
     /// A device has no room for the decoder's weights.
@@ -117,7 +122,11 @@ impl Error {
             Self::Cuda(error) => error,
             #[cfg(feature = "wgpu")]
             Self::Adapter(error) => error,
-            Self::Cancelled | Self::Program { .. } | Self::Device(_) => return None,
+            Self::Cancelled
+            | Self::Program { .. }
+            | Self::Device(_)
+            | Self::Thread(_)
+            | Self::Panicked(_) => return None,
         })
     }
 }
@@ -146,6 +155,10 @@ impl fmt::Display for Error {
             }
             Self::Plan(error) => write_plan(f, error),
             Self::Device(what) => f.write_str(what),
+            Self::Thread(error) => write!(f, "the system starts no thread: {error}"),
+            Self::Panicked(message) => {
+                write!(f, "the decode panicked: {message}; a fault of the program or of its observer")
+            }
             Self::NoRoomForWeights(error) => write!(
                 f,
                 "{error}; the weights alone need more than there is, allow more memory or use another \

@@ -69,7 +69,7 @@ impl EncodedPicture {
     ) -> io::Result<Self> {
         let what =
             format!("the pixels of a {}; .png and .npy are written row by row", format.name());
-        // What encoding takes is there once more in the beginning, since it is at the end.
+        // The encoder allocates at the end: what it will take must be free at the beginning.
         buffer::check(bytes(format, extents), &what)?;
         let pixels = buffer::reserve(extents.bytes, &what)?;
         Ok(Self { format, extents, file: file.handle()?, pixels })

@@ -67,6 +67,7 @@ impl OutputFile {
                 Some(names) if !names.has_frames() && shape.frames > 1 => Err(Unfit::OneImage {
                     format: format.name(),
                     frames: shape.frames,
+                    has_alpha: shape.channels == 4,
                     extension: self.path.extension().unwrap_or_default().to_string_lossy().into(),
                 }),
                 _ => format.check(shape, self.options.bit_depth).map(drop),

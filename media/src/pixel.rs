@@ -1,5 +1,7 @@
 //! From the decoder's values to whole numbers of 8 or 16 bits a channel.
 
+pub(crate) use halovae_engine::sink::byte;
+
 /// Bits a channel of a picture or video.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,13 +21,6 @@ impl Depth {
             Self::Sixteen => 2,
         }
     }
-}
-
-/// `x` in -1..1 as a byte: `clamp(x / 2 + 0.5, 0, 1) * 255`, halves rounded to even, as diffusers'
-/// `VaeImageProcessor` and numpy's `round` have it.
-pub(crate) fn byte(x: f32) -> u8 {
-    // `as` keeps 0..=255 exactly, and the clamp leaves nothing else.
-    ((x * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
 }
 
 /// `x` in -1..1 as 16 bits: `clamp(x / 2 + 0.5, 0, 1) * 65535`, rounded once, halves to even.

@@ -19,6 +19,8 @@ pub enum Unfit {
         format: &'static str,
         /// The frames.
         frames: usize,
+        /// Whether they are transparent, which few videos are.
+        has_alpha: bool,
         /// The extension of the output.
         extension: String,
     },
@@ -116,11 +118,12 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let option = names(f);
         match self {
-            Self::OneImage { format, frames, extension } => {
+            Self::OneImage { format, frames, has_alpha, extension } => {
+                let videos = if *has_alpha { "" } else { ".mp4, .y4m, " };
                 write!(
                     f,
-                    "a {format} holds one image, and the decoder gives {frames} frames; write .mp4, .y4m, \
-                     .npy or .safetensors, or number the frames, as in %05d.{extension}"
+                    "a {format} holds one image, and the decoder gives {frames} frames; write {videos}.npy \
+                     or .safetensors, or number the frames, as in %05d.{extension}"
                 )?;
                 match *format {
                     "PNG" => write!(f, ", or give {}", option("animated")),
@@ -218,10 +221,23 @@ mod tests {
         let (rate, format) = (FrameRate::DEFAULT, ".mp4");
         for (unfit, options) in [
             (
-                Unfit::OneImage { format: "PNG", frames: 5, extension: "png".into() },
+                Unfit::OneImage {
+                    format: "PNG",
+                    frames: 5,
+                    has_alpha: true,
+                    extension: "png".into(),
+                },
                 &["animated"][..],
             ),
-            (Unfit::OneImage { format: "TIFF", frames: 5, extension: "tif".into() }, &[]),
+            (
+                Unfit::OneImage {
+                    format: "TIFF",
+                    frames: 5,
+                    has_alpha: false,
+                    extension: "tif".into(),
+                },
+                &[],
+            ),
             (Unfit::Transparency { format, is_video: true }, &["animated"]),
             (Unfit::Transparency { format: "JPEG", is_video: false }, &[]),
             (Unfit::GifSides { sides, max: 5 }, &["animated"]),

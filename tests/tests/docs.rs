@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use halovae_tests::binary;
 use halovae_tests::golden::demo_folder;
+use tempfile::TempDir;
 
 /// The project's folder.
 fn root() -> PathBuf {
@@ -20,8 +21,19 @@ fn blocks<'a>(page: &'a str, word: &str) -> Vec<&'a str> {
     page.split(fence.as_str()).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
 }
 
-/// Runs a script where the examples are, with `halovae` on the path; gives the names of files that it made.
-fn run(script: &str) -> Vec<String> {
+/// The names of the files that a script makes.
+fn made_by(script: &str) -> Vec<String> {
+    let folder = run(script);
+    let entries = fs::read_dir(folder.path()).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string());
+    names
+        .map(|name| name.expect("UTF-8"))
+        .filter(|name| name != "bin" && name != "examples")
+        .collect()
+}
+
+/// Runs a script where the examples are, with `halovae` on the path; gives the folder with what it made.
+fn run(script: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let bin = folder.path().join("bin");
     fs::create_dir(&bin).expect("a folder");
@@ -37,12 +49,7 @@ fn run(script: &str) -> Vec<String> {
         .expect("bash runs");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}\n{}: {stderr}", output.status);
-    let entries = fs::read_dir(folder.path()).expect("a folder");
-    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string());
-    names
-        .map(|name| name.expect("UTF-8"))
-        .filter(|name| name != "bin" && name != "examples")
-        .collect()
+    folder
 }
 
 /// What a script says it writes.
@@ -58,7 +65,7 @@ fn outputs(script: &str) -> Vec<&str> {
 }
 
 fn check(page: &Path, script: &str) {
-    let made = run(script);
+    let made = made_by(script);
     for output in outputs(script) {
         assert!(
             made.iter().any(|name| name == output),
@@ -94,6 +101,38 @@ fn readme_has_commands_that_run() {
     assert_eq!(begin.len(), 2, "a picture and a video: {begin:?}");
     for line in begin {
         check(&page, &line.replace("cargo run --release --", "halovae"));
+    }
+}
+
+/// The strip of frames in the README is what its command for the video decodes.
+#[test]
+fn the_strip_shows_the_demo_video() {
+    // A frame is as wide as in the strip, where some white lies between two.
+    const GAP: u32 = 4;
+    let text = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let line = text.lines().find(|line| line.starts_with("cargo run ") && line.contains(".mp4"));
+    let line = line.expect("a command for a video").replace("cargo run --release --", "halovae");
+    let folder = run(&line.replace("bunny.mp4", "%05d.png"));
+    let strip = image::open(root().join("docs/images/video-strip.jpg")).expect("a picture");
+    let strip = strip.into_rgb8();
+    let frames = fs::read_dir(folder.path()).expect("a folder");
+    let count = frames.filter(|entry| {
+        let path = entry.as_ref().expect("an entry").path();
+        path.extension().is_some_and(|extension| extension == "png")
+    });
+    assert_eq!(count.count(), 49);
+    for (place, number) in [0, 12, 24, 36, 48].into_iter().enumerate() {
+        let frame = image::open(folder.path().join(format!("{number:05}.png"))).expect("a frame");
+        let frame = frame.into_rgb8();
+        let (width, height) = frame.dimensions();
+        let left = place as u32 * (width + GAP);
+        let shown = image::imageops::crop_imm(&strip, left, 0, width, height).to_image();
+        assert_eq!(shown.dimensions(), frame.dimensions());
+        let square = |(a, b): (&u8, &u8)| f64::from(a.abs_diff(*b)).powi(2);
+        let squares: f64 = frame.iter().zip(shown.iter()).map(square).sum();
+        let psnr = 10.0 * (255.0f64.powi(2) * frame.len() as f64 / squares).log10();
+        // The strip is a JPEG of quality 93.
+        assert!(psnr > 32.0, "frame {number}: {psnr} dB");
     }
 }
 

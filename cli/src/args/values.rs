@@ -63,7 +63,7 @@ impl FromStr for ShardGridArg {
     }
 }
 
-/// How many frames lie from one to the next of those that are shown.
+/// N, where every Nth frame is shown.
 ///
 /// # Errors
 /// What was expected.

@@ -3,10 +3,18 @@
 use std::fmt::Write;
 
 use halovae::devices::Device;
+use serde::Serialize;
 
 use crate::args::DevicesArgs;
 use crate::console::{emit, emit_json};
 use crate::error::Error;
+
+/// All that are known, as JSON.
+#[derive(Serialize)]
+struct Devices {
+    version: &'static str,
+    devices: Vec<Device>,
+}
 
 /// Prints the devices.
 ///
@@ -15,7 +23,7 @@ use crate::error::Error;
 pub(crate) fn run(args: &DevicesArgs) -> Result<(), Error> {
     let devices = halovae::devices()?;
     if args.json {
-        return emit_json(&devices, None);
+        return emit_json(&Devices { version: env!("CARGO_PKG_VERSION"), devices }, None);
     }
     let mut text = String::new();
     for Device { backend, what, is_there, properties, remarks, .. } in devices {

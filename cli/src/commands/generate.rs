@@ -59,6 +59,20 @@ mod tests {
     }
 
     #[test]
+    fn pages_have_every_flag() {
+        let mut whole = Cli::command();
+        whole.build();
+        for command in whole.get_subcommands() {
+            let mut page = Vec::new();
+            Man::new(command.clone()).render(&mut page).unwrap();
+            let page = String::from_utf8(page).unwrap().replace('\\', "");
+            for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(page.contains(&format!("--{flag}")), "{} {flag}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
     fn completions_know_every_flag() {
         let mut script = Vec::new();
         clap_complete::generate(Shell::Bash, &mut Cli::command(), NAME, &mut script);

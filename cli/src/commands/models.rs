@@ -18,7 +18,10 @@ const HEADER: [&str; 7] =
 pub(crate) fn run(args: &ModelsArgs) -> Result<(), Error> {
     let models = models();
     match (args.json, args.markdown) {
-        (true, _) => emit_json(&Models { models, refused: refused_models() }, None),
+        (true, _) => {
+            let version = env!("CARGO_PKG_VERSION");
+            emit_json(&Models { version, models, refused: refused_models() }, None)
+        }
         (false, true) => emit(as_markdown(&models).as_bytes(), None),
         (false, false) => emit(as_table(&models).as_bytes(), None),
     }
@@ -27,6 +30,7 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<(), Error> {
 /// All that are known, as JSON.
 #[derive(Serialize)]
 struct Models {
+    version: &'static str,
     models: Vec<Model>,
     refused: Vec<RefusedModel>,
 }

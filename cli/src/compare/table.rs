@@ -18,7 +18,7 @@ const GRID: [&str; 2] =
 
 /// Behind the measures, of videos whose decoder is known.
 const TIME: [[&str; 2]; 3] = [
-    ["streams", "whether frames are finished before all latents are in"],
+    ["streams", "whether frames are finished while others are still decoded"],
     ["at a time", "frames of latents that are decoded at a time"],
     [
         "first frame",

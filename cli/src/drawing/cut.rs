@@ -6,7 +6,7 @@ use halovae::core::{Piece, Plan, Region, TileAxis};
 use halovae::{Estimates, Planned};
 
 use super::canvas::Canvas;
-use crate::svg::{DARK, Drawn, outline, text};
+use crate::svg::{Drawn, outline, rimmed};
 
 /// More pieces are finer than the pixels of a screen.
 pub(crate) const MAX_PIECES: u64 = 4000;
@@ -129,11 +129,11 @@ fn label(svg: &mut String, place: Drawn, index: u64, rank: u32) {
     }
     let [x, y] = [place.x + place.width / 2.0, place.y + place.height / 2.0];
     // A rim of white, for the lines of halos that run behind.
-    let rim = r##"stroke="#ffffff" stroke-width="3" stroke-opacity="0.6" paint-order="stroke""##;
-    let bold = format!(r#"{DARK} text-anchor="middle" font-weight="bold" {rim}"#);
-    let plain = format!(r#"{DARK} text-anchor="middle" {rim}"#);
+    const RIM: f64 = 3.0;
+    let plain = r#"text-anchor="middle""#;
+    let bold = r#"text-anchor="middle" font-weight="bold""#;
     let shown = (size * 10.0).round() / 10.0;
     let small = (size * 6.5).round() / 10.0;
-    text(svg, [x, y + size * 0.1], shown, &bold, &index.to_string());
-    text(svg, [x, y + size * 0.95], small, &plain, &format!("r{rank}"));
+    rimmed(svg, [x, y + size * 0.1], shown, bold, RIM, &index.to_string());
+    rimmed(svg, [x, y + size * 0.95], small, plain, RIM, &format!("r{rank}"));
 }

@@ -4,7 +4,7 @@ use std::ops::{Range, Sub};
 
 use halovae::core::{Axis, Plan, Size, TileAxis, TimeLaw};
 use halovae::plan::{
-    Chunk, Slice, Traffic, Within, WorkUnit, chunks_waited_for, is_streamed, slice_count, slices,
+    Chunk, Slice, Traffic, Within, WorkUnit, chunks_waited_for, slice_count, slices, streams,
 };
 use halovae::report::Rectangle;
 use halovae::{Estimates, Planned};
@@ -58,36 +58,22 @@ struct Frames {
     per_latent: u32,
     /// ...but for the first of them, if this is set: then it has one.
     first_alone: bool,
-    /// Whether some are finished before all latents are in, if a decoder is known.
+    /// Whether some are finished while others are still decoded, if a decoder is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     streams: Option<bool>,
     /// Frames of latents that are decoded at a time, if a decoder is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     latents_at_a_time: Option<u32>,
-    /// How they go through it, and what comes of them: of whatever has all of the frames, piece by
-    /// piece or all pieces together.
+    /// How they go through it, and what comes of them: of pieces that have all of the frames, one by one
+    /// or together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    chunks: Vec<ChunkJson>,
+    chunks: Vec<Chunk>,
     /// How many of these go in before the first frame is finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     chunks_waited_for: Option<usize>,
     /// Where the plan is cut along time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     slices: Vec<SliceJson>,
-}
-
-/// Latents that are decoded together.
-#[derive(Debug, Serialize)]
-struct ChunkJson {
-    latents: Span<u32>,
-    /// Frames that are finished with them.
-    output: Span<u32>,
-}
-
-impl From<&Chunk> for ChunkJson {
-    fn from(Chunk { latents, frames, .. }: &Chunk) -> Self {
-        Self { latents: latents.clone().into(), output: frames.clone().into() }
-    }
 }
 
 /// Pieces of the same frames.
@@ -244,10 +230,9 @@ impl PlanJson {
             frames: (plan.output().frames > 1).then(|| Frames {
                 per_latent: planned.scale.time.factor,
                 first_alone: planned.scale.time.law == TimeLaw::FirstAlone,
-                streams: streaming.map(|streaming| is_streamed(plan, streaming)),
+                streams: streaming.map(|streaming| streams(plan, streaming).is_early()),
                 latents_at_a_time: streaming.map(|_| estimates.chunk.min(plan.input().frames)),
-                chunks: of_all
-                    .map_or_else(Vec::new, |all| all.chunks.iter().map(Into::into).collect()),
+                chunks: of_all.map_or_else(Vec::new, |all| all.chunks.clone()),
                 chunks_waited_for: of_all.map(chunks_waited_for),
                 slices: match slices(plan) {
                     all if all.len() > 1 => all.into_iter().map(SliceJson::from).collect(),

@@ -3,24 +3,25 @@
 use std::ops::Range;
 
 use halovae::core::{Plan, Strategy};
-use halovae::plan::{Streaming, chunks_waited_for, goes_by_chunks, is_streamed, slice_count};
+use halovae::plan::{self, Streaming, Streams, chunks_waited_for, goes_by_chunks};
 
 use crate::words::piece_name;
 
 /// When frames are finished, in words.
 pub(crate) fn streams(plan: &Plan, streaming: &Streaming) -> String {
-    let (name, slices) = (piece_name(plan.strategy()), slice_count(plan));
-    match plan.strategy() {
-        Strategy::Sharded if slices > 1 => {
-            "no: a slice goes through the decoder with all of its frames at once".into()
-        }
-        Strategy::Sharded if is_streamed(plan, streaming) && plan.piece_count() > 1 => {
+    let name = piece_name(plan.strategy());
+    let is_sharded = plan.strategy() == Strategy::Sharded;
+    match plan::streams(plan, streaming) {
+        Streams::ByChunks if is_sharded && plan.piece_count() > 1 => {
             format!("{}, in all shards", flows(streaming))
         }
-        _ if goes_by_chunks(plan) => flows(streaming),
-        _ if slices > 1 => format!(
+        Streams::BySlices => format!(
             "slice by slice: a {name} goes through all of its frames, and then the next one does"
         ),
+        _ if goes_by_chunks(plan) => flows(streaming),
+        _ if is_sharded => {
+            "no: a slice goes through the decoder with all of its frames at once".into()
+        }
         _ => format!("no: a {name} goes through all of its frames, and then the next one does"),
     }
 }

@@ -115,6 +115,7 @@ impl<C: VaeConfig> From<C> for Box<dyn VaeConfig> {
 
 /// Why a config cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// Not JSON at all.
     #[error("is not JSON: {0}")]

@@ -9,6 +9,7 @@ use crate::files::text;
 
 /// Why a checkpoint cannot be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// A file cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]

@@ -20,6 +20,13 @@ pub struct Failure {
     pub cause: Cause,
 }
 
+/// What a panic said.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
 fn place(piece: &Option<u64>, op: &Option<String>) -> String {
     let piece = piece.map(|piece| format!(" on piece {piece}")).unwrap_or_default();
     let op = op.as_ref().map(|op| format!(" in {op}")).unwrap_or_default();
@@ -28,6 +35,7 @@ fn place(piece: &Option<u64>, op: &Option<String>) -> String {
 
 /// What went wrong in a rank.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Cause {
     /// Its backend failed.
     #[error("{0}")]
@@ -90,6 +98,7 @@ pub enum Cause {
 
 /// Why a group cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GroupError {
     /// A rank failed; every rank of the group gets the same first failure.
     #[error(transparent)]

@@ -18,7 +18,7 @@ mod watch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
-pub use failure::{Cause, Failure, GroupError};
+pub use failure::{Cause, Failure, GroupError, panic_message};
 pub use links::{Content, InFlight, Incoming, LinkError, Links, Way};
 pub use objects::Objects;
 pub use payload::{Expected, Length, MAX_MESSAGE_BYTES, Payload};

@@ -35,6 +35,7 @@ impl fmt::Display for Place {
 /// Why latents cannot be used. Messages begin with a verb; [`LatentsError::InFile`] puts the file
 /// before them.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LatentsError {
     /// A problem with a file.
     #[error("latents `{}`: {source}", path.display())]

@@ -179,7 +179,9 @@ impl Layout {
     }
 }
 
-fn check_extents(shape: &[usize]) -> Result<(), LatentsError> {
+/// # Errors
+/// [`LatentsError::Extent`] for extents that are not from 1 to the largest `u32`.
+pub(super) fn check_extents(shape: &[usize]) -> Result<(), LatentsError> {
     let valid = |&extent: &usize| extent > 0 && u32::try_from(extent).is_ok();
     if shape.iter().all(valid) {
         return Ok(());

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use halovae_engine::event::{Observer, Silent};
-use halovae_engine::group::Cancel;
-use halovae_engine::sink::{RowsAt, Sink};
+use halovae_engine::group::{Cancel, panic_message};
+use halovae_engine::sink::{RowsAt, Sink, byte};
 use halovae_engine::tensor::{HostTensor, Shape};
 
 use super::control::Control;
@@ -29,11 +29,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Its values as bytes, row by row, channels last: from -1 to 1 become 0 to 255, rounded, and what is
-    /// beyond is cut off.
+    /// Its values as bytes, row by row, channels last: from -1 to 1 become 0 to 255, rounded as in pictures
+    /// that diffusers and halovae write, and what is beyond is cut off.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // The conversion stops at both ends.
-        self.pixels.data().iter().map(|value| ((value + 1.0) * 127.5).round() as u8).collect()
+        self.pixels.data().iter().map(|&value| byte(value)).collect()
     }
 }
 
@@ -129,7 +128,7 @@ impl Decoder {
         let (decoder, ended) = (self.clone(), cancel.clone());
         let decode = move || decode(&decoder, &latents, &sender, &*observer, ended);
         let thread = std::thread::Builder::new().name("frames".into()).spawn(decode);
-        let thread = thread.map_err(|error| Error::Device(format!("no thread: {error}")))?;
+        let thread = thread.map_err(Error::Thread)?;
         Ok(Frames { shape, messages: Some(messages), done: None, cancel, thread: Some(thread) })
     }
 }
@@ -140,7 +139,8 @@ impl Frames {
         self.shape
     }
 
-    /// What the decode did, once the last frame has been taken and the stream has ended.
+    /// What the decode did, once the last frame has been taken and the stream has ended; never of a decode
+    /// that failed.
     pub fn done(&self) -> Option<&Done> {
         self.done.as_deref()
     }
@@ -179,8 +179,12 @@ impl Iterator for Frames {
                 self.done = Some(done);
                 None
             }
-            // The thread panicked, and said so.
-            Ok(Message::Frame(_)) | Err(_) => None,
+            // The thread ended without its last word.
+            Ok(Message::Frame(_)) | Err(_) => {
+                let panic = self.thread.take().and_then(|thread| thread.join().err());
+                let message = panic.as_deref().map_or_else(String::new, panic_message);
+                Some(Err(Error::Panicked(message)))
+            }
         }
     }
 }

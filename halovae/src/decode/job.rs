@@ -17,9 +17,9 @@ use crate::error::Error;
 use crate::memory;
 use crate::notice::Notice;
 use crate::options::DecodeOptions;
-use crate::plan::{Planned, is_streamed, threads};
+use crate::plan::{Planned, Streams, streams, threads};
 use crate::recipe::Recipe;
-use crate::report::{Piece, Share};
+use crate::report::{Piece, Ranks, Report, Seconds, Share, Shares};
 
 /// Shorter waits go unnoticed.
 const WORTH_TELLING: Duration = Duration::from_millis(500);
@@ -40,12 +40,10 @@ pub struct Job<'a> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Done {
-    /// The engine's report.
-    pub report: DecodeReport,
-    /// This process's part, as it is sent to rank 0 where there are several.
+    /// What this process did, in figures. [`Report::of_all`] is that of several.
+    pub report: Report,
+    /// The same as it is sent to rank 0 where there are several processes.
     pub share: Share,
-    /// What of the time went into finding out how ops run fastest; later decodes of the size do without.
-    pub tuning: Duration,
     /// What was decided for the caller: the plan's, and what became known while the decode ran.
     pub notices: Vec<Notice>,
 }
@@ -68,16 +66,6 @@ impl<'a> Job<'a> {
         Ok(Self { run, recipe, planned, latents, together, threads, place, fit })
     }
 
-    /// What decodes, in words: the device and its type of values.
-    pub fn description(&self) -> String {
-        self.run.description()
-    }
-
-    /// CPU threads over all ranks of this process.
-    pub fn threads(&self) -> u32 {
-        self.threads
-    }
-
     /// The plan, with what was noticed of it.
     pub fn planned(&self) -> &Planned {
         &self.planned
@@ -89,11 +77,11 @@ impl<'a> Job<'a> {
         self.fit.chunk.min(frames)
     }
 
-    /// Whether frames of a video are finished while latents of later ones wait.
-    pub fn is_streamed(&self) -> bool {
+    /// When frames of a video are finished.
+    pub fn streams(&self) -> Streams {
         let frames = u32::try_from(self.latents.frames).unwrap_or(u32::MAX);
         let flow = self.run.flow(frames, self.fit.chunk);
-        is_streamed(&self.planned.plan, &(&flow).into())
+        streams(&self.planned.plan, &(&flow).into())
     }
 
     /// The shape of the result.
@@ -158,7 +146,39 @@ impl<'a> Job<'a> {
         let share = self.share(&report, sent)?;
         let tuning = run.tuning();
         let notices = planned.notices.iter().cloned().chain(late_notices(&report, tuning));
-        Ok(Done { notices: notices.collect(), report, share, tuning })
+        let notices = notices.collect();
+        let report = self.report(&report, tuning, share.clone());
+        Ok(Done { notices, report, share })
+    }
+
+    /// What this process did, in figures.
+    fn report(&self, decoded: &DecodeReport, tuning: Duration, share: Share) -> Report {
+        let Shares { pieces, ops, peak_bytes, sent } = Shares::new(vec![share]);
+        let is_video = self.latents.frames > 1;
+        Report {
+            backend: self.run.description(),
+            threads: self.threads,
+            strategy: self.planned.plan.strategy().to_string(),
+            streamed: is_video.then(|| self.streams().is_early()),
+            latent_frames_at_a_time: is_video.then(|| self.latent_frames_at_a_time()),
+            ranks: Ranks { requested: self.planned.requested, effective: self.planned.ranks },
+            pieces,
+            seconds: Seconds {
+                load: None,
+                decode: decoded.seconds,
+                tuning: tuning.as_secs_f64(),
+                stitch: decoded.stitch.stitch.as_secs_f64(),
+                write: decoded.stitch.write.as_secs_f64(),
+                total: None,
+            },
+            peak_bytes,
+            exchange: decoded.way.as_ref().map(|way| match way {
+                Way::Devices(name) => name.clone(),
+                Way::Host(_) => "host".into(),
+            }),
+            sent,
+            ops,
+        }
     }
 
     /// What this process did of the decode.

@@ -6,7 +6,6 @@ mod facts;
 mod fit;
 mod frames;
 mod job;
-mod report;
 mod run;
 
 pub use control::{Control, Together};

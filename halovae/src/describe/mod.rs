@@ -10,7 +10,7 @@ mod video;
 pub use checkpoint::{CheckpointFacts, ConfigOrigin};
 pub use costs::ImageCosts;
 pub use decoder::{OpFacts, ReceptiveFieldFacts};
-pub use models::{LatentPacking, Model, RefusedModel, models, refused_models};
+pub use models::{LatentFacts, LatentPacking, Model, RefusedModel, models, refused_models};
 pub use tiles::{AxisFacts, TileFacts, TileStep};
 pub use video::{VideoFacts, VideoMemory, WaitsForAll};
 

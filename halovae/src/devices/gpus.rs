@@ -21,8 +21,9 @@ const NODES: [&str; 3] = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"];
 /// Keeps Mesa from complaining on machines without a display, in the midst of our own lines: its
 /// layer that picks the GPU of the display asks Wayland, which prints that it has no folder.
 ///
-/// Called while the process has one thread.
-pub fn quiet_drivers() {
+/// # Safety
+/// Call it while the process has one thread: it sets a variable of the environment.
+pub unsafe fn quiet_drivers() {
     const LAYER_OFF: &str = "NODEVICE_SELECT";
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os(LAYER_OFF).is_none() {
         // SAFETY: no thread reads the environment meanwhile, by the caller.

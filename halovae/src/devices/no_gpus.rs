@@ -8,7 +8,10 @@ use crate::error::Error;
 use crate::options::DeviceOptions;
 
 /// Nothing talks.
-pub fn quiet_drivers() {}
+///
+/// # Safety
+/// As of a program that is built with GPUs.
+pub unsafe fn quiet_drivers() {}
 
 /// Whether there is a GPU.
 pub(crate) fn has_any() -> bool {

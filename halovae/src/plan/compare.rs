@@ -7,7 +7,7 @@ use super::course::Course;
 use super::estimates::Estimates;
 use super::planned::Planned;
 use super::planner::{DecoderFacts, Planner};
-use super::time::is_streamed;
+use super::time::streams;
 use crate::error::Error;
 use crate::notice::Notice;
 use crate::options::{CutOptions, OptionError, tile_pixels};
@@ -105,7 +105,7 @@ pub struct Bytes {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct InTime {
-    /// Whether some are before all latents are in.
+    /// Whether some are while others are still decoded.
     pub streams: bool,
     /// Frames of latents that are decoded at a time.
     pub latents_at_a_time: u32,
@@ -210,7 +210,7 @@ impl Figures {
         });
         let streaming = estimates.streaming.as_ref().filter(|_| planned.plan.input().frames > 1);
         let time = streaming.map(|streaming| InTime {
-            streams: is_streamed(&planned.plan, streaming),
+            streams: streams(&planned.plan, streaming).is_early(),
             latents_at_a_time: estimates.chunk.min(planned.plan.input().frames),
             first_frame: Course::new(planned, estimates).first_frame(),
         });
@@ -230,7 +230,8 @@ impl Figures {
     }
 }
 
-fn grid(plan: &Plan) -> [u32; 3] {
+/// Slices, rows and columns of a plan's pieces.
+pub fn grid(plan: &Plan) -> [u32; 3] {
     match plan {
         Plan::Whole(_) => [1; 3],
         Plan::Tiled(grid) => [grid.slices(), grid.rows(), grid.cols()],

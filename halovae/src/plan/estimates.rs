@@ -28,6 +28,7 @@ pub(crate) struct Runs<'a> {
 
 /// What work is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WorkUnit {
     /// Latent cells: no decoder is known.
     Cells,

@@ -10,7 +10,7 @@ mod sizes;
 mod threads;
 mod time;
 
-pub use compare::{Bytes, Comparison, Figures, InTime, Row, STRATEGIES};
+pub use compare::{Bytes, Comparison, Figures, InTime, Row, STRATEGIES, grid};
 pub use course::{Course, Finished, Turn};
 pub use estimates::{Estimates, Memory, Within, WorkUnit};
 pub(crate) use fit::{Allowed, Chosen};
@@ -21,5 +21,5 @@ pub use planner::{DecoderFacts, Planner};
 pub use sizes::{cells_of_pixels, latent_frames};
 pub use threads::{share, threads};
 pub use time::{
-    Chunk, Slice, Streaming, chunks_waited_for, goes_by_chunks, is_streamed, slice_count, slices,
+    Chunk, Slice, Streaming, Streams, chunks_waited_for, goes_by_chunks, slice_count, slices, streams,
 };

@@ -98,7 +98,7 @@ pub(crate) fn plan(
         Strategy::Tiled => false,
         // Patches take their margins from the tiles of rows and columns.
         Strategy::Patch => options.time_option().is_some(),
-        Strategy::Whole | Strategy::Sharded => options.is_more_than_a_size(),
+        Strategy::Whole | Strategy::Sharded => options.is_given(),
     };
     if is_in_vain && !use_tiling {
         notices.push(Notice::NotTiled { strategy });

@@ -215,7 +215,11 @@ impl Planner {
             if max_memory.is_some() {
                 return Err(OptionError::needs("max_memory", ["vae", "DIR"]).into());
             }
-            let planned = plan(latents, 1, cut, group, &self.tiling, Ok(&[]))?;
+            let mut planned = plan(latents, 1, cut, group, &self.tiling, Ok(&[]))?;
+            if !self.tiles.is_more_than_a_size() {
+                // Without a VAE there is no plan without a size of tiles.
+                planned.notices.retain(|notice| !matches!(notice, Notice::NotTiled { .. }));
+            }
             let estimates = Estimates::of_cells(&planned)?;
             return Ok((planned, estimates));
         };

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use halovae_core::{Plan, Strategy};
 use halovae_engine::flow::{Flow, FlowStep};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Pieces of the same frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +25,21 @@ pub struct Slice {
 #[non_exhaustive]
 pub struct Chunk {
     /// Their frames.
+    #[serde(serialize_with = "span")]
     pub latents: Range<u32>,
     /// Frames that are finished with them; perhaps none.
+    #[serde(rename = "output", serialize_with = "span")]
     pub frames: Range<u32>,
+}
+
+/// A range as its first and how many there are, as all JSON of plans has it.
+fn span<S: Serializer>(range: &Range<u32>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Span {
+        first: u32,
+        count: u32,
+    }
+    Span { first: range.start, count: range.end.saturating_sub(range.start) }.serialize(serializer)
 }
 
 /// How the latents of a video, or of a part of it that has all of its frames, go through a decoder.
@@ -79,16 +91,42 @@ pub fn slices(plan: &Plan) -> Vec<Slice> {
     (0..count).filter_map(slice).collect()
 }
 
-/// Whether frames are finished as latents go in: whatever goes through all frames of the video at once
-/// with all of its pieces.
+/// Whether the pieces of a plan go through all frames of the video together, chunk by chunk.
 pub fn goes_by_chunks(plan: &Plan) -> bool {
     let is_sharded = plan.strategy() == Strategy::Sharded;
     slice_count(plan) == 1 && (is_sharded || plan.piece_count() == 1)
 }
 
-/// Whether some frames are finished before all latents are in.
-pub fn is_streamed(plan: &Plan, streaming: &Streaming) -> bool {
-    goes_by_chunks(plan) && chunks_waited_for(streaming) < streaming.chunks.len()
+/// When frames of a video are finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Streams {
+    /// Some of them as latents go in, before later ones are.
+    ByChunks,
+    /// Those of a slice when its tiles are decoded, before the tiles of later slices are.
+    BySlices,
+    /// All of them at the end.
+    No,
+}
+
+impl Streams {
+    /// Whether some frames are finished while others are still decoded.
+    pub fn is_early(self) -> bool {
+        self != Self::No
+    }
+}
+
+/// When the frames of a plan are finished.
+pub fn streams(plan: &Plan, streaming: &Streaming) -> Streams {
+    if goes_by_chunks(plan) && chunks_waited_for(streaming) < streaming.chunks.len() {
+        return Streams::ByChunks;
+    }
+    // Shards of slices all are done at the end: each waits for the slice before it at every conv.
+    match plan {
+        Plan::Tiled(grid) if grid.slices() > 1 => Streams::BySlices,
+        _ => Streams::No,
+    }
 }
 
 /// How many chunks go in before the first frame is finished.

@@ -19,13 +19,13 @@ pub struct Report {
     pub threads: u32,
     /// How the latents were cut.
     pub strategy: String,
-    /// Of a video, whether frames were finished while latents of later ones waited.
+    /// Of a video, whether frames were finished while others were still decoded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streamed: Option<bool>,
     /// Of a video, how many frames of the latents went in at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latent_frames_at_a_time: Option<u32>,
-    /// Which ranks decoded.
+    /// How many ranks decoded.
     pub ranks: Ranks,
     /// Every piece, by image and index.
     pub pieces: Vec<Piece>,
@@ -71,4 +71,13 @@ pub struct Seconds {
     /// All of it, where the caller tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
+}
+
+impl Report {
+    /// The same with what all processes of a decode did, by rank.
+    #[must_use]
+    pub fn of_all(self, shares: Vec<Share>) -> Self {
+        let Shares { pieces, ops, peak_bytes, sent } = Shares::new(shares);
+        Self { pieces, ops, peak_bytes, sent, ..self }
+    }
 }

@@ -9,7 +9,7 @@ fn devices_are_told_as_text_and_as_json() {
     let text = binary::run(["devices"]).expect_success().stdout;
     let json = binary::run(["devices", "--json"]).expect_success().stdout;
     let json: Value = serde_json::from_str(&json).expect("JSON");
-    let devices = json.as_array().expect("devices");
+    let devices = json["devices"].as_array().expect("devices");
     let first_lines: Vec<&str> = text.lines().filter(|line| !line.starts_with(' ')).collect();
     assert_eq!(first_lines.len(), devices.len(), "{text}{json:#}");
     for (line, device) in first_lines.iter().zip(devices) {

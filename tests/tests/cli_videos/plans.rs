@@ -217,6 +217,29 @@ fn inspect_tells_what_streams() {
     assert!(!image.contains("videos") && !image.contains("frames"), "{image}");
 }
 
+/// Plans and reports tell alike whether frames are finished while others are still decoded.
+#[test]
+fn what_streams_is_told_by_plans_and_reports() {
+    let setup = Setup::new("wan");
+    let tiled = "--strategy tiled --tile-sample-min-size 64 --tile-sample-stride 48";
+    let slices = "--strategy tiled --tile-sample-min-frames 8 --tile-sample-stride-frames 4";
+    for (flags, streams) in [
+        ("--strategy whole", true),
+        ("--strategy sharded --vae-patch-parallel-size 2", true),
+        ("--strategy sharded --shard-grid 2x1x1", false),
+        ("--strategy patch --vae-patch-parallel-size 2", false),
+        (tiled, false),
+        (slices, true),
+    ] {
+        let plan = setup.run(&format!("{PLAN} --frames 17 --format json {flags}"));
+        assert_eq!(parsed(&plan.expect_success().stdout)["frames"]["streams"], streams, "{flags}");
+        setup.decode(&format!("--report r.json --output a.npy {flags}")).expect_success();
+        let report = parsed(&String::from_utf8(setup.read("r.json")).expect("text"));
+        assert_eq!(report["latents"]["shape"], json!([1, 4, 5, 9, 13]), "{flags}");
+        assert_eq!(report["streamed"], streams, "{flags}");
+    }
+}
+
 #[test]
 fn a_video_is_tiled_in_time_where_that_is_asked_for() {
     let setup = Setup::new("wan");

@@ -50,9 +50,10 @@ fn a_stream_has_every_frame_once_in_order() {
         decoder.decode_into(&two, &mut sink, &Control::default()).unwrap();
         let frame = pushed.first().expect("a frame");
         let bytes = frame.to_bytes();
-        let whole: Vec<f32> = bytes.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
-        let near = |(value, byte): (&f32, &f32)| (value.clamp(-1.0, 1.0) - byte).abs() < 0.004;
-        assert!(frame.pixels.data().iter().zip(&whole).all(near));
+        // In numpy's arithmetic, as diffusers writes pictures.
+        let byte = |value: &f32| ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even();
+        let expected_bytes: Vec<f32> = frame.pixels.data().iter().map(byte).collect();
+        assert_eq!(bytes.iter().copied().map(f32::from).collect::<Vec<_>>(), expected_bytes);
         assert_same_bytes("pushed", &joined(pushed, &expected), &expected);
     }
 }
@@ -130,6 +131,31 @@ fn what_ends_a_decode_is_told() {
     decoder.decode_into(&latents, &mut sink, &control).unwrap();
     let rows = decoder.decode(&latents).unwrap().shape();
     assert_eq!(written.rows.into_inner(), rows.images() * rows.height);
+}
+
+/// An observer that fails.
+struct Panics;
+
+impl Observer for Panics {
+    fn event(&self, event: Event) {
+        if let Event::RowsWritten { .. } = event {
+            panic!("an observer that fails");
+        }
+    }
+}
+
+/// A stream whose thread panics does not look like one that is complete.
+#[test]
+fn a_panic_ends_a_stream_with_an_error() {
+    let (vae, latents) = golden("wan");
+    let decoder = Arc::new(vae.decoder(&one_thread()).unwrap());
+    let mut frames = decoder.frames_with(latents, Arc::new(Panics), Cancel::new()).unwrap();
+    let last = frames.by_ref().find_map(Result::err);
+    match last {
+        Some(Error::Panicked(message)) => assert!(message.contains("observer"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(frames.next().is_none() && frames.done().is_none());
 }
 
 /// What a decoder is shared by: threads, one after the other.

@@ -50,7 +50,7 @@ impl Ending<'_> {
         self.say_what_was_noticed(done);
         let finishing = Instant::now();
         let mut files = sink.finish().map_err(Error::Commit)?;
-        let mut report = self.job.report(done, shares);
+        let mut report = done.report.clone().of_all(shares);
         report.seconds.load = Some(self.load.as_secs_f64());
         report.seconds.write += finishing.elapsed().as_secs_f64();
         report.seconds.total = Some(self.start.elapsed().as_secs_f64());

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Instant;
 
 use halovae::engine::group::Group;
+use halovae::plan::Streams;
 use halovae::{Cancel, Control, Decoder, HostTensor, Job, Planned, Shape, Sink, Together};
 use halovae_media::FrameRate;
 use halovae_media::OutputFile;
@@ -57,7 +58,8 @@ impl Work<'_> {
 
         let rate = rate(decoder.frames_per_second());
         let mut sink = output.as_ref().map(|output| output.sink(rate));
-        let progress = Progress::new(verbosity, job.planned().plan.output(), job.is_streamed());
+        let streamed = job.streams() == Streams::ByChunks;
+        let progress = Progress::new(verbosity, job.planned().plan.output(), streamed);
         let control = Control::new(cancel.clone()).observed(&progress);
         let done = match (processes, sink.as_mut()) {
             (Some(processes), Some(sink)) => {

@@ -11,7 +11,7 @@ use super::cuts::{heading, nothing, plan_of};
 use super::{Columns, GAP, HEADING, MARGIN, NAMES, VALUES, anchored, name};
 use crate::drawing::colour;
 use crate::drawing::cut::MAX_PIECES;
-use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, text};
+use crate::svg::{self, DARK, Drawn, PALETTE, SOFT, fill, outline, rimmed, text};
 use crate::words::piece_name;
 
 /// From what is above to the title, and from there to the strips.
@@ -268,6 +268,5 @@ fn told(svg: &mut String, bar: Drawn, turn: &Turn, planned: &Planned) {
     let fitting = |words: &&String| words.len() as f64 * 5.8 + 6.0 <= bar.width;
     let Some(shown) = [&frames, &pieces].into_iter().find(fitting) else { return };
     let at = [bar.x + bar.width / 2.0, bar.y + bar.height / 2.0 + 3.5];
-    let rim = r##"stroke="#ffffff" stroke-width="2.5" stroke-opacity="0.55" paint-order="stroke""##;
-    text(svg, at, 10.0, &format!("{} {rim}", anchored(DARK, "middle")), shown);
+    rimmed(svg, at, 10.0, r#"text-anchor="middle""#, 2.5, shown);
 }

@@ -1,7 +1,7 @@
 //! How each strategy cuts the latents, for the most ranks that are compared.
 
 use halovae::core::{Plan, Strategy};
-use halovae::plan::{Row, STRATEGIES};
+use halovae::plan::{Row, STRATEGIES, grid};
 use halovae::{Comparison, Estimates, Planned};
 
 use super::{Columns, GAP, HEADING, MARGIN, anchored, bold, name};
@@ -21,7 +21,7 @@ const CAPTION: f64 = 34.0;
 pub(super) struct Pictures<'a> {
     pub(super) comparison: &'a Comparison,
     pub(super) columns: Columns,
-    /// Where there is room.
+    /// The height at which they begin.
     pub(super) top: f64,
 }
 
@@ -103,23 +103,18 @@ fn drawn(svg: &mut String, place: Drawn, (planned, estimates): &(Planned, Estima
     let [x, y] = [place.x + place.width / 2.0, place.y + PICTURE];
     let pieces = counted(plan.piece_count(), piece_name(plan.strategy()));
     let middle = anchored(DARK, "middle");
-    text(svg, [x, y + 15.0], 11.0, &middle, &format!("{pieces}{}", grid(plan)));
+    text(svg, [x, y + 15.0], 11.0, &middle, &format!("{pieces}{}", grid_in_words(plan)));
     if planned.ranks < most {
         let busy = format!("on {} of the {}", planned.ranks, ranks(most));
         text(svg, [x, y + 29.0], 11.0, &anchored(SOFT, "middle"), &busy);
     }
 }
 
-/// Slices, where there are several, rows and columns.
-fn grid(plan: &Plan) -> String {
-    let [slices, rows, cols] = match plan {
-        Plan::Whole(_) => return String::new(),
-        Plan::Tiled(grid) => [grid.slices(), grid.rows(), grid.cols()],
-        Plan::Patch(grid) => [1, grid.rows(), grid.cols()],
-        Plan::Sharded(grid) => [grid.slices(), grid.rows(), grid.cols()],
-    };
-    match slices {
-        1 => format!(", {rows} × {cols}"),
-        slices => format!(", {slices} × {rows} × {cols}"),
+/// Slices, where there are several, rows and columns; nothing of a plan in one piece.
+fn grid_in_words(plan: &Plan) -> String {
+    match (plan, grid(plan)) {
+        (Plan::Whole(_), _) => String::new(),
+        (_, [1, rows, cols]) => format!(", {rows} × {cols}"),
+        (_, [slices, rows, cols]) => format!(", {slices} × {rows} × {cols}"),
     }
 }

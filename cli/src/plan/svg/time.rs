@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use halovae::plan::{Slice, Streaming, is_streamed, slices};
+use halovae::plan::{Slice, Streaming, Streams, slices};
 use halovae::words::frames_per_latent;
 use halovae::{Estimates, Planned};
 
@@ -218,7 +218,9 @@ impl<'a> Strip<'a> {
     fn fan(&self, svg: &mut String, [(latents, top), (frames, bottom)]: [(&Axis, f64); 2]) {
         let (above, below) = (top + ROW, bottom);
         let streaming = self.estimates.streaming.as_ref();
-        let streaming = streaming.filter(|streaming| is_streamed(&self.planned.plan, streaming));
+        let streaming = streaming.filter(|streaming| {
+            halovae::plan::streams(&self.planned.plan, streaming) == Streams::ByChunks
+        });
         if let Some(Streaming { chunks, .. }) = streaming {
             let together = chunks.len().div_ceil(MAX_LINKS as usize).max(1);
             for (index, chunks) in chunks.chunks(together).enumerate() {

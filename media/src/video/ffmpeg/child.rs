@@ -12,7 +12,7 @@ use crate::video::encoder::{Encoder, Stop};
 
 /// The end of what it says that is kept, in bytes, and told, in lines.
 const KEPT: usize = 4096;
-const LINES: usize = 4;
+pub(super) const LINES: usize = 4;
 
 /// What ffmpeg 5.1 says of a file that is none, before it ends as if all had gone well; on a full disk, for one.
 const NOT_WRITTEN: [&str; 4] = [
