@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use halovae::Size;

@@ -157,7 +157,10 @@ impl fmt::Display for Error {
             Self::Device(what) => f.write_str(what),
             Self::Thread(error) => write!(f, "the system starts no thread: {error}"),
             Self::Panicked(message) => {
-                write!(f, "the decode panicked: {message}; a fault of the program or of its observer")
+                write!(
+                    f,
+                    "the decode panicked: {message}; a fault of the program or of its observer"
+                )
             }
             Self::NoRoomForWeights(error) => write!(
                 f,

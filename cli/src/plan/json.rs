@@ -4,7 +4,7 @@ use std::ops::{Range, Sub};
 
 use halovae::core::{Axis, Plan, Size, TileAxis, TimeLaw};
 use halovae::plan::{
-    Chunk, Slice, Traffic, Within, WorkUnit, chunks_waited_for, slice_count, slices, streams,
+    Chunk, Slice, Traffic, Within, chunks_waited_for, slice_count, slices, streams,
 };
 use halovae::report::Rectangle;
 use halovae::{Estimates, Planned};
@@ -252,10 +252,7 @@ impl PlanJson {
             shards: shards(plan, estimates),
             redundancy: plan.redundancy(),
             imbalance: estimates.balance.imbalance(),
-            work_unit: match estimates.unit {
-                WorkUnit::Cells => "latent cells",
-                WorkUnit::Flops => "flops",
-            },
+            work_unit: estimates.unit.name(),
             weight_bytes: estimates.memory.as_ref().map(|memory| memory.weights),
             within: estimates.memory.as_ref().and_then(|memory| memory.within).map(Into::into),
             stitching_bytes: estimates.memory.as_ref().map(|memory| memory.stitching),

@@ -275,8 +275,8 @@ fn with_frames(size: Size) -> String {
 /// Work with its unit.
 pub(crate) fn work(amount: f64, unit: WorkUnit) -> String {
     match unit {
-        WorkUnit::Cells => format!("{amount:.0} latent cells"),
         WorkUnit::Flops => flops(amount),
+        other => format!("{amount:.0} {}", other.name()),
     }
 }
 

@@ -36,6 +36,16 @@ pub enum WorkUnit {
     Flops,
 }
 
+impl WorkUnit {
+    /// What is counted, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cells => "latent cells",
+            Self::Flops => "flops",
+        }
+    }
+}
+
 /// The numbers of a plan for one image or video.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -21,5 +21,6 @@ pub use planner::{DecoderFacts, Planner};
 pub use sizes::{cells_of_pixels, latent_frames};
 pub use threads::{share, threads};
 pub use time::{
-    Chunk, Slice, Streaming, Streams, chunks_waited_for, goes_by_chunks, slice_count, slices, streams,
+    Chunk, Slice, Streaming, Streams, chunks_waited_for, goes_by_chunks, slice_count, slices,
+    streams,
 };

@@ -27,7 +27,11 @@ pub(crate) fn latents(setup: &mut Setup) {
     shaped("six axes", &["6 axes", "expected"], "v7.npy", &[1, 1, CHANNELS, 2, 3, 5]);
     let beyond = "(1, 4, 4294967296, 1, 1)";
     let file = setup.file("v8.npy", npy::file("<f4", beyond, &[0; 128]));
-    setup.add("frames beyond u32", &["v8.npy", "1 to 4294967295"], decode_arguments(&vae, &file, "a.y4m", ""));
+    setup.add(
+        "frames beyond u32",
+        &["v8.npy", "1 to 4294967295"],
+        decode_arguments(&vae, &file, "a.y4m", ""),
+    );
 
     // Packed for another VAE: sides do not help, nor does leaving them out.
     let residual = Golden::load("wan-residual").folder;
