@@ -279,6 +279,25 @@ fn a_whole_checkpoint_scales_a_pipelines_latents() {
     }
 }
 
+/// The pipeline of HunyuanImage 2.1 divides latents by the scale; ComfyUI has done so where it saves them.
+#[test]
+fn latents_of_hunyuan_image() {
+    let setup = Setup::new("hunyuan-image");
+    let own = &setup.golden.latents;
+    let (expected, _) = setup.picture(&setup.golden.latents_file(), "");
+    let version = ("latent_format_version_0", RawTensor::f32(&[0], &[]));
+    let comfys = setup.write("comfy.latent", &[("latent_tensor", plain(own)), version]);
+    assert!(setup.picture(&comfys, "").0 == expected, "another picture of ComfyUI's latents");
+
+    let mut scaled = own.clone();
+    scaled.data_mut().iter_mut().for_each(|value| *value *= 0.75289);
+    let of_pipeline = setup.write("pipeline.safetensors", &[("latents", plain(&scaled))]);
+    let (got, _) = setup.picture(&of_pipeline, "--latent-space pipeline");
+    let (values, shape) = npy::read(&got);
+    let picture = tensors::channels_last(&values, shape.try_into().expect("NCHW"));
+    assert_f32_close("a pipeline's latents", &picture, setup.golden.expected("whole"));
+}
+
 /// Latents as FLUX.2's pipelines and ComfyUI have them make the picture of those that the VAE takes.
 #[test]
 fn latents_of_flux2_make_the_picture_of_its_vaes() {
