@@ -187,6 +187,9 @@ qwen_image = dict(both, _class_name="AutoencoderKLQwenImage", input_channels=4)
 wan_residual = dict(
     wan, base_dim=160, decoder_base_dim=256, z_dim=48, latents_mean=[0.5] * 48, latents_std=[2.5] * 48, in_channels=12,
     out_channels=12, is_residual=True, patch_size=2, scale_factor_spatial=16)
+hunyuan_image = dict(
+    _class_name="AutoencoderKLHunyuanImage", block_out_channels=[128, 256, 512, 512, 1024, 1024], latent_channels=64,
+    layers_per_block=2, sample_size=384, scaling_factor=0.75289, spatial_compression_ratio=32, upsample_match_channel=True)
 qwen_image_21 = dict(_class_name="AutoencoderKLQwenImage21", is_residual=True, patch_size=None)
 flux2 = dict(
     flux, _class_name="AutoencoderKLFlux2", latent_channels=32, batch_norm_eps=1e-4, patch_size=[2, 2],
@@ -194,6 +197,7 @@ flux2 = dict(
 for name, config in (
     ("flux", flux), ("statistics", statistics), ("empty", {}), ("wan", wan), ("qwen_image", qwen_image),
     ("wan_residual", wan_residual), ("qwen_image_21", qwen_image_21), ("flux2", flux2),
+    ("hunyuan_image", hunyuan_image),
     ("bad", dict(flux, norm_num_groups=48, shift_factor="x")),
 ):
     seed("config", name, json.dumps(config).encode())
@@ -228,6 +232,14 @@ def wan_decoder(frames, levels, cuts=0, base=2, z=2, out=3, resnets=1, qwen_imag
     return of_images + number(2) + number(3) + b"\1" + of_backend + time + b"\1" + network
 
 
+def hunyuan_image_decoder(channels, z, upsamplers, tile):
+    """The same for a decoder of HunyuanImage's kind."""
+    of_images = listed(map(number, channels)) + number(1) + b"\0" + b"".join(map(number, (z, 3, 1, tile, tile))) + b"\0\1"
+    of_backend = struct.pack("<3Q", 0x5555555555555555, 3, 64)
+    time = number(1) + number(1) + struct.pack("<H5B", 0, 1, 0, 0, 0, 0) + listed([])
+    return of_images + number(2) + number(3) + b"\1" + of_backend + time + b"\0" + struct.pack("2B", 1, upsamplers)
+
+
 for name, input in (
     ("wan", wan_decoder(3, [(1, 0), (2, 1)], cuts=2)), ("wan_of_one_level", wan_decoder(5, [(1, 0)], cuts=0b1010)),
     ("wan_of_four_levels", wan_decoder(4, [(1, 0), (2, 1), (2, 1), (2, 0)], cuts=0xffff)),
@@ -236,6 +248,8 @@ for name, input in (
     ("qwen_image", wan_decoder(1, [(1, 0), (2, 1)], out=4, qwen_image=True)),
     ("wan_residual", wan_decoder(3, [(1, 0), (2, 1), (2, 1)], cuts=2, out=12, residual=True, patch=2)),
     ("qwen_image_21", wan_decoder(1, [(1, 0), (2, 1)], out=4, qwen_image=True, residual=True)),
+    ("hunyuan_image", hunyuan_image_decoder([1, 1], 8, 1, 8)),
+    ("hunyuan_image_of_four_levels", hunyuan_image_decoder([3, 3, 1, 2], 4, 2, 64)),
 ):
     seed("program", name, input)
 

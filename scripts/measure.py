@@ -1,8 +1,8 @@
 """What the comparisons share: checkpoints, latents, and how processes are measured.
 
 Models have random weights in f32, which diffusers saves once into the cache folder: one of FLUX.1's
-shape (block_out_channels 128, 256, 512, 512, two layers, 16 latent channels, no quant convs), and
-those of Wan 2.1 and Qwen-Image, whose shapes are the defaults of their classes.
+shape (block_out_channels 128, 256, 512, 512, two layers, 16 latent channels, no quant convs), that of
+HunyuanImage 2.1, and those of Wan 2.1 and Qwen-Image, whose shapes are the defaults of their classes.
 """
 
 import importlib.metadata
@@ -30,17 +30,14 @@ def peak_rss_bytes():
 
 # The folder in the cache, and the class in diffusers.
 FAMILIES = {"flux": ("flux-shaped-vae", "AutoencoderKL"),
+            "hunyuan-image": ("hunyuan-image-vae", "AutoencoderKLHunyuanImage"),
             "wan": ("wan-vae", "AutoencoderKLWan"),
             "qwen-image": ("qwen-image-vae", "AutoencoderKLQwenImage")}
 
 
-def save_checkpoint(folder, family="flux"):
-    import diffusers
-    import torch
-
-    torch.manual_seed(0)
-    of_class = getattr(diffusers, FAMILIES[family][1])
-    vae = of_class() if family != "flux" else of_class(
+# Where they are no defaults of the class.
+SHAPES = {
+    "flux": dict(
         block_out_channels=[128, 256, 512, 512],
         down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4,
@@ -50,16 +47,36 @@ def save_checkpoint(folder, family="flux"):
         scaling_factor=0.3611,
         shift_factor=0.1159,
         use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
-    vae.save_pretrained(folder)
+        use_post_quant_conv=False),
+    "hunyuan-image": dict(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=64,
+        block_out_channels=[128, 256, 512, 512, 1024, 1024],
+        layers_per_block=2,
+        spatial_compression_ratio=32,
+        sample_size=384,
+        scaling_factor=0.75289)}
 
 
-def save_latents(path, size, frames=None):
+def latent_channels(family):
+    return SHAPES.get(family, {}).get("latent_channels", LATENT_CHANNELS)
+
+
+def save_checkpoint(folder, family="flux"):
+    import diffusers
+    import torch
+
+    torch.manual_seed(0)
+    of_class = getattr(diffusers, FAMILIES[family][1])
+    of_class(**SHAPES.get(family, {})).save_pretrained(folder)
+
+
+def save_latents(path, size, frames=None, channels=LATENT_CHANNELS):
     import numpy
 
     time = () if frames is None else (frames,)
-    shape = (1, LATENT_CHANNELS, *time, size, size)
+    shape = (1, channels, *time, size, size)
     numpy.save(path, numpy.random.default_rng(size).standard_normal(shape, dtype=numpy.float32))
 
 

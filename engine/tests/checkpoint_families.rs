@@ -98,8 +98,13 @@ fn other_decoders_are_named() {
                 ("decoder.mid.attn_1.q.weight", &[8, 8, 1, 1, 1]),
             ],
         ),
-        ("HunyuanImage 2.1", &[("decoder.up.0.upsample.conv.weight", &[32, 8, 3, 3])]),
-        ("HunyuanImage 2.1", &[("decoder.mid_block.attentions.0.proj.weight", &[8, 8, 1, 1])]),
+        (
+            "HunyuanImage 3",
+            &[
+                ("decoder.conv_in.weight", &[8, 4, 3, 3, 3]),
+                ("decoder.up.0.upsample.conv.weight", &[32, 8, 3, 3, 3]),
+            ],
+        ),
         ("LTX-Video", &[("decoder.up_blocks.0.res_blocks.0.conv1.conv.weight", &[8, 8, 3, 3, 3])]),
         ("Mochi", &[("decoder.blocks.2.blocks.3.stack.5.weight", &[8, 8, 3, 3, 3])]),
         ("Cosmos", &[("decoder.unpatcher3d.wavelets", &[2])]),

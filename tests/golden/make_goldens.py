@@ -20,7 +20,7 @@ For each model below it writes, beside this script, a folder
 and `demo-vae/expected.safetensors` for the checkpoint in `examples/demo-vae`: every 7th row and
 column of `whole`, `tiled` and `patch4` of the whole astronaut.
 
-Weights that are saved as f16 or bf16 are rounded before the decode, which runs in f32: a reader that
+Weights that are saved in fewer bits are rounded before the decode, which runs in f32: a reader that
 widens them exactly meets the bound of f32. Every model is seeded by its own name, so that one can be
 added without changing the others. On one machine the script makes the same bytes each time; another
 version of torch or another CPU may differ in the last bits, far below the tests' bound.
@@ -33,7 +33,7 @@ import zlib
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLFlux2
+from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLHunyuanImage
 from diffusers.pipelines.flux2.pipeline_flux2 import Flux2Pipeline
 from safetensors.torch import load_file, save_file
 
@@ -76,9 +76,15 @@ MODELS = {
         kind=AutoencoderKLFlux2, block_out_channels=[16, 32, 32], layers_per_block=1,
         norm_num_groups=8, latent_channels=8, sample_size=32, quant=True, attention=True,
         latents=(1, 10, 14), dtype="bf16", decoder_block_out_channels=[8, 24, 32]),
+    # HunyuanImage 2.1 in small: upsamplers that halve and that keep channels. Its norms have 32 groups,
+    # always, so its channels are many and its weights of few bits.
+    "hunyuan-image": dict(
+        kind=AutoencoderKLHunyuanImage, block_out_channels=[32, 32, 64], layers_per_block=1,
+        latent_channels=4, sample_size=16, latents=(1, 7, 10), dtype="f8"),
 }
 
-DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16,
+          "f8": torch.float8_e4m3fn}
 
 
 def randomize(vae, generator):
@@ -136,7 +142,7 @@ def patch_decode(vae, z, ranks):
     scale = 2 ** (len(vae.config.block_out_channels) - 1)
 
     def picture(window):
-        if vae.config.use_post_quant_conv:
+        if vae.config.get("use_post_quant_conv"):
             window = vae.post_quant_conv(window)
         return vae.decoder(window)
 
@@ -165,20 +171,25 @@ def make(name, spec):
     levels = len(spec["block_out_channels"])
     kind = spec.get("kind", AutoencoderKL)
     more = {key: spec[key] for key in ["decoder_block_out_channels"] if key in spec}
+    if kind is AutoencoderKLHunyuanImage:
+        more = dict(spatial_compression_ratio=2 ** (levels - 1), scaling_factor=0.75289)
+    else:
+        more |= dict(
+            down_block_types=["DownEncoderBlock2D"] * levels,
+            up_block_types=["UpDecoderBlock2D"] * levels,
+            norm_num_groups=spec["norm_num_groups"],
+            use_quant_conv=spec["quant"],
+            use_post_quant_conv=spec["quant"],
+            mid_block_add_attention=spec["attention"],
+        )
     vae = kind(
         **more,
         in_channels=3,
         out_channels=3,
-        down_block_types=["DownEncoderBlock2D"] * levels,
-        up_block_types=["UpDecoderBlock2D"] * levels,
         block_out_channels=spec["block_out_channels"],
         layers_per_block=spec["layers_per_block"],
-        norm_num_groups=spec["norm_num_groups"],
         latent_channels=spec["latent_channels"],
         sample_size=spec["sample_size"],
-        use_quant_conv=spec["quant"],
-        use_post_quant_conv=spec["quant"],
-        mid_block_add_attention=spec["attention"],
     ).eval()
     randomize(vae, generator)
     dtype = DTYPES[spec["dtype"]]
@@ -191,7 +202,7 @@ def make(name, spec):
             statistics.data = statistics.to(dtype).float()
     batch, height, width = spec["latents"]
     z = torch.randn((batch, spec["latent_channels"], height, width), generator=generator)
-    latents = {"latents": z} if kind is AutoencoderKL else pipelines(vae, z)
+    latents = pipelines(vae, z) if kind is AutoencoderKLFlux2 else {"latents": z}
     z = latents["latents"]
     results = decode(vae, z, range(2, 7))
     for overlap in spec.get("overlaps", []):

@@ -8,7 +8,6 @@ use halovae_engine::backend::{Backend, WeightSource};
 use halovae_engine::checkpoint::{AutoencoderKlConfig, Checkpoint, VaeConfig};
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::decode::{Control, Decoder};
-use halovae_engine::model::Model;
 use halovae_engine::program::Program;
 use halovae_engine::sink::MemorySink;
 use halovae_engine::tensor::{HostTensor, Shape};
@@ -120,9 +119,9 @@ pub fn decode<B: Backend>(decoder: &Decoder<B>, latents: &HostTensor, plan: &Pla
 
 /// A model of random weights, small enough to decode hundreds of times.
 #[derive(Clone, Debug)]
-pub struct SmallModel {
+pub struct SmallModel<C = AutoencoderKlConfig> {
     /// Its config.
-    pub config: AutoencoderKlConfig,
+    pub config: C,
     /// Its weights.
     pub weights: RandomWeights,
 }
@@ -139,7 +138,9 @@ impl SmallModel {
         config.validate().expect("a possible config");
         Self { config, weights: RandomWeights { seed: 1 } }
     }
+}
 
+impl<C: VaeConfig> SmallModel<C> {
     /// Its decoder.
     ///
     /// # Panics
@@ -159,7 +160,7 @@ impl SmallModel {
 
     /// Random latents.
     pub fn latents(&self, batch: usize, height: u32, width: u32, seed: u64) -> HostTensor {
-        let channels = self.config.latent_channels as usize;
+        let channels = self.program().latent_channels() as usize;
         random_tensor(Shape::new(batch, height as usize, width as usize, channels), seed)
     }
 }

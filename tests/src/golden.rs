@@ -12,9 +12,17 @@ use halovae_engine::tensor::HostTensor;
 use crate::compare::{Difference, relative_rms};
 use crate::tensors;
 
-/// Every golden model of images.
+/// Golden models of images that every backend decodes.
 pub const NAMES: [&str; 7] =
     ["f1-one-level", "f2-complete", "f4-batch", "f4-no-attention", "f8-flux", "f8-sd", "flux2"];
+
+/// Golden models of images with ops that not every backend has.
+pub const SHUFFLED: [&str; 1] = ["hunyuan-image"];
+
+/// Every golden model of images.
+pub fn images() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().chain(SHUFFLED)
+}
 
 /// Every golden model of videos, or of images with the blocks of videos.
 pub const VIDEOS: [&str; 4] = ["qwen-image-21", "qwen-layered", "wan", "wan-residual"];

@@ -77,6 +77,36 @@ pub fn to_old_diffusers(name: &str, tensor: RawTensor) -> (String, RawTensor) {
     (renamed, tensor)
 }
 
+/// A weight of the decoder under the name of Tencent's code for HunyuanImage 2.1, which has a list for each
+/// level where diffusers has one for all; the first levels, so many, have an upsampler.
+pub fn to_tencent(res_blocks: usize, upsamplers: usize, name: &str) -> String {
+    let mut renamed = name.to_owned();
+    if let ["decoder", "up_blocks", place, part @ ..] = &name.split('.').collect::<Vec<_>>()[..] {
+        let (mut level, mut place) = (0, place.parse::<usize>().expect("a place"));
+        let resnets = res_blocks + 1;
+        let blocks = |level| resnets + usize::from(level < upsamplers);
+        while place >= blocks(level) {
+            place -= blocks(level);
+            level += 1;
+        }
+        let part = part.join(".");
+        return match place < resnets {
+            true => format!("decoder.up.{level}.block.{place}.{part}"),
+            false => format!("decoder.up.{level}.upsample.{part}"),
+        };
+    }
+    for (from, to) in [
+        ("mid_block.resnets.0", "mid.block_1"),
+        ("mid_block.resnets.1", "mid.block_2"),
+        ("mid_block.attentions.0.norm", "mid.attn_1.norm"),
+        ("mid_block.attentions.0.to_", "mid.attn_1."),
+        ("mid_block.attentions.0.proj", "mid.attn_1.proj_out"),
+    ] {
+        renamed = renamed.replace(from, to);
+    }
+    renamed
+}
+
 /// A weight of the decoder under the name of Wan's own code, which has all levels in one list.
 pub fn to_wan(res_blocks: usize, name: &str) -> String {
     in_lists(res_blocks, false, name)

@@ -1,7 +1,7 @@
 //! The planner's estimate of peak device memory against what the CPU backend counts.
 
 use halovae_core::Size;
-use halovae_engine::checkpoint::AutoencoderKlConfig;
+use halovae_engine::checkpoint::{AutoencoderKlConfig, AutoencoderKlHunyuanImageConfig, VaeConfig};
 use halovae_engine::conformance::RandomWeights;
 use halovae_engine::decode::{Control, DecodeReport};
 use halovae_engine::shard::ParkLimit;
@@ -26,8 +26,22 @@ fn narrow_flux() -> SmallModel {
     SmallModel { config, weights: RandomWeights { seed: 5 } }
 }
 
+/// HunyuanImage 2.1's with an eighth of its channels, and half of its levels.
+fn narrow_hunyuan_image() -> SmallModel<AutoencoderKlHunyuanImageConfig> {
+    let config = AutoencoderKlHunyuanImageConfig {
+        block_out_channels: vec![32, 64, 128],
+        layers_per_block: 1,
+        latent_channels: 8,
+        spatial_compression_ratio: 4,
+        sample_size: 64,
+        ..AutoencoderKlHunyuanImageConfig::default()
+    };
+    config.validate().expect("a possible config");
+    SmallModel { config, weights: RandomWeights { seed: 6 } }
+}
+
 fn decode(
-    model: &SmallModel,
+    model: &SmallModel<impl VaeConfig>,
     latents: Size,
     batch: usize,
     cut: Cut,
@@ -42,7 +56,14 @@ fn decode(
 }
 
 #[track_caller]
-fn check(model: &SmallModel, latents: Size, batch: usize, cut: Cut, ranks: u32, threads: usize) {
+fn check(
+    model: &SmallModel<impl VaeConfig>,
+    latents: Size,
+    batch: usize,
+    cut: Cut,
+    ranks: u32,
+    threads: usize,
+) {
     let report = decode(model, latents, batch, cut, ranks, threads);
     let [estimated, measured] = [report.estimated_peak_bytes, report.measured_peak_bytes];
     let ratio = estimated as f64 / measured as f64;
@@ -83,6 +104,21 @@ fn sharded() {
     let model = narrow_flux();
     for (rows, cols, ranks) in [(1, 2, 2), (2, 2, 4), (2, 3, 6), (2, 2, 1), (3, 3, 2), (4, 1, 3)] {
         check(&model, Size::new(40, 28), 1, Cut::Sharded(rows, cols), ranks, 1);
+    }
+}
+
+/// An upsampler's values are there three times: in channels, as cells, and in its shortcut.
+#[test]
+fn cells_that_lie_in_channels() {
+    let model = narrow_hunyuan_image();
+    for (cut, ranks) in [
+        (Cut::Whole, 1),
+        (Cut::Tiled(0.25), 2),
+        (Cut::Patch(4), 4),
+        (Cut::Sharded(2, 2), 4),
+        (Cut::Sharded(3, 2), 2),
+    ] {
+        check(&model, Size::new(29, 24), 1, cut, ranks, 1);
     }
 }
 

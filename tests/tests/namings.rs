@@ -114,6 +114,30 @@ fn ldm_from_converters_that_know_the_new_attention() {
     }
 }
 
+/// Tencent's names, which ComfyUI's files have, with kernels of images or of one frame.
+#[test]
+fn hunyuan_image_own_names() {
+    let case = Case::new("hunyuan-image");
+    for (prefix, has_frames) in [("", false), ("vae.", true)] {
+        let file = case.path("hunyuan-image-vae.safetensors");
+        let renamed = case.weights.clone().renamed(|name, mut tensor| {
+            if has_frames && tensor.shape.len() == 4 {
+                tensor.shape.insert(2, 1);
+            }
+            (format!("{prefix}{}", naming::to_tencent(1, 2, name)), tensor)
+        });
+        renamed.write(&file);
+        let checkpoint = case.check("Tencent's names", &file, Some(&case.config()));
+        assert_eq!(checkpoint.naming(), Naming::Original("Tencent"));
+        assert_eq!(checkpoint.prefix(), prefix);
+        // Without a config the network is the same, and its latents' scale is not told.
+        let inferred = case.check("without a config", &file, None);
+        assert_eq!(inferred.config().decoder(), case.golden.config().decoder());
+        assert_eq!(inferred.guessed_of_space(), ["scaling_factor"]);
+        assert!(inferred.latent_space().is_err());
+    }
+}
+
 /// FLUX.2's own code, and ComfyUI's files, have the convs around the latents within encoder and decoder.
 #[test]
 fn flux2_own_names() {

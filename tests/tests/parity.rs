@@ -11,7 +11,7 @@ use halovae_tests::{binary, npy, tensors};
 fn every_golden_model_is_tested() {
     let mut found = binary::listing(&golden::folder());
     found.retain(|name| golden::folder().join(name).join("config.json").exists());
-    assert_eq!(found, [&golden::NAMES[..], &golden::VIDEOS].concat());
+    assert_eq!(found, golden::images().chain(golden::VIDEOS).collect::<Vec<_>>());
 }
 
 fn whole(name: &str) {
@@ -58,6 +58,7 @@ every_model! {
     f8_flux: "f8-flux",
     f8_sd: "f8-sd",
     flux2: "flux2",
+    hunyuan_image: "hunyuan-image",
 }
 
 /// No overlap, every pixel under two tiles, every pixel under four.
@@ -93,7 +94,7 @@ fn patches_on_another_number_of_ranks() {
 fn through_the_binary() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let output = folder.path().join("picture.npy");
-    for name in golden::NAMES {
+    for name in golden::images() {
         let golden = Golden::load(name);
         for (strategy, ranks, key) in [
             ("whole", 1, "whole"),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 /// Ranks with different numbers of threads each, as when cores cannot be shared out evenly.
 #[test]
 fn golden_models() {
-    for name in golden::NAMES {
+    for name in golden::images() {
         let golden = Golden::load(name);
         let plan = plan(golden.config(), size_of(&golden.latents), Cut::Tiled(0.25));
         let one = decode(&cpu_decoder(&golden.checkpoint, 1), &golden.latents, &plan);

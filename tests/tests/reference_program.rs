@@ -52,3 +52,8 @@ fn f8_flux() {
 fn f8_sd() {
     check("f8-sd");
 }
+
+#[test]
+fn hunyuan_image() {
+    check("hunyuan-image");
+}

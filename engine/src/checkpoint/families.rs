@@ -103,12 +103,10 @@ const FAMILIES: &[UnsupportedFamily] = &[
         evidence: &[&[Is3d("decoder.conv_in.weight"), Widens("decoder.up.#.upsample.conv.weight")]],
     },
     UnsupportedFamily {
-        models: "the VAE of HunyuanImage 2.1",
-        classes: &["AutoencoderKLHunyuanImage", "AutoencoderKLHunyuanImageRefiner"],
-        evidence: &[
-            &[Is("decoder.mid_block.attentions.#.proj")],
-            &[Widens("decoder.up.#.upsample.conv.weight")],
-        ],
+        // Its network has HunyuanVideo 1.5's names and shapes.
+        models: "the VAE of HunyuanImage 2.1's refiner",
+        classes: &["AutoencoderKLHunyuanImageRefiner"],
+        evidence: &[],
     },
     UnsupportedFamily {
         models: "the VAE of EasyAnimate",
@@ -230,8 +228,7 @@ mod tests {
     #[test]
     fn an_upsample_that_widens_is_not_ours() {
         let name = "decoder.up.1.upsample.conv.weight";
-        assert_eq!(found(&[(name, &[8, 8, 3, 3])]), None);
-        assert_eq!(found(&[(name, &[32, 8, 3, 3])]), Some("the VAE of HunyuanImage 2.1"));
+        assert_eq!(found(&[(name, &[8, 8, 3, 3, 3])]), None);
         let video: (&str, &[usize]) = ("decoder.conv_in.weight", &[8, 4, 3, 3, 3]);
         assert_eq!(found(&[video, (name, &[32, 8, 3, 3, 3])]), Some("the VAE of HunyuanImage 3"));
     }

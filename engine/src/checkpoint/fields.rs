@@ -139,6 +139,13 @@ pub(crate) fn check_magnitude(field: &'static str, value: f64) -> Result<(), Con
     })
 }
 
+pub(crate) fn check_scaling(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    let least = MAX_MAGNITUDE.recip();
+    ensure((least..=MAX_MAGNITUDE).contains(&value), field, value, || {
+        format!("a number from {least:e} to {MAX_MAGNITUDE:e}")
+    })
+}
+
 /// Mean and standard deviation of latents of so many channels; the field that says how many is named.
 pub(crate) fn check_mean_and_std(
     channels: (&'static str, u32),

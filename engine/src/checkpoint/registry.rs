@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::autoencoder_kl::AutoencoderKl;
 use super::autoencoder_kl_flux2::AutoencoderKlFlux2;
+use super::autoencoder_kl_hunyuan_image::AutoencoderKlHunyuanImage;
 use super::autoencoder_kl_wan::{
     AutoencoderKlQwenImage, AutoencoderKlQwenImage21, AutoencoderKlWan,
 };
@@ -20,6 +21,7 @@ use crate::files::text::listed;
 const FAMILIES: &[&dyn Family] = &[
     &AutoencoderKl,
     &AutoencoderKlFlux2,
+    &AutoencoderKlHunyuanImage,
     &AutoencoderKlQwenImage21,
     &AutoencoderKlWan,
     &AutoencoderKlQwenImage,

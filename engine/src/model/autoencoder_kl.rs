@@ -6,10 +6,12 @@
 //! the end norm, SiLU and conv_out.
 
 use crate::checkpoint::AutoencoderKlConfig;
-use crate::program::{Model, Program, ProgramBuilder, ProgramError, ValueId};
+use crate::program::{Model, Program, ProgramBuilder, ProgramError};
 
-/// Of every group norm in this family; torch's default is another.
-const EPS: f32 = 1e-6;
+use super::kl_blocks::{AttentionParts, EPS, attention, resnet};
+
+const ATTENTION: AttentionParts =
+    AttentionParts { norm: "group_norm", out: "to_out.0", of_convs: false };
 
 impl Model for AutoencoderKlConfig {
     /// `post_quant_conv` is included where the model has one.
@@ -25,7 +27,7 @@ impl Model for AutoencoderKlConfig {
 
         x = resnet(&mut builder, "decoder.mid_block.resnets.0", x, deepest, groups)?;
         if self.mid_block_add_attention {
-            x = attention(&mut builder, "decoder.mid_block.attentions.0", x, groups)?;
+            x = attention(&mut builder, "decoder.mid_block.attentions.0", x, groups, ATTENTION)?;
         }
         x = resnet(&mut builder, "decoder.mid_block.resnets.1", x, deepest, groups)?;
 
@@ -47,44 +49,4 @@ impl Model for AutoencoderKlConfig {
         x = builder.conv("decoder.conv_out", x, self.out_channels, 3)?;
         builder.finish(x)
     }
-}
-
-/// norm, SiLU, conv, norm, SiLU, conv, plus the input, through a conv 1x1 where channels change.
-fn resnet(
-    builder: &mut ProgramBuilder,
-    name: &str,
-    input: ValueId,
-    channels: u32,
-    groups: u32,
-) -> Result<ValueId, ProgramError> {
-    let mut h = input;
-    let mut skip = input;
-    for half in 1..=2 {
-        h = builder.group_norm(&format!("{name}.norm{half}"), h, groups, EPS)?;
-        h = builder.silu(&format!("{name}.act{half}"), h)?;
-        h = builder.conv(&format!("{name}.conv{half}"), h, channels, 3)?;
-        // The shortcut runs between the two convs: the input dies there, before the second conv
-        // needs its workspace, and that conv adds into the shortcut's memory.
-        if half == 1 && builder.channels(input) != channels {
-            skip = builder.conv(&format!("{name}.conv_shortcut"), input, channels, 1)?;
-        }
-    }
-    builder.add(name, h, skip)
-}
-
-/// Single-head attention over all positions, with a norm before and a residual around.
-fn attention(
-    builder: &mut ProgramBuilder,
-    name: &str,
-    input: ValueId,
-    groups: u32,
-) -> Result<ValueId, ProgramError> {
-    let channels = builder.channels(input);
-    let normed = builder.group_norm(&format!("{name}.group_norm"), input, groups, EPS)?;
-    let q = builder.linear(&format!("{name}.to_q"), normed, channels)?;
-    let k = builder.linear(&format!("{name}.to_k"), normed, channels)?;
-    let v = builder.linear(&format!("{name}.to_v"), normed, channels)?;
-    let mixed = builder.attention(&format!("{name}.attention"), [q, k, v])?;
-    let out = builder.linear(&format!("{name}.to_out.0"), mixed, channels)?;
-    builder.add(name, out, input)
 }

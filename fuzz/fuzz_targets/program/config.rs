@@ -1,7 +1,8 @@
 //! Configs of every family, of small networks and of any numbers.
 
 use halovae_engine::checkpoint::{
-    AutoencoderKlConfig, AutoencoderKlWanConfig, VaeConfig, WanClass,
+    AutoencoderKlConfig, AutoencoderKlHunyuanImageConfig, AutoencoderKlWanConfig, VaeConfig,
+    WanClass,
 };
 
 use crate::input::{Input, Number, Wan};
@@ -27,9 +28,10 @@ pub(crate) struct Config {
 impl Config {
     /// A valid config whose decoder does not have too many resnets.
     pub(crate) fn of(input: &Input) -> Option<Self> {
-        let config = match &input.wan {
-            None => Self::autoencoder_kl(input),
-            Some(wan) => Self::wan(wan),
+        let config = match (&input.wan, input.hunyuan_image) {
+            (Some(wan), _) => Self::wan(wan),
+            (None, Some(upsamplers)) => Self::hunyuan_image(input, upsamplers),
+            (None, None) => Self::autoencoder_kl(input),
         };
         (config.config.validate().is_ok() && config.resnets <= MAX_RESNETS).then_some(config)
     }
@@ -59,6 +61,33 @@ impl Config {
                 && config.block_out_channels.iter().all(|&channels| channels <= 8)
                 && config.layers_per_block <= 2
                 && config.latent_channels <= 8
+                && config.out_channels <= 8,
+            config: config.into(),
+        }
+    }
+
+    fn hunyuan_image(input: &Input, upsamplers: u8) -> Self {
+        let groups = AutoencoderKlHunyuanImageConfig::GROUPS;
+        let channels = input.channels.iter().map(|c| c.get().wrapping_mul(groups));
+        let config = AutoencoderKlHunyuanImageConfig {
+            block_out_channels: channels.collect(),
+            latent_channels: input.latent_channels.get(),
+            out_channels: input.out_channels.get(),
+            layers_per_block: input.layers.get(),
+            spatial_compression_ratio: 1u32.checked_shl(upsamplers.into()).unwrap_or(u32::MAX),
+            sample_size: input.sample_size[0].get(),
+            upsample_match_channel: input.attention,
+            ..AutoencoderKlHunyuanImageConfig::default()
+        };
+        let levels = config.block_out_channels.len();
+        Self {
+            latent_channels: config.latent_channels,
+            out_channels: config.out_channels,
+            levels,
+            resnets: resnets(levels, config.layers_per_block),
+            is_small: levels <= 2
+                && config.block_out_channels.iter().all(|&channels| channels == groups)
+                && config.layers_per_block == 1
                 && config.out_channels <= 8,
             config: config.into(),
         }

@@ -46,6 +46,9 @@ pub(crate) struct Input {
     pub(crate) time: Time,
     /// The network of a decoder of videos, in the place of one of images.
     pub(crate) wan: Option<Wan>,
+    /// How often a network of HunyuanImage's kind doubles rows and columns, in the place of an
+    /// AutoencoderKL.
+    pub(crate) hunyuan_image: Option<u8>,
 }
 
 /// A network of Wan or Qwen-Image.

@@ -23,6 +23,16 @@ fn a_gpu_that_fails_is_passed_over() {
     assert_f32_close("whole", &picture(folder.path()), golden.expected("whole"));
 }
 
+/// A decoder of images may have an op that a GPU lacks.
+#[test]
+fn an_op_of_images_that_a_gpu_lacks_is_named() {
+    let golden = Golden::load("hunyuan-image");
+    let folder = tempfile::tempdir().expect("a folder");
+    let named = run(decode(&golden, folder.path(), &["--backend", "cuda"]));
+    assert_fails("a GPU that was named", &named, 1, &["has no shuffle"]);
+    assert!(!folder.path().join("picture.npy").exists());
+}
+
 /// A GPU that lacks an op of the decoder is passed over too, unless the user named it.
 #[test]
 fn a_gpu_that_lacks_an_op_is_passed_over() {

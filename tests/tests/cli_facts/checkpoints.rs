@@ -53,7 +53,7 @@ fn any_size_has_figures() {
 #[test]
 fn figures_are_those_of_files_and_plans() {
     let image = ["--height", "96", "--width", "160"];
-    for name in ["f8-sd", "wan", "wan-residual", "qwen-image-21", "flux2"] {
+    for name in ["f8-sd", "wan", "wan-residual", "qwen-image-21", "flux2", "hunyuan-image"] {
         let Golden { folder, .. } = Golden::load(name);
         let told = json(&folder, &image);
         assert!(inspect(&folder, &image).expect_success().stdout.contains("96 x 160"), "{name}");

@@ -40,7 +40,7 @@ fn the_table_in_the_readme_is_current() {
 fn golden_models_are_listed() {
     let all = json();
     let listed = all["models"].as_array().expect("models");
-    for name in golden::NAMES.iter().chain(&golden::VIDEOS) {
+    for name in golden::images().chain(golden::VIDEOS) {
         let golden = golden::Golden::load(name);
         let config = golden.config();
         let of_class = |model: &&Value| model["class"] == config.class();
@@ -72,6 +72,7 @@ fn what_matters_of_latents_is_told() {
     assert_eq!(of("SD 3"), ([16, 8], None, None));
     assert_eq!(of("FLUX.1"), ([16, 8], None, Some(64)));
     assert_eq!(of("FLUX.2"), ([32, 8], None, Some(128)));
+    assert_eq!(of("HunyuanImage 2.1"), ([64, 32], None, None));
     assert_eq!(of("Wan 2.1"), ([16, 8], Some(4), None));
     assert_eq!(of("TI2V-5B"), ([48, 16], Some(4), None));
     assert_eq!(of("Krea 2"), ([16, 8], Some(4), Some(64)));

@@ -1,9 +1,10 @@
 //! In which space latents are, and what tells it.
 
 use halovae_engine::tensor::Shape;
+use halovae_tests::compare::assert_f32_close;
 use halovae_tests::decode::random_tensor;
 use halovae_tests::disk::{CONFIG, RawFile, RawTensor, WEIGHTS};
-use halovae_tests::{binary, naming};
+use halovae_tests::{binary, naming, npy, tensors};
 use serde_json::Value;
 
 use crate::{Setup, plain};
@@ -98,4 +99,23 @@ fn a_whole_checkpoint_scales_a_pipelines_latents() {
         let told = binary::run_command(inspect).expect_success().stdout;
         assert!(told.contains(model), "{model}: {told}");
     }
+}
+
+/// The pipeline of HunyuanImage 2.1 divides latents by the scale; ComfyUI has done so where it saves them.
+#[test]
+fn latents_of_hunyuan_image() {
+    let setup = Setup::new("hunyuan-image");
+    let own = &setup.golden.latents;
+    let (expected, _) = setup.picture(&setup.golden.latents_file(), "");
+    let version = ("latent_format_version_0", RawTensor::f32(&[0], &[]));
+    let comfys = setup.write("comfy.latent", &[("latent_tensor", plain(own)), version]);
+    assert!(setup.picture(&comfys, "").0 == expected, "another picture of ComfyUI's latents");
+
+    let mut scaled = own.clone();
+    scaled.data_mut().iter_mut().for_each(|value| *value *= 0.75289);
+    let of_pipeline = setup.write("pipeline.safetensors", &[("latents", plain(&scaled))]);
+    let (got, _) = setup.picture(&of_pipeline, "--latent-space pipeline");
+    let (values, shape) = npy::read(&got);
+    let picture = tensors::channels_last(&values, shape.try_into().expect("NCHW"));
+    assert_f32_close("a pipeline's latents", &picture, setup.golden.expected("whole"));
 }

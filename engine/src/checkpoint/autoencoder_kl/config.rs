@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::space;
 use crate::checkpoint::config::{ConfigError, Detail, VaeConfig};
 use crate::checkpoint::fields::{
-    Fields, MAX_CHANNELS, MAX_MAGNITUDE, check_magnitude, check_mean_and_std, count, ensure,
+    Fields, MAX_CHANNELS, check_magnitude, check_mean_and_std, check_scaling, count, ensure,
     ensure_within, shown, wrong,
 };
 use crate::files::text::listed;
@@ -158,13 +158,7 @@ impl VaeConfig for AutoencoderKlConfig {
                 format!("{scale} (the pixels of one latent cell) to {MAX_SAMPLE_SIZE} pixels")
             })?;
         }
-        let scaling = self.scaling_factor;
-        ensure(
-            (MAX_MAGNITUDE.recip()..=MAX_MAGNITUDE).contains(&scaling),
-            "scaling_factor",
-            scaling,
-            || format!("a number from {:e} to {MAX_MAGNITUDE:e}", MAX_MAGNITUDE.recip()),
-        )?;
+        check_scaling("scaling_factor", self.scaling_factor)?;
         check_magnitude("shift_factor", self.shift_factor)?;
         let [mean, std] = [&self.latents_mean, &self.latents_std].map(Option::as_deref);
         check_mean_and_std(("latent_channels", self.latent_channels), mean, std)
