@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::options::{OptionError, TileOptions};
-use crate::plan::{Planner, cells_of_pixels, latent_frames, threads};
+use crate::plan::{MOST_FRAMES, Planner, cells_of_pixels, latent_frames, threads};
 use crate::vae::{Vae, for_frames};
 
 /// Of what size a VAE's figures are told.
@@ -73,6 +73,9 @@ impl Vae {
             false => Err(OptionError::ImagesOnly { option: "frames" }.into()),
         });
         let frames = frames.transpose()?;
+        if let Some(frames) = frames.filter(|&frames| frames > MOST_FRAMES) {
+            return Err(OptionError::Frames { frames, max: MOST_FRAMES }.into());
+        }
 
         let cpu = CpuModel::new(threads(None) as usize);
         let video = config.is_video().then(|| {

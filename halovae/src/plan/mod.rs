@@ -17,6 +17,7 @@ pub(crate) use fit::{Allowed, Chosen};
 pub use halovae_engine::shard::Traffic;
 pub use planned::Planned;
 pub(crate) use planned::plan;
+pub(crate) use planner::MOST_FRAMES;
 pub use planner::{DecoderFacts, Planner};
 pub use sizes::{cells_of_pixels, latent_frames};
 pub use threads::{share, threads};

@@ -19,7 +19,7 @@ use crate::vae::{Plannable, Vae, for_frames, open_config};
 
 /// Frames of latents that are planned: plans follow a decode chunk by chunk, which takes some seconds for
 /// these.
-const MOST_FRAMES: u32 = 1 << 17;
+pub(crate) const MOST_FRAMES: u32 = 1 << 14;
 
 /// What is the same for every plan of a decoder.
 #[derive(Clone, Copy, Debug)]

@@ -75,7 +75,7 @@ fn a_plan_says_how_many_frames_come_out() {
     }
     let endless = setup.run(&format!("{PLAN} --frames 4294967293"));
     assert_eq!(endless.status.code(), Some(2));
-    assert!(endless.stderr.contains("plan at most --latent-frames 131072"), "{}", endless.stderr);
+    assert!(endless.stderr.contains("plan at most --latent-frames 16384"), "{}", endless.stderr);
     let plan = parsed(&setup.run(&format!("{PLAN} --format json")).stdout);
     assert!(plan.get("frames").is_none(), "{plan}");
     assert_eq!(plan["output"], json!({ "height": 72, "width": 104 }));

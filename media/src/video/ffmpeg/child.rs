@@ -49,8 +49,11 @@ impl Died {
     /// In words, with some of the lines that it said.
     pub(super) fn told(&self, some: impl FnOnce(&[String]) -> &[String]) -> String {
         let said = some(&self.lines).join("; ");
-        let said = if said.is_empty() { "it said nothing" } else { &said };
-        format!("ffmpeg failed ({}): {said}", self.status)
+        match (self.status.success(), said.is_empty()) {
+            (true, true) => "ffmpeg ended and has not written the file".into(),
+            (false, true) => format!("ffmpeg failed ({}) and said nothing", self.status),
+            (_, false) => format!("ffmpeg failed ({}): {said}", self.status),
+        }
     }
 }
 

@@ -33,8 +33,9 @@ impl EncoderHelp {
         let said = errors.join().unwrap_or_default();
         if !status.success() {
             let said = String::from_utf8_lossy(&said);
-            let said = said.trim().lines().last().unwrap_or_default().to_owned();
-            return Err(io::Error::other(format!("it ended with {status}: {said}")));
+            let said = said.trim().lines().last().map(|last| format!(": {last}"));
+            let said = said.unwrap_or_default();
+            return Err(io::Error::other(format!("it ended with {status}{said}")));
         }
         let is_name =
             codec.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));

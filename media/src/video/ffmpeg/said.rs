@@ -33,7 +33,13 @@ pub(super) fn lines(said: &str, staged: &Path, shown: &Path) -> Vec<String> {
         let line = without_address(line).replace(&format!("file:{staged}"), &shown);
         line.replace(&staged, &shown)
     };
-    told.into_iter().map(plain).collect()
+    told.into_iter().map(|line| cut(&plain(line))).collect()
+}
+
+/// The beginning of what a program may say without end in a line, without its control characters.
+fn cut(line: &str) -> String {
+    const LONGEST: usize = 300;
+    line.chars().filter(|char| !char.is_control()).take(LONGEST).collect()
 }
 
 /// `[webm @ 0x55f7a5e68c40] text` as `webm: text`.
@@ -52,6 +58,12 @@ mod tests {
 
     fn told(said: &str) -> Vec<String> {
         lines(said, Path::new("/a/.halovae-1/0.mkv"), Path::new("b.mkv"))
+    }
+
+    #[test]
+    fn lines_are_no_longer_than_one_can_read() {
+        let said = format!("{}bad\n{}", "\0".repeat(4000), "x".repeat(4000));
+        assert_eq!(told(&said), ["bad".to_owned(), "x".repeat(300)]);
     }
 
     /// As ffmpeg 5.1 has said it.
