@@ -11,7 +11,7 @@ use halovae_engine::checkpoint::{VaeConfig, parse_config};
 use halovae_engine::conformance::{Random, RandomWeights};
 use halovae_engine::decode::{Control, Decoder, Place};
 use halovae_engine::group::{Cancel, Group, ThreadGroup};
-use halovae_engine::program::{Program, fold_single_frame, fuse};
+use halovae_engine::program::{Program, ReceptiveField, fold_single_frame, fuse};
 use halovae_engine::shard::{ParkLimit, Traffic};
 use halovae_engine::sink::{MemorySink, RowsAt, Sink};
 use halovae_engine::tensor::{HostTensor, Shape};
@@ -46,12 +46,34 @@ fn residual() -> Box<dyn VaeConfig> {
     parse_config(config.to_string().as_bytes()).expect("a sound config")
 }
 
-/// Shortcuts stream, are cut and are estimated as all else: chunks and shards give the same bytes, ranks
-/// send each other what is planned, and memory is what was estimated, whatever the video's length.
+/// A decoder that looks ahead, with reflections beside rows and columns, and shortcuts of repeated
+/// channels.
+fn looking_ahead() -> Box<dyn VaeConfig> {
+    let config = json!({
+        "_class_name": "AutoencoderKLLTX2Video", "latent_channels": Z_DIM, "patch_size": 2,
+        "decoder_block_out_channels": [16, 32], "decoder_layers_per_block": [1, 1, 1],
+        "decoder_spatio_temporal_scaling": [true, true], "decoder_causal": false,
+        "upsample_type": ["spatiotemporal", "spatiotemporal"],
+        "upsample_residual": [true, true], "upsample_factor": [2, 2],
+    });
+    parse_config(config.to_string().as_bytes()).expect("a sound config")
+}
+
 #[test]
 fn shortcuts_around_levels_stream() {
-    let program = residual().decoder().expect("a decoder");
-    assert_eq!(residual().tiling().scale, config().tiling().scale);
+    streams(&*residual());
+}
+
+#[test]
+fn decoders_that_look_ahead_stream() {
+    streams(&*looking_ahead());
+}
+
+/// Chunks and shards give the same bytes, ranks send each other what is planned, and memory is what was
+/// estimated, whatever the video's length.
+fn streams(of: &dyn VaeConfig) {
+    let program = of.decoder().expect("a decoder");
+    assert_eq!(of.tiling().scale, config().tiling().scale);
     let on = |ranks| decoder(&program, ranks);
     let latents = self::latents(5, 6, 7);
     let expected = decode(&on(1), &latents, &whole(&latents), &in_chunks(u32::MAX));
@@ -70,8 +92,10 @@ fn shortcuts_around_levels_stream() {
         let fused = fuse(&program, |_, _| true);
         assert!(Traffic::new(&fused, grid, 1).expect("it can be cut").bytes() > 0);
     }
+    // Of a video that is longer than what a frame waits for.
+    let ahead = ReceptiveField::new(&program).frames[1] as usize;
     let peaks = [5, 21].map(|frames| {
-        let latents = self::latents(frames, 8, 8);
+        let latents = self::latents(frames + 2 * ahead, 8, 8);
         let mut sink = MemorySink::default();
         let report = on(1).decode(&latents, &whole(&latents), &mut sink, &in_chunks(1));
         let report = report.expect("a decode");

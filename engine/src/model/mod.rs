@@ -1,6 +1,7 @@
 //! Decoders of the model families, as programs.
 
 mod autoencoder_kl;
+mod autoencoder_kl_ltx;
 mod autoencoder_kl_wan;
 mod wan_blocks;
 

@@ -5,13 +5,13 @@ use halovae_engine::checkpoint::{Released, refused, released};
 use halovae_engine::decode::CHUNK;
 use halovae_engine::flow::Flow;
 use halovae_engine::latents::TokenContent;
-use halovae_engine::program::Op;
+use halovae_engine::program::{Op, ReceptiveField};
 use halovae_engine::shard::exchanged_layers;
 use serde::Serialize;
 
 use crate::plan::chunks_waited_for;
 
-/// Frames of latents for which it is told whether a decoder streams.
+/// Frames of latents for which it is told whether a decoder streams, beside those that it looks ahead to.
 const LATENT_FRAMES: u32 = 21;
 
 /// Models whose VAEs have one shape.
@@ -104,7 +104,8 @@ impl Model {
             strategies.push(Strategy::Sharded);
         }
         let is_video = config.is_video();
-        let flow = Flow::new(&program, LATENT_FRAMES, CHUNK);
+        let [_, ahead] = ReceptiveField::new(&program).frames;
+        let flow = Flow::new(&program, LATENT_FRAMES.saturating_add(ahead), CHUNK);
         Some(Self {
             class: config.class(),
             models,
