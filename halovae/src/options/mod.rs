@@ -14,4 +14,5 @@ pub use error::OptionError;
 pub use latents::{LatentsOptions, Space};
 pub(crate) use name::names;
 pub use open::OpenOptions;
+pub(crate) use tiles::ModelTiles;
 pub use tiles::{TileOptions, tile_pixels};
