@@ -9,7 +9,7 @@ use halovae_engine::checkpoint::{
     AutoencoderKlLtxConfig, Checkpoint, CheckpointError, ConfigError, LtxClass, VaeConfig,
     parse_config, released,
 };
-use halovae_engine::latents::LatentSpace;
+use halovae_engine::latents::{LatentSpace, TokenContent};
 use halovae_engine::model::Model as _;
 use halovae_engine::program::{Edge, Geometry, ReceptiveField};
 use safetensors::Dtype;
@@ -65,7 +65,11 @@ fn absent_fields_take_the_defaults_of_the_class() {
     assert_eq!((ltx.class, ltx.decoder_causal), (LtxClass::Ltx, false));
     assert_eq!(ltx, of_released("LTX-Video 0.9.0"));
     for config in [ltx2, ltx] {
-        assert!(config.is_video() && config.packing().is_none());
+        assert!(config.is_video());
+        // LTX-2's pipelines unpack latents.
+        let content = config.packing().map(|packing| (packing.content, packing.token_len(128)));
+        let is_packed = config.class == LtxClass::Ltx;
+        assert_eq!(content, is_packed.then_some((TokenContent::Video, 128)));
         assert_eq!(parse(&config.to_json()).unwrap(), config);
         let tile = AxisTiling::Stride { tile_sample_min_size: 512, tile_sample_stride: 448 };
         let scale = Scale::video(TimeScale::first_alone(8), 32);

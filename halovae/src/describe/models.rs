@@ -60,6 +60,8 @@ pub struct LatentPacking {
     pub values: usize,
     /// Whether what is packed is a picture and its layers.
     pub layers: bool,
+    /// Whether what is packed is all frames of a video.
+    pub frames: bool,
 }
 
 /// A class of diffusers that is known and not decoded.
@@ -98,6 +100,7 @@ impl Model {
             columns: packing.patch_width,
             values: packing.token_len(channels as usize),
             layers: packing.content == TokenContent::Layers,
+            frames: packing.content == TokenContent::Video,
         });
         let mut strategies = vec![Strategy::Whole, Strategy::Tiled, Strategy::Patch];
         if exchanged_layers(&program).is_ok() {

@@ -1,8 +1,9 @@
-//! LTX-2 through the binary against diffusers: tiles of frames, and latents that are normalized.
+//! LTX-2 and LTX-Video through the binary against diffusers: tiles of frames, and latents that are normalized
+//! or packed.
 
 use std::path::{Path, PathBuf};
 
-use halovae_engine::checkpoint::AutoencoderKlLtxConfig;
+use halovae_engine::checkpoint::{AutoencoderKlLtxConfig, LtxStatistics};
 use halovae_tests::compare::assert_f32_close;
 use halovae_tests::disk::{RawFile, RawTensor};
 use halovae_tests::golden::Golden;
@@ -18,9 +19,21 @@ struct Setup {
 }
 
 impl Setup {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { golden: Golden::load("ltx2"), folder }
+        Self { golden: Golden::load(name), folder }
+    }
+
+    fn statistics(&self) -> LtxStatistics {
+        let config = self.golden.config().downcast_ref::<AutoencoderKlLtxConfig>();
+        config.and_then(|config| config.statistics.clone()).expect("statistics")
+    }
+
+    fn write<const N: usize>(&self, name: &str, tensors: [(&str, RawTensor); N]) -> PathBuf {
+        let path = self.path(name);
+        let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
+        RawFile { tensors: tensors.into_iter().collect() }.write(&path);
+        path
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -47,7 +60,7 @@ impl Setup {
 
 #[test]
 fn tiles_of_frames_are_those_of_the_class() {
-    let setup = Setup::new();
+    let setup = Setup::new("ltx2");
     let latents = setup.golden.latents_file();
     let tiled = "--strategy tiled --tile-sample-min-size 64 --tile-sample-stride 48";
     setup.check(&latents, tiled, "tiled");
@@ -59,25 +72,41 @@ fn tiles_of_frames_are_those_of_the_class() {
     }
 }
 
-/// Pipelines give latents as the VAE takes them, ComfyUI has them normalized.
+/// Pipelines of LTX-2 give latents as the VAE takes them, ComfyUI has them normalized.
 #[test]
 fn latents_of_pipelines_and_of_comfyui() {
-    let setup = Setup::new();
+    let setup = Setup::new("ltx2");
     setup.check(&setup.golden.latents_file(), "--latent-space pipeline", "whole");
-    let config = setup.golden.config().downcast_ref::<AutoencoderKlLtxConfig>();
-    let statistics = config.and_then(|config| config.statistics.clone()).expect("statistics");
+    let LtxStatistics { mean, std } = setup.statistics();
     let (mut values, shape) = tensors::video_channels_first(&setup.golden.latents);
-    let of_channel = values.len() / statistics.mean.len();
-    let of = statistics.mean.iter().zip(&statistics.std);
-    for (values, (mean, std)) in values.chunks_mut(of_channel).zip(of) {
+    let of_channel = values.len() / mean.len();
+    for (values, (mean, std)) in values.chunks_mut(of_channel).zip(mean.iter().zip(&std)) {
         values.iter_mut().for_each(|value| *value = (*value - mean) / std);
     }
-    let tensors = [
-        ("latent_tensor", RawTensor::f32(&shape, &values)),
-        ("latent_format_version_0", RawTensor::f32(&[0], &[])),
-    ];
-    let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
-    let file = setup.path("comfy.latent");
-    RawFile { tensors: tensors.into_iter().collect() }.write(&file);
-    setup.check(&file, "", "whole");
+    let latents = ("latent_tensor", RawTensor::f32(&shape, &values));
+    let version = ("latent_format_version_0", RawTensor::f32(&[0], &[]));
+    setup.check(&setup.write("comfy.latent", [latents, version]), "", "whole");
+}
+
+/// Those of LTX-Video's pipelines are normalized and packed, a cell a token, frame by frame.
+#[test]
+fn latents_of_ltx_videos_pipelines() {
+    let setup = Setup::new("ltx");
+    let LtxStatistics { mean, std } = setup.statistics();
+    let latents = setup.golden.latents.data();
+    let channels = mean.len();
+    let normalized =
+        |(at, value): (usize, &f32)| (value - mean[at % channels]) / std[at % channels];
+    let values: Vec<f32> = latents.iter().enumerate().map(normalized).collect();
+    let shape = [1, values.len() / channels, channels];
+    let tokens = [("latents", RawTensor::f32(&shape, &values))];
+    let file = setup.write("packed.safetensors", tokens);
+    setup.check(&file, "--latent-space pipeline --height 40 --width 48", "whole");
+    let mut command = binary::command(["decode", "--latent-space", "pipeline"]);
+    command.arg("--vae").arg(&setup.golden.folder).arg("--latents").arg(&file);
+    command.arg("--output").arg(setup.path("refused.npy"));
+    let run = binary::run_command(command);
+    assert!(run.stderr.contains("how many frames there are"), "{}", run.stderr);
+    assert!(run.stderr.contains("give --height and --width"), "{}", run.stderr);
+    assert!(!setup.path("refused.npy").exists());
 }

@@ -9,7 +9,7 @@ use super::levels::{LtxLevel, LtxUpsampler, UpsampleType, validate_channels};
 use super::statistics::LtxStatistics;
 use crate::checkpoint::config::{ConfigError, Detail, VaeConfig};
 use crate::checkpoint::fields::{MAX_CHANNELS, check_magnitude, ensure, ensure_within};
-use crate::latents::{LatentSpace, Packing};
+use crate::latents::{LatentSpace, Packing, TokenContent, TokenOrder};
 use crate::program::{Edge, MOST_FRAMES};
 
 /// The classes of diffusers.
@@ -259,8 +259,12 @@ impl VaeConfig for AutoencoderKlLtxConfig {
         Some(self.statistics.as_ref().unwrap_or(&none).space(self.scaling_factor))
     }
 
+    /// A token of LTX-Video's pipelines is one cell. Those of LTX-2 unpack.
     fn packing(&self) -> Option<Packing> {
-        None
+        let [patch_height, patch_width] = [1; 2];
+        let (order, content) = (TokenOrder::ChannelsFirst, TokenContent::Video);
+        let packing = Packing { patch_height, patch_width, order, content, in_place: false };
+        (self.class == LtxClass::Ltx).then_some(packing)
     }
 
     fn details(&self) -> Vec<(&'static str, Detail)> {
