@@ -107,6 +107,34 @@ def wan_shapes(original, z=1, channels=(1, 2), temporal=True, out=3):
     return shapes
 
 
+def ltx_shapes(original, z=2, deep=8, factors=(2, 2), resnets=1):
+    """Shapes of LTX-2's decoder with few resnets, in diffusers' or its own naming."""
+    shapes = {}
+
+    def conv(name, out, inputs):
+        shapes[name + ".conv.weight"] = (out, inputs, 3, 3, 3)
+        shapes[name + ".conv.bias"] = (out,)
+
+    def stack(place, block, width):
+        for index in range(resnets):
+            base = f"decoder.up_blocks.{place}.res_blocks.{index}" if original else f"decoder.{block}.resnets.{index}"
+            conv(base + ".conv1", width, width), conv(base + ".conv2", width, width)
+
+    conv("decoder.conv_in", deep, z)
+    stack(0, "mid_block", deep)
+    width = deep
+    for level, factor in enumerate(factors):
+        base = f"up_blocks.{2 * level + 1}" if original else f"up_blocks.{level}.upsamplers.0"
+        conv(f"decoder.{base}.conv", width * 8 // factor, width)
+        width //= factor
+        stack(2 * level + 2, f"up_blocks.{level}", width)
+    conv("decoder.conv_out", 12, width)
+    mean, std = ("per_channel_statistics.mean-of-means", "per_channel_statistics.std-of-means") if original else (
+        "latents_mean", "latents_std")
+    shapes[mean] = shapes[std] = (z,)
+    return shapes
+
+
 def tensors(shapes, dtype, prefix=""):
     return save({prefix + name: np.full(shape, 0.5, DTYPES[dtype]) for name, shape in shapes.items()})
 
@@ -122,6 +150,8 @@ seed("safetensors", "ldm_f16_prefixed", tensors(decoder(ldm=True), "f16", "first
 seed("safetensors", "wan_diffusers_f16", tensors(wan_shapes(original=False), "f16"))
 seed("safetensors", "wan_original_bf16_prefixed", tensors(wan_shapes(original=True, temporal=False), "bf16", "vae."))
 seed("safetensors", "qwen_image_layered_f16", tensors(wan_shapes(original=True, out=4), "f16"))
+seed("safetensors", "ltx2_diffusers_f16", tensors(ltx_shapes(original=False), "f16"))
+seed("safetensors", "ltx2_original_bf16_prefixed", tensors(ltx_shapes(original=True), "bf16", "vae."))
 # A tensor without elements may claim any extents.
 claims = {"decoder.conv_in.weight": (1, 2**32 - 1, 0, 3, 3), "decoder.up_blocks.0.resnets.0.conv1.weight": (0, 2**62, 3, 3, 3)}
 entries = [f'"{name}":{{"dtype":"F16","shape":{list(shape)},"data_offsets":[0,0]}}' for name, shape in claims.items()]
@@ -194,7 +224,19 @@ qwen_image_21 = dict(_class_name="AutoencoderKLQwenImage21", is_residual=True, p
 flux2 = dict(
     flux, _class_name="AutoencoderKLFlux2", latent_channels=32, batch_norm_eps=1e-4, patch_size=[2, 2],
     decoder_block_out_channels=[96, 192, 384, 384])
+ltx = dict(
+    _class_name="AutoencoderKLLTXVideo", decoder_block_out_channels=[128, 256, 512, 512],
+    decoder_layers_per_block=[4, 3, 3, 3, 4], decoder_spatio_temporal_scaling=[True, True, True, False],
+    decoder_inject_noise=[False] * 5, upsample_residual=[False] * 4, upsample_factor=[1] * 4, decoder_causal=False,
+    latent_channels=128, out_channels=3, patch_size=4, patch_size_t=1, resnet_norm_eps=1e-6, scaling_factor=1.0,
+    timestep_conditioning=False, spatial_compression_ratio=None, temporal_compression_ratio=None)
+ltx2 = dict(
+    ltx, _class_name="AutoencoderKLLTX2Video", decoder_block_out_channels=[256, 512, 512, 1024],
+    decoder_layers_per_block=[4, 6, 4, 2, 2], decoder_spatio_temporal_scaling=True, decoder_inject_noise=False,
+    upsample_type=["spatiotemporal", "spatiotemporal", "temporal", "spatial"], upsample_factor=[2, 2, 1, 2],
+    decoder_spatial_padding_mode="zeros", spatial_compression_ratio=32, temporal_compression_ratio=8)
 for name, config in (
+    ("ltx", ltx), ("ltx2", ltx2),
     ("flux", flux), ("statistics", statistics), ("empty", {}), ("wan", wan), ("qwen_image", qwen_image),
     ("wan_residual", wan_residual), ("qwen_image_21", qwen_image_21), ("flux2", flux2),
     ("hunyuan_image", hunyuan_image),
@@ -240,7 +282,21 @@ def hunyuan_image_decoder(channels, z, upsamplers, tile):
     return of_images + number(2) + number(3) + b"\1" + of_backend + time + b"\0" + struct.pack("2B", 1, upsamplers)
 
 
+def ltx_decoder(frames, levels, cuts=0, ltx2=True, z=2, patch=2, causal=False, edge=1):
+    """The same for one of LTX; a level is channels, factor, resnets, what it doubles, whether, and a shortcut."""
+    of_images = listed([]) + number(1) + b"\0" + number(1) * 5 + b"\0\0"
+    of_backend = struct.pack("<3Q", 0x5555555555555555, 3, 64)
+    time = number(frames) + number(1) + struct.pack("<H5B", cuts, 1, 0, 0, 0, 0) + listed([])
+    network = struct.pack("B", ltx2) + number(z) + number(3) + struct.pack("4B", patch, causal, edge, 1)
+    network += listed(number(channels) + struct.pack("5B", *level) for channels, *level in levels)
+    return of_images + number(2) + number(3) + b"\1" + of_backend + time + b"\0\0\1" + network
+
+
 for name, input in (
+    ("ltx2", ltx_decoder(3, [(16, 2, 1, 2, 1, 1), (8, 2, 1, 0, 1, 1)], cuts=2)),
+    ("ltx2_in_parts", ltx_decoder(4, [(8, 1, 1, 2, 1, 0), (8, 1, 0, 1, 1, 1), (4, 1, 1, 0, 1, 0)], cuts=0xffff, edge=0)),
+    ("ltx2_causal", ltx_decoder(2, [(4, 1, 1, 0, 0, 0), (3, 1, 0, 2, 1, 0)], causal=True, edge=2, patch=1)),
+    ("ltx", ltx_decoder(1, [(4, 1, 1, 2, 0, 0), (4, 1, 1, 2, 1, 0), (2, 1, 1, 2, 1, 0)], ltx2=False, edge=0)),
     ("wan", wan_decoder(3, [(1, 0), (2, 1)], cuts=2)), ("wan_of_one_level", wan_decoder(5, [(1, 0)], cuts=0b1010)),
     ("wan_of_four_levels", wan_decoder(4, [(1, 0), (2, 1), (2, 1), (2, 0)], cuts=0xffff)),
     ("wan_of_one_frame", wan_decoder(1, [(1, 0), (1, 1), (3, 0)], resnets=2)),

@@ -253,7 +253,7 @@ impl Machine {
         let factors: Vec<&[f32]> = frames.iter().map(|_| factors.as_slice()).collect();
         let prologue = match k == 3 && !upsample && cin > 16 {
             true if time == 1 => Prologue::AffineSilu { scale: &scale, shift: &shift },
-            true => Prologue::Positions { factors: &factors, gamma: &scale, silu: true },
+            true => Prologue::Positions { factors: &factors, gamma: Some(&scale), silu: true },
             false => Prologue::None,
         };
         let [oh, ow] = shape.output_size(size, &padding).expect("it fits");

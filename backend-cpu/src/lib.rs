@@ -24,7 +24,7 @@ pub use backend::{CpuBackend, CpuModel, CpuWeights, Value};
 pub mod kernels {
     pub use crate::attention::{AttentionShape, Part, attention, finish};
     pub use crate::buffer::Buffer;
-    pub use crate::channel_norm::position_factors;
+    pub use crate::channel_norm::{Divisor, layer_norm, position_factors};
     pub use crate::conv::{
         Algorithm, Conv, ConvInput, ConvShape, LateStrips, Margins, Resume, Strips,
     };

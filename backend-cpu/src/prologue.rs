@@ -26,13 +26,13 @@ pub enum Prologue<'a> {
         /// Summands, `[n][c]`.
         shift: &'a [f32],
     },
-    /// `x * factors[frame][pixel] * gamma[channel]`: a norm over the channels of each position, once
+    /// `x * factors[frame][pixel] * gamma[channel]`, or without `gamma`: a norm over the channels of each position, once
     /// its factors are known (see [`position_factors`](crate::kernels::position_factors)).
     Positions {
         /// For each frame one factor for each pixel.
         factors: &'a [&'a [f32]],
-        /// One factor for each channel.
-        gamma: &'a [f32],
+        /// One factor for each channel, if there are such.
+        gamma: Option<&'a [f32]>,
         /// Whether SiLU follows.
         silu: bool,
     },
@@ -57,7 +57,9 @@ impl Prologue<'_> {
                 for frame in *factors {
                     check("norm factors of a frame", pixels, frame.len())?;
                 }
-                check("norm gamma", c, gamma.len())?;
+                if let Some(gamma) = gamma {
+                    check("norm gamma", c, gamma.len())?;
+                }
             }
         }
         Ok(())
@@ -89,7 +91,8 @@ impl Prologue<'_> {
                 Pointwise { scale: &scale[at], shift: &shift[at], silu, ..nothing }
             }
             Self::Positions { factors, gamma, silu } => {
-                Pointwise { scale: &gamma[c0], position: factors[frame].as_ptr(), silu, ..nothing }
+                let scale = gamma.map_or(std::ptr::null(), |gamma| &gamma[c0]);
+                Pointwise { scale, position: factors[frame].as_ptr(), silu, ..nothing }
             }
         }
     }
@@ -100,9 +103,9 @@ impl Prologue<'_> {
 pub(crate) struct Pointwise {
     /// Factors by channel, or null for none.
     pub scale: *const f32,
-    /// Summands by channel; null unless there are factors.
+    /// Summands by channel; null unless there are factors, and none by pixel.
     pub shift: *const f32,
-    /// Factors by pixel instead of summands, or null for none.
+    /// Factors by pixel, or null for none.
     pub position: *const f32,
     pub silu: bool,
 }
@@ -139,7 +142,10 @@ pub(crate) struct Activate {
 /// The factors of a map.
 const NO_FACTORS: u8 = 0;
 const AFFINE: u8 = 1;
+/// By pixel and by channel.
 const POSITIONS: u8 = 2;
+/// By pixel alone.
+const BARE_POSITIONS: u8 = 3;
 
 /// Runs `a`.
 ///
@@ -151,8 +157,10 @@ pub(crate) unsafe fn activate<S: Simd>(a: &Activate) {
     // SAFETY: the contract is passed on.
     unsafe {
         match (a.map.scale.is_null(), a.map.position.is_null(), a.map.silu) {
-            (true, _, false) => activate_as::<S, NO_FACTORS, false>(a),
-            (true, _, true) => activate_as::<S, NO_FACTORS, true>(a),
+            (true, true, false) => activate_as::<S, NO_FACTORS, false>(a),
+            (true, true, true) => activate_as::<S, NO_FACTORS, true>(a),
+            (true, false, false) => activate_as::<S, BARE_POSITIONS, false>(a),
+            (true, false, true) => activate_as::<S, BARE_POSITIONS, true>(a),
             (false, true, false) => activate_as::<S, AFFINE, false>(a),
             (false, true, true) => activate_as::<S, AFFINE, true>(a),
             (false, false, false) => activate_as::<S, POSITIONS, false>(a),
@@ -170,7 +178,7 @@ unsafe fn activate_as<S: Simd, const FACTORS: u8, const SILU: bool>(a: &Activate
             let src = a.src.add(pixel * a.src_pixel);
             let dst = a.dst.add(pixel * a.dst_pixel);
             let position = match FACTORS {
-                POSITIONS => S::splat(*a.map.position.add(pixel)),
+                POSITIONS | BARE_POSITIONS => S::splat(*a.map.position.add(pixel)),
                 _ => S::splat(1.0),
             };
             let mut c = 0;
@@ -181,6 +189,9 @@ unsafe fn activate_as<S: Simd, const FACTORS: u8, const SILU: bool>(a: &Activate
                 }
                 if FACTORS == POSITIONS {
                     x = S::mul(S::mul(x, position), S::load(a.map.scale.add(c)));
+                }
+                if FACTORS == BARE_POSITIONS {
+                    x = S::mul(x, position);
                 }
                 if SILU {
                     x = exp::silu::<S>(x);
@@ -197,6 +208,9 @@ unsafe fn activate_as<S: Simd, const FACTORS: u8, const SILU: bool>(a: &Activate
                 }
                 if FACTORS == POSITIONS {
                     x = S::mul(S::mul(x, position), S::load_first(a.map.scale.add(c), n));
+                }
+                if FACTORS == BARE_POSITIONS {
+                    x = S::mul(x, position);
                 }
                 if SILU {
                     x = exp::silu::<S>(x);

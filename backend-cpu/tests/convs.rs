@@ -99,7 +99,7 @@ prop_compose! {
         size in [1usize..20, 1usize..20],
         taps in any_taps(time, frames),
         whole in any::<bool>(),
-        fused in fusions(6),
+        fused in fusions(7),
         time in Just(time),
         frames in Just(frames),
     ) -> ConvCase {
@@ -246,7 +246,11 @@ fn parts_of_videos_within_strips() {
                     size,
                     padding: Margins::of_frame([1; 4]),
                     edges,
-                    prologue: Prologue::Positions { factors: &factors, gamma: &gamma, silu: true },
+                    prologue: Prologue::Positions {
+                        factors: &factors,
+                        gamma: Some(&gamma),
+                        silu: true,
+                    },
                     residual: None,
                 };
                 conv.run(&pool(2), &mut Workspace::new(), input, halo, out.uninit()).unwrap();

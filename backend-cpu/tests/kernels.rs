@@ -96,9 +96,13 @@ proptest! {
     #[test]
     fn channel_norms(
         frames in prop::collection::vec(0usize..300, 1..4), channels in 1usize..150,
-        silu in any::<bool>(), seed in any::<u32>(),
+        silu in any::<bool>(), scaled in any::<bool>(), by_eps in any::<bool>(), seed in any::<u32>(),
     ) {
         let seed = u64::from(seed);
+        let divisor = match by_eps {
+            true => Divisor { eps: 1e-8, floor: 0.0 },
+            false => Divisor { eps: 0.0, floor: 1e-12 },
+        };
         let mut x: Vec<Vec<f32>> =
             frames.iter().zip(seed..).map(|(n, s)| values(n * channels, s)).collect();
         // A position of zeros, whose norm is below the floor.
@@ -107,17 +111,18 @@ proptest! {
         let slices: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
         for &level in Level::available() {
             let mut factors = Buffer::new(frames.iter().sum()).unwrap();
-            position_factors(level, &pool(2), &slices, channels, 1e-12, factors.uninit()).unwrap();
+            position_factors(level, &pool(2), &slices, channels, divisor, factors.uninit()).unwrap();
             let mut first = 0;
             for frame in &x {
                 let pixels = frame.len() / channels;
                 let got = &written(&factors)[first..first + pixels];
                 first += pixels;
-                let want = position_factors_reference(frame, channels, 1e-12);
+                let want = position_factors_reference(frame, channels, divisor);
                 for (got, want) in got.iter().zip(&want) {
                     prop_assert!((f64::from(*got) / want - 1.0).abs() < 1e-6, "{level:?}: {got} {want}");
                 }
-                let map = Prologue::Positions { factors: &[got], gamma: &gamma, silu };
+                let gamma = scaled.then_some(&gamma[..]);
+                let map = Prologue::Positions { factors: &[got], gamma, silu };
                 let mut in_place = frame.clone();
                 let shape = [1, pixels, channels];
                 apply_in_place(level, &pool(2), &mut in_place, shape, map).unwrap();
@@ -125,6 +130,27 @@ proptest! {
                 apply(level, &pool(1), frame, shape, map, out.uninit()).unwrap();
                 prop_assert!(written(&out) == in_place);
                 prop_assert!(max_error(&in_place, &prologue(frame, 1, channels, &map)) <= 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn layer_norms(
+        pixels in 0usize..300, channels in 1usize..150, offset in -3.0f32..3.0, seed in any::<u32>(),
+    ) {
+        let seed = u64::from(seed);
+        let x: Vec<f32> = values(pixels * channels, seed).iter().map(|v| v + offset).collect();
+        let (gamma, beta) = (values(channels, seed + 1), values(channels, seed + 2));
+        let mut out = Buffer::new(x.len()).unwrap();
+        layer_norm(&pool(2), &x, [&gamma, &beta], 1e-2, out.uninit()).unwrap();
+        let pixels = x.chunks_exact(channels).zip(written(&out).chunks_exact(channels));
+        for (pixel, got) in pixels {
+            let mean = pixel.iter().map(|v| f64::from(*v)).sum::<f64>() / channels as f64;
+            let squares = pixel.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>();
+            let root = (squares / channels as f64 + f64::from(1e-2f32)).sqrt();
+            for (c, (x, got)) in pixel.iter().zip(got).enumerate() {
+                let want = (f64::from(*x) - mean) / root * f64::from(gamma[c]) + f64::from(beta[c]);
+                prop_assert!((f64::from(*got) - want).abs() <= 3e-5, "{got} {want}");
             }
         }
     }

@@ -136,8 +136,8 @@ fn another_class_is_named() {
             error.to_string(),
             format!(
                 "is of class \"{class}\"{what}; only AutoencoderKL, AutoencoderKLFlux2, \
-                 AutoencoderKLHunyuanImage, AutoencoderKLQwenImage21, AutoencoderKLWan and \
-                 AutoencoderKLQwenImage are supported"
+                 AutoencoderKLHunyuanImage, AutoencoderKLQwenImage21, AutoencoderKLWan, \
+                 AutoencoderKLQwenImage, AutoencoderKLLTX2Video and AutoencoderKLLTXVideo are supported"
             )
         );
     }

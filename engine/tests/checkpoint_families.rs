@@ -33,7 +33,7 @@ fn named(tensors: &Tensors) -> (&'static str, String) {
 }
 
 /// What a model has beside the weights of an AutoencoderKL, by names as they are in its files.
-const BESIDE: [(&str, &str, &[usize]); 9] = [
+const BESIDE: [(&str, &str, &[usize]); 8] = [
     ("vector-quantized", "quantize.embedding.weight", &[8, 4]),
     ("asymmetric", "decoder.condition_encoder.layers.0.weight", &[8, 3, 3, 3]),
     ("Stable Video Diffusion", "decoder.time_conv_out.weight", &[3, 3, 3, 1, 1]),
@@ -42,7 +42,6 @@ const BESIDE: [(&str, &str, &[usize]); 9] = [
     ("attention in its levels", "decoder.up_blocks.0.attentions.2.to_q.weight", &[8, 8]),
     ("Allegro", "decoder.temp_conv_in.weight", &[8, 8, 3, 1, 1]),
     ("CogVideoX", "decoder.mid_block.resnets.0.norm1.conv_y.conv.weight", &[8, 4, 1, 1, 1]),
-    ("LTX-Video", "per_channel_statistics.mean-of-means", &[128]),
 ];
 
 #[test]
@@ -105,7 +104,6 @@ fn other_decoders_are_named() {
                 ("decoder.up.0.upsample.conv.weight", &[32, 8, 3, 3, 3]),
             ],
         ),
-        ("LTX-Video", &[("decoder.up_blocks.0.res_blocks.0.conv1.conv.weight", &[8, 8, 3, 3, 3])]),
         ("Mochi", &[("decoder.blocks.2.blocks.3.stack.5.weight", &[8, 8, 3, 3, 3])]),
         ("Cosmos", &[("decoder.unpatcher3d.wavelets", &[2])]),
         ("deep compression", &[("decoder.stages.0.op_list.0.main.conv.conv.weight", &[8])]),

@@ -194,6 +194,33 @@ fn layers_need_the_sides_of_their_picture() {
 }
 
 #[test]
+fn frames_need_their_sides() {
+    let content = TokenContent::Video;
+    let packing = Some(Packing { content, patch_height: 1, patch_width: 1, ..P2 });
+    let read = |shape: &[usize], sides| {
+        let wanted = Wanted { packing, video: true, ..wanted(sides) };
+        match shaped(shape).for_decoder(&wanted, Some(&UNSCALED)) {
+            Ok(read) => Ok(read.latents),
+            Err(LatentsError::InFile { source, .. }) => Err(source.to_string()),
+            Err(other) => panic!("{shape:?}: {other} does not name the file"),
+        }
+    };
+    // Of two rows and three columns, of one sample and of two, with a batch and without.
+    for (shape, batch, frames) in [(&[1, 24, 16][..], 1, 4), (&[2, 6, 16], 2, 1), (&[12, 16], 1, 2)]
+    {
+        let latents = read(shape, Some([16, 24])).unwrap();
+        assert_eq!((latents.batch, latents.frames), (batch, frames), "{shape:?}");
+        assert_eq!((latents.height, latents.width, latents.channels), (2, 3, 16));
+        // Tokens follow each other as cells do.
+        assert!(latents.data.iter().enumerate().all(|(at, &value)| value == at as f32));
+    }
+    let untold = read(&[1, 16, 16], None).unwrap_err();
+    assert!(untold.contains("does not tell how many frames there are"), "{untold}");
+    let wrong = read(&[1, 16, 16], Some([16, 24])).unwrap_err();
+    assert!(wrong.contains("frames would be 6 tokens of 8 x 8 pixels each"), "{wrong}");
+}
+
+#[test]
 fn a_pipelines_latents_are_scaled() {
     let space = LatentSpace { scaling_factor: 0.5, shift_factor: 1.0, ..UNSCALED };
     let packed = shaped(&[1, 1, 64]).for_decoder(&wanted(None), Some(&space)).unwrap().latents;

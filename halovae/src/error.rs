@@ -237,12 +237,12 @@ fn advice(error: &LatentsError) -> Option<Advice> {
                 "give {h} {height} {w} {width} if they are one image, {space} pipeline if they are packed"
             )
         }),
-        LatentsError::SidesNeeded { .. } | LatentsError::SidesOfLayersNeeded { .. } => {
-            Box::new(|f| {
-                let [height, width] = ["height", "width"].map(names(f));
-                write!(f, "give {height} and {width}")
-            })
-        }
+        LatentsError::SidesNeeded { .. }
+        | LatentsError::SidesOfLayersNeeded { .. }
+        | LatentsError::SidesOfFramesNeeded { .. } => Box::new(|f| {
+            let [height, width] = ["height", "width"].map(names(f));
+            write!(f, "give {height} and {width}")
+        }),
         LatentsError::Sides { .. } => Box::new(|f| {
             let [height, width] = ["height", "width"].map(names(f));
             write!(f, "give the {height} and {width} that they were made with")

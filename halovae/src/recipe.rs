@@ -2,21 +2,21 @@
 
 use std::num::NonZeroU32;
 
-use halovae_core::{LayerHalo, Strategy, Tiling};
+use halovae_core::{LayerHalo, Strategy};
 use halovae_engine::checkpoint::VaeConfig;
 use halovae_engine::program::Program;
 use halovae_engine::shard::{UncutError, exchanged_layers};
 use halovae_engine::tensor::Shape;
 
 use crate::error::Error;
-use crate::options::{CutOptions, DecodeOptions, OptionError};
+use crate::options::{CutOptions, DecodeOptions, ModelTiles, OptionError};
 use crate::plan::{Planned, STRATEGIES, plan};
 
 /// What decodes need to know of a VAE once its weights are on the devices.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     /// The tiles of its own.
-    tiling: Tiling,
+    tiles: ModelTiles,
     pub(crate) is_video: bool,
     pub(crate) out_channels: usize,
     pub(crate) frames_per_second: Option<NonZeroU32>,
@@ -29,7 +29,7 @@ pub(crate) struct Recipe {
 impl Recipe {
     pub(crate) fn new(config: &dyn VaeConfig, program: &Program) -> Self {
         Self {
-            tiling: config.tiling(),
+            tiles: ModelTiles::of(config),
             is_video: config.is_video(),
             out_channels: program.out_channels() as usize,
             frames_per_second: config.frames_per_second(),
@@ -68,7 +68,7 @@ impl Recipe {
                 return Err(OptionError::FramesForImages { frames: latents.frames }.into());
             }
         }
-        let tiling = cut.tiles.tiling(Some(&self.tiling), self.scale)?;
+        let tiling = cut.tiles.tiling(Some(&self.tiles), self.scale)?;
         let requested = cut.vae_patch_parallel_size.unwrap_or(group.unwrap_or(1));
         // The reader of latents refuses extents beyond u32, that of the batch included.
         let images = u32::try_from(latents.batch).unwrap_or(u32::MAX);

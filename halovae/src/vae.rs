@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use halovae_core::Tiling;
 use halovae_engine::checkpoint::{Checkpoint, CheckpointError, VaeConfig, read_config};
 use halovae_engine::group::Fact;
 use halovae_engine::program::{Program, fold_single_frame};
@@ -12,7 +11,7 @@ use crate::decode::{Decoder, facts};
 use crate::error::Error;
 use crate::latents::{Latents, read};
 use crate::notice::Notice;
-use crate::options::{DecodeOptions, LatentsOptions, OpenOptions};
+use crate::options::{DecodeOptions, LatentsOptions, ModelTiles, OpenOptions};
 use crate::plan::Planned;
 use crate::recipe::Recipe;
 
@@ -206,7 +205,7 @@ pub(crate) fn for_frames(program: Program, frames: u32) -> Program {
 /// What can be planned for.
 pub(crate) struct Plannable {
     /// The tiles of its own.
-    pub(crate) tiling: Tiling,
+    pub(crate) tiles: ModelTiles,
     /// Whether it decodes videos.
     pub(crate) is_video: bool,
     pub(crate) program: Program,
@@ -220,7 +219,7 @@ impl Plannable {
     pub(crate) fn of(vae: &Vae) -> Self {
         let Vae { checkpoint, program, notices } = vae;
         Self {
-            tiling: checkpoint.config().tiling(),
+            tiles: ModelTiles::of(checkpoint.config()),
             is_video: checkpoint.config().is_video(),
             program: program.clone(),
             notices: notices.clone(),
@@ -243,7 +242,7 @@ pub(crate) fn open_config(path: &Path, options: &OpenOptions) -> Result<Plannabl
             let config = read_config(options.config.as_ref().unwrap_or(&own))?;
             let program = decoder(path, &*config)?;
             Ok(Plannable {
-                tiling: config.tiling(),
+                tiles: ModelTiles::of(&*config),
                 is_video: config.is_video(),
                 program,
                 notices: Vec::new(),

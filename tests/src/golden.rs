@@ -1,6 +1,6 @@
 //! The golden values in `golden/`: small checkpoints, latents, and what diffusers makes of them.
 //!
-//! `golden/make_goldens.py` says how they were made, `golden/make_half_errors.py` how diffusers' own
+//! `golden/make_goldens.py`, `make_wan_goldens.py` and `make_ltx_goldens.py` say how they were made, `golden/make_half_errors.py` how diffusers' own
 //! errors in float16 were measured.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,16 @@ pub fn images() -> impl Iterator<Item = &'static str> {
 }
 
 /// Every golden model of videos, or of images with the blocks of videos.
-pub const VIDEOS: [&str; 4] = ["qwen-image-21", "qwen-layered", "wan", "wan-residual"];
+pub const VIDEOS: [&str; 8] = [
+    "ltx",
+    "ltx2",
+    "ltx2-3",
+    "ltx2-causal",
+    "qwen-image-21",
+    "qwen-layered",
+    "wan",
+    "wan-residual",
+];
 
 /// A golden model.
 #[derive(Debug)]

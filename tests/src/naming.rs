@@ -1,4 +1,4 @@
-//! The names that the original LDM and BFL code and old diffusers give to a decoder's weights.
+//! The names that original code and old diffusers give to a decoder's weights.
 //!
 //! Written from diffusers' conversion scripts, apart from the engine's own table.
 
@@ -156,6 +156,41 @@ fn in_lists(res_blocks: usize, is_residual: bool, name: &str) -> String {
         _ => part,
     };
     format!("{module}.{part}")
+}
+
+/// A weight under the name of LTX's own code, which has all blocks in one list: the middle, and of each
+/// level what `begins` says, a resnet that changes channels (`conv_in`), an upsampler, or both, and its
+/// resnets.
+pub fn to_ltx(begins: &[&[&str]], name: &str) -> String {
+    let parts: Vec<&str> = name.split('.').collect();
+    // Blocks before a level's own: the middle, and all of the levels before it.
+    let before = |level: &str| {
+        let level: usize = level.parse().expect("a level");
+        let blocks: usize = begins[..level].iter().map(|blocks| blocks.len() + 1).sum();
+        (level, 1 + blocks)
+    };
+    match parts[..] {
+        ["decoder", "mid_block", "resnets", ref part @ ..] => {
+            format!("decoder.up_blocks.0.res_blocks.{}", part.join("."))
+        }
+        ["decoder", "up_blocks", level, "resnets", ref part @ ..] => {
+            let (level, place) = before(level);
+            let place = place + begins[level].len();
+            format!("decoder.up_blocks.{place}.res_blocks.{}", part.join("."))
+        }
+        ["decoder", "up_blocks", level, block, ref part @ ..] => {
+            let (level, place) = before(level);
+            let at = begins[level].iter().position(|&begins| begins == block).expect("a block");
+            let part = if block == "upsamplers" { &part[1..] } else { part };
+            let part = part.join(".");
+            // Norms of shortcuts lie in a module of their own.
+            let part = part.replace("norm3.", "norm3.norm.");
+            format!("decoder.up_blocks.{}.{part}", place + at)
+        }
+        ["latents_mean"] => "per_channel_statistics.mean-of-means".into(),
+        ["latents_std"] => "per_channel_statistics.std-of-means".into(),
+        _ => name.into(),
+    }
 }
 
 #[cfg(test)]

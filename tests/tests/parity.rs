@@ -6,7 +6,7 @@ use halovae_tests::decode::{Cut, cpu_decoder, cpu_ranks, decode, plan, program, 
 use halovae_tests::golden::{self, Golden};
 use halovae_tests::{binary, npy, tensors};
 
-/// Every folder of golden values has a test below, or, of videos, in `videos.rs`.
+/// Every folder of golden values has a test below, or, of videos, in `videos`.
 #[test]
 fn every_golden_model_is_tested() {
     let mut found = binary::listing(&golden::folder());

@@ -8,6 +8,7 @@ use super::CpuBackend;
 use super::norm::{Factors, Normed};
 use super::store::{Value, frames_of};
 use super::weights::{CpuWeights, shape_of};
+use crate::channel_norm::Divisor;
 use crate::conv::{ConvInput, LateStrips, Margins, Resume, Strips};
 use crate::error::KernelError;
 
@@ -127,12 +128,13 @@ impl CpuBackend {
         conv: &program::Conv,
         halo: &Halo<Value>,
     ) -> Result<Halo<Value>, KernelError> {
-        let Some(NormOver::Channels { floor }) = conv.norm.map(|norm| norm.over) else {
+        let Some(NormOver::Channels { eps, floor, .. }) = conv.norm.map(|norm| norm.over) else {
             return Ok(Halo::default());
         };
+        let divisor = Divisor { eps, floor };
         let of = |strip: &Option<Value>| match strip {
             Some(strip) => {
-                self.position_factors(&strip.frames(), strip.shape().channels, floor).map(Some)
+                self.position_factors(&strip.frames(), strip.shape().channels, divisor).map(Some)
             }
             None => Ok(None),
         };
@@ -149,10 +151,12 @@ fn edges_of(conv: &program::Conv) -> [Edge; 2] {
     [conv.edges.height, conv.edges.width]
 }
 
-/// Whether the kernels have a conv as it stands. What stands beyond the ends in time is among the
-/// frames that taps read.
+/// Whether the kernels have a conv as it stands, of which a layer norm is no part. What stands beyond
+/// the ends in time is among the frames that taps read.
 pub(super) fn supports(conv: &program::Conv) -> bool {
-    shape_of(conv).has_edges(&padding_of(conv), edges_of(conv))
+    let is_by_layer = |norm: program::Norm| matches!(norm.over, NormOver::Layer { .. });
+    !conv.norm.is_some_and(is_by_layer)
+        && shape_of(conv).has_edges(&padding_of(conv), edges_of(conv))
 }
 
 /// Padding of rows and columns; that of frames is among the taps.

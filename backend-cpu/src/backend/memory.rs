@@ -1,6 +1,6 @@
 //! What ops need besides their values, so that peaks can be estimated.
 
-use halovae_engine::program::{MemoryModel, Op, Program, ValueId};
+use halovae_engine::program::{MemoryModel, NormOver, Op, Program, ValueId};
 use halovae_engine::tensor::Shape;
 
 use super::attention::attention_shape;
@@ -36,6 +36,7 @@ impl MemoryModel for CpuModel {
     fn in_place(&self, _program: &Program, op: &Op) -> Option<ValueId> {
         match *op {
             Op::Conv(conv) => conv.residual,
+            Op::NormApply { norm, .. } if matches!(norm.over, NormOver::Layer { .. }) => None,
             Op::NormApply { input, .. }
             | Op::Silu { input, .. }
             | Op::Clamp { input, .. }

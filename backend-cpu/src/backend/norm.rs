@@ -1,13 +1,13 @@
 //! Norms: statistics, factors, and their application apart from a conv.
 
-use halovae_engine::backend::Operands;
+use halovae_engine::backend::{Operand, Operands};
 use halovae_engine::program::{Norm, NormOver};
 use halovae_engine::tensor::Shape;
 
 use super::CpuBackend;
 use super::store::Value;
 use super::weights::CpuWeights;
-use crate::channel_norm::position_factors;
+use crate::channel_norm::{Divisor, layer_norm, position_factors};
 use crate::elementwise;
 use crate::error::KernelError;
 use crate::norm::{self, Moments};
@@ -46,7 +46,8 @@ impl Factors {
             (Self::OfSamples(scale, shift), true) => Prologue::AffineSilu { scale, shift },
             (Self::OfSamples(scale, shift), false) => Prologue::Affine { scale, shift },
             (Self::OfPositions(_), silu) => {
-                let gamma = weights.vector(norm.gamma);
+                let [gamma, _] = norm.parameters();
+                let gamma = gamma.map(|id| weights.vector(id));
                 Prologue::Positions { factors: of_frames, gamma, silu }
             }
         }
@@ -63,21 +64,23 @@ impl CpuBackend {
         (frames, channels): (&[&[f32]], usize),
     ) -> Result<Factors, KernelError> {
         match norm.over {
-            NormOver::Groups { beta, eps, .. } => {
+            NormOver::Groups { gamma, beta, eps, .. } => {
                 let stats = stats.expect("a group norm reads statistics");
                 let moments: Vec<Moments> = stats
                     .data()
                     .chunks_exact(2)
                     .map(|pair| Moments { count: 1.0, mean: pair[0].into(), m2: pair[1].into() })
                     .collect();
-                let [gamma, beta] = [norm.gamma, beta].map(|id| weights.vector(id));
+                let [gamma, beta] = [gamma, beta].map(|id| weights.vector(id));
                 let groups = stats.shape().height;
                 let (scale, shift) = norm::affine(&moments, groups, gamma, beta, eps.into())?;
                 Ok(Factors::OfSamples(scale, shift))
             }
-            NormOver::Channels { floor } => {
-                self.position_factors(frames, channels, floor).map(Factors::OfPositions)
+            NormOver::Channels { eps, floor, .. } => {
+                let divisor = Divisor { eps, floor };
+                self.position_factors(frames, channels, divisor).map(Factors::OfPositions)
             }
+            NormOver::Layer { .. } => unreachable!("a layer norm is an op of its own"),
         }
     }
 
@@ -86,11 +89,11 @@ impl CpuBackend {
         &self,
         frames: &[&[f32]],
         channels: usize,
-        floor: f32,
+        divisor: Divisor,
     ) -> Result<Value, KernelError> {
         let positions = frames.first().map_or(0, |frame| frame.len() / channels);
         let mut out = self.store.value(Shape::new(1, positions, 1, 1).over(frames.len()))?;
-        position_factors(self.level, &self.pool, frames, channels, floor, out.uninit())?;
+        position_factors(self.level, &self.pool, frames, channels, divisor, out.uninit())?;
         Ok(out)
     }
 
@@ -116,6 +119,18 @@ impl CpuBackend {
         weights: &CpuWeights,
         operands: &mut Operands<'_, Value>,
     ) -> Result<Value, KernelError> {
+        if let NormOver::Layer { gamma, beta, eps } = norm.over {
+            let mut out = self.store.value(operands.get(0).shape())?;
+            let parameters = [gamma, beta].map(|id| weights.vector(id));
+            layer_norm(&self.pool, operands.get(0).data(), parameters, eps, out.uninit())?;
+            return match norm.silu {
+                true => {
+                    let mut operands = Operands::new([Operand::Owned(out)]);
+                    self.map(Prologue::Silu, &mut operands)
+                }
+                false => Ok(out),
+            };
+        }
         let input = operands.get(0);
         let frames = (&input.frames()[..], input.shape().channels);
         let factors = self.factors(norm, weights, operands.try_get(1), frames)?;

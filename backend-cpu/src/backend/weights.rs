@@ -34,7 +34,7 @@ pub(super) fn shape_of(conv: &program::Conv) -> ConvShape {
 
 /// Norm parameters that some op reads; a bias is part of its convolution.
 fn norm_vectors(program: &Program) -> impl Iterator<Item = WeightId> {
-    let reads = |norm: Norm, id| norm.gamma == id || norm.beta() == Some(id);
+    let reads = |norm: Norm, id| norm.parameters().contains(&Some(id));
     let read = |id: WeightId| {
         program.ops().iter().any(|op| match *op {
             Op::Conv(conv) => conv.norm.is_some_and(|n| reads(n, id)),

@@ -7,12 +7,14 @@ pub(crate) struct Positions {
     pub src: *const f32,
     pub pixels: usize,
     pub channels: usize,
+    /// Added to the sum of the squares.
+    pub added: f32,
     /// Norms below this count as this.
     pub floor: f32,
     pub out: *mut f32,
 }
 
-/// `sqrt(channels) / max(norm, floor)` of each pixel.
+/// `sqrt(channels) / max(sqrt(squares + added), floor)` of each pixel.
 ///
 /// # Safety
 ///
@@ -38,7 +40,7 @@ pub(crate) unsafe fn positions<S: Simd>(p: &Positions) {
                 even = S::fma(x, x, even);
                 c += S::LANES;
             }
-            let norm = S::reduce_add(S::add(even, odd)).sqrt();
+            let norm = (S::reduce_add(S::add(even, odd)) + p.added).sqrt();
             // A NaN is passed on, unlike by `max`.
             let norm = if norm < p.floor { p.floor } else { norm };
             p.out.add(pixel).write(root / norm);

@@ -92,8 +92,8 @@ impl ConvCase {
             3 => Prologue::AffineSilu { scale, shift },
             kind => Prologue::Positions {
                 factors: &factors,
-                gamma: &scale[..self.shape.in_channels],
-                silu: kind == 5,
+                gamma: (kind != 6).then(|| &scale[..self.shape.in_channels]),
+                silu: kind != 4,
             },
         })
     }

@@ -1,6 +1,6 @@
 //! The operations as they are written in a textbook, in f64.
 
-use halovae_cpu::kernels::{AttentionShape, ConvShape, Edge, Margins, Prologue};
+use halovae_cpu::kernels::{AttentionShape, ConvShape, Divisor, Edge, Margins, Prologue};
 
 /// `x` is `[frames][pixels][c]`.
 pub(crate) fn prologue(x: &[f32], frames: usize, c: usize, prologue: &Prologue) -> Vec<f64> {
@@ -21,7 +21,7 @@ pub(crate) fn prologue(x: &[f32], frames: usize, c: usize, prologue: &Prologue) 
                 }
                 Prologue::Positions { factors, gamma, silu: with_silu } => {
                     let factor = f64::from(factors[frame][i % len / c]);
-                    let y = x * factor * f64::from(gamma[channel]);
+                    let y = x * factor * gamma.map_or(1.0, |gamma| f64::from(gamma[channel]));
                     if with_silu { silu(y) } else { y }
                 }
             }
@@ -97,11 +97,16 @@ fn inside(edge: Edge, at: i64, cells: usize) -> Option<usize> {
 }
 
 /// The factor of each pixel's channel norm.
-pub(crate) fn position_factors_reference(x: &[f32], channels: usize, floor: f64) -> Vec<f64> {
+pub(crate) fn position_factors_reference(
+    x: &[f32],
+    channels: usize,
+    Divisor { eps, floor }: Divisor,
+) -> Vec<f64> {
     x.chunks_exact(channels)
         .map(|pixel| {
-            let norm = pixel.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-            (channels as f64).sqrt() / norm.max(floor)
+            let squares = pixel.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+            let norm = (squares + channels as f64 * f64::from(eps)).sqrt();
+            (channels as f64).sqrt() / norm.max(f64::from(floor))
         })
         .collect()
 }

@@ -104,12 +104,12 @@ impl CudaBackend {
         stats: &Value,
     ) -> Result<Block, BackendError> {
         assert_eq!(stats.padded(), EIGHT, "statistics have two channels");
-        let (beta, eps) = norm.of_groups();
+        let ([gamma, beta], eps) = norm.of_groups();
         let Shape { batch, channels, .. } = input.shape;
         let affine = self.store.block(name, affine_bytes(input.shape))?;
         let params = Affine {
             stats: stats.pointer(),
-            gamma: weights.vector(norm.gamma),
+            gamma: weights.vector(gamma),
             beta: weights.vector(beta),
             affine: affine.pointer(),
             samples: batch as u32,

@@ -85,14 +85,14 @@ impl WgpuBackend {
         input: &Value,
         stats: &Value,
     ) -> Result<Block, BackendError> {
-        let (beta, eps) = norm.of_groups();
+        let (parameters, eps) = norm.of_groups();
         let Shape { batch, channels, .. } = input.shape;
         let affine = self.store.block(name, affine_bytes(batch, channels))?;
         let quads = input.layout.quads;
         let groups = stats.shape.height;
         let immediates =
             [batch as u32, channels as u32, quads as u32, groups as u32, eps.to_bits()];
-        let [gamma, beta] = [norm.gamma, beta].map(|id| weights.vector(id));
+        let [gamma, beta] = parameters.map(|id| weights.vector(id));
         let buffers: [&Buffer; 4] = [&stats.chunks[0], gamma, beta, &affine];
         let count = (batch * quads * 4) as u64;
         self.over(Shader::Affine, names([]), &buffers, &immediates, count)?;

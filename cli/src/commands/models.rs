@@ -51,9 +51,10 @@ fn row(model: &Model) -> [String; 7] {
     }
     let packed = match model.latents.packing {
         None => "no".into(),
-        Some(LatentPacking { rows, columns, values, layers, .. }) => {
+        Some(LatentPacking { rows, columns, values, layers, frames, .. }) => {
             let layers = if layers { ", layers" } else { "" };
-            format!("{rows} x {columns} cells, {values} values{layers}")
+            let frames = if frames { ", frames" } else { "" };
+            format!("{rows} x {columns} cells, {values} values{layers}{frames}")
         }
     };
     let backends: Vec<_> = model.backends.iter().copied().map(in_words).collect();

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::num::NonZeroU32;
 
-use halovae_core::{Strategy, Tiling};
+use halovae_core::{Strategy, Tiling, TimeTiling};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -41,6 +41,11 @@ pub trait VaeConfig: Model + Any + Debug + Send + Sync {
 
     /// The tiles that diffusers takes where the user gives none.
     fn tiling(&self) -> Tiling;
+
+    /// The tiles of frames that diffusers takes where the user asks for such, in classes that have them.
+    fn time_tiling(&self) -> Option<TimeTiling> {
+        None
+    }
 
     /// How latents of a diffusers pipeline become what the decoder takes. `None` where the VAE's weights
     /// tell it, and the config was not read together with them.

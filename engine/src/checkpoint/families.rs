@@ -54,17 +54,9 @@ const FAMILIES: &[UnsupportedFamily] = &[
         ],
     },
     UnsupportedFamily {
-        models: "the VAE of LTX-Video and LTX-2",
-        classes: &[
-            "AutoencoderKLLTXVideo",
-            "AutoencoderKLLTX2Video",
-            "LTX2VideoDiffusionDecoderModel",
-        ],
-        evidence: &[
-            &[Is("decoder.up_blocks.#.res_blocks")],
-            &[Is("per_channel_statistics")],
-            &[Is("latents_mean"), Is("decoder.conv_in.conv")],
-        ],
+        models: "the diffusion decoder of LTX-2.5",
+        classes: &["LTX2VideoDiffusionDecoderModel"],
+        evidence: &[],
     },
     UnsupportedFamily {
         models: "the VAE of CogVideoX",

@@ -4,7 +4,7 @@
 //! variants such as `.fp16`, also in shards), a pipeline's folder with such a folder `vae` in it, a
 //! model's folder in the Hugging Face hub's cache (`models--ORG--NAME`; its snapshot of `main`, or
 //! its only one), and a single `.safetensors` file in the naming of diffusers or of the original
-//! code (LDM, BFL, Wan, Tencent), bare or under `first_stage_model.`, `vae.`, or another prefix.
+//! code (LDM, BFL, Wan, LTX, Tencent), bare or under `first_stage_model.`, `vae.`, or another prefix.
 //!
 //! Weights are memory-mapped and known by their diffusers names whatever the file calls them. They
 //! are in 32, 16 or 8 bits, those in 8 bits perhaps with scales as ComfyUI has them. What is outside
@@ -14,6 +14,7 @@
 mod autoencoder_kl;
 mod autoencoder_kl_flux2;
 mod autoencoder_kl_hunyuan_image;
+mod autoencoder_kl_ltx;
 mod autoencoder_kl_wan;
 mod config;
 mod config_file;
@@ -44,6 +45,9 @@ pub use crate::files::text::names as listed_names;
 pub use autoencoder_kl::{AutoencoderKlConfig, MAX_LEVELS};
 pub use autoencoder_kl_flux2::{AutoencoderKlFlux2Config, BatchNorm, Flux2Pipeline};
 pub use autoencoder_kl_hunyuan_image::AutoencoderKlHunyuanImageConfig;
+pub use autoencoder_kl_ltx::{
+    AutoencoderKlLtxConfig, LtxClass, LtxLevel, LtxStatistics, LtxUpsampler, UpsampleType,
+};
 pub use autoencoder_kl_wan::{AutoencoderKlWanConfig, WanClass};
 pub use config::{ConfigError, Detail, VaeConfig};
 pub use config_file::read_config;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::autoencoder_kl::AutoencoderKl;
 use super::autoencoder_kl_flux2::AutoencoderKlFlux2;
 use super::autoencoder_kl_hunyuan_image::AutoencoderKlHunyuanImage;
+use super::autoencoder_kl_ltx::{AutoencoderKlLtx2Video, AutoencoderKlLtxVideo};
 use super::autoencoder_kl_wan::{
     AutoencoderKlQwenImage, AutoencoderKlQwenImage21, AutoencoderKlWan,
 };
@@ -25,6 +26,8 @@ const FAMILIES: &[&dyn Family] = &[
     &AutoencoderKlQwenImage21,
     &AutoencoderKlWan,
     &AutoencoderKlQwenImage,
+    &AutoencoderKlLtx2Video,
+    &AutoencoderKlLtxVideo,
 ];
 
 /// What the tensors of a file are evidence of, and the name of the tensor that tells it.

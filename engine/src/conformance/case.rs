@@ -81,7 +81,7 @@ impl Case {
     pub(super) fn norm(&mut self, channels: u32, stats: ValueId, silu: bool) -> Norm {
         let gamma = self.weight("norm.weight", &[channels]);
         let beta = self.weight("norm.bias", &[channels]);
-        Norm { over: NormOver::Groups { stats, beta, eps: 1e-6 }, gamma, silu }
+        Norm { over: NormOver::Groups { stats, gamma, beta, eps: 1e-6 }, silu }
     }
 
     pub(super) fn output(&mut self, channels: u32) -> ValueId {

@@ -67,7 +67,10 @@ pub fn convs_over_time_within_halos<B: Backend>(make: impl Make<B>) {
         let mut builder = ProgramBuilder::new(channels).expect("a few channels");
         let mut x = builder.latents();
         if random.coin() {
-            x = builder.channel_norm("norm", x, 1e-12, 3).expect("a norm");
+            x = match random.coin() {
+                true => builder.channel_norm("norm", x, 1e-12, 3).expect("a norm"),
+                false => builder.rms_norm("norm", x, 1e-8).expect("a norm"),
+            };
             x = builder.silu("silu", x).expect("an activation");
         }
         let out = random.choice(&[3, 16, 20]);

@@ -80,7 +80,11 @@ fn add(
             builder.upsample_over_time(name, x, 1 + u32::from(a / 4 % 2), frames)
         }
         7 => {
-            let normed = builder.channel_norm(name, x, 1e-12, 3)?;
+            let normed = match a / 2 % 3 {
+                0 => builder.channel_norm(name, x, 1e-12, 3)?,
+                1 => builder.rms_norm(name, x, 1e-8)?,
+                _ => builder.layer_norm(name, x, 1e-6)?,
+            };
             if a % 2 == 0 { builder.silu(&format!("{name}.silu"), normed) } else { Ok(normed) }
         }
         8 => builder.clamp(name, x, [-0.7, 1.5]),
@@ -104,8 +108,14 @@ fn add(
             let channels = 1 + u32::from(b / 2 % 3);
             let copies = (channels * places).div_ceil(builder.channels(x));
             let nested = ChannelOrder::nested(frames.factor, space, copies);
-            let order = match b / 8 % 3 {
+            let order = match b / 8 % 4 {
                 0 => nested,
+                // All channels again, where there are not enough of them.
+                3 => {
+                    let period = (builder.channels(x) / places).max(1);
+                    let copies = places.div_ceil(builder.channels(x));
+                    ChannelOrder { copies, period, ..nested }
+                }
                 // Columns before rows, and channels innermost.
                 1 => ChannelOrder { row: 1, column: space, ..nested },
                 _ => ChannelOrder {
@@ -114,7 +124,7 @@ fn add(
                     column: channels,
                     row: channels * space,
                     frame: channels * space * space,
-                    copies,
+                    ..nested
                 },
             };
             builder.shuffle(name, x, channels, (space, frames), order)

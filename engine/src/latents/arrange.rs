@@ -84,16 +84,21 @@ pub(super) fn arrange(
         };
     }
     let token = [packing.patch_height, packing.patch_width].map(|side| pixels(side, wanted.scale));
-    let is_of_layers = packing.content == TokenContent::Layers;
     let Some(sides) = given else {
-        if is_of_layers {
-            return Err(LatentsError::SidesOfLayersNeeded { shape: shown(shape), tokens });
+        match packing.content {
+            TokenContent::Picture => {}
+            TokenContent::Layers => {
+                return Err(LatentsError::SidesOfLayersNeeded { shape: shown(shape), tokens });
+            }
+            TokenContent::Video => {
+                return Err(LatentsError::SidesOfFramesNeeded { shape: shown(shape), tokens });
+            }
         }
         let needed = || LatentsError::SidesNeeded { shape: shown(shape), tokens, token };
         let grid = square(tokens, packing).ok_or_else(needed)?;
         return Ok(Arrangement::Tokens { packing, grid, square: true });
     };
-    match grid(sides, token, tokens, is_of_layers) {
+    match grid(sides, token, tokens, packing.content) {
         Ok(grid) => Ok(Arrangement::Tokens { packing, grid, square: false }),
         Err(_) if is_one => Ok(Arrangement::Cells),
         Err(error) => Err(error),
@@ -147,12 +152,12 @@ fn square(tokens: usize, packing: Packing) -> Option<[usize; 2]> {
     fits.then(|| [side / patch_height, side / patch_width])
 }
 
-/// Rows and columns of tokens of a picture with these sides, or of each layer of one.
+/// Rows and columns of tokens of a picture with these sides, of each layer of one, or of each frame.
 fn grid(
     sides: [u64; 2],
     token: [u64; 2],
     tokens: usize,
-    is_of_layers: bool,
+    content: TokenContent,
 ) -> Result<[usize; 2], LatentsError> {
     let wrong = |problem| LatentsError::Sides { sides, problem };
     for (name, side, token) in [("height", sides[0], token[0]), ("width", sides[1], token[1])] {
@@ -171,22 +176,30 @@ fn grid(
     let [rows, columns] = [sides[0] / token[0], sides[1] / token[1]];
     let expected = rows.saturating_mul(columns);
     let tokens = tokens as u64;
-    let fits = match is_of_layers {
-        false => tokens == expected,
-        true => tokens.is_multiple_of(expected) && tokens > expected,
+    let fits = match content {
+        TokenContent::Picture => tokens == expected,
+        TokenContent::Layers => tokens.is_multiple_of(expected) && tokens > expected,
+        TokenContent::Video => tokens.is_multiple_of(expected),
     };
-    match [rows, columns].map(usize::try_from) {
-        [Ok(rows), Ok(columns)] if fits => Ok([rows, columns]),
-        _ if is_of_layers => Err(wrong(format!(
-            "picture and layers would be {expected} tokens of {} x {} pixels each, and there are {tokens} \
-             in all",
-            token[0], token[1]
-        ))),
-        _ => Err(wrong(format!(
-            "they would be {expected} tokens of {} x {} pixels, and there are {tokens}",
-            token[0], token[1]
-        ))),
+    if let [Ok(rows), Ok(columns)] = [rows, columns].map(usize::try_from)
+        && fits
+    {
+        return Ok([rows, columns]);
     }
+    let [height, width] = token;
+    let each = match content {
+        TokenContent::Picture => {
+            return Err(wrong(format!(
+                "they would be {expected} tokens of {height} x {width} pixels, and there are {tokens}"
+            )));
+        }
+        TokenContent::Layers => "picture and layers",
+        TokenContent::Video => "frames",
+    };
+    Err(wrong(format!(
+        "{each} would be {expected} tokens of {height} x {width} pixels each, and there are {tokens} in \
+         all"
+    )))
 }
 
 fn pixels(cells: usize, scale: u32) -> u64 {

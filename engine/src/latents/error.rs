@@ -213,6 +213,17 @@ pub enum LatentsError {
         /// Tokens of picture and layers together.
         tokens: usize,
     },
+    /// Packed frames of a video without their sides.
+    #[error(
+        "have the shape {shape}, which is {tokens} tokens of the frames of a video: it does not tell how \
+         many frames there are, so their height and width are needed"
+    )]
+    SidesOfFramesNeeded {
+        /// The shape.
+        shape: String,
+        /// Tokens of all frames together.
+        tokens: usize,
+    },
     /// A height and a width that packed latents cannot have.
     #[error("are packed and cannot be of {} x {} pixels: {problem}", sides[0], sides[1])]
     Sides {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::arrange::{Arrangement, Wanted, arrange};
 use super::error::LatentsError;
 use super::layout::Layout;
-use super::packing::Packing;
+use super::packing::{Packing, TokenContent};
 use super::space::LatentSpace;
 use super::stored::Stored;
 use super::values::Latents;
@@ -188,7 +188,9 @@ impl LatentsFile {
                 let layout = Layout::tokens(shape, fortran_order, packing, wanted.channels, grid)?;
                 let mut latents = stored.read(bytes, &layout)?;
                 // Layers are no frames of a video, which a decoder would blend into each other.
-                latents.batch *= std::mem::replace(&mut latents.frames, 1);
+                if packing.content == TokenContent::Layers {
+                    latents.batch *= std::mem::replace(&mut latents.frames, 1);
+                }
                 let side = latents.height as u64 * u64::from(wanted.scale);
                 (latents, square.then_some(side))
             }

@@ -159,7 +159,7 @@ impl Layout {
         let picture = rows * columns;
         assert_eq!((tokens % picture, values), (0, packing.token_len(channels)));
         let (skipped, frames) = match packing.content {
-            TokenContent::Picture => (0, tokens / picture),
+            TokenContent::Picture | TokenContent::Video => (0, tokens / picture),
             TokenContent::Layers => (1, tokens / picture - 1),
         };
         let [sample, _, _, token, value] = strides([batch, 1, 1, tokens, values], fortran_order);

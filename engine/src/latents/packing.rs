@@ -25,6 +25,8 @@ pub enum TokenContent {
     /// Of a picture and then of each of the layers that it was taken apart into, all of its size. The
     /// layers alone are decoded, each as a picture of its own.
     Layers,
+    /// Of all frames of a video, one after the other.
+    Video,
 }
 
 /// The order of values within a token.

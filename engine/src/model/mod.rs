@@ -2,6 +2,7 @@
 
 mod autoencoder_kl;
 mod autoencoder_kl_hunyuan_image;
+mod autoencoder_kl_ltx;
 mod autoencoder_kl_wan;
 mod kl_blocks;
 mod wan_blocks;

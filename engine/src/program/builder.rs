@@ -100,13 +100,14 @@ impl ProgramBuilder {
         let stats = self.value(format!("{name}.stats"), ValueKind::Stats { groups });
         self.push(Op::NormStats { input, output: stats });
         let output = self.features(name, channels, scale);
-        let norm = Norm { over: NormOver::Groups { stats, beta, eps }, gamma, silu: false };
+        let norm = Norm { over: NormOver::Groups { stats, gamma, beta, eps }, silu: false };
         self.push(Op::NormApply { input, output, norm });
         Ok(output)
     }
 
-    /// A norm over the channels of each position, without offset: `gamma` as the checkpoint has it
-    /// has `[channels]` and `ones` more axes of one element.
+    /// A norm over the channels of each position by their Euclidean norm, which is at least `floor`,
+    /// without offset: `gamma` as the checkpoint has it has `[channels]` and `ones` more axes of one
+    /// element.
     ///
     /// # Errors
     /// If the input is no feature map.
@@ -117,13 +118,56 @@ impl ProgramBuilder {
         floor: f32,
         ones: usize,
     ) -> Result<ValueId, ProgramError> {
-        let (channels, scale) = self.read_features(name, input)?;
+        let (channels, _) = self.read_features(name, input)?;
         let mut shape = vec![1; 1 + ones];
         shape[0] = channels as usize;
         let gamma = self.weight(name, WeightSpec::whole(format!("{name}.gamma"), shape))?;
+        self.norm_over(name, input, NormOver::Channels { gamma: Some(gamma), eps: 0.0, floor })
+    }
+
+    /// A norm over the channels of each position by the root of their mean square, to which `eps` is
+    /// added, without parameters.
+    ///
+    /// # Errors
+    /// If the input is no feature map.
+    pub fn rms_norm(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        eps: f32,
+    ) -> Result<ValueId, ProgramError> {
+        self.norm_over(name, input, NormOver::Channels { gamma: None, eps, floor: 0.0 })
+    }
+
+    /// A layer norm over the channels of each position, with the weights `NAME.weight` and `NAME.bias`,
+    /// `[channels]`.
+    ///
+    /// # Errors
+    /// If the input is no feature map.
+    pub fn layer_norm(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        eps: f32,
+    ) -> Result<ValueId, ProgramError> {
+        let (channels, _) = self.read_features(name, input)?;
+        let vector =
+            |parameter: &str| WeightSpec::whole(format!("{name}.{parameter}"), [channels as usize]);
+        let gamma = self.weight(name, vector("weight"))?;
+        let beta = self.weight(name, vector("bias"))?;
+        self.norm_over(name, input, NormOver::Layer { gamma, beta, eps })
+    }
+
+    /// A norm without statistics.
+    fn norm_over(
+        &mut self,
+        name: &str,
+        input: ValueId,
+        over: NormOver,
+    ) -> Result<ValueId, ProgramError> {
+        let (channels, scale) = self.read_features(name, input)?;
         let output = self.features(name, channels, scale);
-        let norm = Norm { over: NormOver::Channels { floor }, gamma, silu: false };
-        self.push(Op::NormApply { input, output, norm });
+        self.push(Op::NormApply { input, output, norm: Norm { over, silu: false } });
         Ok(output)
     }
 
@@ -217,7 +261,16 @@ impl ProgramBuilder {
         check_extent(name, "rows of a block", space)?;
         check_extent(name, "frames of a block", frames.factor)?;
         check_extent(name, "copies", order.copies)?;
-        let last = order.of(channels - 1, [frames.factor - 1, space - 1, space - 1]);
+        let last = match order.period {
+            0 => {
+                return Err(ProgramError::Impossible {
+                    op: name.into(),
+                    what: "period = 0; expected at least one channel until they begin again".into(),
+                });
+            }
+            period => channels.min(period) - 1,
+        };
+        let last = order.of(last, [frames.factor - 1, space - 1, space - 1]);
         if last >= u64::from(in_channels) {
             return Err(ProgramError::Impossible {
                 op: name.into(),

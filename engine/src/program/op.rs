@@ -41,14 +41,12 @@ impl Edge {
     }
 }
 
-/// A norm with its parameters, and the activation behind it: `y * gamma + beta`, then
-/// `z * sigmoid(z)` if `silu`.
+/// A norm with its parameters, and the activation behind it: `y * gamma + beta`, with a scale and an
+/// offset per channel where there are such, then `z * sigmoid(z)` if `silu`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Norm {
-    /// What `y` is.
+    /// What `y` is, and what it is multiplied with and shifted by.
     pub over: NormOver,
-    /// Scale per channel.
-    pub gamma: WeightId,
     /// Whether SiLU follows.
     pub silu: bool,
 }
@@ -60,16 +58,33 @@ pub enum NormOver {
     Groups {
         /// A statistics value: per sample and group the mean and the biased variance.
         stats: ValueId,
+        /// Scale per channel.
+        gamma: WeightId,
         /// Offset per channel.
         beta: WeightId,
         /// Added to the variance under the root.
         eps: f32,
     },
-    /// The channels of each position: `y = sqrt(channels) x / max(|x|, floor)`, `|x|` the Euclidean
-    /// norm; there is no offset.
+    /// The channels of each position, by their root mean square:
+    /// `y = sqrt(channels) x / max(sqrt(|x|^2 + channels eps), floor)`, `|x|` the Euclidean norm; there is
+    /// no offset. Models have either an `eps` or a `floor`, and 0 for the other.
     Channels {
+        /// Scale per channel, if there is one.
+        gamma: Option<WeightId>,
+        /// Added to the mean square under the root.
+        eps: f32,
         /// The least norm that is divided by.
         floor: f32,
+    },
+    /// The channels of each position, by their mean and their biased variance:
+    /// `y = (x - mean) / sqrt(variance + eps)`.
+    Layer {
+        /// Scale per channel.
+        gamma: WeightId,
+        /// Offset per channel.
+        beta: WeightId,
+        /// Added to the variance under the root.
+        eps: f32,
     },
 }
 
@@ -78,26 +93,30 @@ impl Norm {
     pub const fn stats(&self) -> Option<ValueId> {
         match self.over {
             NormOver::Groups { stats, .. } => Some(stats),
-            NormOver::Channels { .. } => None,
+            NormOver::Channels { .. } | NormOver::Layer { .. } => None,
         }
     }
 
-    /// Offset per channel and `eps` of a group norm.
+    /// Scale and offset per channel, and `eps`, of a group norm.
     ///
     /// # Panics
     /// If it is no group norm: a backend is not given the norms that it declines.
-    pub const fn of_groups(&self) -> (WeightId, f32) {
+    pub const fn of_groups(&self) -> ([WeightId; 2], f32) {
         match self.over {
-            NormOver::Groups { beta, eps, .. } => (beta, eps),
-            NormOver::Channels { .. } => panic!("a norm over channels has no statistics"),
+            NormOver::Groups { gamma, beta, eps, .. } => ([gamma, beta], eps),
+            NormOver::Channels { .. } | NormOver::Layer { .. } => {
+                panic!("a norm over channels has no statistics")
+            }
         }
     }
 
-    /// Its offset per channel, if it has one.
-    pub const fn beta(&self) -> Option<WeightId> {
+    /// Scale and offset per channel, as far as it has them.
+    pub const fn parameters(&self) -> [Option<WeightId>; 2] {
         match self.over {
-            NormOver::Groups { beta, .. } => Some(beta),
-            NormOver::Channels { .. } => None,
+            NormOver::Groups { gamma, beta, .. } | NormOver::Layer { gamma, beta, .. } => {
+                [Some(gamma), Some(beta)]
+            }
+            NormOver::Channels { gamma, .. } => [gamma, None],
         }
     }
 }
@@ -293,15 +312,13 @@ impl Op {
 
     /// The weights it reads.
     pub fn weights(&self) -> impl Iterator<Item = WeightId> + Clone {
-        let norm_weights =
-            |norm: Option<Norm>| [norm.map(|n| n.gamma), norm.and_then(|n| n.beta())];
         let slots = match *self {
             Op::Conv(conv) => {
-                let [gamma, beta] = norm_weights(conv.norm);
+                let [gamma, beta] = conv.norm.map_or([None; 2], |norm| norm.parameters());
                 [Some(conv.weight), conv.bias, gamma, beta]
             }
             Op::NormApply { norm, .. } => {
-                let [gamma, beta] = norm_weights(Some(norm));
+                let [gamma, beta] = norm.parameters();
                 [gamma, beta, None, None]
             }
             _ => [None; 4],

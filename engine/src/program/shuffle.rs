@@ -5,8 +5,8 @@ use super::{FrameRepeat, ValueId};
 /// A pixel shuffle: each cell of the input becomes a block of cells, whose values are in its channels.
 ///
 /// Value `c` of the cell in frame `i`, row `j` and column `k` of its block is channel
-/// `(first + channel * c + frame * i + row * j + column * k) / copies` of the input's cell, rounded
-/// down. Where the first frame stands alone, its block has the last of those frames only.
+/// `(first + channel * (c % period) + frame * i + row * j + column * k) / copies` of the input's cell,
+/// rounded down. Where the first frame stands alone, its block has the last of those frames only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shuffle {
     /// What is read.
@@ -38,20 +38,24 @@ pub struct ChannelOrder {
     pub column: u32,
     /// Places that lie in one channel of the input, one behind the other: it is repeated as often.
     pub copies: u32,
+    /// Channels after which they begin again from the first: all of the input's are repeated, one after
+    /// the other. As many as are written, or more, for none that are.
+    pub period: u32,
 }
 
 impl ChannelOrder {
     /// Channel by channel all frames of a block, of each frame all rows, of each row all columns; each
-    /// channel of the input counts `copies` times.
+    /// channel of the input counts `copies` times. No channel begins again.
     pub const fn nested(frames: u32, space: u32, copies: u32) -> Self {
         let row = space;
         let frame = row.saturating_mul(space);
         let channel = frame.saturating_mul(frames);
-        Self { first: 0, channel, frame, row, column: 1, copies }
+        Self { first: 0, channel, frame, row, column: 1, copies, period: u32::MAX }
     }
 
     /// The channel of the input that is value `channel` of the cell at `[frame, row, column]` of a block.
     pub fn of(&self, channel: u32, [frame, row, column]: [u32; 3]) -> u64 {
+        let channel = channel % self.period.max(1);
         let steps =
             [(self.channel, channel), (self.frame, frame), (self.row, row), (self.column, column)];
         let product = |(step, count): (u32, u32)| u64::from(step) * u64::from(count);
@@ -108,6 +112,18 @@ mod tests {
         let alone = shuffle.of_one_frame();
         assert_eq!(alone.frames, FrameRepeat::NONE);
         assert_eq!(alone.channels_at([0, 0, 1]).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    /// The shortcut of LTX-2's upsampler, 8 channels to 2 with twice the frames, rows and columns: one
+    /// block, whose values are repeated.
+    #[test]
+    fn channels_begin_again() {
+        let shuffle = shuffle(2, ChannelOrder { period: 1, ..ChannelOrder::nested(2, 2, 1) });
+        let at = |place| shuffle.channels_at(place).collect::<Vec<_>>();
+        assert_eq!(at([0, 0, 0]), [0, 0]);
+        assert_eq!(at([0, 1, 0]), [2, 2]);
+        assert_eq!(at([1, 1, 1]), [7, 7]);
+        assert_eq!(shuffle.of_one_frame().channels_at([0, 1, 0]).collect::<Vec<_>>(), [6, 6]);
     }
 
     #[test]

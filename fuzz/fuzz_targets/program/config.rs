@@ -1,11 +1,12 @@
 //! Configs of every family, of small networks and of any numbers.
 
 use halovae_engine::checkpoint::{
-    AutoencoderKlConfig, AutoencoderKlHunyuanImageConfig, AutoencoderKlWanConfig, VaeConfig,
-    WanClass,
+    AutoencoderKlConfig, AutoencoderKlHunyuanImageConfig, AutoencoderKlLtxConfig,
+    AutoencoderKlWanConfig, LtxClass, UpsampleType, VaeConfig, WanClass,
 };
+use halovae_engine::program::Edge;
 
-use crate::input::{Input, Number, Wan};
+use crate::input::{Input, Ltx, LtxBlock, Number, Wan};
 
 /// Fusion looks at every op for every op; beyond that many resnets it takes long, not other paths.
 const MAX_RESNETS: u32 = 32;
@@ -28,10 +29,11 @@ pub(crate) struct Config {
 impl Config {
     /// A valid config whose decoder does not have too many resnets.
     pub(crate) fn of(input: &Input) -> Option<Self> {
-        let config = match (&input.wan, input.hunyuan_image) {
-            (Some(wan), _) => Self::wan(wan),
-            (None, Some(upsamplers)) => Self::hunyuan_image(input, upsamplers),
-            (None, None) => Self::autoencoder_kl(input),
+        let config = match (&input.wan, input.hunyuan_image, &input.ltx) {
+            (Some(wan), ..) => Self::wan(wan),
+            (None, Some(upsamplers), _) => Self::hunyuan_image(input, upsamplers),
+            (None, None, Some(ltx)) => Self::ltx(ltx),
+            (None, None, None) => Self::autoencoder_kl(input),
         };
         (config.config.validate().is_ok() && config.resnets <= MAX_RESNETS).then_some(config)
     }
@@ -144,6 +146,47 @@ impl Config {
                     && config.num_res_blocks <= 2
                     && z_dim <= 8
                     && out_channels <= 8,
+            config: config.into(),
+        }
+    }
+}
+
+impl Config {
+    fn ltx(ltx: &Ltx) -> Self {
+        let edges = [Edge::Zeros, Edge::Reflect, Edge::Repeat];
+        let types = [UpsampleType::Spatial, UpsampleType::Temporal, UpsampleType::Spatiotemporal];
+        let is_ltx2 = ltx.is_ltx2;
+        let doubles =
+            |block: &LtxBlock| types[if is_ltx2 { block.doubles as usize % 3 } else { 2 }];
+        // All lists but one are backwards.
+        let backwards = || ltx.levels.iter().rev();
+        let layers = backwards().map(|block| u32::from(block.resnets));
+        let config = AutoencoderKlLtxConfig {
+            class: if is_ltx2 { LtxClass::Ltx2 } else { LtxClass::Ltx },
+            out_channels: ltx.out_channels.get(),
+            latent_channels: ltx.latent_channels.get(),
+            decoder_block_out_channels: backwards().map(|block| block.channels.get()).collect(),
+            decoder_layers_per_block: layers.chain([u32::from(ltx.middle_resnets)]).collect(),
+            decoder_spatio_temporal_scaling: backwards().map(|block| block.is_scaled).collect(),
+            upsample_type: ltx.levels.iter().map(doubles).collect(),
+            upsample_residual: backwards().map(|block| block.has_shortcut).collect(),
+            upsample_factor: backwards().map(|block| u32::from(block.factor)).collect(),
+            patch_size: ltx.patch_size.into(),
+            resnet_norm_eps: 1e-6,
+            scaling_factor: 1.0,
+            decoder_causal: ltx.is_causal,
+            decoder_spatial_padding_mode: edges[if is_ltx2 { ltx.edge as usize % 3 } else { 0 }],
+            statistics: None,
+        };
+        // One more in each level, where channels change.
+        let resnets = config.decoder_layers_per_block.iter().map(|&layers| layers + 1).sum();
+        Self {
+            latent_channels: config.latent_channels,
+            out_channels: config.out_channels,
+            levels: config.decoder_block_out_channels.len(),
+            resnets,
+            // Decodes over time are run only where they take no time.
+            is_small: true,
             config: config.into(),
         }
     }

@@ -49,6 +49,35 @@ pub(crate) struct Input {
     /// How often a network of HunyuanImage's kind doubles rows and columns, in the place of an
     /// AutoencoderKL.
     pub(crate) hunyuan_image: Option<u8>,
+    /// The same of another family, where there is none of that one.
+    pub(crate) ltx: Option<Ltx>,
+}
+
+/// A network of LTX-2 or LTX-Video.
+#[derive(Arbitrary, Debug)]
+pub(crate) struct Ltx {
+    pub(crate) is_ltx2: bool,
+    pub(crate) latent_channels: Number,
+    pub(crate) out_channels: Number,
+    pub(crate) patch_size: u8,
+    pub(crate) is_causal: bool,
+    /// What stands beyond rows and columns.
+    pub(crate) edge: u8,
+    pub(crate) middle_resnets: u8,
+    /// In the order in which a decoder runs through them.
+    pub(crate) levels: Vec<LtxBlock>,
+}
+
+/// A level of it.
+#[derive(Arbitrary, Debug)]
+pub(crate) struct LtxBlock {
+    /// Channels times the factor.
+    pub(crate) channels: Number,
+    pub(crate) factor: u8,
+    pub(crate) resnets: u8,
+    pub(crate) doubles: u8,
+    pub(crate) is_scaled: bool,
+    pub(crate) has_shortcut: bool,
 }
 
 /// A network of Wan or Qwen-Image.

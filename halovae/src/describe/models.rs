@@ -5,13 +5,13 @@ use halovae_engine::checkpoint::{Released, refused, released};
 use halovae_engine::decode::CHUNK;
 use halovae_engine::flow::Flow;
 use halovae_engine::latents::TokenContent;
-use halovae_engine::program::Op;
+use halovae_engine::program::{Op, ReceptiveField};
 use halovae_engine::shard::exchanged_layers;
 use serde::Serialize;
 
 use crate::plan::{Streaming, chunks_waited_for};
 
-/// Frames of latents for which it is told whether a decoder streams.
+/// Frames of latents for which it is told whether a decoder streams, beside those that it looks ahead to.
 const LATENT_FRAMES: u32 = 21;
 
 /// Models whose VAEs have one shape.
@@ -60,6 +60,8 @@ pub struct LatentPacking {
     pub values: usize,
     /// Whether what is packed is a picture and its layers.
     pub layers: bool,
+    /// Whether what is packed is all frames of a video.
+    pub frames: bool,
 }
 
 /// A class of diffusers that is known and not decoded.
@@ -98,13 +100,16 @@ impl Model {
             columns: packing.patch_width,
             values: packing.token_len(channels as usize),
             layers: packing.content == TokenContent::Layers,
+            frames: packing.content == TokenContent::Video,
         });
         let mut strategies = vec![Strategy::Whole, Strategy::Tiled, Strategy::Patch];
         if exchanged_layers(&program).is_ok() {
             strategies.push(Strategy::Sharded);
         }
         let is_video = config.is_video();
-        let streaming = Streaming::from(&Flow::new(&program, LATENT_FRAMES, CHUNK));
+        let [_, ahead] = ReceptiveField::new(&program).frames;
+        let frames = LATENT_FRAMES.saturating_add(ahead);
+        let streaming = Streaming::from(&Flow::new(&program, frames, CHUNK));
         Some(Self {
             class: config.class(),
             models,

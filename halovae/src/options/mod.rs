@@ -14,4 +14,4 @@ pub(crate) use halovae_engine::option_names::names;
 pub use latents::{LatentsOptions, Space};
 pub use open::OpenOptions;
 pub use tiles::TileOptions;
-pub(crate) use tiles::tile_pixels;
+pub(crate) use tiles::{ModelTiles, tile_pixels};

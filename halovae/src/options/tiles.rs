@@ -1,6 +1,7 @@
 //! Tiles, from options and from what the model says.
 
 use halovae_core::{AxisTiling, DroppedFrame, PlanError, Tiling, TimeScale, TimeTiling};
+use halovae_engine::checkpoint::VaeConfig;
 
 use super::error::OptionError;
 use crate::error::Error;
@@ -25,6 +26,23 @@ pub struct TileOptions {
     pub tile_sample_min_frames: Option<u32>,
     /// Frames of the video from one tile to the next.
     pub tile_sample_stride_frames: Option<u32>,
+}
+
+/// The tiles of a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ModelTiles {
+    /// Those that it takes where no options are given.
+    pub(crate) tiling: Tiling,
+    /// Those of frames that it takes where such are asked for.
+    pub(crate) time: Option<TimeTiling>,
+}
+
+impl ModelTiles {
+    /// Those of a config's class.
+    pub(crate) fn of(config: &dyn VaeConfig) -> Self {
+        let tiling = config.tiling();
+        Self { tiling, time: tiling.time.or(config.time_tiling()) }
+    }
 }
 
 impl TileOptions {
@@ -64,7 +82,9 @@ impl TileOptions {
     ///
     /// # Errors
     /// [`OptionError`] for a tile of less than a latent cell, or without any size.
-    pub(crate) fn tiling(&self, own: Option<&Tiling>, scale: u32) -> Result<Tiling, Error> {
+    pub(crate) fn tiling(&self, own: Option<&ModelTiles>, scale: u32) -> Result<Tiling, Error> {
+        let asked = own.and_then(|own| own.time);
+        let own = own.map(|own| &own.tiling);
         if scale == 0 {
             return Err(PlanError::Zero { name: "scale" }.into());
         }
@@ -91,13 +111,15 @@ impl TileOptions {
         let width = width.tiling(own.map(|own| own.width), scale)?;
         let mut tiling = own.copied().unwrap_or_else(|| Tiling::new(height, width, scale));
         (tiling.height, tiling.width) = (height, width);
-        tiling.time = self.time(tiling.time, tiling.scale.time)?;
+        if self.time_option().is_some() {
+            tiling.time = self.time(tiling.time.or(asked), tiling.scale.time)?;
+        }
         Ok(tiling)
     }
 
-    /// Tiles of frames: options first, then the model's own.
+    /// Tiles of frames that are asked for: options first, then the model's own.
     fn time(&self, own: Option<TimeTiling>, scale: TimeScale) -> Result<Option<TimeTiling>, Error> {
-        let Some(option) = self.time_option() else { return Ok(own) };
+        let Some(option) = self.time_option() else { return Ok(None) };
         let Some(tile) =
             self.tile_sample_min_frames.or(own.map(|own| own.tile_sample_min_num_frames))
         else {
@@ -218,7 +240,8 @@ mod tests {
             tile_overlap_factor: 0.5,
         };
         let own = Tiling::new(axis, axis, 8);
-        let latent = |options: TileOptions| match options.tiling(Some(&own), 8).unwrap().height {
+        let latent = |options: TileOptions| match options.tiling(Some(&of(own)), 8).unwrap().height
+        {
             AxisTiling::Overlap {
                 tile_latent_min_size,
                 tile_sample_min_size,
@@ -244,7 +267,7 @@ mod tests {
         };
         let own = Tiling::new(stride(256, 192), stride(256, 128), 8);
         let axes = |options: TileOptions| {
-            let tiling = options.tiling(Some(&own), 8).unwrap();
+            let tiling = options.tiling(Some(&of(own)), 8).unwrap();
             [tiling.height, tiling.width]
         };
         assert_eq!(axes(TileOptions::default()), [own.height, own.width]);
@@ -273,7 +296,8 @@ mod tests {
             tile_sample_stride_num_frames: 8,
             dropped: DroppedFrame::Last,
         });
-        let frames = |own: &Tiling, tile, stride| {
+        let [none, own] = [none, own].map(of);
+        let frames = |own: &ModelTiles, tile, stride| {
             let options = TileOptions {
                 tile_sample_min_frames: tile,
                 tile_sample_stride_frames: stride,
@@ -295,9 +319,19 @@ mod tests {
         assert_eq!(frames(&own, Some(32), None).unwrap(), Some((32, 8, last)));
         assert_eq!(frames(&own, Some(8), None).unwrap(), Some((8, 4, last)));
         assert_eq!(frames(&own, None, Some(12)).unwrap(), Some((16, 12, last)));
+        // Of a model that takes none, and has some where they are asked for.
+        let asked = ModelTiles { time: own.tiling.time, ..none };
+        assert_eq!(frames(&asked, None, None).unwrap(), None);
+        assert_eq!(frames(&asked, Some(16), None).unwrap(), Some((16, 8, last)));
+        assert_eq!(frames(&asked, None, Some(4)).unwrap(), Some((16, 4, last)));
         for (tile, stride) in [(None, Some(4)), (Some(3), None), (Some(16), Some(0))] {
             assert!(matches!(frames(&none, tile, stride), Err(Error::Option(_))), "{tile:?}");
         }
+    }
+
+    /// Tiles of a model that has no others.
+    fn of(tiling: Tiling) -> ModelTiles {
+        ModelTiles { tiling, time: tiling.time }
     }
 
     fn pair(value: u32) -> Option<[u32; 2]> {

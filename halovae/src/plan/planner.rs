@@ -110,11 +110,11 @@ impl Planner {
     }
 
     fn of(plannable: Plannable, tiles: TileOptions) -> Result<Self, Error> {
-        let Plannable { tiling, is_video, program, notices, sources } = plannable;
+        let Plannable { tiles: own, is_video, program, notices, sources } = plannable;
         if !is_video {
             tiles.check_image()?;
         }
-        let tiling = tiles.tiling(Some(&tiling), program.scale())?;
+        let tiling = tiles.tiling(Some(&own), program.scale())?;
         let video = Runnable::new(&program);
         let image = Runnable::new(&for_frames(program, 1));
         let known = Some(Known { is_video, image, video, notices });

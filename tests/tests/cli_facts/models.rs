@@ -76,6 +76,8 @@ fn what_matters_of_latents_is_told() {
     assert_eq!(of("Wan 2.1"), ([16, 8], Some(4), None));
     assert_eq!(of("TI2V-5B"), ([48, 16], Some(4), None));
     assert_eq!(of("Krea 2"), ([16, 8], Some(4), Some(64)));
+    assert_eq!(of("LTX-2.0"), ([128, 32], Some(8), None));
+    assert_eq!(of("LTX-Video 0.9.0"), ([128, 32], Some(8), Some(128)));
     assert_eq!(of("Qwen-Image 2.1"), ([64, 16], None, Some(64)));
     let refused = all["refused"].as_array().expect("classes");
     let class = |class: &str| refused.iter().any(|of| of["class"] == class);

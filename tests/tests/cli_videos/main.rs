@@ -5,6 +5,7 @@ mod encoded;
 mod ends;
 mod golden;
 mod inputs;
+mod ltx;
 mod outputs;
 mod plans;
 mod shards;

@@ -40,6 +40,19 @@ fn residual() -> Box<dyn VaeConfig> {
     parse_config(config.to_string().as_bytes()).expect("a sound config")
 }
 
+/// A decoder that looks ahead, with reflections beside rows and columns, and shortcuts of repeated
+/// channels.
+fn looking_ahead() -> Box<dyn VaeConfig> {
+    let config = json!({
+        "_class_name": "AutoencoderKLLTX2Video", "latent_channels": Z_DIM, "patch_size": 2,
+        "decoder_block_out_channels": [16, 32], "decoder_layers_per_block": [1, 1, 1],
+        "decoder_spatio_temporal_scaling": [true, true], "decoder_causal": false,
+        "upsample_type": ["spatiotemporal", "spatiotemporal"],
+        "upsample_residual": [true, true], "upsample_factor": [2, 2],
+    });
+    parse_config(config.to_string().as_bytes()).expect("a sound config")
+}
+
 fn decoder(program: &Program, ranks: u32) -> Decoder<CpuBackend> {
     Decoder::new(program, &RandomWeights { seed: 8 }, cpu_ranks(ranks, 1)).expect("a decoder")
 }

@@ -2,22 +2,34 @@
 
 use halovae_core::{AxisTiling, Direction, DroppedFrame, Plan, Size, TileGrid, Tiling, TimeTiling};
 use halovae_cpu::CpuBackend;
+use halovae_engine::checkpoint::VaeConfig;
 use halovae_engine::decode::{Control, Decoder};
-use halovae_engine::program::{fold_single_frame, fuse};
+use halovae_engine::program::{ReceptiveField, fold_single_frame, fuse};
 use halovae_engine::shard::{ParkLimit, Traffic};
 use halovae_engine::sink::MemorySink;
 use halovae_engine::tensor::HostTensor;
 use halovae_tests::compare::assert_f32_close;
 use halovae_tests::decode::size_of;
 
-use super::{config, decode, decoder, in_chunks, latents, program, residual, shards, whole};
+use super::{
+    config, decode, decoder, in_chunks, latents, looking_ahead, program, residual, shards, whole,
+};
 
-/// Shortcuts stream, are cut and are estimated as all else: chunks and shards give the same bytes, ranks
-/// send each other what is planned, and memory is what was estimated, whatever the video's length.
 #[test]
 fn shortcuts_around_levels_stream() {
-    let program = residual().decoder().expect("a decoder");
-    assert_eq!(residual().tiling().scale, config().tiling().scale);
+    streams(&*residual());
+}
+
+#[test]
+fn decoders_that_look_ahead_stream() {
+    streams(&*looking_ahead());
+}
+
+/// Chunks and shards give the same bytes, ranks send each other what is planned, and memory is what was
+/// estimated, whatever the video's length.
+fn streams(of: &dyn VaeConfig) {
+    let program = of.decoder().expect("a decoder");
+    assert_eq!(of.tiling().scale, config().tiling().scale);
     let on = |ranks| decoder(&program, ranks);
     let latents = super::latents(5, 6, 7);
     let expected = decode(&on(1), &latents, &whole(&latents), &in_chunks(u32::MAX));
@@ -36,8 +48,10 @@ fn shortcuts_around_levels_stream() {
         let fused = fuse(&program, |_, _| true);
         assert!(Traffic::new(&fused, grid, 1).expect("it can be cut").bytes() > 0);
     }
+    // Of a video that is longer than what a frame waits for.
+    let ahead = ReceptiveField::new(&program).frames[1] as usize;
     let peaks = [5, 21].map(|frames| {
-        let latents = super::latents(frames, 8, 8);
+        let latents = super::latents(frames + 2 * ahead, 8, 8);
         let mut sink = MemorySink::default();
         let report = on(1).decode(&latents, &whole(&latents), &mut sink, &in_chunks(1));
         let report = report.expect("a decode");

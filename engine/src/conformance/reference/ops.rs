@@ -39,12 +39,12 @@ pub(super) fn norm(
     weights: &[Vec<f64>],
 ) -> Array {
     let Shape { frames, channels, .. } = input.shape;
-    let gamma = &weights[norm.gamma.index()];
     let activate = |x: f64| if norm.silu { silu(x) } else { x };
     match norm.over {
-        NormOver::Groups { beta, eps, .. } => {
+        NormOver::Groups { gamma, beta, eps, .. } => {
             let stats = stats.expect("a group norm reads statistics");
-            let (beta, per_group) = (&weights[beta.index()], channels / stats.shape.height);
+            let [gamma, beta] = [gamma, beta].map(|id| &weights[id.index()]);
+            let per_group = channels / stats.shape.height;
             Array::from_fn(input.shape, |image, y, x, c| {
                 let [mean, variance] =
                     [0, 1].map(|which| stats.at(image / frames, c / per_group, 0, which));
@@ -52,12 +52,27 @@ pub(super) fn norm(
                 activate(normed * gamma[c] + beta[c])
             })
         }
-        NormOver::Channels { floor } => Array::from_fn(input.shape, |image, y, x, c| {
-            let squares = (0..channels).map(|c| input.at(image, y, x, c).powi(2));
-            let length = squares.sum::<f64>().sqrt().max(f64::from(floor));
-            let normed = input.at(image, y, x, c) * (channels as f64).sqrt() / length;
-            activate(normed * gamma[c])
-        }),
+        NormOver::Channels { gamma, eps, floor } => {
+            let gamma = gamma.map(|id| &weights[id.index()]);
+            Array::from_fn(input.shape, |image, y, x, c| {
+                let squares = (0..channels).map(|c| input.at(image, y, x, c).powi(2));
+                let under_root = squares.sum::<f64>() + channels as f64 * f64::from(eps);
+                let length = under_root.sqrt().max(f64::from(floor));
+                let normed = input.at(image, y, x, c) * (channels as f64).sqrt() / length;
+                activate(normed * gamma.map_or(1.0, |gamma| gamma[c]))
+            })
+        }
+        NormOver::Layer { gamma, beta, eps } => {
+            let [gamma, beta] = [gamma, beta].map(|id| &weights[id.index()]);
+            Array::from_fn(input.shape, |image, y, x, c| {
+                let values = || (0..channels).map(|c| input.at(image, y, x, c));
+                let mean = values().sum::<f64>() / channels as f64;
+                let squares = values().map(|value| (value - mean).powi(2)).sum::<f64>();
+                let variance = squares / channels as f64;
+                let normed = (input.at(image, y, x, c) - mean) / (variance + f64::from(eps)).sqrt();
+                activate(normed * gamma[c] + beta[c])
+            })
+        }
     }
 }
 
@@ -98,7 +113,7 @@ pub(super) fn shuffle(input: &Array, shuffle: &Shuffle, taps: &[Option<usize>]) 
         let is_alone = taps.iter().filter(|&&tap| tap == Some(frame)).count() == 1;
         let i = if is_alone { block - 1 } else { image - first };
         let place = order.first as usize
-            + order.channel as usize * c
+            + order.channel as usize * (c % order.period as usize)
             + order.frame as usize * i
             + order.row as usize * (y % space)
             + order.column as usize * (x % space);

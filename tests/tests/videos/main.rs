@@ -1,110 +1,22 @@
 //! Decoders of videos against diffusers: on the CPU, and a short one on the f64 reference backend.
 //!
-//! `golden/make_wan_goldens.py` says how the golden values were made, and of which pixels they are.
+//! `golden/make_wan_goldens.py` and `golden/make_ltx_goldens.py` say how the golden values were made, and of
+//! which pixels they are.
 
+mod case;
+mod ltx;
+
+use case::{Case, check_whole, whole};
 use halovae_core::{AxisTiling, PatchGrid, Plan, Tiling};
-use halovae_cpu::CpuBackend;
-use halovae_engine::backend::Backend;
-use halovae_engine::checkpoint::{AutoencoderKlWanConfig, Checkpoint, Naming, VaeConfig, WanClass};
+use halovae_engine::checkpoint::{AutoencoderKlWanConfig, Checkpoint, Naming, WanClass};
 use halovae_engine::conformance::Reference;
-use halovae_engine::decode::{Control, Decoder};
+use halovae_engine::decode::Decoder;
 use halovae_engine::program::fold_single_frame;
-use halovae_engine::sink::{Clamped, MemorySink};
-use halovae_engine::tensor::{HostTensor, Shape};
-use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
+use halovae_tests::compare::assert_same_bytes;
 use halovae_tests::decode::{Cut, cpu_ranks, plan, program, size_of};
 use halovae_tests::disk::{CONFIG, RawFile, WEIGHTS};
 use halovae_tests::golden::{self, Golden};
 use halovae_tests::naming;
-
-/// Of how many rows and columns one is kept.
-const STEP: usize = 7;
-
-struct Case<B: Backend> {
-    golden: Golden,
-    decoder: Decoder<B>,
-}
-
-impl Case<CpuBackend> {
-    fn on_cpu(name: &str, ranks: u32) -> Self {
-        Self::load(name, cpu_ranks(ranks, 1))
-    }
-}
-
-impl<B: Backend> Case<B> {
-    fn load(name: &str, backends: Vec<B>) -> Self {
-        let golden = Golden::load(name);
-        let program = program(&golden.checkpoint);
-        let decoder = Decoder::new(&program, &golden.checkpoint, backends);
-        Self { golden, decoder: decoder.expect("a decoder") }
-    }
-
-    /// The picture as `config` has it, with so many frames of latents going in at a time.
-    fn decode(
-        &self,
-        config: &dyn VaeConfig,
-        latents: &HostTensor,
-        plan: &Plan,
-        chunk: u32,
-    ) -> HostTensor {
-        let mut picture = MemorySink::default();
-        let control = Control { chunk, ..Control::default() };
-        let mut sink = Clamped::new(&mut picture, config.output_range(plan.strategy()));
-        self.decoder.decode(latents, plan, &mut sink, &control).expect("a decode");
-        picture.into_picture().expect("a picture")
-    }
-
-    /// Compares the kept pixels and the sums of all with diffusers'; of a decode of fewer frames, its
-    /// frames.
-    fn check(&self, what: &str, key: &str, got: &HostTensor) {
-        let Shape { frames, height, width, channels, .. } = got.shape();
-        let first = |expected: &HostTensor| {
-            let shape = Shape { batch: frames, ..expected.shape() };
-            let len = frames * shape.frame_len();
-            HostTensor::new(shape, expected.data()[..len].to_vec()).expect("as many elements")
-        };
-        let images = Shape { batch: frames, frames: 1, ..got.shape() };
-        let images = HostTensor::new(images, got.data().to_vec()).expect("as many elements");
-        let kept = halovae_tests::tensors::sampled(&images, STEP);
-        assert_f32_close(what, &kept, &first(self.golden.expected(key)));
-
-        let mut sums = HostTensor::zeros(Shape::new(frames, 1, 1, channels)).expect("memory");
-        for (frame, sums) in
-            got.data().chunks(images.shape().frame_len()).zip(sums.data_mut().chunks_mut(channels))
-        {
-            for (channel, sum) in sums.iter_mut().enumerate() {
-                let values = frame.iter().skip(channel).step_by(channels);
-                let mean = values.map(|&value| f64::from(value)).sum::<f64>();
-                *sum = (mean / (height * width) as f64) as f32;
-            }
-        }
-        let mut expected = first(self.golden.expected(&format!("{key}.sums")));
-        expected.data_mut().iter_mut().for_each(|sum| *sum /= (height * width) as f32);
-        assert_f32_close(&format!("{what}: means of frames"), &sums, &expected);
-    }
-
-    fn first_frames(&self, frames: usize) -> HostTensor {
-        let all = &self.golden.latents;
-        let size = size_of(all).at_origin();
-        all.crop(0, size.over(0, frames as u32)).expect("a crop")
-    }
-}
-
-fn whole(config: &dyn VaeConfig, latents: &HostTensor) -> Plan {
-    plan(config, size_of(latents), Cut::Whole)
-}
-
-/// All lengths of a model's latents, whole.
-fn check_whole<B: Backend>(case: &Case<B>) {
-    let config = case.golden.config();
-    let time = config.tiling().scale.time;
-    for frames in 1..=case.golden.latents.shape().frames {
-        let latents = case.first_frames(frames);
-        let picture = case.decode(config, &latents, &whole(config, &latents), 1);
-        assert_eq!(Some(picture.shape().frames as u32), time.at(frames as u32));
-        case.check(&format!("{frames} frames of latents"), "whole", &picture);
-    }
-}
 
 #[test]
 fn wan_whole() {
