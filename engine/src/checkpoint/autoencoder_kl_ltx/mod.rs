@@ -38,6 +38,10 @@ const EVIDENCE: &[&[Sign]] = &[
     ],
 ];
 
+/// Fields of both classes that no other family's configs have.
+const OWN_FIELDS: &[&str] =
+    &["decoder_causal", "decoder_spatio_temporal_scaling", "patch_size_t", "timestep_conditioning"];
+
 /// Configs of the class of LTX-2, and every file that tells the network but no class.
 pub(crate) struct AutoencoderKlLtx2Video;
 
@@ -52,6 +56,7 @@ impl Family for AutoencoderKlLtx2Video {
             anchors: ANCHORS,
             evidence: EVIDENCE,
             space: &[],
+            own_fields: OWN_FIELDS,
         }
     }
 
@@ -73,10 +78,14 @@ impl Family for AutoencoderKlLtx2Video {
         Box::new(LtxNames::detect(names))
     }
 
-    fn complete(&self, config: Box<dyn VaeConfig>, found: &Found<'_>) -> Box<dyn VaeConfig> {
-        let Some(own) = config.downcast_ref::<AutoencoderKlLtxConfig>() else { return config };
+    fn complete(
+        &self,
+        config: Box<dyn VaeConfig>,
+        found: &Found<'_>,
+    ) -> Result<Box<dyn VaeConfig>, String> {
+        let Some(own) = config.downcast_ref::<AutoencoderKlLtxConfig>() else { return Ok(config) };
         let statistics = LtxStatistics::find(found, own.latent_channels);
-        AutoencoderKlLtxConfig { statistics, ..own.clone() }.into()
+        Ok(AutoencoderKlLtxConfig { statistics, ..own.clone() }.into())
     }
 
     fn infer(&self, found: &Found<'_>) -> Result<Inferred, String> {
@@ -92,6 +101,7 @@ impl Family for AutoencoderKlLtxVideo {
             anchors: ANCHORS,
             evidence: EVIDENCE,
             space: &statistics::NAMES[0],
+            own_fields: OWN_FIELDS,
         }
     }
 
@@ -108,7 +118,11 @@ impl Family for AutoencoderKlLtxVideo {
         AutoencoderKlLtx2Video.names(names)
     }
 
-    fn complete(&self, config: Box<dyn VaeConfig>, found: &Found<'_>) -> Box<dyn VaeConfig> {
+    fn complete(
+        &self,
+        config: Box<dyn VaeConfig>,
+        found: &Found<'_>,
+    ) -> Result<Box<dyn VaeConfig>, String> {
         AutoencoderKlLtx2Video.complete(config, found)
     }
 
