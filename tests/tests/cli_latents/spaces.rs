@@ -119,3 +119,35 @@ fn latents_of_hunyuan_image() {
     let picture = tensors::channels_last(&values, shape.try_into().expect("NCHW"));
     assert_f32_close("a pipeline's latents", &picture, setup.golden.expected("whole"));
 }
+
+/// Pipelines of Wan normalize each channel of a video's latents by the config's mean and deviation.
+#[test]
+fn latents_of_wans_pipelines() {
+    for name in ["wan", "wan-residual"] {
+        let setup = Setup::new(name);
+        let config = std::fs::read_to_string(setup.golden.folder.join(CONFIG)).expect("a config");
+        let config: Value = serde_json::from_str(&config).expect("JSON");
+        let per_channel = |key: &str| -> Vec<f32> {
+            let values = config[key].as_array().expect("numbers").iter();
+            values.map(|value| value.as_f64().expect("a number") as f32).collect()
+        };
+        let [mean, std] = ["latents_mean", "latents_std"].map(per_channel);
+        let mut latents = RawFile::read(&setup.golden.latents_file()).tensors["latents"].clone();
+        let [_, channels, frames, height, width] = latents.shape[..] else { panic!("no video") };
+        assert!(frames > 1 && mean.iter().chain(&std).all(|&value| value != 0.0), "{name}");
+        let (expected, _) = setup.picture(&setup.golden.latents_file(), "");
+        for (place, bytes) in latents.bytes.chunks_exact_mut(4).enumerate() {
+            let channel = place / (frames * height * width) % channels;
+            let value = f32::from_le_bytes(bytes.try_into().expect("4 bytes"));
+            let normal = (value - mean[channel]) / std[channel];
+            bytes.copy_from_slice(&normal.to_le_bytes());
+        }
+        let file = setup.write("pipeline.safetensors", &[("latents", latents)]);
+        let (got, _) = setup.picture(&file, "--latent-space pipeline");
+        let [(got, of_got), (expected, of_expected)] = [&got, &expected].map(|file| npy::read(file));
+        assert_eq!(of_got, of_expected, "{name}");
+        let far = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-4;
+        assert!(!got.iter().zip(&expected).any(far), "{name}: another video");
+        assert!(setup.picture(&file, "").0 != setup.picture(&file, "--latent-space pipeline").0);
+    }
+}
