@@ -9,7 +9,7 @@ use crate::format_bytes;
 /// What to do where no tile and no number of shards is known to fit. Ranks of one machine share its
 /// memory.
 pub const WHERE_NOTHING_FITS: &str =
-    "use smaller tiles and fewer ranks on this machine, or ranks on several machines";
+    "allow more memory, or use smaller tiles, fewer ranks on this machine, or ranks on several machines";
 
 /// The memory that a rank had, and what would do with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
