@@ -8,8 +8,7 @@ use crate::format_bytes;
 
 /// What to do where no tile and no number of shards is known to fit. Ranks of one machine share its
 /// memory.
-pub const WHERE_NOTHING_FITS: &str =
-    "allow more memory, or use smaller tiles, fewer ranks on this machine, or ranks on several machines";
+pub const WHERE_NOTHING_FITS: &str = "allow more memory, or use smaller tiles, fewer ranks on this machine, or ranks on several machines";
 
 /// The memory that a rank had, and what would do with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

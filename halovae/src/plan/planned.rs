@@ -163,7 +163,8 @@ mod tests {
         let tiles = TileOptions { tile_sample_min_size, ..TileOptions::default() };
         let tiling = tiles.tiling(None, 8)?;
         let group = cut.vae_patch_parallel_size.unwrap();
-        plan(latents, images, &CutOptions { tiles, ..cut.clone() }, group, &tiling, Ok(&[]))
+        // The tiles are the model's own.
+        plan(latents, images, cut, group, &tiling, Ok(&[]))
     }
 
     fn planned(latents: Size, cut: &CutOptions, tile: u32) -> Result<Planned, Error> {
@@ -181,6 +182,23 @@ mod tests {
         assert_eq!(strategy(1, true, 32), Strategy::Whole);
         assert_eq!(strategy(4, false, 64), Strategy::Tiled);
         assert_eq!(strategy(4, false, 32), Strategy::Patch);
+    }
+
+    #[test]
+    fn tiles_that_are_asked_for_in_vain_are_told() {
+        let latents = Size::new(32, 32);
+        let tiling = TileOptions { tile_sample_min_size: Some([256; 2]), ..TileOptions::default() };
+        let notices = |strategy, tiles: TileOptions| {
+            let cut = CutOptions { tiles, ..CutOptions::of(strategy, 1) };
+            let tiling = tiling.tiling(None, 8).unwrap();
+            plan(latents, 1, &cut, 1, &tiling, Ok(&[])).unwrap().notices
+        };
+        for strategy in [Strategy::Whole, Strategy::Sharded] {
+            assert_eq!(notices(strategy, tiling), [Notice::NotTiled { strategy }]);
+            assert_eq!(notices(strategy, TileOptions::default()), []);
+        }
+        assert_eq!(notices(Strategy::Tiled, tiling), []);
+        assert_eq!(notices(Strategy::Patch, tiling), []);
     }
 
     #[test]

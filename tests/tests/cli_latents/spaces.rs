@@ -144,7 +144,8 @@ fn latents_of_wans_pipelines() {
         }
         let file = setup.write("pipeline.safetensors", &[("latents", latents)]);
         let (got, _) = setup.picture(&file, "--latent-space pipeline");
-        let [(got, of_got), (expected, of_expected)] = [&got, &expected].map(|file| npy::read(file));
+        let [(got, of_got), (expected, of_expected)] =
+            [&got, &expected].map(|file| npy::read(file));
         assert_eq!(of_got, of_expected, "{name}");
         let far = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-4;
         assert!(!got.iter().zip(&expected).any(far), "{name}: another video");
