@@ -179,9 +179,7 @@ impl Layout {
     }
 }
 
-/// # Errors
-/// [`LatentsError::Extent`] for extents that are not from 1 to the largest `u32`.
-pub(super) fn check_extents(shape: &[usize]) -> Result<(), LatentsError> {
+fn check_extents(shape: &[usize]) -> Result<(), LatentsError> {
     let valid = |&extent: &usize| extent > 0 && u32::try_from(extent).is_ok();
     if shape.iter().all(valid) {
         return Ok(());

@@ -7,7 +7,7 @@
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 
 use super::error::LatentsError;
-use super::layout::{Element, Kind, check_extents};
+use super::layout::{Element, Kind};
 use super::stored::Stored;
 use crate::files::text::{escaped, quoted};
 
@@ -23,8 +23,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Stored, LatentsError> {
     let (descr, fortran_order, shape) =
         Dict::parse(header).map_err(|problem| LatentsError::Npy { problem })?;
     let element = element(&descr)?;
-    // Before the data: no file can hold what nothing can count.
-    check_extents(&shape)?;
+    // Before the data, of which no file can hold as much.
+    if shape.iter().any(|&extent| u32::try_from(extent).is_err()) {
+        return Err(LatentsError::Extent { shape: crate::files::text::shape(&shape) });
+    }
     let expected =
         shape.iter().try_fold(element.kind.size(), |product, &extent| product.checked_mul(extent));
     if expected != Some(data.len()) {
