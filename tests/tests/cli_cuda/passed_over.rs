@@ -29,7 +29,7 @@ fn an_op_of_images_that_a_gpu_lacks_is_named() {
     let golden = Golden::load("hunyuan-image");
     let folder = tempfile::tempdir().expect("a folder");
     let named = run(decode(&golden, folder.path(), &["--backend", "cuda"]));
-    assert_fails("a GPU that was named", &named, 1, &["has no shuffle"]);
+    assert_fails("a GPU that was named", &named, 2, &["has no shuffle"]);
     assert!(!folder.path().join("picture.npy").exists());
 }
 
