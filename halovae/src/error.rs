@@ -14,7 +14,7 @@ use halovae_engine::program::ProgramError;
 use halovae_engine::shard::{FitError, UncutError};
 
 use crate::options::{OptionError, names};
-use crate::room::{has_any, write_room};
+use crate::room::{beside, has_any, write_room};
 
 /// Why something failed.
 ///
@@ -78,6 +78,17 @@ impl Error {
             BackendError::OutOfMemory { .. } => Self::NoRoomForWeights(error),
             BackendError::Unsupported { .. } => Self::Unsupported(error),
             error => Self::Backend(error),
+        }
+    }
+
+    /// The same where a sink holds so many bytes, which a limit of memory has to allow as well.
+    pub(crate) fn beside(self, sink: u64) -> Self {
+        match self {
+            Self::NoRoom(Failure { cause: Cause::NoRoom { error, room }, rank, piece, op }) => {
+                let room = Box::new(beside(*room, sink));
+                Self::NoRoom(Failure { cause: Cause::NoRoom { error, room }, rank, piece, op })
+            }
+            error => error,
         }
     }
 

@@ -11,6 +11,13 @@ pub(crate) fn has_any(room: &Room) -> bool {
     room.tile.is_some() || room.sharded.is_some()
 }
 
+/// The same where a sink holds so many bytes: a limit of memory has to allow them as well. In whole MiB, as
+/// the limit is told.
+pub(crate) fn beside(room: Room, sink: u64) -> Room {
+    let sink = sink.div_ceil(1 << 20) << 20;
+    Room { sharded: room.sharded.map(|bytes| bytes.saturating_add(sink)), ..room }
+}
+
 /// Writes options that do, each of them with whatever else was given.
 pub(crate) fn write_room(f: &mut fmt::Formatter<'_>, room: &Room) -> fmt::Result {
     let option = names(f);

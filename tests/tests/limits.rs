@@ -181,7 +181,7 @@ fn what_encoders_hold_counts_in_max_memory() {
     let least = |output: &str| -> u64 {
         let output = format!("{output} --strategy sharded --max-memory 1MiB");
         let run = video(4 << 20, folder.path(), &output);
-        assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{}", run.stderr);
         let (_, behind) = run.stderr.split_once("the least is ").expect("the least");
         behind.split(' ').next().expect("a number").parse().expect("MiB")
     };

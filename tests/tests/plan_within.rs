@@ -56,7 +56,7 @@ impl Decoded<'_> {
     /// The least that a plan names when it is refused is planned.
     fn least(&self, flags: &[&str]) -> u64 {
         let refused = self.plan(&[&["--max-memory", "1MiB"], flags].concat());
-        assert_eq!((refused.status.code(), refused.stdout.as_str()), (Some(1), ""));
+        assert_eq!((refused.status.code(), refused.stdout.as_str()), (Some(2), ""));
         let (_, least) = refused.stderr.split_once("the least is ").expect("the least");
         let (least, _) = least.split_once(" MiB").expect("a number");
         least.parse().expect("a number")

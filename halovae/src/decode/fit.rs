@@ -14,7 +14,7 @@ use crate::memory;
 use crate::notice::Notice;
 use crate::options::DecodeOptions;
 use crate::plan::{Allowed, Chosen, Planned};
-use crate::room::has_any;
+use crate::room::{beside, has_any};
 
 /// What was chosen.
 pub(super) struct Fit {
@@ -24,6 +24,8 @@ pub(super) struct Fit {
     pub(super) park: Option<ParkLimit>,
     /// Whether the values are in the host's memory.
     pub(super) on_host: bool,
+    /// What the sink holds beside them.
+    pub(super) sink_bytes: u64,
 }
 
 /// What is chosen from.
@@ -55,7 +57,7 @@ impl Fitting<'_> {
             let notice = self.memory_notice(&planned.plan, park.as_ref(), chunk, available)?;
             planned.notices.extend(notice);
         }
-        Ok(Fit { chunk, park, on_host })
+        Ok(Fit { chunk, park, on_host, sink_bytes: self.sink_bytes() })
     }
 
     /// Chooses frames at a time and shards. Of several processes, whose devices may differ, rank 0
@@ -135,7 +137,7 @@ impl Fitting<'_> {
             return Ok(None);
         }
         let left = available.saturating_sub(self.sink_bytes());
-        let room = run.room(plan, images, place, chunk, left)?;
+        let room = beside(run.room(plan, images, place, chunk, left)?, self.sink_bytes());
         let instead = has_any(&room).then_some(room);
         Ok(Some(Notice::Memory { needed, available, instead }))
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use halovae_engine::decode::{self, DecodeReport, Place};
+use halovae_engine::decode::{self, DecodeError, DecodeReport, Place};
 use halovae_engine::group::{FirstRanks, Way};
 use halovae_engine::schedule::Schedule;
 use halovae_engine::sink::{Clamped, RowsAt, Sink};
@@ -122,20 +122,23 @@ impl<'a> Job<'a> {
             chunk: fit.chunk,
             free,
         };
+        let failed = |error: DecodeError| Error::from(error).beside(fit.sink_bytes);
         let mut clamped = sink.map(|sink| Clamped::new(sink, range));
         let into = clamped.as_mut().map(|sink| -> &mut dyn Sink { sink });
         let (report, sent) = match self.together {
             Some(together) => {
                 let group = FirstRanks::new(together.group, place.size);
                 let group = Counted::new(&group);
-                let report = run.decode_as(&group, latents, &planned.plan, into, &control)?;
+                let report = run.decode_as(&group, latents, &planned.plan, into, &control);
+                let report = report.map_err(failed)?;
                 let sent = [group.sent(), report.sent].into_iter().sum();
                 (report, Some(sent))
             }
             None => {
                 let mut nowhere = Nowhere;
                 let sink = into.unwrap_or(&mut nowhere);
-                let report = run.decode(place.size, latents, &planned.plan, sink, &control)?;
+                let report = run.decode(place.size, latents, &planned.plan, sink, &control);
+                let report = report.map_err(failed)?;
                 let sent = matches!(report.way, Some(Way::Devices(_))).then_some(report.sent);
                 (report, sent)
             }
