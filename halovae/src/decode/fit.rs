@@ -16,6 +16,9 @@ use crate::options::DecodeOptions;
 use crate::plan::{Allowed, Chosen, Planned};
 use crate::room::{beside, has_any};
 
+/// Bytes of a sink that those cover which are set aside for the program itself.
+const COVERED: u64 = 2 << 20;
+
 /// What was chosen.
 pub(super) struct Fit {
     /// Frames of latents at a time.
@@ -97,9 +100,13 @@ impl Fitting<'_> {
         Ok(Chosen { chunk, fit: Some(fit) })
     }
 
-    /// What the sink holds, if this process has it.
+    /// What the sink holds beyond what is set aside for the program itself, if this process has it. So a
+    /// plan, which knows no sink, is that of every decode whose writer holds no more than some rows.
     fn sink_bytes(&self) -> u64 {
-        if self.place.first == 0 { self.options.sink_bytes } else { 0 }
+        match self.place.first {
+            0 => self.options.sink_bytes.saturating_sub(COVERED),
+            _ => 0,
+        }
     }
 
     /// The shards that fit `budget` bytes beside what the sink holds.
