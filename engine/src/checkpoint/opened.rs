@@ -299,7 +299,7 @@ impl Checkpoint {
 
     /// Names of the VAE's tensors that are outside the decoder and that are nothing known: left
     /// behind by a training, or a sign that this is another model. They may hold any character;
-    /// [`listed_names`] shows them. The encoder's weights are not among them.
+    /// [`listed_names`](super::listed_names) shows them. The encoder's weights are not among them.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }

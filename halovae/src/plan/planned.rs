@@ -265,10 +265,14 @@ mod tests {
     #[test]
     fn tiles_that_cannot_be_are_refused_even_where_nothing_is_tiled() {
         let latents = Size::new(32, 32);
-        let whole = ranks(1, false, None);
-        assert!(matches!(planned(latents, &whole, 100), Err(Error::Plan(_))));
-        assert!(matches!(planned(latents, &whole, 0), Err(Error::Option(_))));
-        assert!(matches!(planned(latents, &whole, 7), Err(Error::Option(_))));
+        let whole = |tile: u32| {
+            let tile_sample_min_size = Some([tile; 2]);
+            let tiles = TileOptions { tile_sample_min_size, ..TileOptions::default() };
+            planned(latents, &CutOptions { tiles, ..ranks(1, false, None) }, tile)
+        };
+        assert!(matches!(whole(100), Err(Error::Plan(_))));
+        assert!(matches!(whole(0), Err(Error::Option(_))));
+        assert!(matches!(whole(7), Err(Error::Option(_))));
         assert!(matches!(
             planned(latents, &ranks(0, false, None), 256),
             Err(Error::Plan(PlanError::Zero { name: "vae_patch_parallel_size" }))
