@@ -1,7 +1,5 @@
 //! From a file of latents to what the decoder takes.
 
-use std::path::Path;
-
 use halovae_engine::checkpoint::Checkpoint;
 use halovae_engine::latents::{self, ForDecoder, LatentsFile, Wanted};
 use halovae_engine::program::Program;
@@ -21,8 +19,9 @@ pub struct Latents {
     pub notices: Vec<Notice>,
 }
 
-pub(crate) fn read(
-    path: &Path,
+/// What the decoder takes of an opened file.
+pub(crate) fn for_decoder(
+    file: &LatentsFile,
     options: &LatentsOptions,
     checkpoint: &Checkpoint,
     program: &Program,
@@ -41,8 +40,7 @@ pub(crate) fn read(
         comfy: comfy.as_ref(),
     };
     let ForDecoder { latents, square, taken_for_images } =
-        LatentsFile::read(path, options.latents_key.as_deref())
-            .and_then(|file| file.for_decoder(&wanted, space.as_ref()))?;
+        file.for_decoder(&wanted, space.as_ref())?;
     let latents::Latents { batch, channels, frames, height, width, data } = latents;
     let shape = Shape::new(batch, height, width, channels).over(frames);
     let tensor =

@@ -49,6 +49,7 @@ pub use halovae_core::{Axes, Plan, Size, Strategy};
 pub use halovae_engine as engine;
 pub use halovae_engine::event::{Event, Observer, Silent};
 pub use halovae_engine::group::Cancel;
+pub use halovae_engine::latents::LatentsFormat;
 pub use halovae_engine::sink::{MemorySink, RowsAt, Sink};
 pub use halovae_engine::tensor::{HostTensor, Shape};
 pub use latents::Latents;

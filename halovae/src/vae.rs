@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use halovae_engine::checkpoint::{Checkpoint, CheckpointError, VaeConfig, read_config};
 use halovae_engine::group::Fact;
+use halovae_engine::latents::{LatentsFile, LatentsFormat};
 use halovae_engine::program::{Program, fold_single_frame};
 use halovae_engine::tensor::{HostTensor, Shape};
 
 use crate::decode::{Decoder, facts};
 use crate::error::Error;
-use crate::latents::{Latents, read};
+use crate::latents::{Latents, for_decoder};
 use crate::notice::Notice;
 use crate::options::{DecodeOptions, LatentsOptions, ModelTiles, OpenOptions};
 use crate::plan::Planned;
@@ -97,7 +98,22 @@ impl Vae {
         path: impl AsRef<Path>,
         options: &LatentsOptions,
     ) -> Result<Latents, Error> {
-        read(path.as_ref(), options, &self.checkpoint, &self.program)
+        let file = LatentsFile::read(path.as_ref(), options.latents_key.as_deref())?;
+        for_decoder(&file, options, &self.checkpoint, &self.program)
+    }
+
+    /// The same of the bytes of such a file, as a server or another program has them.
+    ///
+    /// # Errors
+    /// As [`read_latents`](Self::read_latents), with `<memory>` for the file.
+    pub fn read_latents_from(
+        &self,
+        bytes: Vec<u8>,
+        format: LatentsFormat,
+        options: &LatentsOptions,
+    ) -> Result<Latents, Error> {
+        let file = LatentsFile::from_bytes(bytes, format, options.latents_key.as_deref())?;
+        for_decoder(&file, options, &self.checkpoint, &self.program)
     }
 
     /// Plans the decode of latents of that shape (`[batch, frames, height, width, channels]`), for a

@@ -16,6 +16,7 @@ use crate::files::text::{quoted, shape as shown};
 
 /// How latents are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LatentsFormat {
     /// A safetensors file, ComfyUI's `.latent` included: what makes one ComfyUI's is a tensor
     /// `latent_tensor`, whatever the file is called.

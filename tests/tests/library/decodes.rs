@@ -2,6 +2,7 @@
 
 use halovae::plan::cells_of_pixels;
 use halovae::{Axes, Control, CutOptions, MemorySink, Planner, Strategy, TileOptions, Vae};
+use halovae::{Error, LatentsFormat, LatentsOptions};
 use halovae_core::Size;
 use halovae_engine::tensor::{HostTensor, Shape};
 use halovae_tests::compare::{assert_f32_close, assert_same_bytes};
@@ -57,6 +58,27 @@ fn a_decoder_of_videos_takes_images() {
     let planned = vae.plan(image.shape(), &one_thread(), None).unwrap();
     let single = vae.decoder_for(&planned, &one_thread()).unwrap();
     assert!(single.decode(&latents).unwrap_err().to_string().contains("folded for single ones"));
+}
+
+/// Latents in memory are those of the file, and what is wrong with them is told.
+#[test]
+fn latents_come_from_memory_too() {
+    let (vae, latents) = golden("wan");
+    let file = halovae_tests::golden::folder().join("wan/latents.safetensors");
+    let bytes = std::fs::read(file).unwrap();
+    let options = LatentsOptions::default();
+    let of = |bytes: Vec<u8>, format| vae.read_latents_from(bytes, format, &options);
+    let read = of(bytes.clone(), LatentsFormat::Safetensors).unwrap().tensor;
+    assert_same_bytes("from memory", &read, &latents);
+    for refused in [
+        of(bytes[..100].to_vec(), LatentsFormat::Safetensors),
+        of(bytes, LatentsFormat::Npy),
+        of(Vec::new(), LatentsFormat::Npy),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::Latents(_)), "{error}");
+        assert!(error.to_string().contains("<memory>"), "{error}");
+    }
 }
 
 #[test]
