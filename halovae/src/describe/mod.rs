@@ -74,7 +74,9 @@ impl Vae {
         });
         let frames = frames.transpose()?;
         if let Some(frames) = frames.filter(|&frames| frames > MOST_FRAMES) {
-            return Err(OptionError::Frames { frames, max: MOST_FRAMES }.into());
+            let of_video = |latents| tiling.scale.time.at(latents).unwrap_or(latents);
+            let [frames, max] = [frames, MOST_FRAMES].map(of_video);
+            return Err(OptionError::Frames { option: "frames", frames, max }.into());
         }
 
         let cpu = CpuModel::new(threads(None) as usize);

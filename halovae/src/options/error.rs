@@ -105,7 +105,9 @@ pub enum OptionError {
     },
     /// More frames than are planned one after the other.
     Frames {
-        /// Frames of latents.
+        /// What counts them: frames of a video, or of its latents.
+        option: &'static str,
+        /// The frames.
         frames: u32,
         /// The most.
         max: u32,
@@ -220,11 +222,10 @@ impl fmt::Display for OptionError {
             Self::Zero { option: given, expected } => {
                 write!(f, "{} is 0; give {expected}", option(given))
             }
-            Self::Frames { frames, max } => write!(
+            Self::Frames { option: counting, frames, max } => write!(
                 f,
-                "{frames} frames of latents are more than are planned one after the other; plan at most {} \
-                 {max}",
-                option("latent_frames")
+                "{frames} frames are more than are planned one after the other; plan at most {} {max}",
+                option(counting)
             ),
             Self::ImagesOnly { option: given } => {
                 write!(f, "this VAE decodes images; leave {} out", option(given))

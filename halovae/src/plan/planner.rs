@@ -209,7 +209,8 @@ impl Planner {
     ) -> Result<(Planned, Estimates), Error> {
         let cut = &CutOptions { tiles: self.tiles, ..cut.clone() };
         if latents.frames > MOST_FRAMES {
-            return Err(OptionError::Frames { frames: latents.frames, max: MOST_FRAMES }.into());
+            let (option, frames) = ("latent_frames", latents.frames);
+            return Err(OptionError::Frames { option, frames, max: MOST_FRAMES }.into());
         }
         let Some(known) = &self.known else {
             if max_memory.is_some() {

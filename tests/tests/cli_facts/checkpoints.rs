@@ -112,6 +112,7 @@ fn sizes_that_no_decode_has_are_refused() {
         (&images, ["--height", "100"], "96 or 104"),
         (&videos, ["--frames", "6"], "5 or 9"),
         (&videos, ["--frames", "0"], "at least 1"),
+        (&videos, ["--frames", "4294967293"], "at most --frames 65533"),
     ] {
         for json in [&[][..], &["--json"]] {
             let run = inspect(vae, &[&flags[..], json].concat());

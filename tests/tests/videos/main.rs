@@ -78,11 +78,13 @@ fn wan_residual_tiled() {
 }
 
 #[test]
-fn qwen_image_21_tiled() {
-    let case = Case::on_cpu("qwen-image-21", 3);
-    let (config, latents) = (case.golden.config(), &case.golden.latents);
-    let plan = plan(config, size_of(latents), Cut::Strides(32, 24));
-    case.check("tiled", "tiled", &case.decode(config, latents, &plan, 1));
+fn qwens_tiled() {
+    for (name, ranks) in [("qwen-image-21", 3), ("qwen-layered", 1)] {
+        let case = Case::on_cpu(name, ranks);
+        let (config, latents) = (case.golden.config(), &case.golden.latents);
+        let plan = plan(config, size_of(latents), Cut::Strides(32, 24));
+        case.check(name, "tiled", &case.decode(config, latents, &plan, 1));
+    }
 }
 
 #[test]
@@ -97,14 +99,6 @@ fn wan_tiled() {
     let own = config.downcast_ref::<AutoencoderKlWanConfig>().expect("a Wan");
     let qwen = AutoencoderKlWanConfig { class: WanClass::QwenImage, ..own.clone() };
     case.check("qwen, tiled", "qwen_tiled", &case.decode(&qwen, latents, &plan, 1));
-}
-
-#[test]
-fn qwen_layered_tiled() {
-    let case = Case::on_cpu("qwen-layered", 1);
-    let (config, latents) = (case.golden.config(), &case.golden.latents);
-    let plan = plan(config, size_of(latents), Cut::Strides(32, 24));
-    case.check("tiled", "tiled", &case.decode(config, latents, &plan, 1));
 }
 
 /// Patches of the first two frames of latents, whose least halo is half of what the class's own tiles share,
